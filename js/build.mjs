@@ -34,7 +34,9 @@ if (watch) {
   await esbuild.build(options);
   const size = statSync(resolve(outdir, "convscope.js")).size;
   if (size > LIMIT) {
-    console.error(`convscope.js has ${size} bytes; the limit is ${LIMIT}. Take something out, or say here why not.`);
+    console.error(
+      `convscope.js has ${size} bytes; the limit is ${LIMIT}. Take something out, or say here why not.`,
+    );
     process.exit(1);
   }
   console.log(`convscope.js: ${size} of ${LIMIT} bytes`);

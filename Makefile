@@ -1,0 +1,102 @@
+# make demo             environment, build, JupyterLab on the tour      make demo HEADLESS=1   executes the tour instead
+# make test             environment, then everything that can be checked
+# make help             the other targets
+#
+# PYTHON=python3.12 make test   chooses the interpreter of the environment (>= 3.10).   Works with GNU make 3.81.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+STATIC := widgets/convscope/static
+JS := $(shell find js \( -name '*.ts' -o -name '*.css' -o -name '*.mjs' \) 2>/dev/null)
+TOUR := notebooks/00-tour.ipynb
+HEADLESS ?= 0
+PYTEST_ARGS ?=
+ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types js-test py-test benchmark js format clean node-version
+
+help:
+	@echo "make demo              open the tour in JupyterLab"
+	@echo "make demo HEADLESS=1   execute the tour without a browser; fails on any cell error"
+	@echo "make test              lint, types, TypeScript tests, Python tests, browser tests"
+	@echo "make lint              the linters alone        make types     the type checkers alone"
+	@echo "make js-test           TypeScript tests alone   make py-test   Python and browser tests alone"
+	@echo "                       (PYTEST_ARGS='-m \"not browser\"' and the like are passed on)"
+	@echo "make benchmark         the README's table of speeds"
+	@echo "make js                build the JavaScript bundle"
+	@echo "make format            format Python imports and all TypeScript"
+	@echo "make clean             remove everything that make has made"
+
+# ---- environment -----------------------------------------------------------------------------------------------------
+
+node-version:
+	@command -v node >/dev/null && command -v npm >/dev/null || \
+	  { echo "convscope needs Node.js >= 20 with npm to build its front end, and there is none on PATH. Install it, then run make again." >&2; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' || \
+	  { echo "convscope needs Node.js >= 20; this is $$(node --version). Install a newer one, then run make again." >&2; exit 1; }
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "There is no $(PYTHON) on PATH. Install Python >= 3.10, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "convscope needs Python >= 3.10; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "$(PYTHON) could not make an environment (Debian and Ubuntu keep that in the package python3-venv)." >&2; exit 1; }
+
+# The stamps say when the installed packages last matched the files that ask for them. make builds the bundle itself.
+$(VENV)/.installed: pyproject.toml package.json hatch_build.py | $(PY)
+	CONVSCOPE_SKIP_JS=1 $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+node_modules/.installed: package.json package-lock.json | node-version
+	npm ci --no-audit
+	@touch $@
+
+$(STATIC)/.built: $(JS) package.json node_modules/.installed
+	npm run --silent build
+	@touch $@
+
+js: $(STATIC)/.built
+
+# ---- demo ------------------------------------------------------------------------------------------------------------
+
+demo: $(VENV)/.installed $(STATIC)/.built
+ifeq ($(HEADLESS),0)
+	$(PY) -m jupyterlab $(ROOT_FLAG) $(TOUR)
+else
+	$(PY) tests/execute_notebook.py $(TOUR)
+endif
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+test: lint types js-test py-test
+
+lint: $(VENV)/.installed node_modules/.installed
+	$(BIN)/ruff check
+	$(BIN)/lint-imports
+	npm run --silent lint
+
+types: $(VENV)/.installed node_modules/.installed
+	$(BIN)/mypy
+	npm run --silent types
+
+js-test: node_modules/.installed
+	npm run --silent test
+
+py-test: $(VENV)/.installed $(STATIC)/.built
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+benchmark: $(VENV)/.installed $(STATIC)/.built
+	$(PY) tests/benchmarks/first_light.py
+
+format: $(VENV)/.installed node_modules/.installed
+	$(BIN)/ruff check --select I --fix
+	npm run --silent format
+
+clean:
+	rm -rf $(VENV) node_modules $(STATIC) dist build .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find core widgets tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,56 @@
+"""What every test shares: reproducible randomness, hypothesis profiles, the shared reference data."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("dev", deadline=None, max_examples=50)
+settings.register_profile(
+    "ci",
+    deadline=None,  # the first call into a torch operator may take a second
+    derandomize=True,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def _reproducible() -> None:
+    """Start every test from the same random state, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  the legacy generator is the one that libraries draw from
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _global_state_of_torch_is_left_alone():
+    """Fail a test after which torch computes differently for everybody else."""
+    before = (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled())
+    yield
+    after = (torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled())
+    assert after == before, "the test or the code under test changed torch's threads, dtype or grad mode"
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Pictures and reference numbers that lie beside the repository, not in it."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("the shared reference data (../shared) is not beside this repository")
+    return folder
