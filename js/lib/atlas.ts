@@ -1,0 +1,121 @@
+/** Laying out and painting the tiles of a layer: all filters on one canvas, only what is visible. */
+import { type Colormap, table } from "./colormaps";
+
+export interface Layout {
+  columns: number;
+  rows: number;
+  /** Side of a tile and gap between tiles, CSS px. */
+  tile: number;
+  gap: number;
+  /** Of the whole grid, CSS px. */
+  height: number;
+}
+
+/** Fill `width` px with square tiles of about `wanted` px. */
+export function layout(count: number, width: number, wanted: number, gap = 2): Layout {
+  const fitting = Math.max(1, Math.round((width + gap) / (wanted + gap)));
+  const columns = Math.max(1, Math.min(fitting, Math.max(count, 1)));
+  // A short grid keeps its tiles at a sensible size instead of stretching them over the pane.
+  const tile = Math.max(1, (width - gap * (fitting - 1)) / fitting);
+  const rows = Math.ceil(count / columns);
+  return { columns, rows, tile, gap, height: Math.max(0, rows * (tile + gap) - gap) };
+}
+
+/** Place of the `index`-th tile, CSS px from the grid's corner. */
+export function place(grid: Layout, index: number): { x: number; y: number } {
+  const step = grid.tile + grid.gap;
+  return { x: (index % grid.columns) * step, y: Math.floor(index / grid.columns) * step };
+}
+
+/** Which tile lies under a point, or null between tiles and outside. */
+export function tileAt(grid: Layout, count: number, x: number, y: number): number | null {
+  const step = grid.tile + grid.gap;
+  const column = Math.floor(x / step);
+  const row = Math.floor(y / step);
+  if (x < 0 || y < 0 || column >= grid.columns) return null;
+  if (x - column * step > grid.tile || y - row * step > grid.tile) return null;
+  const index = row * grid.columns + column;
+  return index < count ? index : null;
+}
+
+/** First and one past the last tile that `height` px below `top` can show. */
+export function visible(grid: Layout, count: number, top: number, height: number): [number, number] {
+  const step = grid.tile + grid.gap;
+  const first = Math.max(0, Math.floor(top / step));
+  const last = Math.min(grid.rows, Math.ceil((top + height) / step));
+  return [Math.min(count, first * grid.columns), Math.min(count, last * grid.columns)];
+}
+
+/** The tiles of a layer as the kernel sends them. */
+export interface Planes {
+  channels: number;
+  height: number;
+  width: number;
+  /** 1: a value per pixel, to be coloured here; 3: finished RGB. */
+  depth: 1 | 3;
+  data: Uint8Array;
+  /** Value of 0 and of 255, per channel. */
+  low: Float32Array;
+  high: Float32Array;
+}
+
+/** What black and the brightest colour stand for. */
+export type Scale = "unit" | "layer";
+
+/** The range of values of each channel's colours under a scale; ends at 0 where all values are positive. */
+export function range(planes: Planes, channel: number, scale: Scale): [number, number] {
+  if (scale === "unit") return [planes.low[channel] ?? 0, planes.high[channel] ?? 0];
+  let low = 0;
+  let high = 0;
+  for (const value of planes.low) low = Math.min(low, value);
+  for (const value of planes.high) high = Math.max(high, value);
+  return [low, high];
+}
+
+/** Colour one channel's tile into 32-bit words, `stride` words a row, from `offset`. */
+export function paintTile(
+  planes: Planes,
+  channel: number,
+  bounds: [number, number],
+  colormap: Colormap,
+  words: Uint32Array,
+  offset: number,
+  stride: number,
+): void {
+  const { width, height, data } = planes;
+  const from = channel * width * height * planes.depth;
+  if (planes.depth === 3) {
+    for (let y = 0, at = from; y < height; y++) {
+      for (let x = 0; x < width; x++, at += 3) {
+        const [r = 0, g = 0, b = 0] = [data[at], data[at + 1], data[at + 2]];
+        words[offset + y * stride + x] = 0xff000000 | (b << 16) | (g << 8) | r;
+      }
+    }
+    return;
+  }
+  const colours = table(colormap);
+  const low = planes.low[channel] ?? 0;
+  const high = planes.high[channel] ?? 0;
+  const spread = bounds[1] - bounds[0];
+  const gain = spread > 0 ? (high - low) / spread : 0;
+  const shift = spread > 0 ? ((low - bounds[0]) / spread) * 255 : 0;
+  const coloured = new Uint32Array(256);
+  for (let value = 0; value < 256; value++) {
+    coloured[value] = colours[Math.max(0, Math.min(255, Math.round(value * gain + shift)))] ?? 0;
+  }
+  for (let y = 0, at = from; y < height; y++) {
+    for (let x = 0; x < width; x++, at++) words[offset + y * stride + x] = coloured[data[at] ?? 0] ?? 0;
+  }
+}
+
+/** RGB bytes as the pixels of an ImageData. */
+export function rgba(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
+  const out = new Uint8ClampedArray((rgb.length / 3) * 4);
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
+    out[to] = rgb[from] ?? 0;
+    out[to + 1] = rgb[from + 1] ?? 0;
+    out[to + 2] = rgb[from + 2] ?? 0;
+    out[to + 3] = 255;
+  }
+  return out;
+}

@@ -1,0 +1,42 @@
+/** Numbers and names as the panes write them. */
+
+/** A probability: three decimals, and "<0.001" rather than a zero that is none. */
+export function probability(value: number): string {
+  return value > 0 && value < 0.0005 ? "<0.001" : value.toFixed(3);
+}
+
+/** A signed change of probability, with a real minus sign. */
+export function change(value: number): string {
+  const rounded = Math.abs(value).toFixed(3);
+  if (rounded === "0.000") return "±0";
+  return `${value > 0 ? "+" : "−"}${rounded}`;
+}
+
+/** An activation: three significant digits. */
+export function activation(value: number): string {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  if (size >= 1e4 || size < 1e-3) return value.toExponential(1);
+  return value.toPrecision(3);
+}
+
+/** A share of 0..1 in per cent; never "0 %" for something, nor "100 %" for not quite all. */
+export function share(value: number): string {
+  if (value <= 0) return "0 %";
+  if (value >= 1) return "100 %";
+  if (value < 0.01) return "<1 %";
+  if (value > 0.99) return ">99 %";
+  return `${Math.round(value * 100)} %`;
+}
+
+/** "112²" or "7 × 14". */
+export function side([height, width]: readonly [number, number]): string {
+  if (height === 1 && width === 1) return "1";
+  return height === width ? `${height}²` : `${height} × ${width}`;
+}
+
+/** Seconds as a person says them. */
+export function duration(seconds: number): string {
+  if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
+  return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+}

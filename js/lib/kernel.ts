@@ -1,0 +1,135 @@
+/**
+ * The line to the kernel: numbered requests by kind, each kind its own single flight.
+ *
+ * Request: `{kind, id, client, ...}`. Answer: `{kind, id, client, ok: true, ...}` with binary buffers, or
+ * `{kind, id, client, ok: false, error}`. News that nobody asked for (progress, say): `{event, ...}`.
+ */
+import { SingleFlight } from "./singleflight";
+
+/** What a kernel-side model offers; the part of anywidget's that is used here, so that a static page can stand in. */
+export interface Channel {
+  send(content: unknown, buffers?: ArrayBuffer[]): void;
+  on(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
+}
+
+export interface KernelError {
+  kind: string;
+  name: string;
+  message: string;
+  details: string;
+}
+
+export interface Answer {
+  [field: string]: unknown;
+}
+
+type Handler = (answer: Answer, buffers: DataView[]) => void;
+
+interface Line {
+  flight: SingleFlight<Record<string, unknown>>;
+  handler: Handler;
+  slow: ReturnType<typeof setTimeout> | undefined;
+  lost: ReturnType<typeof setTimeout> | undefined;
+}
+
+export interface KernelOptions {
+  /** An answer has been awaited for 300 ms (true) or has come (false). */
+  onSlow: (kind: string, slow: boolean) => void;
+  onError: (kind: string, error: KernelError | null) => void;
+  onEvent: (event: string, content: Answer) => void;
+}
+
+const SLOW_MS = 300;
+/** After this long an answer is taken as lost, so that a restarted kernel does not leave the widget deaf. */
+const LOST_MS = 30_000;
+
+export class Kernel {
+  #channel: Channel;
+  #client = Math.random().toString(36).slice(2, 10);
+  #sequence = 0;
+  #lines = new Map<string, Line>();
+  #options: KernelOptions;
+
+  constructor(channel: Channel, options: KernelOptions, signal: AbortSignal) {
+    this.#channel = channel;
+    this.#options = options;
+    const receive = (message: unknown, buffers: DataView[]) => this.#receive(message as Answer, buffers);
+    channel.on("msg:custom", receive);
+    signal.addEventListener("abort", () => {
+      channel.off("msg:custom", receive);
+      for (const line of this.#lines.values()) this.#quiet(line);
+    });
+  }
+
+  /** Say what to do with the answers of a kind. */
+  answers(kind: string, handler: Handler): void {
+    const flight = new SingleFlight<Record<string, unknown>>(
+      (request, id) => this.#transmit(kind, request, id),
+      () => ++this.#sequence,
+    );
+    this.#lines.set(kind, { flight, handler, slow: undefined, lost: undefined });
+  }
+
+  /** Ask. While an earlier request of the kind is under way only the newest is kept. */
+  ask(kind: string, request: Record<string, unknown>): void {
+    this.#line(kind).flight.submit(request);
+  }
+
+  /** Tell, without an answer (`cancel`, `release`, files to add). */
+  tell(kind: string, content: Record<string, unknown> = {}, buffers: ArrayBuffer[] = []): void {
+    this.#channel.send({ kind, client: this.#client, ...content }, buffers);
+  }
+
+  #line(kind: string): Line {
+    const line = this.#lines.get(kind);
+    if (!line) throw new Error(`no handler for answers of kind "${kind}"`);
+    return line;
+  }
+
+  #transmit(kind: string, request: Record<string, unknown>, id: number): void {
+    const line = this.#line(kind);
+    this.#quiet(line);
+    line.slow = setTimeout(() => this.#options.onSlow(kind, true), SLOW_MS);
+    line.lost = setTimeout(() => line.flight.abandon(), LOST_MS);
+    this.#channel.send({ kind, id, client: this.#client, ...request });
+  }
+
+  #quiet(line: Line): void {
+    clearTimeout(line.slow);
+    clearTimeout(line.lost);
+  }
+
+  #receive(message: Answer, buffers: DataView[]): void {
+    if (typeof message?.event === "string") {
+      this.#options.onEvent(message.event, message);
+      return;
+    }
+    const kind = message?.kind as string;
+    const line = this.#lines.get(kind);
+    // Another page's answer, a kind nobody here asked for, or one given up on and overtaken.
+    if (!line || message.client !== this.#client || !line.flight.busy) return;
+    const id = message.id as number;
+    this.#quiet(line);
+    if (!line.flight.settle(id)) return;
+    if (!line.flight.busy) this.#options.onSlow(kind, false);
+    if (message.superseded) return;
+    if (message.ok) {
+      this.#options.onError(kind, null);
+      line.handler(message, buffers);
+    } else {
+      this.#options.onError(kind, { ...(message.error as Omit<KernelError, "kind">), kind });
+    }
+  }
+}
+
+/** The bytes of a binary buffer, without copying. */
+export function bytes(view: DataView | undefined): Uint8Array {
+  if (!view) throw new Error("the kernel's answer lacks a binary buffer");
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+/** The float32 numbers of a binary buffer (copied: the buffer may not be aligned). */
+export function floats(view: DataView | undefined): Float32Array {
+  return new Float32Array(bytes(view).slice().buffer);
+}

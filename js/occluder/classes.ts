@@ -1,0 +1,120 @@
+/** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
+import { el, text } from "../lib/dom";
+import { change, probability } from "../lib/format";
+import { type Store, same } from "../lib/store";
+import type { ClassScore, State } from "../state";
+
+interface Row {
+  element: HTMLElement;
+  show: (score: ClassScore | null, first: boolean, target: boolean) => void;
+}
+
+function row(choose: (index: number) => void, signal: AbortSignal): Row {
+  const label = el("span", { class: "cs-class__label" });
+  const badge = el("span", { class: "cs-class__badge" }, "now first");
+  const value = el("span", { class: "cs-class__value" });
+  const before = el("i", { class: "cs-class__bar cs-class__bar--before" });
+  const after = el("i", { class: "cs-class__bar cs-class__bar--after" });
+  const element = el(
+    "button",
+    { type: "button", class: "cs-class" },
+    label,
+    badge,
+    value,
+    el("span", { class: "cs-class__track" }, before, after),
+  );
+  let shown: ClassScore | null = null;
+  element.addEventListener("click", () => shown && choose(shown.index), { signal });
+  return {
+    element,
+    show: (score, first, target) => {
+      shown = score;
+      element.classList.toggle("cs-is-empty", !score);
+      element.classList.toggle("cs-is-first", first);
+      element.classList.toggle("cs-is-target", target);
+      element.setAttribute("aria-pressed", String(target));
+      text(label, score?.label ?? " ");
+      text(value, score ? probability(score.now) : " ");
+      element.title = score
+        ? `${score.label}: ${probability(score.clean)} clean, ${probability(score.now)} occluded` +
+          `${target ? "" : ". Click to watch this class"}`
+        : "";
+      before.style.width = `${100 * (score?.clean ?? 0)}%`;
+      after.style.width = `${100 * (score?.now ?? 0)}%`;
+      value.classList.toggle("cs-is-up", !!score && score.now > score.clean + 0.0005);
+    },
+  };
+}
+
+export function classesPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
+  const choose = (index: number) => {
+    if (!store.get("offline")) store.set({ target: store.get("target") === index ? null : index });
+  };
+  const name = el("span", { class: "cs-target__label" });
+  const now = el("span", { class: "cs-target__value" });
+  const delta = el("span", { class: "cs-target__change" });
+  const flip = el("div", { class: "cs-flip" });
+  const rows = Array.from({ length: 6 }, () => row(choose, signal));
+  const legend = el(
+    "span",
+    { class: "cs-legend" },
+    el("i", { class: "cs-legend__key cs-legend__key--before" }),
+    "clean",
+    el("i", { class: "cs-legend__key cs-legend__key--after" }),
+    "occluded",
+  );
+  const list = el("div", { class: "cs-classes" }, ...rows.slice(0, 5).map(({ element }) => element));
+  const pane = el(
+    "div",
+    { class: "cs-probabilities" },
+    el("div", { class: "cs-target" }, name, el("span", { class: "cs-target__numbers" }, delta, now)),
+    flip,
+    el("h3", { class: "cs-heading" }, "Classes", legend),
+    list,
+    el("div", { class: "cs-classes cs-classes--other" }, ...rows.slice(5).map(({ element }) => element)),
+  );
+  root.append(pane);
+
+  store.watch(
+    ["frame"],
+    () => {
+      const frame = store.get("frame");
+      pane.classList.toggle("cs-is-loading", !frame);
+      if (!frame) {
+        for (const one of rows) one.show(null, false, false);
+        text(name, " ");
+        text(now, " ");
+        text(delta, " ");
+        text(flip, " ");
+        return;
+      }
+      const flipped = frame.first.index !== frame.before.index;
+      text(name, frame.target.label);
+      text(now, probability(frame.target.now));
+      text(delta, change(frame.target.now - frame.target.clean));
+      delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));
+      flip.classList.toggle("cs-is-flipped", flipped);
+      text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+      const shown: (ClassScore | null)[] = [...frame.classes.slice(0, 5)];
+      while (shown.length < 5) shown.push(null);
+      shown.push(frame.other);
+      rows.forEach(({ show }, index) => {
+        const score = shown[index] ?? null;
+        show(score, flipped && score?.index === frame.first.index, score?.index === frame.target.index);
+      });
+      pane.dataset.position = frame.position.join(",");
+    },
+    signal,
+  );
+  // An older number is dimmed as soon as the square has left it and the kernel has taken more than 300 ms.
+  store.watch(
+    ["slow", "frame", "position"],
+    () => {
+      const frame = store.get("frame");
+      const stale = store.get("slow") && !!frame && !same(frame.position, store.get("position"));
+      pane.classList.toggle("cs-is-stale", stale);
+      pane.setAttribute("aria-busy", String(store.get("slow")));
+    },
+    signal,
+  );
+}

@@ -1,0 +1,77 @@
+/** One session per widget model: its store, its line to the kernel. All views of the model share it. */
+import { type Answer, type Channel, Kernel } from "./lib/kernel";
+import { Store, same } from "./lib/store";
+import { GIVEN, initial, SHARED, type State } from "./state";
+
+/** The part of anywidget's model that is used; a saved page has one of its own. */
+export interface Model extends Channel {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  on(event: `change:${string}`, handler: () => void): void;
+  on(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
+  off(event: `change:${string}`, handler: () => void): void;
+  off(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
+}
+
+export interface Session {
+  store: Store<State>;
+  kernel: Kernel;
+  /** Ends with the model, not with a view. */
+  signal: AbortSignal;
+}
+
+/** Written to the kernel only when the pointer is up: while it is down, requests carry them. */
+const HELD: readonly string[] = ["position", "size"];
+
+/** What an instrument does with news from the kernel that nobody asked for. */
+export type Listener = (event: string, content: Answer) => void;
+
+export function openSession(model: Model, signal: AbortSignal): Session {
+  const store = new Store<State>(initial);
+  const kernel = new Kernel(
+    model,
+    {
+      onSlow: (_kind, slow) => store.set({ slow }),
+      onError: (kind, error) => {
+        const { [kind]: known, ...others } = store.get("errors");
+        if (error) store.set({ errors: { ...others, [kind]: error } });
+        else if (known) store.set({ errors: others });
+      },
+      onEvent: (event, content) => {
+        if (event === "error") {
+          const error = content.error as State["errors"][string];
+          store.set({ errors: { ...store.get("errors"), [String(content.kind)]: error } });
+        }
+      },
+    },
+    signal,
+  );
+  bindTraits(store, model, signal);
+  return { store, kernel, signal };
+}
+
+function bindTraits(store: Store<State>, model: Model, signal: AbortSignal): void {
+  const present = (names: readonly (keyof State)[]) => names.filter((name) => model.get(name) !== undefined);
+  const shared = present(SHARED);
+  const held = (name: string) => store.get("dragging") && HELD.includes(name);
+  for (const name of [...shared, ...present(GIVEN)]) {
+    const read = () => {
+      // The kernel's echo of an older position must not pull the occluder from under the pointer.
+      if (!held(name)) store.set({ [name]: model.get(name) } as Partial<State>);
+    };
+    read();
+    model.on(`change:${name}`, read);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, read));
+  }
+  const write = () => {
+    let changed = false;
+    for (const name of shared) {
+      if (held(name) || same(model.get(name), store.get(name))) continue;
+      model.set(name, store.get(name));
+      changed = true;
+    }
+    if (changed) model.save_changes();
+  };
+  store.onChange([...shared, "dragging"], write, signal);
+}

@@ -1,0 +1,219 @@
+/** All that the panes know: what the user chose, and what the kernel last answered. */
+import type { Planes, Scale } from "./lib/atlas";
+import type { Colormap } from "./lib/colormaps";
+import type { Extent, Position, Size } from "./lib/geometry";
+import type { KernelError } from "./lib/kernel";
+
+export interface LayerInfo {
+  name: string;
+  kind: string;
+  channels: number;
+  size: Extent;
+  /** Side of the receptive field, px of the picture. */
+  field: number;
+  /** A squeeze-excite gate upstream sees the whole picture, too. */
+  gated: boolean;
+}
+
+export interface NetworkInfo {
+  name: string;
+  device: string;
+  /** Height and width of the pictures it takes. */
+  size: Extent;
+  layers: LayerInfo[];
+}
+
+export interface PictureInfo {
+  name: string;
+  label: string | null;
+}
+
+/** RGB pixels ready for a canvas. */
+export interface Photo {
+  picture: number;
+  height: number;
+  width: number;
+  pixels: Uint8ClampedArray<ArrayBuffer>;
+}
+
+export interface ClassScore {
+  index: number;
+  label: string;
+  clean: number;
+  now: number;
+}
+
+/** What the network says with the occluder at one place. */
+export interface Frame {
+  picture: number;
+  position: Position;
+  size: Size;
+  target: ClassScore;
+  /** The most probable class, of the clean picture and now. */
+  before: ClassScore;
+  first: ClassScore;
+  /** The clean picture's five most probable classes. */
+  classes: ClassScore[];
+  /** The most probable class now that is not among `classes`. */
+  other: ClassScore | null;
+  milliseconds: number;
+}
+
+export interface Grid {
+  layer: string;
+  lens: Lens;
+  planes: Planes;
+  /** Per channel, of this picture's map: its largest value, mean, and share of positions above zero. */
+  max: Float32Array;
+  mean: Float32Array;
+  active: Float32Array;
+}
+
+/** What the survey says of a layer's channels. */
+export interface Health {
+  layer: string;
+  /** Largest activation over all pictures. */
+  max: Float32Array;
+  /** Share of pictures that activate the channel anywhere. */
+  share: Float32Array;
+}
+
+export interface Exemplar {
+  value: number;
+  image: number;
+  name: string;
+  path: string | null;
+  label: string | null;
+  row: number;
+  column: number;
+  /** Top, left, bottom, right in the picture's pixels; may reach outside. */
+  box: [number, number, number, number];
+  /** The receptive field is as large as the picture: the patch shows the whole of it. */
+  whole: boolean;
+}
+
+export interface Unit {
+  layer: string;
+  channel: number;
+  exemplars: Exemplar[];
+  /** One RGB crop for each exemplar, all `side` px. */
+  side: number;
+  crops: Uint8Array[];
+  /** Activations of all pictures: counts in bins whose edges are `edges`. */
+  counts: number[];
+  edges: number[];
+  images: number;
+  share: number;
+}
+
+export interface SurveyState {
+  state: "none" | "running" | "done" | "cancelled" | "failed";
+  revision: number;
+  done: number;
+  total: number;
+  /** Seconds, or null while unknown. */
+  left: number | null;
+  skipped: number;
+  /** Share of the filters of each layer that no picture has activated. */
+  dead?: Record<string, number>;
+}
+
+export type Shape = "square" | "ellipse";
+export type Lens = "activation" | "patch" | "weights";
+export type Order = "strongest" | "mean" | "index" | "best" | "rare";
+
+export interface State {
+  // Kept in step with the traits of the same name.
+  _network: NetworkInfo;
+  _pictures: PictureInfo[];
+  _revision: number;
+  _survey: SurveyState;
+  picture: number;
+  position: Position;
+  size: Size;
+  shape: Shape;
+  fill: string;
+  target: number | null;
+  layer: string;
+  selected: number | null;
+  colormap: Colormap;
+  scale: Scale;
+  order: Order;
+  lens: Lens;
+  // This page's own.
+  dragging: boolean;
+  hovered: number | null;
+  /** Index of the exemplar whose picture is shown whole. */
+  exemplar: number | null;
+  slow: boolean;
+  /** Milliseconds from asking to having the last frame. */
+  latency: number | null;
+  errors: Record<string, KernelError>;
+  /** The kernel is not there (a saved page): controls that need it are off. */
+  offline: boolean;
+  // The kernel's answers.
+  photo: Photo | null;
+  filling: Photo | null;
+  frame: Frame | null;
+  grid: Grid | null;
+  health: Health | null;
+  unit: Unit | null;
+  context: Photo | null;
+  thumbnails: Photo[];
+}
+
+/** Keys that are traits: whatever the front end may write, and the rest. */
+export const SHARED = [
+  "picture",
+  "position",
+  "size",
+  "shape",
+  "fill",
+  "target",
+  "layer",
+  "selected",
+  "colormap",
+  "scale",
+  "order",
+  "lens",
+] as const satisfies readonly (keyof State)[];
+export const GIVEN = [
+  "_network",
+  "_pictures",
+  "_revision",
+  "_survey",
+] as const satisfies readonly (keyof State)[];
+
+export const initial: State = {
+  _network: { name: "", device: "", size: [224, 224], layers: [] },
+  _pictures: [],
+  _revision: 0,
+  _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 },
+  picture: 0,
+  position: [0, 0],
+  size: 50,
+  shape: "square",
+  fill: "grey",
+  target: null,
+  layer: "",
+  selected: null,
+  colormap: "inferno",
+  scale: "unit",
+  order: "strongest",
+  lens: "activation",
+  dragging: false,
+  hovered: null,
+  exemplar: null,
+  slow: false,
+  latency: null,
+  errors: {},
+  offline: false,
+  photo: null,
+  filling: null,
+  frame: null,
+  grid: null,
+  health: null,
+  unit: null,
+  context: null,
+  thumbnails: [],
+};

@@ -1,0 +1,212 @@
+/** One unit: the patches that excite it most, with the picture that each comes from. */
+import { rgba } from "../lib/atlas";
+import { el, on, text } from "../lib/dom";
+import { activation, share, side } from "../lib/format";
+import type { Store } from "../lib/store";
+import type { Exemplar, Photo, State, Unit } from "../state";
+
+function paint(
+  canvas: HTMLCanvasElement,
+  pixels: Uint8ClampedArray<ArrayBuffer>,
+  width: number,
+  height: number,
+): void {
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d")?.putImageData(new ImageData(pixels, width, height), 0, 0);
+}
+
+function histogram(root: HTMLElement, unit: Unit): void {
+  const most = Math.max(1, ...unit.counts);
+  const least = unit.exemplars.at(-1)?.value ?? Infinity;
+  root.replaceChildren(
+    ...unit.counts.map((count, index) => {
+      const [from = 0, to = 0] = [unit.edges[index], unit.edges[index + 1]];
+      const bar = el("i", {
+        class: to > least ? "cs-histogram__bar cs-histogram__bar--top" : "cs-histogram__bar",
+        title: `${count} of ${unit.images} pictures peak at ${activation(from)} to ${activation(to)}`,
+      });
+      // The square root keeps single pictures visible beside hundreds.
+      bar.style.height = `${100 * Math.sqrt(count / most)}%`;
+      return bar;
+    }),
+  );
+}
+
+export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
+  const title = el("h2", { class: "cs-unit__title" });
+  const facts = el("p", { class: "cs-unit__facts" });
+  const bars = el("div", { class: "cs-histogram", role: "img" });
+  const axis = el("div", { class: "cs-histogram__axis" });
+  const count = el("span", { class: "cs-dim" });
+  const patches = el("div", { class: "cs-patches", role: "listbox", "aria-label": "Top patches" });
+  const canvas = el("canvas", { class: "cs-context__canvas" });
+  const box = el("div", { class: "cs-context__box" });
+  const caption = el("p", { class: "cs-context__caption" });
+  const source = el("p", { class: "cs-context__source" });
+  const context = el(
+    "figure",
+    { class: "cs-context" },
+    el("div", { class: "cs-context__frame" }, canvas, box),
+    el("figcaption", {}, caption, source),
+  );
+  const empty = el("p", { class: "cs-empty" });
+  const content = el(
+    "div",
+    { class: "cs-unit__content" },
+    bars,
+    axis,
+    el("h3", { class: "cs-heading" }, "Top patches", count),
+    patches,
+    el("h3", { class: "cs-heading" }, "In its picture"),
+    context,
+  );
+  root.append(el("section", { class: "cs-unit", "aria-label": "Unit" }, title, facts, content, empty));
+
+  const layer = () => store.get("_network").layers.find(({ name }) => name === store.get("layer"));
+
+  store.watch(
+    ["layer", "selected", "_network"],
+    () => {
+      const selected = store.get("selected");
+      const info = layer();
+      text(title, selected === null ? "No unit selected" : `unit ${selected}`);
+      text(
+        facts,
+        info
+          ? `${info.name} · ${info.channels} × ${side(info.size)} · receptive field ${info.field} px` +
+              (info.gated ? " + gate" : "")
+          : "",
+      );
+      facts.title = info?.gated
+        ? "The receptive field of the local path; a squeeze-excite gate upstream depends on the whole picture, too."
+        : "";
+    },
+    signal,
+  );
+
+  store.watch(
+    ["selected", "unit", "_survey"],
+    () => {
+      const unit = store.get("unit");
+      const survey = store.get("_survey");
+      const current = unit && unit.channel === store.get("selected") && unit.layer === store.get("layer");
+      content.hidden = !unit;
+      content.classList.toggle("cs-is-stale", !!unit && !current);
+      if (unit) text(empty, "");
+      else if (store.get("selected") === null) text(empty, "Click a filter to see what excites it most.");
+      else if (survey.state === "running") text(empty, "Looking through the pictures…");
+      else if (survey.state === "failed") text(empty, "The survey failed; the error is shown below.");
+      else text(empty, "Nothing has been surveyed yet.");
+    },
+    signal,
+  );
+
+  let tiles: HTMLElement[] = [];
+  const look = (index: number) => store.set({ exemplar: index });
+  store.watch(
+    ["unit"],
+    () => {
+      const unit = store.get("unit");
+      if (!unit) return;
+      text(count, `of ${unit.images} pictures`);
+      histogram(bars, unit);
+      bars.setAttribute("aria-label", `Active in ${share(unit.share)} of ${unit.images} pictures`);
+      axis.replaceChildren(
+        el("span", {}, activation(unit.edges[0] ?? 0)),
+        el("span", {}, `active in ${share(unit.share)} of pictures`),
+        el("span", {}, activation(unit.edges.at(-1) ?? 0)),
+      );
+      const focused = tiles.indexOf(document.activeElement as HTMLElement);
+      tiles = unit.exemplars.map((exemplar, index) => {
+        const patch = el("canvas", { "aria-hidden": "true" });
+        const crop = unit.crops[index];
+        if (crop) paint(patch, rgba(crop), unit.side, unit.side);
+        const tile = el(
+          "button",
+          {
+            type: "button",
+            class: "cs-patch",
+            role: "option",
+            "aria-label": describe(exemplar),
+            "data-value": exemplar.value,
+            "data-image": exemplar.image,
+            "data-row": exemplar.row,
+            "data-column": exemplar.column,
+          },
+          patch,
+          el("span", { class: "cs-patch__value" }, activation(exemplar.value)),
+        );
+        if (exemplar.whole) tile.append(mark(exemplar, store.get("_network").size));
+        on(tile, "pointerenter", () => look(index), signal);
+        on(tile, "focus", () => look(index), signal);
+        on(tile, "click", () => look(index), signal);
+        return tile;
+      });
+      patches.replaceChildren(...tiles);
+      if (focused >= 0) tiles[focused]?.focus({ preventScroll: true });
+      if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
+    },
+    signal,
+  );
+  on(
+    patches,
+    "keydown",
+    (event) => {
+      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[event.key];
+      if (!step) return;
+      const at = tiles.indexOf(document.activeElement as HTMLElement);
+      tiles[Math.min(Math.max(at + step, 0), tiles.length - 1)]?.focus();
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    signal,
+  );
+
+  store.watch(
+    ["unit", "exemplar", "context"],
+    () => {
+      const unit = store.get("unit");
+      const at = store.get("exemplar") ?? 0;
+      const exemplar = unit?.exemplars[at];
+      context.hidden = !exemplar;
+      tiles.forEach((tile, index) => {
+        tile.setAttribute("aria-selected", String(index === at));
+        tile.tabIndex = index === at ? 0 : -1;
+      });
+      if (!exemplar || !unit) return;
+      text(caption, describe(exemplar));
+      text(source, exemplar.path ?? exemplar.name);
+      source.title = exemplar.path ?? exemplar.name;
+      const photo = store.get("context");
+      const shown = photo?.picture === exemplar.image;
+      context.classList.toggle("cs-is-stale", !shown);
+      if (photo && shown) showBox(photo, exemplar);
+    },
+    signal,
+  );
+  function showBox(photo: Photo, exemplar: Exemplar): void {
+    paint(canvas, photo.pixels, photo.width, photo.height);
+    const [top, left, bottom, right] = exemplar.box;
+    Object.assign(box.style, {
+      top: `${(100 * Math.max(0, top)) / photo.height}%`,
+      left: `${(100 * Math.max(0, left)) / photo.width}%`,
+      bottom: `${(100 * Math.max(0, photo.height - bottom)) / photo.height}%`,
+      right: `${(100 * Math.max(0, photo.width - right)) / photo.width}%`,
+    });
+  }
+}
+
+function describe(exemplar: Exemplar): string {
+  const what = exemplar.label ?? exemplar.name;
+  return `${activation(exemplar.value)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
+}
+
+/** Where the unit lies in a patch that shows the whole picture: a cross, the box being larger than the picture. */
+function mark(exemplar: Exemplar, [height, width]: readonly [number, number]): HTMLElement {
+  const cross = el("i", { class: "cs-patch__mark", "aria-hidden": "true" });
+  const [top, left, bottom, right] = exemplar.box;
+  cross.style.top = `${Math.min(96, Math.max(4, (50 * (top + bottom)) / height))}%`;
+  cross.style.left = `${Math.min(96, Math.max(4, (50 * (left + right)) / width))}%`;
+  return cross;
+}
