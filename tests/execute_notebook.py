@@ -2,8 +2,8 @@
 
     python tests/execute_notebook.py NOTEBOOK...
 
-Each runs in a copy of its folder, so that what a cell writes does not reach the repository. Exits 1 if any cell
-ends in an error, after printing its traceback.
+Each runs in a copy of its folder, so that what a cell writes does not reach the repository. Exits 1 if any
+cell ends in an error, after printing its traceback.
 """
 
 from __future__ import annotations

