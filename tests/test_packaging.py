@@ -1,4 +1,4 @@
-"""What is shipped: both packages and the bundle in one wheel, one version, and a core that needs no widget."""
+"""What is shipped: two packages and the bundle in one wheel, one version, and a core that needs no widget."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = folder.glob("*.tar.gz")
     with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data") if sys.version_info >= (3, 12) else archive.extractall(folder)
+        archive.extractall(folder, **({"filter": "data"} if sys.version_info >= (3, 12) else {}))
     return folder / f"convscope-{VERSION}"
 
 
@@ -114,7 +114,9 @@ def test_lock_file_names_no_registry() -> None:
     assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
 
 
-def test_source_distribution_can_build_the_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+def test_source_distribution_builds_the_same_wheel(
+    source: Path, wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
     assert not (source / "widgets/convscope/static").exists()
     # the packages that `npm ci` would install
     (source / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
