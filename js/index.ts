@@ -16,6 +16,7 @@ import { classesPane } from "./occluder/classes";
 import { controlsPane } from "./occluder/controls";
 import { picturePane } from "./occluder/picture";
 import { linkOccluder } from "./occluder/requests";
+import { type Saved, savedModel } from "./saved";
 import { type Model, openSession, type Session } from "./session";
 import { linkUnit } from "./unit/requests";
 import { unitPane } from "./unit/unit";
@@ -92,7 +93,7 @@ const INSTRUMENTS: Record<string, Instrument> = {
 };
 
 /** Draw one view of an instrument into `host`. */
-export function mount(session: Session, name: string, host: HTMLElement, signal: AbortSignal): void {
+function mount(session: Session, name: string, host: HTMLElement, signal: AbortSignal): void {
   const instrument = INSTRUMENTS[name];
   if (!instrument) throw new Error(`convscope has no instrument "${name}"`);
   const root = el("div", { class: `cs-root cs-root--${name}`, "data-instrument": name });
@@ -122,8 +123,19 @@ export function mount(session: Session, name: string, host: HTMLElement, signal:
   );
 }
 
-export function link(session: Session, name: string): void {
+function link(session: Session, name: string): void {
   INSTRUMENTS[name]?.link(session);
+}
+
+/** Show an instrument that `to_html` saved. */
+export function showSaved(saved: Saved, host: HTMLElement): void {
+  const { signal } = new AbortController();
+  const model = savedModel(saved);
+  const session = openSession(model, signal);
+  session.store.set({ offline: true });
+  const name = String(model.get("_instrument"));
+  link(session, name);
+  mount(session, name, host, signal);
 }
 
 interface Context {

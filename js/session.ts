@@ -1,5 +1,5 @@
 /** One session per widget model: its store, its line to the kernel. All views of the model share it. */
-import { type Answer, type Channel, Kernel } from "./lib/kernel";
+import { type Channel, Kernel } from "./lib/kernel";
 import { Store, same } from "./lib/store";
 import { GIVEN, initial, SHARED, type State } from "./state";
 
@@ -8,10 +8,6 @@ export interface Model extends Channel {
   get(name: string): unknown;
   set(name: string, value: unknown): void;
   save_changes(): void;
-  on(event: `change:${string}`, handler: () => void): void;
-  on(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
-  off(event: `change:${string}`, handler: () => void): void;
-  off(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
 }
 
 export interface Session {
@@ -23,9 +19,6 @@ export interface Session {
 
 /** Written to the kernel only when the pointer is up: while it is down, requests carry them. */
 const HELD: readonly string[] = ["position", "size"];
-
-/** What an instrument does with news from the kernel that nobody asked for. */
-export type Listener = (event: string, content: Answer) => void;
 
 export function openSession(model: Model, signal: AbortSignal): Session {
   const store = new Store<State>(initial);

@@ -32,9 +32,8 @@ export function ribbonPane(store: Store<State>, root: HTMLElement, signal: Abort
       cells.clear();
       const groups: HTMLElement[] = [];
       let group: { name: string; cells: HTMLElement } | null = null;
-      for (const [index, named] of shorten(layers.map(({ name }) => name)).entries()) {
-        const layer = layers[index];
-        if (!layer) continue;
+      for (const layer of layers) {
+        const named = shorten(layer.name);
         if (!group || group.name !== named.group) {
           group = { name: named.group, cells: el("div", { class: "cs-ribbon__cells" }) };
           groups.push(
@@ -153,13 +152,13 @@ export function addressPane(store: Store<State>, root: HTMLElement, signal: Abor
     const parts = address.value.trim().split("/");
     const layers = store.get("_network").layers;
     // The network's name may be left out; a layer may be followed by a unit.
-    const at = parts.findIndex((part) => layers.some(({ name }) => name === part));
-    const layer = layers.find(({ name }) => name === parts[at]);
+    const layer = layers.find(({ name }) => parts.includes(name));
+    const at = layer ? parts.indexOf(layer.name) : -1;
     const unit = parts[at + 1] === undefined ? null : Number(parts[at + 1]);
     const valid = layer && (unit === null || (Number.isInteger(unit) && unit >= 0 && unit < layer.channels));
     address.classList.toggle("cs-is-wrong", !valid);
     if (valid) store.set({ layer: layer.name, selected: unit, exemplar: null });
-    else address.title = "Expected network/layer/unit, for example " + current();
+    else address.title = `Expected network/layer/unit, for example ${current()}`;
   };
   on(
     address,

@@ -9,9 +9,12 @@ import { SingleFlight } from "./singleflight";
 /** What a kernel-side model offers; the part of anywidget's that is used here, so that a static page can stand in. */
 export interface Channel {
   send(content: unknown, buffers?: ArrayBuffer[]): void;
-  on(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
-  off(event: "msg:custom", handler: (message: unknown, buffers: DataView[]) => void): void;
+  /** "msg:custom" hands over a message and its buffers, "change:NAME" nothing. */
+  on(event: string, handler: Listener): void;
+  off(event: string, handler: Listener): void;
 }
+
+export type Listener = (message: unknown, buffers: DataView[]) => void;
 
 export interface KernelError {
   kind: string;

@@ -1,0 +1,105 @@
+import { describe, expect, it } from "vitest";
+import { layout, type Planes, paintTile, place, range, rgba, tileAt, visible } from "./atlas";
+import { css, table } from "./colormaps";
+
+describe("layout", () => {
+  it("fills the width to the pixel with tiles of about the wanted size", () => {
+    for (const width of [120, 333, 672, 1280]) {
+      const grid = layout(672, width, 42);
+      expect(grid.columns * (grid.tile + grid.gap) - grid.gap).toBeCloseTo(width, 6);
+      expect(Math.abs(grid.tile - 42)).toBeLessThan(12);
+      expect(grid.columns * grid.rows).toBeGreaterThanOrEqual(672);
+      expect(grid.columns * (grid.rows - 1)).toBeLessThan(672);
+    }
+  });
+
+  it("does not stretch three tiles over the pane", () => {
+    const grid = layout(3, 672, 42);
+    expect(grid.columns).toBe(3);
+    expect(grid.tile).toBeLessThan(50);
+  });
+
+  it("copes with no tiles", () => {
+    expect(layout(0, 300, 42)).toMatchObject({ rows: 0, height: 0 });
+  });
+});
+
+describe("tileAt", () => {
+  it("finds every tile by its middle, and none in the gaps or beyond the last", () => {
+    const grid = layout(50, 300, 42);
+    for (let index = 0; index < 50; index++) {
+      const { x, y } = place(grid, index);
+      expect(tileAt(grid, 50, x + grid.tile / 2, y + grid.tile / 2)).toBe(index);
+      expect(tileAt(grid, 50, x + grid.tile + grid.gap / 2, y)).toBeNull();
+    }
+    const { x, y } = place(grid, 50);
+    expect(tileAt(grid, 50, x + 1, y + 1)).toBeNull();
+    expect(tileAt(grid, 50, -1, 0)).toBeNull();
+  });
+});
+
+describe("visible", () => {
+  it("names all tiles that a window shows, and few others", () => {
+    const grid = layout(5000, 672, 42);
+    const step = grid.tile + grid.gap;
+    for (const top of [0, 17, 1000, grid.height - 600]) {
+      const [first, last] = visible(grid, 5000, top, 600);
+      for (let index = 0; index < 5000; index++) {
+        const { y } = place(grid, index);
+        if (y + grid.tile > top && y < top + 600) {
+          expect(index >= first && index < last).toBe(true);
+        }
+      }
+      expect(last - first).toBeLessThanOrEqual((Math.ceil(600 / step) + 2) * grid.columns);
+    }
+  });
+});
+
+const planes: Planes = {
+  channels: 2,
+  height: 1,
+  width: 2,
+  depth: 1,
+  data: Uint8Array.from([0, 255, 0, 255]),
+  low: Float32Array.from([0, 0]),
+  high: Float32Array.from([1, 4]),
+};
+
+describe("colouring", () => {
+  const paint = (channel: number, scale: "unit" | "layer") => {
+    const words = new Uint32Array(2);
+    paintTile(planes, channel, range(planes, channel, scale), "gray", words, 0, 2);
+    return [...new Uint8Array(words.buffer)].filter((_, index) => index % 4 === 0);
+  };
+
+  it("gives each unit the whole range, or all units of the layer one range", () => {
+    expect(paint(0, "unit")).toEqual([0, 255]);
+    expect(paint(1, "unit")).toEqual([0, 255]);
+    expect(paint(0, "layer")).toEqual([0, 64]);
+    expect(paint(1, "layer")).toEqual([0, 255]);
+  });
+
+  it("shows a constant channel as the lowest colour, not as noise", () => {
+    const flat = { ...planes, high: Float32Array.from([0, 0]) };
+    const words = new Uint32Array(2);
+    paintTile(flat, 0, range(flat, 0, "unit"), "gray", words, 0, 2);
+    expect(words[0]).toBe(0xff000000);
+  });
+
+  it("copies RGB tiles as they are", () => {
+    const rgb: Planes = { ...planes, channels: 1, depth: 3, data: Uint8Array.from([1, 2, 3, 250, 251, 252]) };
+    const words = new Uint32Array(2);
+    paintTile(rgb, 0, [0, 1], "inferno", words, 0, 2);
+    expect([...new Uint8Array(words.buffer)]).toEqual([1, 2, 3, 255, 250, 251, 252, 255]);
+    expect([...rgba(rgb.data)]).toEqual([1, 2, 3, 255, 250, 251, 252, 255]);
+  });
+
+  it("has the published ends of the colour maps", () => {
+    expect(css("viridis", 0)).toBe("rgb(68 1 84)");
+    expect(css("viridis", 255)).toBe("rgb(253 231 37)");
+    expect(css("inferno", 0)).toBe("rgb(0 0 4)");
+    expect(css("inferno", 255)).toBe("rgb(252 255 164)");
+    expect(table("gray")).toHaveLength(256);
+    expect(css("gray", 77)).toBe("rgb(77 77 77)");
+  });
+});

@@ -1,0 +1,101 @@
+import { describe, expect, it, vi } from "vitest";
+import type { Listener } from "./lib/kernel";
+import { type Saved, savedModel } from "./saved";
+import { type Model, openSession } from "./session";
+
+class FakeModel implements Model {
+  saved = vi.fn();
+  handlers = new Map<string, Set<Listener>>();
+  constructor(public traits: Record<string, unknown>) {}
+  get(name: string) {
+    return this.traits[name];
+  }
+  set(name: string, value: unknown) {
+    this.traits[name] = value;
+  }
+  save_changes() {
+    this.saved({ ...this.traits });
+  }
+  send() {}
+  on(event: string, handler: Listener) {
+    const set = this.handlers.get(event) ?? new Set<Listener>();
+    this.handlers.set(event, set.add(handler));
+  }
+  off(event: string, handler: Listener) {
+    this.handlers.get(event)?.delete(handler);
+  }
+  /** A change that comes from the kernel. */
+  change(name: string, value: unknown) {
+    this.traits[name] = value;
+    for (const handler of this.handlers.get(`change:${name}`) ?? []) handler(undefined, []);
+  }
+}
+
+function setup() {
+  const model = new FakeModel({ position: [10, 20], size: 50, fill: "grey", _revision: 0 });
+  const controller = new AbortController();
+  return { model, controller, store: openSession(model, controller.signal).store };
+}
+
+describe("traits", () => {
+  it("start from the model and follow it", () => {
+    const { model, store } = setup();
+    expect(store.get("position")).toEqual([10, 20]);
+    model.change("position", [1, 2]);
+    expect(store.get("position")).toEqual([1, 2]);
+    model.change("_revision", 3);
+    expect(store.get("_revision")).toBe(3);
+  });
+
+  it("are written back at once when the pointer is up, only where they changed", () => {
+    const { model, store } = setup();
+    store.set({ fill: "blur" });
+    expect(model.traits.fill).toBe("blur");
+    expect(model.saved).toHaveBeenCalledTimes(1);
+    store.set({ hovered: 3 });
+    expect(model.saved).toHaveBeenCalledTimes(1);
+    expect("layer" in model.traits).toBe(false);
+  });
+
+  it("hold a position back during a drag, write the last one on release, and no echo pulls at the square", () => {
+    const { model, store } = setup();
+    store.set({ dragging: true });
+    for (let row = 0; row < 50; row++) store.set({ position: [row, 0] });
+    expect(model.saved).not.toHaveBeenCalled();
+    model.change("position", [10, 20]);
+    expect(store.get("position")).toEqual([49, 0]);
+    store.set({ dragging: false });
+    expect(model.traits.position).toEqual([49, 0]);
+    expect(model.saved).toHaveBeenCalledTimes(1);
+  });
+
+  it("are let go with the signal", () => {
+    const { model, controller, store } = setup();
+    controller.abort();
+    model.change("fill", "noise");
+    store.set({ size: 9 });
+    expect(store.get("fill")).toBe("grey");
+    expect(model.saved).not.toHaveBeenCalled();
+  });
+});
+
+describe("a saved page", () => {
+  const saved: Saved = {
+    state: { _instrument: "occluder" },
+    answers: [
+      { content: { kind: "photo", ok: true, picture: 0, height: 1 }, buffers: [btoa("\x01\x02\x03")] },
+    ],
+  };
+
+  it("answers what was saved, by number, and says so of what was not", async () => {
+    const model = savedModel(saved);
+    const replies: [Record<string, unknown>, DataView[]][] = [];
+    model.on("msg:custom", (message, buffers) => replies.push([message as Record<string, unknown>, buffers]));
+    model.send({ kind: "photo", id: 4, client: "c", picture: 0 });
+    model.send({ kind: "photo", id: 5, client: "c", picture: 1 });
+    await Promise.resolve();
+    expect(replies[0]?.[0]).toMatchObject({ id: 4, ok: true, height: 1 });
+    expect(replies[0]?.[1][0]?.getUint8(2)).toBe(3);
+    expect(replies[1]?.[0]).toMatchObject({ id: 5, ok: false });
+  });
+});

@@ -1,0 +1,145 @@
+"""The worker: newest request of a kind, jobs between requests, a thread only while there is work."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from convscope._worker import Worker
+
+TIMEOUT = 20
+
+
+@pytest.fixture
+def worker():
+    worker = Worker("test")
+    yield worker
+    worker.cancel()
+    worker.stop(TIMEOUT)
+
+
+def blocked(worker: Worker) -> threading.Event:
+    """Occupy the worker until the returned event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def run() -> None:
+        begun.set()
+        go_on.wait(TIMEOUT)
+
+    worker.submit("block", run)
+    assert begun.wait(TIMEOUT)
+    return go_on
+
+
+def test_only_the_newest_waiting_request_of_a_kind_runs(worker):
+    go_on = blocked(worker)
+    ran, dropped = [], []
+    for number in range(100):
+        worker.submit("move", lambda n=number: ran.append(n), lambda n=number: dropped.append(n))
+    worker.submit("other", lambda: ran.append("other"))
+    go_on.set()
+    assert worker.wait(TIMEOUT)
+    assert ran == [99, "other"]
+    assert dropped == list(range(99))
+
+
+def test_requests_run_between_the_slices_of_a_job(worker):
+    order = []
+    second, go_on = threading.Event(), threading.Event()
+
+    def job():
+        order.append("slice 1")
+        yield
+        second.set()
+        go_on.wait(TIMEOUT)
+        order.append("slice 2")
+        yield
+        order.append("slice 3")
+
+    worker.start(job())
+    assert second.wait(TIMEOUT)
+    worker.submit("move", lambda: order.append("request"))
+    go_on.set()
+    assert worker.wait(TIMEOUT)
+    assert order == ["slice 1", "slice 2", "request", "slice 3"]
+
+
+def test_a_cancelled_job_takes_no_further_slice_and_cleans_up(worker):
+    first, go_on, closed = threading.Event(), threading.Event(), threading.Event()
+    slices = []
+
+    def job():
+        try:
+            while True:
+                slices.append(1)
+                first.set()
+                go_on.wait(TIMEOUT)
+                yield
+        finally:
+            closed.set()
+
+    generator = job()
+    worker.start(generator)
+    assert first.wait(TIMEOUT)
+    worker.cancel()
+    go_on.set()
+    assert worker.wait(TIMEOUT)
+    assert slices == [1]
+    del generator
+    assert closed.wait(TIMEOUT)
+
+
+def test_stop_ends_the_thread_and_a_later_request_resumes_the_job(worker):
+    reached = [threading.Event() for _ in range(3)]
+    go_on = threading.Event()
+
+    def job():
+        reached[0].set()
+        go_on.wait(TIMEOUT)
+        yield
+        reached[1].set()
+        yield
+        reached[2].set()
+
+    worker.start(job())
+    assert reached[0].wait(TIMEOUT)
+    threading.Timer(0, go_on.set).start()
+    worker.stop(TIMEOUT)
+    assert not worker.alive
+    assert not reached[1].is_set()
+    worker.submit("wake", lambda: None)
+    assert worker.wait(TIMEOUT)
+    assert reached[2].is_set()
+
+
+def test_stop_forgets_requests_that_wait(worker):
+    go_on = blocked(worker)
+    ran = []
+    worker.submit("move", lambda: ran.append(1))
+    threading.Timer(0, go_on.set).start()
+    worker.stop(TIMEOUT)
+    assert not worker.alive
+    assert ran == []
+
+
+def test_an_error_in_a_request_or_a_job_leaves_the_worker_working(worker, caplog):
+    def fail():
+        raise RuntimeError("as planned")
+
+    def job():
+        raise RuntimeError("as planned, too")
+        yield
+
+    worker.submit("fail", fail)
+    assert worker.wait(TIMEOUT)
+    worker.start(job())
+    assert worker.wait(TIMEOUT)
+    ran = []
+    worker.submit("move", lambda: ran.append(1))
+    assert worker.wait(TIMEOUT)
+    assert ran == [1]
+    assert [record.exc_info[1].args[0] for record in caplog.records] == ["as planned", "as planned, too"]
+
+
+def test_there_is_no_thread_before_there_is_work():
+    assert not Worker("idle").alive

@@ -1,0 +1,54 @@
+"""convscope: a microscope for convolutional networks, inside the notebook.
+
+>>> import convscope as cs
+>>> net = cs.load("efficientnet_lite0")         # doctest: +SKIP
+>>> cs.Explorer(net, images="photos/")          # doctest: +SKIP
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from convscope_core.datasets import Images, Picture, sample, sample_images
+from convscope_core.errors import (
+    ArgumentError,
+    ConvscopeError,
+    ImageError,
+    LayerError,
+    NetworkError,
+    TraceError,
+)
+from convscope_core.network import Layer, Network, Prediction, load
+from convscope_core.survey import Exemplar, Survey, survey
+
+from .explorer import Explorer
+from .filters import FilterGrid
+from .occluder import Occluder
+from .unit import UnitPanel
+
+try:
+    __version__ = version("convscope")
+except PackageNotFoundError:  # pragma: no cover - a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "ArgumentError",
+    "ConvscopeError",
+    "Exemplar",
+    "Explorer",
+    "FilterGrid",
+    "ImageError",
+    "Images",
+    "Layer",
+    "LayerError",
+    "Network",
+    "NetworkError",
+    "Occluder",
+    "Picture",
+    "Prediction",
+    "Survey",
+    "TraceError",
+    "UnitPanel",
+    "load",
+    "sample",
+    "sample_images",
+    "survey",
+]

@@ -1,0 +1,229 @@
+"""A survey behind an instrument: given, or made in the background with progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+from convscope_core.datasets import Images
+from convscope_core.network import Layer, Network
+from convscope_core.render import crop
+from convscope_core.survey import Exemplar, Survey, surveying
+
+from ._instrument import Answer, Instrument, described, framed, shown_layers
+
+__all__ = ["SurveyPart"]
+
+#: Side of the crops of the unit panel, px.
+CROP_SIDE = 112
+#: Partial results are shown at most this often, seconds.
+SHOW_EVERY = 1.5
+#: Bars of the histogram of activations.
+BARS = 24
+
+
+class SurveyPart(Instrument):
+    """What instruments with a survey share: the survey itself, its progress, exemplars and health of a layer."""
+
+    _survey = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self, net: Network, images: Images | None = None, survey: Survey | None = None, **traits: Any
+    ) -> None:
+        self.survey: Survey | None = survey
+        self._whole: dict[int, np.ndarray] = {}
+        self._begun: float | None = None
+        super().__init__(net, images, **traits)
+        if survey is None:
+            self._survey = {"state": "none", "revision": 0, "done": 0, "total": 0, "left": None, "skipped": 0}
+        else:
+            if survey.fingerprint != net.fingerprint:
+                raise ValueError(
+                    f"this survey was made with another network or other weights (fingerprint "
+                    f"{survey.fingerprint[:8]}, expected {net.fingerprint[:8]}); survey the pictures with this network"
+                )
+            self._show("done", survey.seen, survey.seen)
+
+    # ---- making one
+
+    def start_survey(self, images: Images, k: int = 9) -> None:
+        """Survey `images` in the background, between the requests of the front end.
+
+        Parameters
+        ----------
+        images : Images
+            The pictures to look through.
+        k : int, default 9
+            Exemplars a unit.
+        """
+        self._worker.start(self._survey_job(images, k))
+
+    def _survey_job(self, images: Images, k: int) -> Iterator[None]:
+        total = len(images)
+        self._begun = time.monotonic()
+        self._show("running", 0, total)
+        layers = [layer.name for layer in shown_layers(self.net)]
+        shown = 0.0
+        try:
+            # Small batches: a drag waits for one of them at most.
+            for progress in surveying(self.net, images, layers, k=k, batch_size=4):
+                self.survey = progress.survey
+                now = time.monotonic()
+                fresh = now - shown > SHOW_EVERY
+                shown = now if fresh else shown
+                self._show("running", progress.done, total, fresh=fresh)
+                yield
+        except Exception as error:
+            self._show("failed", self._survey.get("done", 0), total)
+            self.send({"event": "error", "kind": "survey", "error": {**described(error), "kind": "survey"}})
+            return
+        self._show("done", total, total)
+
+    def _show(self, state: str, done: int, total: int, fresh: bool = True) -> None:
+        """Tell the front end how far the survey is; `fresh` results are asked for anew."""
+        survey = self.survey
+        left = None
+        if state == "running" and done and self._begun is not None:
+            left = (time.monotonic() - self._begun) / done * (total - done)
+        before = self._survey or {}
+        dead = before.get("dead", {})
+        revision = int(before.get("revision", 0))
+        if fresh and survey is not None:
+            revision += 1
+            dead = {name: float(survey.health(name).dead.mean()) for name in survey.layers}
+        self._survey = {
+            "state": state,
+            "revision": revision,
+            "done": done,
+            "total": total,
+            "left": left,
+            "skipped": len(survey.skipped) if survey is not None else 0,
+            "dead": dead,
+        }
+
+    def _cancelled(self) -> None:
+        super()._cancelled()
+        if self._survey.get("state") == "running":
+            self._show("cancelled", self._survey["done"], self._survey["total"])
+
+    # ---- answering from it
+
+    def _surveyed(self) -> Survey:
+        if self.survey is None:
+            raise ValueError("there is no survey yet")
+        return self.survey
+
+    def _whole_picture(self, image: int) -> np.ndarray:
+        """A surveyed picture as the network sees it, (H, W, 3) uint8; the last few are kept."""
+        found = self._whole.get(image)
+        if found is None:
+            found = self.net.picture(self._surveyed().images[image].image)
+            while len(self._whole) >= 64:
+                self._whole.pop(next(iter(self._whole)))
+            self._whole[image] = found
+        return found
+
+    def _crop(self, layer: Layer, exemplar: Exemplar, side: int) -> tuple[np.ndarray, bool]:
+        """The patch of an exemplar, and whether it is the whole picture, its field being as large as that."""
+        picture = self._whole_picture(exemplar.image)
+        box = exemplar.box
+        whole = (box.bottom - box.top) >= picture.shape[0] and (box.right - box.left) >= picture.shape[1]
+        if whole:
+            box = type(box)(0, 0, *picture.shape[:2])
+        return crop(picture, box, side=side), whole
+
+    def _best_patches(self, layer: Layer, side: int) -> np.ndarray:
+        survey = self._surveyed()
+        best = [survey.top(layer.name, channel)[:1] for channel in range(layer.channels)]
+        out = np.full((layer.channels, side, side, 3), 128, np.uint8)
+        # Picture by picture, so that each is read once.
+        for channel in sorted(range(layer.channels), key=lambda c: best[c][0].image if best[c] else -1):
+            if best[channel] and best[channel][0].value > 0:
+                out[channel] = self._crop(layer, best[channel][0], side)[0]
+        return out
+
+    def _answer_health(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        layer = self.net.layer(str(content["layer"]))
+        health = self._surveyed().health(layer.name)
+        arrays = (health.maximum, health.active_images)
+        return {"layer": layer.name}, [np.ascontiguousarray(one, np.float32).tobytes() for one in arrays]
+
+    def _answer_unit(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        survey = self._surveyed()
+        layer = self.net.layer(str(content["layer"]))
+        channel = int(content["channel"])
+        exemplars, crops = [], []
+        for one in survey.top(layer.name, channel):
+            patch, whole = self._crop(layer, one, CROP_SIDE)
+            picture = survey.images[one.image]
+            crops.append(patch.tobytes())
+            exemplars.append(
+                {
+                    "value": one.value,
+                    "image": one.image,
+                    "name": picture.name,
+                    "path": None if picture.path is None else str(picture.path),
+                    "label": picture.label,
+                    "row": one.row,
+                    "column": one.column,
+                    "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
+                    "whole": whole,
+                }
+            )
+        health = survey.health(layer.name)
+        counts, edges = bars(health.histogram[channel], health.edges)
+        fields = {
+            "layer": layer.name,
+            "channel": channel,
+            "exemplars": exemplars,
+            "side": CROP_SIDE,
+            "counts": counts,
+            "edges": edges,
+            "images": survey.seen,
+            "share": float(health.active_images[channel]),
+        }
+        return fields, [b"".join(crops)]
+
+    def _answer_whole(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        image = int(content["picture"])
+        return framed(self._whole_picture(image), image)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._whole.clear()
+
+
+def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
+    """The pictures' maxima as a few bars for a person to read.
+
+    The first bar holds the pictures that do not activate the unit; the others are the survey's half-octaves, from the
+    largest maximum downwards, what lies below them added to the lowest.
+
+    Parameters
+    ----------
+    counts : ndarray
+        (B,) int, pictures in each of the survey's bins.
+    edges : ndarray
+        (B - 1,) float, the bins' inner edges, ascending.
+
+    Returns
+    -------
+    list of int, list of float
+        Counts of n bars, and their n + 1 edges; the first bar ends at 0.
+    """
+    # Bin b holds edges[b - 1] <= value < edges[b]; the bin around zero is where an inactive unit's maximum falls.
+    active = int(np.searchsorted(edges, 0.0)) + 1
+    positive = counts[active:]
+    filled = np.flatnonzero(positive)
+    if len(filled) == 0:
+        return [int(counts.sum())], [0.0, 0.0]
+    last = active + int(filled[-1])
+    first = max(active, last - BARS + 2)
+    lower = int(counts[active:first].sum())
+    shown = [int(count) for count in counts[first : last + 1]]
+    shown[0] += lower
+    inner = [float(edges[b]) for b in range(first - 1, min(last + 1, len(edges)))]
+    return [int(counts[:active].sum()), *shown], [0.0, *inner]

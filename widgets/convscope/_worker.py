@@ -1,0 +1,156 @@
+"""The one thread of an instrument: newest requests first, long work in slices between them.
+
+Widget callbacks must return at once: all widgets of a notebook share one callback thread, and a slow callback would
+freeze every slider beside ours. A callback therefore only leaves its request here. Requests have a slot per kind, and a
+newer one takes the place of one that has not begun. A *job* (a survey, say) is a generator that yields often; the
+thread takes one slice of it whenever no request waits, so that dragging stays live while a survey runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("convscope")
+
+#: An idle thread ends by itself after this many seconds; the next request starts another.
+IDLE_SECONDS = 60.0
+
+
+class Worker:
+    """Runs requests and one job on a thread of its own, which exists only while there is work.
+
+    Parameters
+    ----------
+    name : str
+        Name of the thread.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._condition = threading.Condition()
+        self._slots: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {}
+        self._job: Iterator[object] | None = None
+        self._running = False
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread exists now."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def submit(
+        self, kind: str, run: Callable[[], None], superseded: Callable[[], None] | None = None
+    ) -> None:
+        """Leave a request; returns at once.
+
+        Parameters
+        ----------
+        kind : str
+            Slot of the request. One that waits in the same slot is dropped.
+        run : callable
+            Called on the thread. It handles its own errors; one that escapes is logged and the thread goes on.
+        superseded : callable, optional
+            Called, instead of `run`, if a newer request takes the slot first.
+        """
+        with self._condition:
+            dropped = self._slots.pop(kind, None)
+            self._slots[kind] = (run, superseded)
+            self._wake()
+        if dropped is not None and dropped[1] is not None:
+            dropped[1]()
+
+    def start(self, job: Iterator[object]) -> None:
+        """Begin a job, in place of one that may be under way. Each ``next(job)`` should take well under a second."""
+        with self._condition:
+            previous, self._job = self._job, job
+            self._wake()
+        _close(previous)
+
+    def cancel(self) -> None:
+        """Drop the job; the slice under way is finished first. Requests are not touched."""
+        with self._condition:
+            job, self._job = self._job, None
+        _close(job)
+
+    def stop(self, timeout: float | None = None) -> None:
+        """End the thread and forget the requests. A job stays where it is and goes on after the next request.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds to wait for the request under way; by default this returns at once.
+        """
+        with self._condition:
+            self._slots.clear()
+            self._stopping = True
+            thread = self._thread
+            self._condition.notify_all()
+        if timeout is not None and thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until no request waits or runs and no job is left; False if `timeout` seconds passed first."""
+        with self._condition:
+            return self._condition.wait_for(
+                lambda: not self._slots and not self._running and self._job is None, timeout
+            )
+
+    def _wake(self) -> None:
+        self._stopping = False
+        if not self.alive:
+            self._thread = threading.Thread(target=self._loop, name=self._name, daemon=True)
+            self._thread.start()
+        self._condition.notify_all()
+
+    def _loop(self) -> None:
+        while True:
+            with self._condition:
+                self._running = False
+                self._condition.notify_all()
+                ready = self._condition.wait_for(
+                    lambda: self._slots or self._job is not None or self._stopping, IDLE_SECONDS
+                )
+                if self._stopping or not ready:
+                    # Cleared while the lock is held, so that a request that comes now starts a new thread.
+                    self._thread = None
+                    return
+                self._running = True
+                run: Callable[[], None] | None = None
+                job = self._job
+                if self._slots:
+                    kind = next(iter(self._slots))
+                    run = self._slots.pop(kind)[0]
+            try:
+                if run is not None:
+                    run()
+                elif job is not None:
+                    self._slice(job)
+            except Exception:
+                logger.exception("an instrument's worker met an error that nobody handled")
+
+    def _slice(self, job: Iterator[object]) -> None:
+        try:
+            next(job)
+        except BaseException as error:
+            with self._condition:
+                if self._job is job:
+                    self._job = None
+            if not isinstance(error, StopIteration):
+                raise
+
+
+def _close(job: Iterator[object] | None) -> None:
+    """Let a generator run its ``finally``; one that is executing at this moment ends with its slice."""
+    close = getattr(job, "close", None)
+    if close is not None:
+        try:
+            close()
+        except ValueError:
+            # "generator already executing": its thread sees that it is no longer the job and lets it go.
+            logger.debug("a job was cancelled in the middle of a slice")
