@@ -114,6 +114,14 @@ def test_lock_file_names_no_registry() -> None:
     assert [name for name, package in lock["packages"].items() if "resolved" in package] == []
 
 
+def test_lock_file_serves_every_platform() -> None:
+    # npm ci refuses a lock that leaves out the binaries of systems other than the one it was made on
+    packages = json.loads((ROOT / "package-lock.json").read_text())["packages"]
+    locked = {name.rpartition("node_modules/")[2] for name in packages}
+    wanted = {name for package in packages.values() for name in package.get("optionalDependencies", {})}
+    assert wanted - locked == set()
+
+
 def test_source_distribution_builds_the_same_wheel(
     source: Path, wheel: zipfile.ZipFile, tmp_path: Path
 ) -> None:
