@@ -1,0 +1,442 @@
+"""Pictures to look at: folders, lists, torch data sets, and the photographs that come with scikit-image."""
+
+from __future__ import annotations
+
+import bisect
+import importlib.util
+import itertools
+import operator
+import os
+import re
+import threading
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from PIL import Image
+
+from convscope_core.errors import ArgumentError, ImageError, did_you_mean
+from convscope_core.images import SUFFIXES
+
+__all__ = ["Images", "Picture", "sample", "sample_images"]
+
+# What `str.endswith` takes.
+_SUFFIXES = tuple(sorted(SUFFIXES))
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture with its name, and what is known about it.
+
+    Attributes
+    ----------
+    image : Any
+        What `Network.prepare` takes: a path, bytes, a PIL image, an array or a tensor. A file is not read
+        before it is needed.
+    name : str
+        For display. Within a folder, the path below it.
+    label : str or None
+        The class it is known to belong to.
+    path : Path or None
+        The file it comes from.
+    """
+
+    image: Any
+    name: str
+    label: str | None = None
+    path: Path | None = None
+
+
+class Images(Sequence[Picture]):
+    """A sequence of pictures that are read when they are used; made by `Images.of`.
+
+    Slices and sums are `Images` again. Positions in the sequence are how surveys name pictures.
+    """
+
+    def __init__(self, source: _Source) -> None:
+        self._source = source
+
+    @classmethod
+    def of(cls, source: Any) -> Images:
+        """Make a sequence of pictures out of nearly anything that holds some.
+
+        Parameters
+        ----------
+        source : path, picture, sequence, torch data set or Images
+            - A folder: all pictures in it and below, by file name ending (`convscope_core.images.SUFFIXES`),
+            in natural order (``2.jpg`` before ``10.jpg``); hidden files and folders are left out. A picture
+              in a sub-folder has the name of the folder it lies in as its label, one directly in the folder
+              has none.
+            - One picture: a path, bytes, a PIL image, an array (H, W[, C]) or tensor (C, H, W), a `Picture`.
+            - A list or tuple of pictures of any of these kinds; an array or tensor with one more dimension in
+            front. - A map-style torch data set of pictures or of (picture, label); its ``classes``, where it
+            has them, turn numbers into labels.
+              Float tensors, here as anywhere, are taken as normalised already: give a data set whose
+              transform normalises as the network expects, or none.
+
+        Returns
+        -------
+        Images
+            Nothing is decoded yet, so a damaged file shows only when it is used.
+
+        Raises
+        ------
+        ImageError
+            When a file or folder does not exist, or a folder holds no picture.
+        ArgumentError
+            When the source is of another kind, or an empty list.
+        """
+        if isinstance(source, Images):
+            return source
+        if isinstance(source, (str, os.PathLike)):
+            path = Path(source).expanduser()
+            if path.is_dir():
+                return cls(_Files.below(path))
+            if not path.exists():
+                raise ImageError(
+                    f"Expected a picture or a folder of pictures, got {str(path)!r}, which does not exist. "
+                    "Check the path."
+                )
+            return cls(_Given((_picture(path, 0),)))
+        if isinstance(source, (np.ndarray, torch.Tensor)) and source.ndim == 4:
+            source = list(source)
+        if isinstance(source, (list, tuple)):
+            if not source:
+                raise ArgumentError("Expected at least one picture, got an empty list.")
+            return cls(_Given(tuple(_picture(item, index) for index, item in enumerate(source))))
+        if _is_picture(source):
+            return cls(_Given((_picture(source, 0),)))
+        if isinstance(source, torch.utils.data.IterableDataset):
+            raise ArgumentError(
+                "Expected a map-style data set, with a length and an index, got an IterableDataset, "
+                "whose pictures cannot be found again. Collect the pictures in a list."
+            )
+        if hasattr(source, "__len__") and hasattr(source, "__getitem__") and not isinstance(source, Mapping):
+            if len(source) == 0:
+                raise ArgumentError(f"Expected at least one picture, got an empty {type(source).__name__}.")
+            return cls(_Dataset(source))
+        hint = " Collect the pictures in a list first: list(...)." if isinstance(source, Iterable) else ""
+        raise ArgumentError(
+            "Expected a folder, a picture, a list of pictures or a torch data set of (picture, label), "
+            f"got {type(source).__name__}.{hint}"
+        )
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    @overload
+    def __getitem__(self, index: int) -> Picture: ...
+    @overload
+    def __getitem__(self, index: slice) -> Images: ...
+    def __getitem__(self, index: int | slice) -> Picture | Images:
+        if isinstance(index, slice):
+            return Images(_Chosen(self._source, range(len(self))[index]))
+        position = operator.index(index)
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"Expected an index from 0 to {len(self) - 1}, got {position}.")
+        return self._source[position % len(self)]
+
+    def __iter__(self) -> Iterator[Picture]:
+        return (self._source[index] for index in range(len(self)))
+
+    def __add__(self, other: object) -> Images:
+        """Append pictures: anything that `Images.of` takes."""
+        return Images(_Chain(self._source, Images.of(other)._source))
+
+    def __repr__(self) -> str:
+        return f"Images({len(self)} from {self._source.origin})"
+
+    def starts_with(self, other: Images) -> bool:
+        """Tell whether the first pictures of this sequence are those of `other`, in the same places.
+
+        Files are the same when their paths are, other pictures when they are the same object. Nothing is
+        read.
+        """
+        if len(other) > len(self):
+            return False
+        if self._source is other._source:
+            return True
+        return all(self._source.key(index) == other._source.key(index) for index in range(len(other)))
+
+
+def sample_images() -> Images:
+    """Photographs that the scikit-image package carries: colour first, then grey. Nothing is downloaded.
+
+    The first three have clear ImageNet classes: ``chelsea`` (a tabby cat), ``coffee`` (an espresso) and
+    ``rocket`` (a missile).
+
+    Raises
+    ------
+    ImageError
+        When scikit-image is not installed, or carries none of them.
+    """
+    folder = _sample_folder()
+    names = [name for name in _SAMPLES if (folder / name).is_file()]
+    if not names:
+        raise ImageError(
+            "Expected sample photographs in scikit-image, but this build carries none. "
+            'Reinstall it: pip install --force-reinstall "convscope[demo]"'
+        )
+    return Images(_Given(tuple(Picture(folder / n, Path(n).stem, None, folder / n) for n in names)))
+
+
+def sample(name: str) -> Picture:
+    """One of the `sample_images` by its name, such as ``"chelsea"``.
+
+    Raises
+    ------
+    ImageError
+        When there is no such picture, or scikit-image is not installed.
+    """
+    pictures = {picture.name: picture for picture in sample_images()}
+    if name not in pictures:
+        raise ImageError(
+            f"Expected the name of a sample picture, got {name!r}.{did_you_mean(str(name), pictures)} "
+            f"There are: {', '.join(pictures)}."
+        )
+    return pictures[name]
+
+
+_SAMPLES = (
+    # colour
+    "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png",
+    "hubble_deep_field.jpg", "retina.jpg", "ihc.png",
+    # grey
+    "camera.png", "coins.png", "moon.png", "brick.png", "grass.png", "gravel.png", "clock_motion.png",
+)  # fmt: skip
+
+
+def _sample_folder() -> Path:
+    # Found without importing the package: its import is slow, and its own loaders may download.
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImageError(
+            "Expected scikit-image, which brings the sample pictures; it is not installed: "
+            'pip install "convscope[demo]"'
+        )
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+class _Source:
+    """Where the pictures of an `Images` come from."""
+
+    origin: str
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Picture:
+        raise NotImplementedError
+
+    def key(self, index: int) -> Hashable:
+        """Identify a picture without reading it."""
+        raise NotImplementedError
+
+
+class _Given(_Source):
+    """Pictures at hand."""
+
+    def __init__(self, pictures: tuple[Picture, ...]) -> None:
+        self._pictures = pictures
+        self.origin = "a list"
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def __getitem__(self, index: int) -> Picture:
+        return self._pictures[index]
+
+    def key(self, index: int) -> Hashable:
+        picture = self._pictures[index]
+        return picture.path or id(picture.image)
+
+
+class _Files(_Source):
+    """The files of a folder. A million paths are kept as text; a `Picture` is made when asked for."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root = root
+        self._names = names
+        self.origin = f"{str(root)!r}"
+
+    @classmethod
+    def below(cls, root: Path) -> _Files:
+        names: list[str] = []
+        seen: set[str] = set()
+        # Data sets are often folders of links to folders, so links are followed, each real folder once.
+        for folder, children, files in os.walk(root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                children.clear()
+                continue
+            seen.add(real)
+            children[:] = [child for child in children if not child.startswith(".")]
+            below = Path(folder).relative_to(root)
+            names += [
+                (below / file).as_posix()
+                for file in files
+                if file.lower().endswith(_SUFFIXES) and not file.startswith(".")
+            ]
+        if not names:
+            raise ImageError(
+                f"Expected pictures in the folder {str(root)!r} or below, found no file that ends in "
+                f"{', '.join(_SUFFIXES)}."
+            )
+        return cls(root, sorted(names, key=_natural))
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Picture:
+        name = self._names[index]
+        path = self._root / name
+        label = path.parent.name if "/" in name else None
+        return Picture(path, name, label, path)
+
+    def key(self, index: int) -> Hashable:
+        return self._root / self._names[index]
+
+
+class _Dataset(_Source):
+    """A map-style torch data set."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+        self._classes = _find_classes(dataset)
+        self._lock = threading.Lock()
+        self.origin = f"a {type(dataset).__name__}"
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int) -> Picture:
+        # Data sets are written for loaders that work in processes, so few are safe in several threads.
+        with self._lock:
+            item = self._dataset[index]
+        label = None
+        if isinstance(item, (tuple, list)) and len(item) == 2:
+            item, label = item[0], self._label(item[1])
+        if isinstance(item, Picture):
+            return item
+        if not _is_picture(item):
+            raise ImageError(
+                f"Expected item {index} of {self.origin} to be a picture or (picture, label), "
+                f"got {type(item).__name__}."
+            )
+        path = _file_of(self._dataset, index)
+        return Picture(item, path.name if path else f"{type(self._dataset).__name__} {index}", label, path)
+
+    def _label(self, label: Any) -> str | None:
+        if label is None or isinstance(label, str):
+            return label
+        try:
+            number = operator.index(label)
+        except TypeError:
+            return str(label)
+        in_range = self._classes is not None and 0 <= number < len(self._classes)
+        return str(self._classes[number]) if self._classes is not None and in_range else str(number)
+
+    def key(self, index: int) -> Hashable:
+        return id(self._dataset), index
+
+
+class _Chosen(_Source):
+    """Some pictures of another source."""
+
+    def __init__(self, source: _Source, indices: range) -> None:
+        self._chosen_from = source
+        self._indices = indices
+        self.origin = source.origin
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Picture:
+        return self._chosen_from[self._indices[index]]
+
+    def key(self, index: int) -> Hashable:
+        return self._chosen_from.key(self._indices[index])
+
+
+class _Chain(_Source):
+    """The pictures of several sources, one after the other."""
+
+    def __init__(self, *sources: _Source) -> None:
+        # A chain of chains is laid flat, so that pictures added one by one do not nest.
+        self._parts: list[_Source] = []
+        for source in sources:
+            self._parts += source._parts if isinstance(source, _Chain) else [source]
+        self._ends = list(itertools.accumulate(len(part) for part in self._parts))
+        self.origin = f"{self._parts[0].origin} and {len(self._parts) - 1} more"
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def _locate(self, index: int) -> tuple[_Source, int]:
+        place = bisect.bisect_right(self._ends, index)
+        return self._parts[place], index - (self._ends[place - 1] if place else 0)
+
+    def __getitem__(self, index: int) -> Picture:
+        part, within = self._locate(index)
+        return part[within]
+
+    def key(self, index: int) -> Hashable:
+        part, within = self._locate(index)
+        return part.key(within)
+
+
+def _is_picture(item: Any) -> bool:
+    if isinstance(item, (np.ndarray, torch.Tensor)):
+        return item.ndim in (2, 3, 4)
+    return isinstance(item, (Picture, str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+
+
+def _picture(item: Any, index: int) -> Picture:
+    """Wrap one picture of a list."""
+    if isinstance(item, Picture):
+        return item
+    if not _is_picture(item):
+        kind = f"shape {tuple(item.shape)}" if hasattr(item, "shape") else type(item).__name__
+        raise ArgumentError(
+            "Expected a list of paths, bytes, PIL images, arrays (H, W[, C]) or tensors (C, H, W), "
+            f"got {kind} in place {index}."
+        )
+    if isinstance(item, (str, os.PathLike)):
+        path = Path(item).expanduser()
+        return Picture(path, path.name, None, path)
+    file = getattr(item, "filename", None)
+    path_of_image = Path(file) if isinstance(file, str) and file else None
+    return Picture(item, path_of_image.name if path_of_image else f"picture {index}", None, path_of_image)
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Sort key in which numbers count by value; the plain name decides between equals."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [
+        *((text, int(number or 0)) for text, number in zip(parts[::2], [*parts[1::2], ""], strict=True)),
+        (name, 0),
+    ]
+
+
+def _find_classes(dataset: Any) -> Sequence[Any] | None:
+    """Class names of a data set, also through wrappers such as `torch.utils.data.Subset`."""
+    while dataset is not None:
+        classes = getattr(dataset, "classes", None)
+        if isinstance(classes, (list, tuple)):
+            return classes
+        dataset = getattr(dataset, "dataset", None)
+    return None
+
+
+def _file_of(dataset: Any, index: int) -> Path | None:
+    """File behind an item of a torchvision folder data set, also through `torch.utils.data.Subset`."""
+    while isinstance(dataset, torch.utils.data.Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    samples = getattr(dataset, "samples", None)
+    if isinstance(samples, list) and len(samples) == len(dataset) and isinstance(samples[index], tuple):
+        file = samples[index][0]
+        return Path(file) if isinstance(file, (str, os.PathLike)) else None
+    return None
