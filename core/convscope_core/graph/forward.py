@@ -1,0 +1,143 @@
+"""The forward walk: evaluate a graph on a batch, keeping only what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from convscope_core.graph.node import Graph, Node, nodes_in
+
+__all__ = ["Runner"]
+
+_FRESH = frozenset(
+    {"conv", "linear", "batch_norm", "add", "sub", "mul", "cat", "max_pool", "avg_pool", "scale", "shift"}
+)
+"""Kinds whose result is new memory that nothing else refers to."""
+
+
+class Runner:
+    """A graph, ready to be evaluated.
+
+    Safe to use from several threads at once: a call keeps its values to itself. Intermediate results are freed after
+    their last use. A rectifier whose input nobody else needs is computed in the memory of its input, as an in-place
+    module would; what is recorded is never overwritten.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._plans: dict[tuple[tuple[Node, ...], bool], _Plan] = {}
+
+    def __call__(
+        self, x: torch.Tensor, record: Iterable[Node] = (), *, output: bool = True
+    ) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
+        """Evaluate the graph.
+
+        Parameters
+        ----------
+        x : tensor
+            The input batch (N, C, H, W).
+        record : iterable of Node
+            Nodes whose values to return.
+        output : bool, default True
+            Whether the output is wanted. If not, the walk stops after the last recorded node, and an empty tensor
+            is returned in place of the output.
+
+        Returns
+        -------
+        output : tensor
+        values : dict of Node to tensor
+        """
+        nodes = tuple(dict.fromkeys(record))
+        key = (nodes, output)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = _Plan(self.graph, nodes, output)
+        return plan.run(x)
+
+
+class _Plan:
+    """The steps for one set of recorded nodes: which operation, from which slots, into which, and what to free."""
+
+    def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool) -> None:
+        wanted = (*record, graph.output) if output else record
+        needed = set(wanted)
+        stack = list(wanted)
+        while stack:
+            for i in stack.pop().inputs:
+                if i not in needed:
+                    needed.add(i)
+                    stack.append(i)
+        order = [n for n in graph.nodes if n in needed and n.kind != "input"]
+        slot = {graph.input: 0, **{n: i + 1 for i, n in enumerate(order)}}
+        last: dict[Node, Node] = {}
+        for n in order:
+            for i in n.inputs:
+                last[i] = n
+        self.size = len(slot)
+        self.output = slot[graph.output] if output else None
+        self.record = [(n, slot[n]) for n in record]
+        kept = set(wanted)
+        self.steps: list[
+            tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]
+        ] = []
+        for n in order:
+            assert n.op is not None
+            free = tuple(slot[i] for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)
+            op = n.op
+            if n.kind in _IN_PLACE:
+                x = n["input"]
+                mine = sum(1 for u in graph.consumers[x] if u in needed) == 1
+                if mine and x.kind in _FRESH and x not in kept:
+                    op = _IN_PLACE[n.kind]
+            positional = tuple(_template(v, slot) for k, v in n.args.items() if k not in n.keywords)
+            named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}
+            self.steps.append((op, positional, named, slot[n], free))
+
+    def run(self, x: torch.Tensor) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
+        values: list[Any] = [None] * self.size
+        values[0] = x
+        for op, args, named, into, free in self.steps:
+            values[into] = op(
+                *[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()}
+            )
+            for i in free:
+                values[i] = None
+        output = x.new_empty(0) if self.output is None else values[self.output]
+        return output, {n: values[i] for n, i in self.record}
+
+
+class _Slot(int):
+    """The place of a value that an earlier step computed."""
+
+
+def _template(value: Any, slot: dict[Node, int]) -> Any:
+    if isinstance(value, Node):
+        return _Slot(slot[value])
+    if isinstance(value, tuple) and any(True for _ in nodes_in(value)):
+        return [_template(v, slot) for v in value]
+    return value
+
+
+def _fill(a: Any, values: list[Any]) -> Any:
+    if type(a) is _Slot:
+        return values[a]
+    if type(a) is list:
+        return [_fill(v, values) for v in a]
+    return a
+
+
+_IN_PLACE: dict[str, Callable[..., Any]] = {
+    "relu": torch.ops.aten.relu_.default,
+    "relu6": torch.ops.aten.hardtanh_.default,
+    "hardtanh": torch.ops.aten.hardtanh_.default,
+    "silu": torch.ops.aten.silu_.default,
+    "hardswish": torch.ops.aten.hardswish_.default,
+    "leaky_relu": torch.ops.aten.leaky_relu_.default,
+}

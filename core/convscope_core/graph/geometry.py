@@ -1,0 +1,457 @@
+"""Which part of the picture a position of a layer depends on, by interval arithmetic along each axis.
+
+A box on a node's output maps to the box on each input that it depends on. Boxes are not clipped: where a
+convolution reads its padding, the box leaves the map, so that all units of a layer have boxes of one size.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeAlias
+
+import torch
+
+from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.ops import ELEMENTWISE, kernel_size
+
+__all__ = ["Box", "Geometry", "ReceptiveField", "layouts"]
+
+
+class Box(NamedTuple):
+    """A rectangle of pixels: rows ``top <= r < bottom``, columns ``left <= c < right``.
+
+    It may leave the picture on any side.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.right - self.left
+
+    def clipped(self, height: int, width: int) -> Box:
+        """Return the part of the box inside a picture of this size."""
+        return Box(max(self.top, 0), max(self.left, 0), min(self.bottom, height), min(self.right, width))
+
+
+class ReceptiveField(NamedTuple):
+    """The receptive field of a layer's units, along the larger axis where the two differ.
+
+    Attributes
+    ----------
+    size : int
+        Side of a unit's box in input pixels.
+    jump : int
+        Distance of neighbouring units' boxes in input pixels.
+    start : float
+        Centre of the box of the first unit, in input pixels (0 is the centre of the first pixel).
+    """
+
+    size: int
+    jump: int
+    start: float
+
+
+class Span(NamedTuple):
+    """A range of positions along one axis, both ends included."""
+
+    low: int
+    high: int
+
+
+#: Which rows, and which columns, of a node are needed. None: all of them.
+_Need: TypeAlias = "tuple[Span | None, Span | None]"
+
+_ALL: _Need = (None, None)
+_AXES = ("H", "W")
+
+#: Kinds that take (C, H, W) and give (C, H, W), whatever their input went through before.
+_ON_MAPS = frozenset(
+    {"conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"}
+)
+
+#: Normalisation by statistics over positions: local but for two numbers, which see the whole map.
+_STATISTICS = frozenset({"group_norm", "instance_norm"})
+
+_KEEPS_LETTERS = _STATISTICS | {
+    "layer_norm", "softmax", "log_softmax", "slice", "pad", "local_response_norm", "aten.roll", "aten.flip",
+}  # fmt: skip
+
+
+# -- which axis of a node is which ---------------------------------------------------------------------------------
+
+
+def layouts(graph: Graph) -> dict[Node, tuple[str, ...]]:
+    """Return, for each node, what its axes (without the batch) are.
+
+    A letter per axis: ``"H"`` rows, ``"W"`` columns of a map, in the map's order; ``"C"`` channels, or a part of
+    them; ``"?"`` anything else (token sequences, windows, positions and channels in one axis).
+    """
+    found: dict[Node, tuple[str, ...]] = {}
+    for n in graph:
+        found[n] = _layout(n, found)
+    return found
+
+
+def _layout(n: Node, known: Mapping[Node, tuple[str, ...]]) -> tuple[str, ...]:
+    rank = len(n.shape)
+    unknown = ("?",) * rank
+    if not n.batched:
+        return unknown
+    if n.kind == "input":
+        return ("C", "H", "W")[:rank] if rank == 3 else unknown
+    if n.kind in _ON_MAPS and rank == 3:
+        return ("C", "H", "W")
+    sources = [i for i in n.inputs if i.batched]
+    if not sources:
+        return unknown
+    letters = known[sources[0]]
+    if n.kind in _KEEPS_LETTERS:
+        return letters
+    if n.kind == "linear":
+        return (*letters[:-1], "C")
+    if n.kind == "permute":
+        dims = n["dims"]
+        return tuple(letters[d - 1] for d in dims[1:]) if dims[0] == 0 else unknown
+    if n.kind in ("reshape", "flatten"):
+        return _regrouped(sources[0].shape, letters, n.shape)
+    if n.kind == "select":
+        return tuple(x for d, x in enumerate(letters, 1) if d != n["dim"])
+    if n.kind == "mean":
+        return letters if n["keepdim"] else tuple(x for d, x in enumerate(letters, 1) if d not in n["dim"])
+    if n.kind == "cat" or _is_elementwise(n):
+        return _combined(n.shape, [(i.shape, known[i]) for i in sources])
+    return unknown
+
+
+def _is_elementwise(n: Node) -> bool:
+    if n.kind in ELEMENTWISE:
+        return True
+    return n.op is not None and torch.Tag.pointwise in getattr(n.op, "tags", ())
+
+
+def _combined(
+    shape: tuple[int, ...], inputs: list[tuple[tuple[int, ...], tuple[str, ...]]]
+) -> tuple[str, ...]:
+    """Agree on letters between operands that are broadcast together: what some of them know and none denies."""
+    out = []
+    for d in range(1, len(shape) + 1):
+        votes = {letters[-d] for s, letters in inputs if len(s) >= d and (s[-d] > 1 or shape[-d] == 1)} - {
+            "?"
+        }
+        out.append(votes.pop() if len(votes) == 1 else "?")
+    return tuple(reversed(out))
+
+
+def _regrouped(before: tuple[int, ...], letters: tuple[str, ...], after: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the letters after a reshape: axes that stay whole keep theirs, merged or split channels stay "C"."""
+    out: list[str] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        if (
+            i < len(before)
+            and j < len(after)
+            and before[i] == after[j]
+            and (before[i] > 1 or letters[i] in _AXES)
+        ):
+            out.append(letters[i])
+            i, j = i + 1, j + 1
+            continue
+        start_i, start_j, p, q = i, j, 1, 1
+        while True:
+            if p <= q and i < len(before) and (p < q or i == start_i or before[i] == 1):
+                if p == q and i > start_i and before[i] == 1 and letters[i] in _AXES and j < len(after):
+                    break
+                p *= before[i]
+                i += 1
+            elif j < len(after) and (q < p or j == start_j or after[j] == 1):
+                q *= after[j]
+                j += 1
+            else:
+                break
+        merged = {x for x, s in zip(letters[start_i:i], before[start_i:i]) if s > 1}
+        letter = "C" if merged <= {"C"} else "?"
+        out.extend([letter] * (j - start_j))
+    return tuple(out)
+
+
+# -- from a box on a node to the boxes on its inputs -----------------------------------------------------------------
+
+
+class Geometry:
+    """The receptive fields of a graph. It keeps the graph's structure, not its weights.
+
+    Parameters
+    ----------
+    graph : Graph
+        The graph whose nodes will be asked about.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        skeleton = graph.with_tensors(lambda t: torch.empty_like(t, device="meta"))
+        self._nodes = {n.name: n for n in skeleton}
+        self._order = {n: i for i, n in enumerate(skeleton)}
+        self._layout = layouts(skeleton)
+        self._input = skeleton.input
+        self._global: dict[Node, bool] = {}
+        for n in skeleton:
+            self._global[n] = self._sees_all(n)
+
+    def box(self, name: str, row: int = 0, column: int = 0) -> Box:
+        """Return the pixels that the units of a node at a position depend on.
+
+        The union over the channels, exact along each axis and not clipped: where a convolution reads its padding
+        the box leaves the picture, and all units of a layer have boxes of one size. Units that see a whole map
+        somewhere on their way (global pooling, flattening, attention) have the part of the picture that can reach
+        them. Gates that multiply the maps by numbers computed from the whole picture are not followed; see `gated`.
+
+        Parameters
+        ----------
+        name : str
+            Name of the node.
+        row, column : int
+            Position on the node's map; of no effect for a vector.
+        """
+        return self._seen(name, row, column)[0]
+
+    def gated(self, name: str) -> bool:
+        """Tell whether a gate (squeeze-and-excite) or a normalisation upstream also depends on the whole picture."""
+        return self._seen(name, 0, 0)[1]
+
+    def receptive_field(self, name: str) -> ReceptiveField:
+        """Return size, jump and start; for units that see the whole picture, the jump is the size."""
+        first, _, whole = self._seen(name, 0, 0)
+        second = self._seen(name, 1, 1)[0]
+        height, width = first.height, first.width
+        low, size = (first.top, height) if height >= width else (first.left, width)
+        jumps = (
+            height if whole[0] else second.top - first.top,
+            width if whole[1] else second.left - first.left,
+        )
+        return ReceptiveField(size, max(jumps), low + (size - 1) / 2)
+
+    def _seen(self, name: str, row: int, column: int) -> tuple[Box, bool, tuple[bool, bool]]:
+        top = self._nodes[name]
+        needs: dict[Node, _Need] = {top: (Span(row, row), Span(column, column))}
+        whole = [False, False]
+        gated = False
+        pending = [(-self._order[top], name)]
+        while pending:
+            n = self._nodes[heapq.heappop(pending)[1]]
+            need = self._resolved(n, needs[n], whole)
+            if n is self._input:
+                needs[n] = need
+                continue
+            gated = gated or n.kind in _STATISTICS or self._normalises_positions(n)
+            for i, wanted in self._wanted(n, need):
+                if wanted is _GATE:
+                    gated = True
+                elif i in needs:
+                    needs[i] = _union(needs[i], wanted)
+                else:
+                    needs[i] = wanted
+                    heapq.heappush(pending, (-self._order[i], i.name))
+        rows, cols = needs.get(self._input, (None, None))
+        height, width = self._input.shape[1:]
+        r = _ends(rows, height, whole[0])
+        c = _ends(cols, width, whole[1])
+        return Box(r[0], c[0], r[1], c[1]), gated, (whole[0], whole[1])
+
+    def _resolved(self, n: Node, need: _Need, whole: list[bool]) -> _Need:
+        """Put numbers where all rows or columns are needed; forget ranges along axes that the node does not have."""
+        letters = self._layout[n]
+        out: list[Span | None] = []
+        for axis, letter in enumerate(_AXES):
+            span = need[axis]
+            if letter not in letters:
+                out.append(None)
+            elif span is None:
+                whole[axis] = True
+                out.append(Span(0, n.shape[letters.index(letter)] - 1))
+            else:
+                out.append(span)
+        return out[0], out[1]
+
+    def _sees_all(self, n: Node) -> bool:
+        """Tell whether the node depends on all positions of a map other than through a gate."""
+        batched = [i for i in n.inputs if i.batched]
+        before = [self._global[i] for i in batched]
+        if n.kind == "mul" and len(batched) == 2:
+            return all(before)
+        if any(before):
+            return True
+        if n.kind in ("adaptive_avg_pool", "adaptive_max_pool"):
+            return bool(1 in n["output_size"])
+        probe: _Need = (Span(0, 0), Span(0, 0))
+        for i, wanted in self._wanted(n, probe):
+            for axis, letter in enumerate(_AXES):
+                there = letter in self._layout[i]
+                if there and (wanted[axis] is None or letter not in self._layout[n]) and n.kind != "select":
+                    return True
+        return False
+
+    def _normalises_positions(self, n: Node) -> bool:
+        if n.kind != "layer_norm":
+            return False
+        return any(x != "C" for x in self._layout[n][-len(n["normalized_shape"]) :])
+
+    def _wanted(self, n: Node, need: _Need) -> Iterator[tuple[Node, _Need]]:
+        """Yield what is needed of each input for what is needed of the node's result."""
+        kind = n.kind
+        inputs = [i for i in dict.fromkeys(n.inputs) if i.batched]
+        if kind in _ON_MAPS:
+            x = n["input"]
+            size = x.shape[-2:]
+            yield x, (_through(n, 0, need[0], size[0]), _through(n, 1, need[1], size[1]))
+        elif kind == "mul" and len(inputs) == 2 and self._global[inputs[0]] != self._global[inputs[1]]:
+            for i in inputs:
+                yield i, (_GATE if self._global[i] else need)
+        elif _is_elementwise(n):
+            for i in inputs:
+                yield i, self._broadcast(n, i, need)
+        elif kind in ("pad", "slice", "select", "mean", "cat"):
+            for i, offset in self._pieces(n):
+                yield from self._shifted(n, i, offset, need)
+        elif kind in ("softmax", "log_softmax"):
+            yield n["input"], self._all_along(n, (n["dim"],), need)
+        elif kind == "linear":
+            x = n["input"]
+            yield x, self._all_along(x, (len(x.shape),), need)
+        elif kind in ("aten.roll", "aten.flip"):
+            yield n["input"], self._all_along(n, tuple(d % (len(n.shape) + 1) for d in n["dims"]), need)
+        elif kind in _KEEPS_LETTERS or kind in ("permute", "reshape", "flatten"):
+            yield n["input"], need
+        else:
+            for i in inputs:
+                yield i, _ALL
+
+    def _broadcast(self, n: Node, i: Node, need: _Need) -> _Need:
+        return self._along(
+            i, lambda letter, size, span: Span(0, 0) if size < self._size(n, letter) else span, need
+        )
+
+    def _all_along(self, n: Node, dims: tuple[int, ...], need: _Need) -> _Need:
+        letters = {self._layout[n][d - 1] for d in dims}
+        if "?" in letters:
+            return _ALL
+        return (None if "H" in letters else need[0]), (None if "W" in letters else need[1])
+
+    def _along(self, i: Node, change: Callable[[str, int, Span], Span | None], need: _Need) -> _Need:
+        out = []
+        for letter, span in zip(_AXES, need):
+            size = self._size(i, letter)
+            out.append(change(letter, size, span) if size and span is not None else span)
+        return out[0], out[1]
+
+    def _size(self, n: Node, letter: str) -> int:
+        letters = self._layout[n]
+        return n.shape[letters.index(letter)] if letter in letters else 0
+
+    def _pieces(self, n: Node) -> Iterator[tuple[Node, int]]:
+        offset = 0
+        if n.kind != "cat":
+            yield n["input"], 0
+            return
+        for i in n["tensors"]:
+            if isinstance(i, Node):
+                yield i, offset
+                offset += i.shape[n["dim"] - 1]
+            else:
+                offset += i.shape[n["dim"]]
+
+    def _shifted(self, n: Node, i: Node, offset: int, need: _Need) -> Iterator[tuple[Node, _Need]]:
+        """Yield what a pad, slice, select, mean or cat needs of an input."""
+        letters = self._layout[i]
+        out = list(need)
+        for axis, letter in enumerate(_AXES):
+            if letter not in letters:
+                continue
+            d = letters.index(letter) + 1
+            size = i.shape[d - 1]
+            span = out[axis]
+            if n.kind == "select" and n["dim"] == d:
+                out[axis] = Span(n["index"], n["index"])
+            elif n.kind == "mean" and d in n["dim"]:
+                out[axis] = None
+            elif span is None:
+                continue
+            elif n.kind == "slice" and n["dim"] == d:
+                out[axis] = Span(span.low * n["step"] + n["start"], span.high * n["step"] + n["start"])
+            elif n.kind == "pad":
+                at = 2 * (len(letters) - d)
+                before = n["pad"][at] if at < len(n["pad"]) else 0
+                out[axis] = _unpadded(span, before, size, n.shape[d - 1], n["mode"])
+            elif n.kind == "cat" and n["dim"] == d:
+                if span.high < offset or span.low >= offset + size:
+                    return
+                out[axis] = Span(span.low - offset, span.high - offset)
+        yield i, (out[0], out[1])
+
+
+#: Stands for the input of a multiplication that is a gate computed from the whole picture.
+_GATE: _Need = (Span(0, -1), Span(0, -1))
+
+
+def _through(n: Node, axis: int, span: Span | None, size: int) -> Span | None:
+    """Return the range of input that a range of a convolution's or pool's output depends on."""
+    if span is None:
+        return None
+    if n.kind in ("adaptive_avg_pool", "adaptive_max_pool"):
+        out = n["output_size"][axis]
+        if out == 1:
+            return None
+        return Span(span.low * size // out, -((span.high + 1) * size // -out) - 1)
+    dilation = n["dilation"][axis] if "dilation" in n.args else 1
+    reach = dilation * (kernel_size(n)[axis] - 1)
+    stride, padding = n["stride"][axis], n["padding"][axis]
+    if n.kind == "conv_transpose":
+        return Span(-((span.low + padding - reach) // -stride), (span.high + padding) // stride)
+    return Span(span.low * stride - padding, span.high * stride - padding + reach)
+
+
+def _unpadded(span: Span, before: int, size: int, padded: int, mode: str) -> Span:
+    """Return the range of the input of a pad; a border that repeats the map reads its inside as well."""
+    low, high = span.low - before, span.high - before
+    if mode == "constant":
+        return Span(low, high)
+    first, last = max(low, -before), min(high, padded - before - 1)  # positions that exist
+    if mode == "circular":
+        if first < 0:
+            high = max(high, size - 1)
+        if last >= size:
+            low = min(low, 0)
+    else:
+        reflect = mode == "reflect"
+        if first < 0:
+            high = max(high, -first if reflect else 0)
+        if last >= size:
+            low = min(low, 2 * (size - 1) - last if reflect else size - 1)
+    return Span(low, high)
+
+
+def _union(a: _Need, b: _Need) -> _Need:
+    return _hull(a[0], b[0]), _hull(a[1], b[1])
+
+
+def _hull(a: Span | None, b: Span | None) -> Span | None:
+    if a is None or b is None:
+        return None
+    return Span(min(a.low, b.low), max(a.high, b.high))
+
+
+def _ends(span: Span | None, size: int, whole: bool) -> tuple[int, int]:
+    if span is None:
+        return 0, size
+    if whole:
+        return max(span.low, 0), min(span.high + 1, size)
+    return span.low, span.high + 1

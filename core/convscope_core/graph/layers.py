@@ -1,0 +1,174 @@
+"""Which nodes of a graph are layers, and what they are called.
+
+A layer is an *anchor* (convolution, linear, residual add, concatenation, pool, or a batch norm that could not be
+folded and that a rectifier follows) together with the activation function that directly follows it as its only
+consumer. Its value is taken after that activation. It is named by the module whose output the anchor is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from convscope_core.graph.geometry import layouts
+from convscope_core.graph.node import Graph, ModuleCall, Node
+from convscope_core.graph.ops import ACTIVATIONS, POOLS
+
+__all__ = ["GraphLayer", "find_layers"]
+
+_ANCHORS = {
+    "conv": "conv",
+    "conv_transpose": "conv_transpose",
+    "linear": "linear",
+    "add": "add",
+    "cat": "cat",
+    "batch_norm": "batch_norm",
+    **dict.fromkeys(POOLS, "pool"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class GraphLayer:
+    """A layer as part of a graph.
+
+    Attributes
+    ----------
+    name : str
+        Unique among the layers of a graph.
+    kind : str
+        ``"conv"``, ``"conv_transpose"``, ``"linear"``, ``"add"``, ``"cat"``, ``"pool"`` or ``"batch_norm"``.
+    anchor : Node
+        The operation that makes it a layer.
+    node : Node
+        The node that holds its value: the activation that follows the anchor, or the anchor.
+    aliases : tuple of str
+        Other module names that mean this layer: the activation's, the folded batch norm's, an enclosing block's.
+    axes : tuple of int
+        Positions of channel, row and column in the node's shape; only the channel's for a vector.
+    """
+
+    name: str
+    kind: str
+    anchor: Node
+    node: Node
+    aliases: tuple[str, ...]
+    axes: tuple[int, ...]
+
+    @property
+    def activation(self) -> str | None:
+        """The kind of the activation that is part of the layer, or None."""
+        return None if self.node is self.anchor else self.node.kind
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.node.shape[self.axes[0]]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a channel; (1, 1) for a vector."""
+        if len(self.axes) == 1:
+            return (1, 1)
+        return self.node.shape[self.axes[1]], self.node.shape[self.axes[2]]
+
+
+def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
+    """Return the layers of a graph in execution order.
+
+    Left out: what does not hold one map or one number a channel (token sequences, attention), and what the output
+    does not depend on.
+    """
+    layout = layouts(graph)
+    found: list[tuple[str, Node, Node, tuple[int, ...]]] = []
+    for n in graph:
+        kind = _kind(n)
+        if kind is None:
+            continue
+        value = _after_activation(graph, n)
+        if kind == "batch_norm" and value is n:
+            continue
+        axes = _axes(layout[value])
+        if axes is not None:
+            found.append((kind, n, value, axes))
+    made_by: dict[Node, list[ModuleCall]] = {}
+    for call, n in graph.outputs_of.items():
+        made_by.setdefault(n, []).append(call)
+    for call, n in graph.folded.items():
+        made_by.setdefault(n, []).append(call)
+    names = _unique([_name(anchor, value, made_by) for _, anchor, value, _ in found])
+    layers = []
+    taken = set(names)
+    for name, (kind, anchor, value, axes) in zip(names, found):
+        calls = [*made_by.get(anchor, ()), *made_by.get(value, ())]
+        aliases = tuple(dict.fromkeys(c.name for c in calls if c.path and c.name not in taken))
+        taken.update(aliases)
+        layers.append(GraphLayer(name, kind, anchor, value, aliases, axes))
+    return tuple(layers)
+
+
+def _kind(n: Node) -> str | None:
+    if n.kind == "add" and any(i.shape != n.shape for i in n.inputs):
+        return None  # a broadcast add is a bias that is computed, not a meeting of two branches
+    if n.kind == "cat" and n["dim"] == 0:
+        return None
+    if n.kind == "mean":
+        x = n["input"]
+        return "pool" if len(x.shape) == 3 and n["dim"] == (2, 3) else None
+    return _ANCHORS.get(n.kind)
+
+
+def _after_activation(graph: Graph, n: Node) -> Node:
+    users = graph.consumers[n]
+    if n is not graph.output and len(users) == 1 and users[0].kind in ACTIVATIONS and users[0].inputs == (n,):
+        return users[0]
+    return n
+
+
+def _axes(layout: tuple[str, ...]) -> tuple[int, ...] | None:
+    if len(layout) == 1:
+        return (0,)
+    if sorted(layout) == ["C", "H", "W"]:
+        return layout.index("C"), layout.index("H"), layout.index("W")
+    return None
+
+
+def _name(anchor: Node, value: Node, made_by: Mapping[Node, list[ModuleCall]]) -> str:
+    calls = list(_innermost_first(anchor, made_by))
+    leaf = anchor.calls[-1] if anchor.calls else None
+    if leaf is not None and leaf in calls and _is_leaf(leaf, anchor):
+        return leaf.name
+    after = [c for c in made_by.get(value, ()) if c.path and value.calls and c == value.calls[-1]]
+    if value is not anchor and after and after[0] not in anchor.calls:
+        return after[0].name
+    for c in calls:
+        if c.path:
+            return c.name
+    where = leaf.name if leaf is not None else ""
+    return f"{where}.{anchor.kind}" if where else anchor.kind
+
+
+def _innermost_first(n: Node, made_by: Mapping[Node, list[ModuleCall]]) -> Iterator[ModuleCall]:
+    yield from sorted(made_by.get(n, ()), key=lambda c: -c.path.count(".") - bool(c.path))
+
+
+def _is_leaf(call: ModuleCall, anchor: Node) -> bool:
+    """Tell whether the module's own operation is the anchor, not a block in which a function was called."""
+    return anchor.kind not in ("add", "cat") or call.type in ("Add", "Cat", "Concat", "FloatFunctional")
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    out = []
+    taken = set(names)
+    for name in names:
+        k = seen.get(name, 0) + 1
+        unique = name
+        if k > 1:
+            unique = f"{name}#{k}"
+            while unique in taken:
+                k += 1
+                unique = f"{name}#{k}"
+            taken.add(unique)
+        seen[name] = k
+        out.append(unique)
+    return out

@@ -1,0 +1,268 @@
+"""The graph itself: nodes with named, normalised arguments, in an order in which they can be computed.
+
+A graph is data. It knows how to show itself and how to be walked, and nothing of what walks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+
+__all__ = ["Graph", "ModuleCall", "Node", "map_values", "nodes_in", "pruned", "with_args"]
+
+
+class ModuleCall(NamedTuple):
+    """One call of one submodule.
+
+    Attributes
+    ----------
+    path : str
+        The module's name in the user's module tree, ``""`` for the whole network.
+    call : int
+        1 for the first time the module is called, 2 for the second, and so on.
+    type : str
+        The class name of the module, without its package.
+    """
+
+    path: str
+    call: int
+    type: str
+
+    @property
+    def name(self) -> str:
+        """The path, with ``#call`` from the second call on (``layer2.1.relu#2``)."""
+        return self.path if self.call == 1 else f"{self.path}#{self.call}"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One operation of the graph. Two nodes are equal only if they are the same object.
+
+    Attributes
+    ----------
+    name : str
+        Unique within the graph.
+    kind : str
+        What the operation is, independent of how it was spelled (``"conv"``, ``"relu"``, ``"max_pool"``...; see
+        `convscope_core.graph.ops`). An operation that has no name there has its aten name as kind.
+        ``"input"`` is the network's input; ``"size"`` computes an integer (such as the batch size).
+    op : callable or None
+        Computes the node from the values of `args` in their order (`keywords` by name). None for the input.
+    args : mapping of str to value
+        The arguments by name, in the order of the operation's schema. A value is a `Node`, a tensor (parameter or
+        constant), a number, a string, None, or a tuple of such values.
+    shape : tuple of int
+        Shape of the result for one picture: the batch axis is left out where there is one.
+    calls : tuple of ModuleCall
+        The module calls in which the operation happens, outermost first.
+    keywords : frozenset of str
+        The arguments that `op` takes by keyword only.
+    batched : bool
+        Whether axis 0 of the result is the batch axis (and so is left out of `shape`).
+    """
+
+    name: str
+    kind: str
+    op: Callable[..., Any] | None
+    args: Mapping[str, Any]
+    shape: tuple[int, ...]
+    calls: tuple[ModuleCall, ...] = ()
+    keywords: frozenset[str] = frozenset()
+    batched: bool = True
+    inputs: tuple[Node, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(nodes_in(self.args)))
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.args[argument]
+
+    @property
+    def module(self) -> str:
+        """Path of the innermost module in which the operation happens, with its call number if it is not 1."""
+        return self.calls[-1].name if self.calls else ""
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={_show(v)}" for k, v in self.args.items())
+        shape = "×".join(map(str, self.shape)) or "()"
+        return f"{self.name} = {self.kind}({shown}) -> {shape}" + (
+            f"  [{self.module}]" if self.module else ""
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A pure feed-forward computation from one picture batch to one output.
+
+    Attributes
+    ----------
+    nodes : tuple of Node
+        In an order in which they can be computed; the input is the first, and every node reaches the output.
+    output : Node
+        The node whose value is the network's output.
+    outputs_of : mapping of ModuleCall to Node
+        For each module call with a single result: the node that holds it.
+    folded : mapping of ModuleCall to Node
+        For each module call whose operation was folded into another node (batch norm): that node.
+    """
+
+    nodes: tuple[Node, ...]
+    output: Node
+    outputs_of: Mapping[ModuleCall, Node] = field(default_factory=dict)
+    folded: Mapping[ModuleCall, Node] = field(default_factory=dict)
+    consumers: Mapping[Node, tuple[Node, ...]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        users: dict[Node, list[Node]] = {n: [] for n in self.nodes}
+        for n in self.nodes:
+            for i in dict.fromkeys(n.inputs):
+                users[i].append(n)
+        object.__setattr__(self, "consumers", {n: tuple(u) for n, u in users.items()})
+
+    @property
+    def input(self) -> Node:
+        """The node that stands for the input batch."""
+        return self.nodes[0]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __getitem__(self, name: str) -> Node:
+        for n in self.nodes:
+            if n.name == name:
+                return n
+        raise KeyError(name)
+
+    def __repr__(self) -> str:
+        return "\n".join(["Graph:", *(f"  {n!r}" for n in self.nodes), f"  output: {self.output.name}"])
+
+    def rebuilt(self, change: Callable[[Node, dict[str, Any]], Node | None]) -> Graph:
+        """Return a graph in which every node was given to `change` and the later nodes use what came back.
+
+        Parameters
+        ----------
+        change : callable
+            Gets the old node and its arguments, in which nodes are already the new ones; returns the new node.
+            None means: the old node, with these arguments.
+        """
+        new: dict[Node, Node] = {}
+        for n in self.nodes:
+            args = {k: map_values(v, new.__getitem__) for k, v in n.args.items()}
+            made = change(n, args)
+            new[n] = with_args(n, args) if made is None else made
+        output = new[self.output]
+        return Graph(
+            pruned(new.values(), output),
+            output,
+            {c: new[n] for c, n in self.outputs_of.items() if n in new},
+            {c: new[n] for c, n in self.folded.items() if n in new},
+        )
+
+    def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Graph:
+        """Return a graph in which each parameter was replaced by ``change(parameter)``; shared ones stay shared."""
+        done: dict[int, torch.Tensor] = {}
+
+        def once(t: torch.Tensor) -> torch.Tensor:
+            if id(t) not in done:
+                done[id(t)] = change(t)
+            return done[id(t)]
+
+        def change_node(n: Node, args: dict[str, Any]) -> Node:
+            return with_args(n, {k: map_values(v, tensor=once) for k, v in args.items()})
+
+        return self.rebuilt(change_node)
+
+    def tensors(self) -> list[torch.Tensor]:
+        """Every parameter and constant of the graph, each once, in order of first use."""
+        found: dict[int, torch.Tensor] = {}
+        for n in self.nodes:
+            for v in n.args.values():
+                map_values(v, tensor=lambda t: found.setdefault(id(t), t))
+        return list(found.values())
+
+    def digest(self) -> str:
+        """SHA-256 (hex) over the operations, their arguments, the shapes and the bytes of every parameter."""
+        h = hashlib.sha256()
+        index = {n: i for i, n in enumerate(self.nodes)}
+        for n in self.nodes:
+            h.update(f"{n.kind}|{getattr(n.op, '__name__', '')}|{n.shape}|".encode())
+            for k, v in n.args.items():
+                h.update(k.encode())
+                _feed(h.update, v, index)
+        h.update(f"output {index[self.output]}".encode())
+        return h.hexdigest()
+
+
+def with_args(node: Node, args: Mapping[str, Any]) -> Node:
+    """Return a copy of `node` with other arguments."""
+    return Node(node.name, node.kind, node.op, args, node.shape, node.calls, node.keywords, node.batched)
+
+
+def pruned(nodes: Iterable[Node], output: Node) -> tuple[Node, ...]:
+    """Return those of `nodes` that `output` depends on, and the input, each once and in the order given."""
+    needed = {output}
+    stack = [output]
+    while stack:
+        for i in stack.pop().inputs:
+            if i not in needed:
+                needed.add(i)
+                stack.append(i)
+    return tuple(n for n in dict.fromkeys(nodes) if n in needed or n.kind == "input")
+
+
+def map_values(
+    value: Any, node: Callable[[Node], Any] | None = None, tensor: Callable[[torch.Tensor], Any] | None = None
+) -> Any:
+    """Return `value` with every node and every tensor in it (tuples are entered) replaced."""
+    if isinstance(value, Node):
+        return node(value) if node is not None else value
+    if isinstance(value, torch.Tensor):
+        return tensor(value) if tensor is not None else value
+    if isinstance(value, tuple):
+        return tuple(map_values(v, node, tensor) for v in value)
+    return value
+
+
+def nodes_in(value: Any) -> Iterator[Node]:
+    """Yield the nodes in an argument value (tuples and mappings are entered), in order, with repetitions."""
+    if isinstance(value, Node):
+        yield value
+    elif isinstance(value, tuple):
+        for v in value:
+            yield from nodes_in(v)
+    elif isinstance(value, Mapping):
+        for v in value.values():
+            yield from nodes_in(v)
+
+
+def _feed(update: Callable[[bytes], None], value: Any, index: Mapping[Node, int]) -> None:
+    if isinstance(value, Node):
+        update(f"%{index[value]}".encode())
+    elif isinstance(value, torch.Tensor):
+        t = value.detach().cpu().contiguous()
+        update(f"{t.dtype}{tuple(t.shape)}".encode())
+        update(memoryview(t.reshape(-1).view(torch.uint8).numpy()) if t.numel() else b"")
+    elif isinstance(value, tuple):
+        update(b"(")
+        for v in value:
+            _feed(update, v, index)
+        update(b")")
+    else:
+        update(repr(value).encode())
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Node):
+        return f"%{value.name}"
+    if isinstance(value, torch.Tensor):
+        return f"<{'×'.join(map(str, value.shape)) or 'scalar'}>"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_show, value))})"
+    return repr(value)

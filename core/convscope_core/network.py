@@ -1,0 +1,417 @@
+"""`Network`: a classifier with its preprocessing, class names and device, ready to be looked into."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
+from convscope_core.graph import Graph, Runner, trace
+from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
+from convscope_core.graph.layers import GraphLayer, find_layers
+from convscope_core.images import ImageLike
+from convscope_core.preprocessing import Preprocess, Preprocessing
+
+__all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a network: an operation with its batch norm and the activation that directly follows.
+
+    Attributes
+    ----------
+    name : str
+        The module whose output it is, as in the user's module tree; ``#2`` marks a module's second use. A
+        functional add or concatenation has the name of the activation module that follows or of the block whose
+        output it is, else of the block with ``.add`` or ``.cat``.
+    kind : str
+        ``"conv"``, ``"linear"``, ``"add"``, ``"cat"``, ``"pool"``, ``"batch_norm"`` (one that could not be folded) or
+        ``"conv_transpose"``.
+    channels : int
+        Number of channels (of units, for a vector).
+    size : tuple of int
+        Height and width of a channel's map; (1, 1) for a vector.
+    activation : str or None
+        The activation after which the layer's value is taken (``"relu"``, ``"silu"``...), or None.
+    aliases : tuple of str
+        Other names that `Network.layer` takes for it: of the activation, the folded batch norm, a block that ends
+        with it.
+    """
+
+    name: str
+    kind: str
+    channels: int
+    size: tuple[int, int]
+    activation: str | None
+    aliases: tuple[str, ...] = field(repr=False)
+    _node: str = field(repr=False)
+    _geometry: Geometry = field(repr=False, compare=False)
+
+    @property
+    def receptive_field(self) -> ReceptiveField:
+        """Receptive field of a unit: (size, jump, start) in input pixels, along the larger axis.
+
+        For a layer whose units see the whole picture the jump is the size.
+        """
+        return self._geometry.receptive_field(self._node)
+
+    @property
+    def gated(self) -> bool:
+        """Whether something upstream (squeeze-and-excite, group norm) also scales the maps by the whole picture."""
+        return self._geometry.gated(self._node)
+
+    def box(self, row: int, column: int) -> Box:
+        """Return the input pixels that a unit depends on, exact along each axis and not clipped to the picture.
+
+        Parameters
+        ----------
+        row, column : int
+            The unit's position, 0 <= row < size[0], 0 <= column < size[1].
+
+        Raises
+        ------
+        ArgumentError
+            If the position is outside the map.
+        """
+        if not (0 <= row < self.size[0] and 0 <= column < self.size[1]):
+            raise ArgumentError(
+                f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}; got row {row}, "
+                f"column {column}. Rows and columns count from 0."
+            )
+        return self._geometry.box(self._node, row, column)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Class probabilities of one picture.
+
+    Attributes
+    ----------
+    probabilities : numpy.ndarray
+        (K,) float32, summing to 1.
+    labels : tuple of str
+        The K class names.
+    """
+
+    probabilities: np.ndarray[Any, np.dtype[np.float32]]
+    labels: tuple[str, ...]
+
+    @property
+    def index(self) -> int:
+        """Index of the most probable class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def label(self) -> str:
+        """Name of the most probable class."""
+        return self.labels[self.index]
+
+    @property
+    def probability(self) -> float:
+        """Probability of the most probable class."""
+        return float(self.probabilities[self.index])
+
+    def top(self, k: int = 5) -> list[tuple[str, float]]:
+        """Return the `k` most probable classes as (name, probability), best first; ties by class index."""
+        order = np.argsort(-self.probabilities, kind="stable")[: max(k, 0)]
+        return [(self.labels[i], float(self.probabilities[i])) for i in order]
+
+    def __repr__(self) -> str:
+        top = self.top(5)
+        wide = max(len(label) for label, _ in top)
+        lines = [f"  {label:<{wide}}  {p:7.2%}" for label, p in top]
+        return "\n".join(["Prediction", *lines])
+
+
+class Network:
+    """A classifier to look into.
+
+    The module's forward pass is traced into a pure graph with a **snapshot** of its weights on the device. The
+    module itself is not kept, moved or changed; training it further does not change this network (make a new one).
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, logits (N, K) out. If it
+        ends in a softmax, its output is taken as probabilities.
+    preprocess : callable, optional
+        From a PIL picture to a tensor (C, H, W): a torchvision weights transform, a ``Compose``, or any function
+        that resizes, crops, and then normalises every channel by a mean and a standard deviation. Default: pictures
+        are scaled and centre-cropped to the input size and given as values between 0 and 1.
+    labels : sequence of str, optional
+        Class names. Default: the class index as text.
+    input_size : int or tuple of int, default 224
+        Side of a square input, (H, W) or (C, H, W). Where C is not given it is read off the first layer.
+    device : torch.device or str, optional
+        Where to compute. Default: where the module is if that is an accelerator, else CUDA, then MPS, then the CPU.
+    name : str, optional
+        Default: the module's class in lower case.
+
+    Raises
+    ------
+    TraceError
+        If the module cannot become a graph (train mode, data-dependent control flow, half precision...).
+    NetworkError
+        If preprocessing, labels or input size do not fit the module.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        preprocess: Preprocess | None = None,
+        labels: Sequence[str] | None = None,
+        input_size: int | tuple[int, ...] = 224,
+        device: torch.device | str | None = None,
+        name: str | None = None,
+    ) -> None:
+        shape = _input_shape(module, input_size)
+        self.device = _device(module, device)
+        self.input_shape = shape
+        self.name = name or type(module).__name__.lower()
+        self.lock = threading.RLock()
+        self._preprocessing = Preprocessing(preprocess, shape)
+        self.graph: Graph = trace(module, shape, self.device)
+        self._runner = Runner(self.graph)
+        self.labels = _labels(labels, self.graph.output.shape[0])
+        self._fingerprint: str | None = None
+        self._found: dict[str, GraphLayer] = {}
+        geometry = Geometry(self.graph)
+        layers = []
+        for g in find_layers(self.graph):
+            layer = Layer(g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry)
+            layers.append(layer)
+            self._found[g.name] = g
+        self._layers = tuple(layers)
+        self._by_name = {a: layer for layer in reversed(layers) for a in layer.aliases}
+        self._by_name.update({layer.name: layer for layer in layers})
+
+    def __repr__(self) -> str:
+        c, h, w = self.input_shape
+        return (
+            f"Network {self.name}: {len(self.labels)} classes, {len(self.layers)} layers, input {c}×{h}×{w}, "
+            f"on {self.device}"
+        )
+
+    # -- layers ----------------------------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers in the order in which they are computed.
+
+        Maps in any memory layout are listed (channels-last blocks of ConvNeXt and Swin too), and vectors. Token
+        sequences (the inside of a transformer's blocks) are not: they have no maps.
+        """
+        return self._layers
+
+    def layer(self, name: str) -> Layer:
+        """Return a layer by its name or one of its aliases.
+
+        Raises
+        ------
+        LayerError
+            If there is none of this name.
+        """
+        if isinstance(name, Layer):
+            name = name.name
+        try:
+            return self._by_name[name]
+        except (KeyError, TypeError):
+            raise LayerError(
+                f"Expected the name of a layer of {self.name}; got {name!r}."
+                f"{did_you_mean(str(name), self._by_name)} All names: [layer.name for layer in net.layers]."
+            ) from None
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    def prepare(self, image: ImageLike) -> torch.Tensor:
+        """Return a picture as the network takes it.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image, array or tensor
+            A picture (see `convscope_core.images.read_image`), or a floating-point tensor (C, H, W) or (1, C, H, W),
+            which is taken to be in network space already.
+
+        Returns
+        -------
+        tensor
+            (1, C, H, W) float32 on the network's device.
+
+        Raises
+        ------
+        ImageError
+            If it is no picture, or a tensor of the wrong shape or with NaN or infinity.
+        """
+        return self._preprocessing.prepare(image).to(self.device)
+
+    def picture(self, image: ImageLike) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return what the network sees of a picture, as colours: uint8 (H, W, 3).
+
+        The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey; other
+        numbers of channels than 1 and 3 are shown as their mean.
+        """
+        rgb = self.to_rgb(self._preprocessing.prepare(image))[0]
+        if rgb.shape[0] != 3:
+            rgb = rgb.mean(0, keepdim=True).expand(3, -1, -1)
+        return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+
+    def to_network(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Normalise colours between 0 and 1, (..., C, H, W), as the preprocessing does."""
+        return self._preprocessing.to_network(rgb)
+
+    def to_rgb(self, x: torch.Tensor) -> torch.Tensor:
+        """Undo the normalisation of (..., C, H, W) in network space; clipped to between 0 and 1."""
+        return self._preprocessing.to_rgb(x)
+
+    # -- computing -------------------------------------------------------------------------------------------------
+
+    def forward(
+        self, x: torch.Tensor, layers: Iterable[str] = ()
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Compute logits, and the values of layers, for a batch.
+
+        Parameters
+        ----------
+        x : tensor
+            (N, C, H, W) in network space, N >= 1.
+        layers : iterable of str, default ()
+            Names or aliases of layers to record.
+
+        Returns
+        -------
+        logits : tensor
+            (N, K).
+        values : dict of str to tensor
+            By the layers' own names: (N, channels, h, w), after the activation; h = w = 1 for vectors.
+        """
+        wanted = [self.layer(name).name for name in self._names(layers)]
+        self._check_batch(x)
+        found = {name: self._found[name] for name in wanted}
+        x = x.to(self.device, torch.float32)
+        with self.lock, torch.inference_mode():
+            logits, values = self._runner(x, [g.node for g in found.values()])
+        return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
+
+    def predict(self, image: ImageLike) -> Prediction:
+        """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""
+        logits, _ = self.forward(self.prepare(image))
+        return Prediction(self.probabilities(logits)[0].cpu().numpy(), self.labels)
+
+    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return class probabilities (N, K) for the logits (N, K) that `forward` gives."""
+        return logits if self.graph.output.kind == "softmax" else logits.softmax(-1)
+
+    def activations(self, image: ImageLike, layers: str | Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return the values of layers for one picture.
+
+        Parameters
+        ----------
+        image : path, bytes, PIL.Image.Image, array or tensor
+            As `prepare` takes it.
+        layers : str or iterable of str
+            Names or aliases of layers.
+
+        Returns
+        -------
+        dict of str to tensor
+            By the layers' own names: (1, channels, h, w), after the activation that directly follows.
+        """
+        wanted = {name: self._found[name] for name in (self.layer(n).name for n in self._names(layers))}
+        x = self.prepare(image)
+        with self.lock, torch.inference_mode():
+            _, values = self._runner(x, [g.node for g in wanted.values()], output=False)
+        return {name: _as_maps(values[g.node], g.axes) for name, g in wanted.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of operations and weights: equal for networks that compute the same in the same way."""
+        if self._fingerprint is None:
+            with self.lock:
+                self._fingerprint = self.graph.digest()
+        return self._fingerprint
+
+    def _check_batch(self, x: torch.Tensor) -> None:
+        c, h, w = self.input_shape
+        if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != self.input_shape or len(x) < 1:
+            came = f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
+            raise ImageError(
+                f"Expected a batch (N, {c}, {h}, {w}) in network space; got {came}. net.prepare(image) makes one of "
+                "a picture."
+            )
+
+    @staticmethod
+    def _names(layers: str | Iterable[str]) -> list[str]:
+        return [layers] if isinstance(layers, (str, Layer)) else list(layers)
+
+
+def best_device() -> torch.device:
+    """Return CUDA, else MPS, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def _device(module: nn.Module, device: torch.device | str | None) -> torch.device:
+    if device is not None:
+        try:
+            return torch.device(device)
+        except RuntimeError as e:
+            raise ArgumentError(
+                f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps'; got {device!r}."
+            ) from e
+    if isinstance(module, nn.Module):
+        for p in module.parameters():
+            if p.device.type not in ("cpu", "meta"):
+                return p.device
+    return best_device()
+
+
+def _input_shape(module: nn.Module, size: int | tuple[int, ...]) -> tuple[int, int, int]:
+    given = (size, size) if isinstance(size, int) else tuple(size)
+    if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
+        raise NetworkError(
+            f"Expected input_size as a side, (H, W) or (C, H, W) in pixels; got {size!r}. For example input_size=224."
+        )
+    if len(given) == 3:
+        return given[0], given[1], given[2]
+    channels = 3
+    if isinstance(module, nn.Module):
+        for m in module.modules():
+            if isinstance(m, nn.Conv2d):
+                channels = m.in_channels
+                break
+            if isinstance(m, nn.Linear):
+                pixels = given[0] * given[1]
+                channels = m.in_features // pixels if m.in_features % pixels == 0 and m.in_features else 3
+                break
+    return channels, given[0], given[1]
+
+
+def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
+    if labels is None:
+        return tuple(str(i) for i in range(classes))
+    if isinstance(labels, (str, Mapping)):
+        raise NetworkError(f"Expected a list of {classes} class names; got a {type(labels).__name__}.")
+    names = tuple(str(x) for x in labels)
+    if len(names) != classes:
+        raise NetworkError(
+            f"Expected {classes} class names, one for each output; got {len(names)}. Give labels in the order of the "
+            "outputs, or none."
+        )
+    return names
+
+
+def _as_maps(value: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    if len(axes) == 1:
+        return value[:, :, None, None]
+    return value.permute(0, *(a + 1 for a in axes)) if axes != (0, 1, 2) else value

@@ -1,0 +1,187 @@
+"""From a picture to the network's input and back: resize and crop, then a mean and a standard deviation a channel.
+
+Any callable is taken as preprocessing. What it does to values is found by giving it black, white and grey pictures;
+that makes it possible to show what the network sees, and to paint into its input in known colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import PIL.Image
+import PIL.ImageOps
+import torch
+from torchvision.transforms.functional import pil_to_tensor
+
+from convscope_core.errors import ConvscopeError, ImageError, NetworkError
+from convscope_core.images import ImageLike, read_image
+
+__all__ = ["Preprocess", "Preprocessing"]
+
+Preprocess: TypeAlias = Callable[[PIL.Image.Image], Any]
+
+#: Greatest departure from an affine map, relative to the range from black to white.
+_TOLERANCE = 1e-3
+
+
+class Preprocessing:
+    """What is done to a picture before the network gets it.
+
+    Parameters
+    ----------
+    function : callable or None
+        From a PIL picture (RGB, or grey where the network takes one channel) to a tensor (C, H, W). None: scale and
+        centre-crop to the input size (bilinear), values between 0 and 1.
+    shape : tuple of int
+        (C, H, W) that the network takes.
+
+    Attributes
+    ----------
+    mean, std : tensor
+        (C, 1, 1) float32: network input = (colour - mean) / std with colours between 0 and 1.
+
+    Raises
+    ------
+    NetworkError
+        If the function fails, gives another shape, is not deterministic, or treats values otherwise.
+    """
+
+    def __init__(self, function: Preprocess | None, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self.function = function
+        self.mode = "L" if shape[0] == 1 else "RGB"
+        self.mean = torch.zeros(shape[0], 1, 1)
+        self.std = torch.ones(shape[0], 1, 1)
+        if function is not None:
+            with torch.random.fork_rng([]):
+                self._probe()
+
+    def prepare(self, image: ImageLike) -> torch.Tensor:
+        """Return a picture (or a tensor in network space) as (1, C, H, W) float32 on the CPU or the tensor's device.
+
+        Raises
+        ------
+        ImageError
+            See `convscope_core.images.read_image`; also for tensors of the wrong shape and values that are not finite.
+        """
+        if isinstance(image, torch.Tensor) and image.is_floating_point():
+            return self._checked(image)
+        if self.function is None and self.shape[0] not in (1, 3):
+            raise ImageError(
+                f"Expected a float tensor {self.shape} for a network of {self.shape[0]} channels; got a "
+                f"{type(image).__name__}. Give the network a preprocess function that makes one of a picture."
+            )
+        picture = read_image(image, self.mode)
+        x = self._apply(picture)
+        if x.shape != self.shape:
+            raise ImageError(
+                f"Expected the preprocessing to give shape {self.shape}; for this picture of {picture.width}×"
+                f"{picture.height} it gave {tuple(x.shape)}. Let it crop to a fixed size (CenterCrop)."
+            )
+        return x.unsqueeze(0)
+
+    def to_network(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Return (rgb - mean) / std."""
+        return (rgb - self.mean.to(rgb.device)) / self.std.to(rgb.device)
+
+    def to_rgb(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x * std + mean, clipped to between 0 and 1."""
+        return (x * self.std.to(x.device) + self.mean.to(x.device)).clamp(0, 1)
+
+    def _checked(self, t: torch.Tensor) -> torch.Tensor:
+        x = t.detach()
+        if x.dim() == 4 and x.shape[0] == 1:
+            x = x[0]
+        if tuple(x.shape) != self.shape:
+            c, h, w = self.shape
+            cure = (
+                "Its channels are on the last axis: t.permute(2, 0, 1)."
+                if tuple(x.shape) == (h, w, c)
+                else "Give a batch to net.forward instead."
+                if x.dim() == 4
+                else "Resize and normalise it first, or give a picture (uint8, PIL or a path), which is prepared here."
+            )
+            raise ImageError(
+                f"Expected a tensor ({c}, {h}, {w}) or (1, {c}, {h}, {w}) in network space; got {tuple(t.shape)}. {cure}"
+            )
+        x = x.to(torch.float32)
+        if not bool(torch.isfinite(x).all()):
+            raise ImageError("Expected finite values; the tensor holds NaN or infinity. Replace them first.")
+        return x.unsqueeze(0).contiguous()
+
+    def _apply(self, picture: PIL.Image.Image) -> torch.Tensor:
+        if self.function is None:
+            size = (self.shape[2], self.shape[1])
+            if picture.size != size:
+                picture = PIL.ImageOps.fit(picture, size, PIL.Image.Resampling.BILINEAR)
+            return pil_to_tensor(picture).to(torch.float32) / 255
+        try:
+            out = self.function(picture)
+        except ConvscopeError:
+            raise
+        except Exception as e:
+            raise ImageError(
+                f"Expected preprocess to take a PIL picture ({picture.mode}, {picture.width}×{picture.height}); it "
+                f"failed with {type(e).__name__}: {e}. Try it by itself: preprocess(PIL.Image.open(path))."
+            ) from e
+        if not isinstance(out, torch.Tensor) or not out.is_floating_point():
+            came = f"a {out.dtype} tensor" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+            raise ImageError(
+                f"Expected preprocess to return a floating-point tensor (C, H, W); it returned {came}. Add "
+                "torchvision.transforms.ToTensor() (or .v2.ToDtype(torch.float32, scale=True)) at its end."
+            )
+        x = out.detach().to("cpu", torch.float32)
+        return (x[0] if x.dim() == 4 and x.shape[0] == 1 else x).contiguous()
+
+    def _probe(self) -> None:
+        """Find mean and std; refuse what is not an affine map of each channel."""
+        _, h, w = self.shape
+        size = (2 * w + 16, 2 * h + 16)  # larger than the input, so that cropping does not reach the border
+        levels = {}
+        for level in (0, 128, 255):
+            try:
+                x = self._apply(
+                    PIL.Image.new(self.mode, size, (level,) * len(self.mode) if self.mode == "RGB" else level)
+                )
+            except ImageError as e:
+                raise NetworkError(str(e)) from e
+            if tuple(x.shape) != self.shape:
+                cure = (
+                    f"give input_size={tuple(x.shape)!r}" if x.dim() == 3 else "return one picture (C, H, W)"
+                )
+                raise NetworkError(
+                    f"Expected preprocess to give the shape that the network takes, {self.shape}; it gives "
+                    f"{tuple(x.shape)}. If that is what the network was trained on, {cure}."
+                )
+            levels[level] = x
+        black, grey, white = (levels[v].double().flatten(1) for v in (0, 128, 255))
+        span = (white - black).mean(1, keepdim=True)
+        slack = _TOLERANCE * span.abs().clamp_min(1e-12)
+        flat = all(bool(((v - v.mean(1, keepdim=True)).abs() <= slack).all()) for v in (black, grey, white))
+        affine = bool(((grey - (black + span * (128 / 255))).abs() <= slack).all())
+        if not (flat and affine and bool((span != 0).all())):
+            raise NetworkError(
+                "Expected preprocess to normalise every channel by (value - mean) / std after resizing and cropping; "
+                "black, grey and white pictures come out "
+                f"as {_levels(black)}, {_levels(grey)} and {_levels(white)}. Leave out random augmentation, colour and "
+                "contrast changes (use the validation transform), or give tensors prepared by yourself with "
+                "preprocess=None."
+            )
+        self._refuse_chance(size)
+        self.std = (1 / span).float()[:, :, None]
+        self.mean = (-black.mean(1, keepdim=True) / span).float()[:, :, None]
+
+    def _refuse_chance(self, size: tuple[int, int]) -> None:
+        ramp = torch.linspace(0, 255, size[0]).round().byte().expand(size[1], -1).contiguous()
+        picture = PIL.Image.fromarray(ramp.numpy()).convert(self.mode)
+        first = self._apply(picture)
+        if any(not torch.equal(first, self._apply(picture)) for _ in range(3)):
+            raise NetworkError(
+                "Expected preprocess to give the same result for the same picture; it does not. Leave out random "
+                "crops, flips and other augmentation: use the transform for validation."
+            )
+
+
+def _levels(x: torch.Tensor) -> str:
+    return "[" + ", ".join(f"{v:.3g}" for v in x.mean(1).tolist()) + "]"
