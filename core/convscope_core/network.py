@@ -229,6 +229,51 @@ class Network:
                 f"{did_you_mean(str(name), self._by_name)} All names: [layer.name for layer in net.layers]."
             ) from None
 
+    def weight(self, name: str) -> torch.Tensor | None:
+        """Return the weight of a layer, with the batch norm that was folded into it.
+
+        Parameters
+        ----------
+        name : str
+            A layer's name or alias.
+
+        Returns
+        -------
+        tensor or None
+            As `torch.nn` keeps it: (out, in / groups, kh, kw) for a convolution, (out, in) for a linear layer. None
+            for a layer without weights. A copy.
+        """
+        weight = self._found[self.layer(name).name].anchor.args.get("weight")
+        return weight.clone() if isinstance(weight, torch.Tensor) else None
+
+    def class_index(self, target: int | str) -> int:
+        """Return the index of a class, given by index or label.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such class, or several have that label.
+        """
+        count = len(self.labels)
+        if isinstance(target, str):
+            found = [index for index, label in enumerate(self.labels) if label == target]
+            if len(found) == 1:
+                return found[0]
+            if len(found) > 1:
+                raise ArgumentError(
+                    f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. Give the "
+                    "index."
+                )
+            raise ArgumentError(
+                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got {target!r}."
+                f"{did_you_mean(target, self.labels)}"
+            )
+        if isinstance(target, bool) or not isinstance(target, (int, np.integer)) or not 0 <= target < count:
+            raise ArgumentError(
+                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got {target!r}."
+            )
+        return int(target)
+
     # -- pictures --------------------------------------------------------------------------------------------------
 
     def prepare(self, image: ImageLike) -> torch.Tensor:
