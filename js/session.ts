@@ -25,7 +25,10 @@ export function openSession(model: Model, signal: AbortSignal): Session {
   const kernel = new Kernel(
     model,
     {
-      onSlow: (_kind, slow) => store.set({ slow }),
+      onSlow: (kind, slow) => {
+        const others = store.get("slow").filter((one) => one !== kind);
+        store.set({ slow: slow ? [...others, kind] : others });
+      },
       onError: (kind, error) => {
         const { [kind]: known, ...others } = store.get("errors");
         if (error) store.set({ errors: { ...others, [kind]: error } });

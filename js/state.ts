@@ -145,7 +145,8 @@ export interface State {
   hovered: number | null;
   /** Index of the exemplar whose picture is shown whole. */
   exemplar: number | null;
-  slow: boolean;
+  /** Kinds of request that have been under way for more than 300 ms. */
+  slow: readonly string[];
   /** Milliseconds from asking to having the last frame. */
   latency: number | null;
   errors: Record<string, KernelError>;
@@ -204,7 +205,7 @@ export const initial: State = {
   dragging: false,
   hovered: null,
   exemplar: null,
-  slow: false,
+  slow: [],
   latency: null,
   errors: {},
   offline: false,

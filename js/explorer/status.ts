@@ -19,7 +19,7 @@ export function statusPane({ store, kernel }: Session, root: HTMLElement, signal
     ["_network", "slow", "offline"],
     () => {
       const { name, device: where } = store.get("_network");
-      const [offline, slow] = [store.get("offline"), store.get("slow")];
+      const [offline, slow] = [store.get("offline"), store.get("slow").length > 0];
       dot.dataset.state = offline ? "off" : slow ? "busy" : "ready";
       text(
         device,

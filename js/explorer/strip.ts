@@ -43,7 +43,7 @@ export function stripPane(session: Session, root: HTMLElement, drop: HTMLElement
     const thumbnails = store.get("thumbnails");
     strip.replaceChildren(
       ...pictures.map(({ name, label }, index) => {
-        const canvas = el("canvas", { "aria-hidden": "true" });
+        const canvas = el("canvas", { class: "cs-thumbnail__canvas", "aria-hidden": "true" });
         const photo = thumbnails[index];
         if (photo) {
           canvas.width = photo.width;

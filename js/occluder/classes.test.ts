@@ -66,12 +66,12 @@ describe("class probabilities", () => {
   it("are dimmed only when the kernel is slow and the square has gone on", () => {
     const { root, store } = setup();
     const stale = () => root.querySelector(".cs-is-stale") !== null;
-    store.set({ slow: true });
+    store.set({ slow: ["occlude"] });
     expect(stale()).toBe(false);
     expect(root.querySelector("[aria-busy=true]")).not.toBeNull();
     store.set({ position: [50, 50] });
     expect(stale()).toBe(true);
-    store.set({ slow: false });
+    store.set({ slow: ["grid"] });
     expect(stale()).toBe(false);
   });
 });

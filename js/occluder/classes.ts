@@ -111,9 +111,10 @@ export function classesPane(store: Store<State>, root: HTMLElement, signal: Abor
     ["slow", "frame", "position"],
     () => {
       const frame = store.get("frame");
-      const stale = store.get("slow") && !!frame && !same(frame.position, store.get("position"));
+      const slow = store.get("slow").includes("occlude");
+      const stale = slow && !!frame && !same(frame.position, store.get("position"));
       pane.classList.toggle("cs-is-stale", stale);
-      pane.setAttribute("aria-busy", String(store.get("slow")));
+      pane.setAttribute("aria-busy", String(slow));
     },
     signal,
   );

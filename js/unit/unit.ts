@@ -119,7 +119,7 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       );
       const focused = tiles.indexOf(document.activeElement as HTMLElement);
       tiles = unit.exemplars.map((exemplar, index) => {
-        const patch = el("canvas", { "aria-hidden": "true" });
+        const patch = el("canvas", { class: "cs-patch__canvas", "aria-hidden": "true" });
         const crop = unit.crops[index];
         if (crop) paint(patch, rgba(crop), unit.side, unit.side);
         const tile = el(

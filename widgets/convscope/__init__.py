@@ -16,7 +16,8 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
-from convscope_core.network import Layer, Network, Prediction, load
+from convscope_core.models import load
+from convscope_core.network import Layer, Network, Prediction
 from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer

@@ -82,7 +82,7 @@ class Instrument(anywidget.AnyWidget):
                 f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; it has: {known}"
             )
         self.net = net
-        self.images = Images.of([]) if images is None else images
+        self.images: Images | tuple[()] = () if images is None else images
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
         super().__init__(
             _instrument=self._name,
@@ -138,7 +138,7 @@ class Instrument(anywidget.AnyWidget):
         try:
             fields, planes = self._answer(kind, content, buffers)
         except Exception as error:
-            logger.warning("%s could not answer %r", type(self).__name__, kind, exc_info=True)
+            logger.info("%s could not answer %r", type(self).__name__, kind, exc_info=True)
             self.send({**head, "ok": False, "error": described(error)})
         else:
             self.send({**head, "ok": True, **fields}, list(planes))
@@ -148,7 +148,7 @@ class Instrument(anywidget.AnyWidget):
         try:
             run()
         except Exception as error:
-            logger.warning("%s failed in %r", type(self).__name__, kind, exc_info=True)
+            logger.info("%s failed in %r", type(self).__name__, kind, exc_info=True)
             self.send({"event": "error", "kind": kind, "error": {**described(error), "kind": kind}})
 
     # ---- pictures
@@ -174,7 +174,7 @@ class Instrument(anywidget.AnyWidget):
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         picture = Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
         self.net.prepare(picture.image)  # a file that is no picture is refused here, not at every later use
-        self.images = Images.of([*self.images, picture])
+        self.images = Images.of([picture]) if not self.images else self.images + [picture]
         with self.hold_sync():
             self._pictures = [named(one) for one in self.images]
             self.picture = len(self.images) - 1

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import traitlets
 from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
 from convscope_core.render import crop
-from convscope_core.survey import Exemplar, Survey, surveying
+from convscope_core.survey import Exemplar, Survey, SurveyProgress, surveying
 
 from ._instrument import Answer, Instrument, described, framed, shown_layers
 
@@ -19,6 +21,8 @@ __all__ = ["SurveyPart"]
 
 #: Side of the crops of the unit panel, px.
 CROP_SIDE = 112
+#: Pictures a pass: a drag waits for one of them at most.
+BATCH = 4
 #: Partial results are shown at most this often, seconds.
 SHOW_EVERY = 1.5
 #: Bars of the histogram of activations.
@@ -35,22 +39,25 @@ class SurveyPart(Instrument):
     ) -> None:
         self.survey: Survey | None = survey
         self._whole: dict[int, np.ndarray] = {}
-        self._begun: float | None = None
+        self._cancel = threading.Event()
         super().__init__(net, images, **traits)
         if survey is None:
             self._survey = {"state": "none", "revision": 0, "done": 0, "total": 0, "left": None, "skipped": 0}
-        else:
-            if survey.fingerprint != net.fingerprint:
-                raise ValueError(
-                    f"this survey was made with another network or other weights (fingerprint "
-                    f"{survey.fingerprint[:8]}, expected {net.fingerprint[:8]}); survey the pictures with this network"
-                )
-            self._show("done", survey.seen, survey.seen)
+            return
+        if survey.fingerprint != net.fingerprint:
+            raise ArgumentError(
+                f"Expected a survey of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); got one of "
+                f"{survey.network} ({survey.fingerprint[:8]}). Survey the pictures with this network."
+            )
+        count = int(survey.seen.sum())
+        self._show("done", count, count)
 
     # ---- making one
 
-    def start_survey(self, images: Images, k: int = 9) -> None:
-        """Survey `images` in the background, between the requests of the front end.
+    def start_survey(
+        self, images: Images, k: int = 9, indices: Iterable[int] | None = None, start: Survey | None = None
+    ) -> None:
+        """Survey pictures in the background, between the requests of the front end.
 
         Parameters
         ----------
@@ -58,42 +65,56 @@ class SurveyPart(Instrument):
             The pictures to look through.
         k : int, default 9
             Exemplars a unit.
+        indices : iterable of int, optional
+            Look only at these of the pictures.
+        start : Survey, optional
+            Go on from this survey of the first of `images`.
         """
-        self._worker.start(self._survey_job(images, k))
+        names = [layer.name for layer in shown_layers(self.net)]
+        steps = surveying(
+            self.net,
+            images,
+            names if start is None else None,
+            k if start is None else start.k,
+            batch_size=BATCH,
+            indices=indices,
+            start=start,
+        )
+        self._cancel.clear()
+        self._worker.start(self._survey_job(steps, 0 if start is None else int(start.seen.sum())))
 
-    def _survey_job(self, images: Images, k: int) -> Iterator[None]:
-        total = len(images)
-        self._begun = time.monotonic()
-        self._show("running", 0, total)
-        layers = [layer.name for layer in shown_layers(self.net)]
-        shown = 0.0
+    def _survey_job(self, steps: Iterator[SurveyProgress], before: int) -> Iterator[None]:
+        begun = shown = time.monotonic()
+        done = total = before
+        state = "done"
+        if self._survey.get("state") == "none":
+            self._show("running", 0, 0)
         try:
-            # Small batches: a drag waits for one of them at most.
-            for progress in surveying(self.net, images, layers, k=k, batch_size=4):
-                self.survey = progress.survey
+            for step in steps:
+                self.survey = step.survey
+                done, total = before + step.done, before + step.total
                 now = time.monotonic()
                 fresh = now - shown > SHOW_EVERY
                 shown = now if fresh else shown
-                self._show("running", progress.done, total, fresh=fresh)
+                if self._cancel.is_set():
+                    state = "cancelled"
+                    break
+                left = (now - begun) / step.done * (step.total - step.done) if step.done else None
+                self._show("running", done, total, left, fresh=fresh)
                 yield
         except Exception as error:
-            self._show("failed", self._survey.get("done", 0), total)
+            self._show("failed", done, total)
             self.send({"event": "error", "kind": "survey", "error": {**described(error), "kind": "survey"}})
             return
-        self._show("done", total, total)
+        self._show(state, done, total)
 
-    def _show(self, state: str, done: int, total: int, fresh: bool = True) -> None:
+    def _show(self, state: str, done: int, total: int, left: float | None = None, fresh: bool = True) -> None:
         """Tell the front end how far the survey is; `fresh` results are asked for anew."""
-        survey = self.survey
-        left = None
-        if state == "running" and done and self._begun is not None:
-            left = (time.monotonic() - self._begun) / done * (total - done)
-        before = self._survey or {}
-        dead = before.get("dead", {})
-        revision = int(before.get("revision", 0))
+        survey, before = self.survey, self._survey or {}
+        revision, dead = int(before.get("revision", 0)), before.get("dead", {})
         if fresh and survey is not None:
             revision += 1
-            dead = {name: float(survey.health(name).dead.mean()) for name in survey.layers}
+            dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
         self._survey = {
             "state": state,
             "revision": revision,
@@ -105,15 +126,16 @@ class SurveyPart(Instrument):
         }
 
     def _cancelled(self) -> None:
-        super()._cancelled()
-        if self._survey.get("state") == "running":
-            self._show("cancelled", self._survey["done"], self._survey["total"])
+        # Seen by the job after the batch under way, a fraction of a second: what it has is kept and shown.
+        self._cancel.set()
 
     # ---- answering from it
 
     def _surveyed(self) -> Survey:
         if self.survey is None:
-            raise ValueError("there is no survey yet")
+            raise ArgumentError(
+                "There is no survey yet: give the instrument survey=..., or wait until its own has seen a picture."
+            )
         return self.survey
 
     def _whole_picture(self, image: int) -> np.ndarray:
@@ -182,7 +204,7 @@ class SurveyPart(Instrument):
             "side": CROP_SIDE,
             "counts": counts,
             "edges": edges,
-            "images": survey.seen,
+            "images": int(survey.seen.sum()),
             "share": float(health.active_images[channel]),
         }
         return fields, [b"".join(crops)]

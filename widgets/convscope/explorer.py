@@ -86,10 +86,18 @@ class Explorer(SurveyPart, OccluderPart, FilterPart):
         pictures = sample_images() if images is None else Images.of(images)
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, pictures, survey=survey, layer=layer or middle(net), **traits)
+        self._own_survey = survey is None
         self.history = History(self)
         self.box = ipywidgets.VBox([self, self.history.figure], layout={"width": "100%"})
         if survey is None:
-            self.start_survey(spaced(pictures, QUICK), k)
+            self.start_survey(pictures, k, indices=spaced(len(pictures), QUICK))
+
+    def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
+        super()._add(content, buffers)
+        survey = self.survey
+        # A survey of one's own grows with the pictures; one that was given stays what it is.
+        if survey is not None and self._own_survey and self._survey["state"] == "done":
+            self.start_survey(self.images, indices=[len(self.images) - 1], start=survey)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.box._repr_mimebundle_(**kwargs)
@@ -143,12 +151,9 @@ def middle(net: Network) -> str:
     return maps[(2 * len(maps)) // 3].name if maps else last_convolution(net)
 
 
-def spaced(images: Images, most: int) -> Images:
-    """At most `most` of the pictures, evenly spaced, so that every folder has its share."""
-    count = len(images)
-    if count <= most:
-        return images
-    return Images.of([images[(index * count) // most] for index in range(most)])
+def spaced(count: int, most: int) -> range | list[int]:
+    """At most `most` indices of `count` pictures, evenly spaced, so that every folder has its share."""
+    return range(count) if count <= most else [(index * count) // most for index in range(most)]
 
 
 def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:

@@ -23,13 +23,13 @@ class UnitPanel(SurveyPart, FilterPart):
     net : Network
     images : folder, list, data set or Survey, optional
         Pictures to look through in the background (see `Images.of`), or a finished survey. May be left out where
-        `survey` is given.
+        `survey`.is given.
     layer : str, optional
         By default the last convolution.
     channel : int, default 0
         The unit; the trait `selected` afterwards.
     survey : Survey, optional
-        From `survey`; nothing is computed then.
+        From `survey`. nothing is computed then.
     k : int, default 9
         Patches to show, when the panel makes the survey itself.
 

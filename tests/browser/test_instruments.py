@@ -1,0 +1,471 @@
+"""The instruments as a person uses them: a real JupyterLab, a real browser, real networks."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Locator, expect
+
+SMALL = """
+import numpy as np, torch, convscope as cs
+from torch import nn
+torch.manual_seed(0)
+module = nn.Sequential(
+    nn.Conv2d(3, 24, 5, stride=2, padding=2), nn.ReLU(), nn.MaxPool2d(2),
+    nn.Conv2d(24, 40, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 10),
+).eval()
+with torch.no_grad():
+    module[7].weight.mul_(40)
+net = cs.Network(module, labels=[f"class {i}" for i in range(10)], input_size=64, name="small")
+rng = np.random.default_rng(0)
+pictures = [np.kron(rng.random((8, 8, 3)), np.ones((8, 8, 1))).astype(np.float32) for _ in range(12)]
+"""
+LITE = """
+import torch, convscope as cs
+net = cs.load("efficientnet_lite0")
+"""
+PICTURE = ".cs-picture"
+OCCLUDER = ".cs-occluder"
+SHOWN = ".cs-probabilities"
+
+# What the network itself says of the clean picture with a rectangle painted over: no code of the occluder's.
+BY_HAND = """
+def by_hand(net, picture, position, size):
+    x = net.prepare(picture).clone()
+    (top, left), (high, wide) = position, (size, size) if isinstance(size, int) else size
+    x[..., top:top + high, left:left + wide] = net.to_network(torch.full((3, high, wide), 0.5))
+    return net.predict(x)
+"""
+
+
+def shown_at(root: Locator, row: int, column: int) -> None:
+    """Wait until the probabilities shown are those of a position."""
+    expect(root.locator(SHOWN)).to_have_attribute("data-position", f"{row},{column}")
+
+
+def number(root: Locator) -> float:
+    return float(root.locator(".cs-target__value").inner_text().replace("<", ""))
+
+
+def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(notebook):
+    book = notebook(LITE + BY_HAND, "w = cs.Occluder(net, cs.sample('chelsea')); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(SHOWN)).to_have_attribute("data-position", "87,87")
+    book.run("w.wait(); computed = []; w.observe(lambda change: computed.append(change.new), '_frame')")
+    # From the moment the button is released to the moment the last position's numbers are on the page.
+    root.evaluate(
+        """(root) => {
+          const pane = root.querySelector(".cs-probabilities");
+          const occluder = root.querySelector(".cs-occluder");
+          window.moves = 0;
+          root.addEventListener("pointermove", () => { window.moves += 1; });
+          root.addEventListener("pointerup", () => { window.released = performance.now(); });
+          new MutationObserver(() => { window.settled = [performance.now(), pane.dataset.position]; })
+            .observe(pane, { attributes: true, attributeFilter: ["data-position"] });
+        }"""
+    )
+    book.drag(root.locator(OCCLUDER), -90, -110, steps=100)
+    final = book.wait_for(
+        """() => {
+          const said = /row (\\d+), column (\\d+)/.exec(document.querySelector(".cs-occluder").ariaValueText);
+          const place = `${said[1]},${said[2]}`;
+          return window.settled?.[1] === place && !document.querySelector("[aria-busy=true]")
+            ? { place, milliseconds: window.settled[0] - window.released, moves: window.moves } : null;
+        }"""
+    )
+    assert final["moves"] >= 100
+    assert final["milliseconds"] < 500
+    position = [int(one) for one in final["place"].split(",")]
+    assert position != [87, 87]
+    book.run("w.wait()")
+    assert book.value("w.position") == position
+    assert 2 <= book.value("len(computed)") <= 60
+    truth = book.value(
+        f"by_hand(net, w.image, {position}, 50).probabilities[net.predict(w.image).index].item()"
+    )
+    assert book.value("w.probability") == pytest.approx(truth, abs=1e-4)
+    assert number(root) == pytest.approx(truth, abs=6e-4)
+
+
+def test_drag_follows_while_a_cell_is_busy(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    with book.busy():
+        book.drag(root.locator(OCCLUDER), -500, -500, steps=30)
+        shown_at(root, 0, 0)
+    assert book.value("w.position") == [0, 0]
+
+
+def test_keyboard_moves_resizes_and_is_kept_from_the_notebook(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    occluder = root.locator(OCCLUDER)
+    shown_at(root, 24, 24)
+    occluder.focus()
+    for key in ["ArrowDown", "ArrowDown", "Shift+ArrowRight", "ArrowLeft"]:
+        occluder.press(key)
+    shown_at(root, 26, 33)
+    occluder.press("Home")
+    occluder.press("PageDown")
+    shown_at(root, 48, 0)
+    occluder.press("-")
+    occluder.press("+")
+    occluder.press("+")
+    shown_at(root, 46, 0)
+    assert book.value("[w.position, w.size]") == [[46, 0], 18]
+    assert book.page.evaluate("() => window.nb.panel.content.widgets.length") == 2
+
+
+def test_finger_drags_and_corner_resizes(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", has_touch=True)
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.touch_drag(root.locator(OCCLUDER), 400, 0)
+    shown_at(root, 24, 48)
+    book.drag(root.locator(".cs-occluder__grip"), 0, 400, steps=10)
+    # The square stays square and stops at the edge: 16 px are left to the right of its corner.
+    assert book.value("(w.wait(), w.size)[1]") == 16
+    book.drag(root.locator(OCCLUDER), -900, -900, steps=5)
+    shown_at(root, 0, 0)
+    book.drag(root.locator(".cs-occluder__grip"), 999, 999, steps=10)
+    book.wait_for("() => document.querySelector('.cs-occluder').style.width === '100%'")
+    assert book.value("(w.wait(), w.size)[1]") == 64
+
+
+def test_position_set_from_python_moves_the_square_and_the_numbers(notebook):
+    book = notebook(SMALL + BY_HAND, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.run("w.position = (3, 40)")
+    shown_at(root, 3, 40)
+    style = root.locator(OCCLUDER).evaluate("(element) => [element.style.top, element.style.left]")
+    assert style == ["4.6875%", "62.5%"]
+    book.run("w.wait()")
+    assert book.value("w.probability") == pytest.approx(
+        book.value("by_hand(net, w.image, (3, 40), 16).probabilities[net.predict(w.image).index].item()"),
+        abs=1e-5,
+    )
+
+
+def test_pixels_on_the_screen_are_those_that_the_network_gets(notebook):
+    book = notebook(
+        SMALL,
+        "w = cs.Occluder(net, pictures[0], size=(20, 30), shape='ellipse', fill='noise', position=(5, 7)); w",
+    )
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 5, 7)
+    drawn = root.locator(".cs-picture__canvas").evaluate(
+        """async (canvas) => {
+          await new Promise(requestAnimationFrame);
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [...data].filter((_, index) => index % 4 < 3);
+        }"""
+    )
+    book.run("occlusion = w._occlusion(0, 'noise', 'ellipse')")
+    expected = book.value("net.picture(occlusion.occlude((5, 7), (20, 30))).ravel().tolist()")
+    assert len(drawn) == 64 * 64 * 3
+    assert max(abs(a - b) for a, b in zip(drawn, expected)) <= 1  # rounding of the noise
+
+
+def test_click_on_a_filter_shows_the_nine_patches_that_a_brute_force_search_finds(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-status__survey")).to_contain_text("survey of 12 pictures")
+    grid = root.locator(".cs-grid")
+    expect(grid).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    root.locator(".cs-tools select").first.select_option("index")
+    grid.click(position={"x": 10, "y": 10})
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 0")
+    root.locator(".cs-search").fill("17")
+    grid.click(position={"x": 10, "y": 10})
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 17")
+    assert book.value("w.selected") == 17
+    expect(root.locator(".cs-unit__content")).not_to_have_class(re.compile("cs-is-stale"))
+    expect(root.locator(".cs-patch")).to_have_count(9)
+    shown = [
+        [float(patch.get_attribute(f"data-{name}")) for name in ("value", "image", "row", "column")]
+        for patch in root.locator(".cs-patch").all()
+    ]
+    truth = book.run(
+        """
+import json
+found = []
+with torch.no_grad():
+    for index, picture in enumerate(pictures):
+        map_ = module[:5](torch.from_numpy(picture).permute(2, 0, 1)[None])[0, 17]
+        place = int(map_.argmax())
+        found.append([float(map_.max()), index, place // map_.shape[1], place % map_.shape[1]])
+found.sort(key=lambda one: (-one[0], one[1]))
+print(json.dumps(found[:9]))
+"""
+    )
+    assert [one[1:] for one in shown] == [one[1:] for one in truth]
+    assert [one[0] for one in shown] == pytest.approx([one[0] for one in truth], rel=1e-5)
+
+
+def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):
+    book = notebook(SMALL, "w = cs.UnitPanel(net, pictures, layer='0', channel=3); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-patch")).to_have_count(9)
+    patch = root.locator(".cs-patch").nth(4)
+    patch.hover()
+    expect(patch).to_have_attribute("aria-selected", "true")
+    expect(root.locator(".cs-context")).not_to_have_class(re.compile("cs-is-stale"))
+    box = book.value("(lambda one: [one.box.top, one.box.left, one.box.bottom, one.box.right])(w.survey.top('0', 3)[4])")
+    style = root.locator(".cs-context__box").evaluate("(e) => [e.style.top, e.style.left, e.style.bottom, e.style.right]")
+    inside = [max(0, box[0]), max(0, box[1]), max(0, 64 - box[2]), max(0, 64 - box[3])]
+    assert [float(one.rstrip("%")) for one in style] == pytest.approx([100 * one / 64 for one in inside])
+    image = book.value("w.survey.top('0', 3)[4].image")
+    drawn = root.locator(".cs-context__canvas").evaluate(
+        "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 64, 1).data].filter((_, i) => i % 4 < 3)"
+    )
+    assert drawn == book.value(f"net.picture(pictures[{image}])[0].ravel().tolist()")
+
+
+def test_an_exception_in_the_network_is_shown_and_the_widget_recovers(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.run("working = net.forward\ndef broken(*a, **k): raise RuntimeError('the network broke as planned')\nnet.forward = broken")
+    root.locator(OCCLUDER).focus()
+    root.locator(OCCLUDER).press("ArrowDown")
+    error = root.locator(".cs-error")
+    expect(error).to_contain_text("the network broke as planned")
+    expect(root.locator(SHOWN)).to_have_attribute("data-position", "24,24")
+    expect(root.locator(".cs-target__value")).not_to_be_empty()
+    book.run("net.forward = working")
+    root.locator(OCCLUDER).press("ArrowDown")
+    shown_at(root, 26, 24)
+    expect(error).to_have_count(0)
+
+
+def test_clearing_the_output_ends_thread_and_tensors_and_showing_again_brings_all_back(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", "w")
+    threads = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('convscope')]"
+    shown_at(book.cell(1).locator(".cs-root"), 24, 24)
+    shown_at(book.cell(2).locator(".cs-root"), 24, 24)
+    assert book.value(threads) == ["convscope-occluder"]
+    book.clear_output(2)
+    expect(book.cell(2).locator(".cs-root")).to_have_count(0)
+    book.cell(1).locator(OCCLUDER).press("ArrowDown")
+    shown_at(book.cell(1).locator(".cs-root"), 25, 24)
+    book.clear_output(1)
+    expect(book.cell(1).locator(".cs-root")).to_have_count(0)
+    book.run(
+        f"import time\nfor _ in range(1000):\n    if not {threads} and not w._occlusions: break\n    time.sleep(0.01)"
+    )
+    assert book.value(threads) == []
+    assert book.value("len(w._occlusions)") == 0
+    # No hook was ever put on the module.
+    assert book.value("sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())") == 0
+    book.run_cell(2)
+    shown_at(book.cell(2).locator(".cs-root"), 25, 24)
+
+
+def test_two_views_stay_in_step(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", "w")
+    first, second = (book.cell(index).locator(".cs-root") for index in (1, 2))
+    shown_at(second, 24, 24)
+    book.drag(first.locator(OCCLUDER), -500, -500, steps=10)
+    for root in (first, second):
+        shown_at(root, 0, 0)
+    second.get_by_role("radio", name="●").click()
+    expect(first.locator(OCCLUDER)).to_have_attribute("data-shape", "ellipse")
+    texts = [root.locator(".cs-target__value").inner_text() for root in (first, second)]
+    assert texts[0] == texts[1]
+
+
+def test_dark_theme_is_followed(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root).to_have_attribute("data-theme", "light")
+    light = root.evaluate("(e) => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]")
+    book.theme("dark")
+    expect(root).to_have_attribute("data-theme", "dark")
+    dark = root.evaluate("(e) => [getComputedStyle(e).backgroundColor, getComputedStyle(e).color]")
+
+    def lightness(colour: str) -> float:
+        red, green, blue = (float(one) for one in re.findall(r"[\d.]+", colour)[:3])
+        return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255
+
+    assert lightness(light[0]) > 0.9 > 0.3 > lightness(light[1])
+    assert lightness(dark[0]) < 0.2 < 0.7 < lightness(dark[1])
+
+
+def test_filter_grid_recolours_sorts_and_selects_without_the_kernel(notebook):
+    book = notebook(SMALL, "w = cs.FilterGrid(net, pictures[0], layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    grid = root.locator(".cs-grid")
+    expect(grid).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    book.run("asked = []; w.on_msg(lambda _, content, __: asked.append(content['kind']))")
+    pixel = "(canvas) => [...canvas.getContext('2d').getImageData(5, 5, 1, 1).data]"
+    before = grid.locator("canvas").evaluate(pixel)
+    root.get_by_label("Colour map").select_option("viridis")
+    root.get_by_role("radio", name="layer", exact=True).click()
+    expect(grid).to_have_attribute("data-painted", "3/activation/viridis/layer")
+    assert grid.locator("canvas").evaluate(pixel) != before
+    grid.focus()
+    grid.press("Home")
+    strongest = book.value("w.selected")
+    maxima = book.value("net.activations(pictures[0], ['3'])['3'][0].flatten(1).amax(1).tolist()")
+    assert strongest == max(range(40), key=lambda channel: (maxima[channel], -channel))
+    grid.press("End")
+    assert book.value("w.selected") == min(range(40), key=lambda channel: (maxima[channel], -channel))
+    assert book.value("[w.colormap, w.scale]") == ["viridis", "layer"]
+    assert book.value("asked") == []
+
+
+def test_thousands_of_channels_paint_only_what_is_in_sight(notebook):
+    wide = """
+import torch, convscope as cs
+from torch import nn
+module = nn.Sequential(nn.Conv2d(3, 8192, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8192, 4)).eval()
+net = cs.Network(module, input_size=32, name="wide")
+"""
+    book = notebook(wide, "w = cs.FilterGrid(net, torch.rand(3, 32, 32), layer='0'); w")
+    root = book.cell(1).locator(".cs-root")
+    grid = root.locator(".cs-grid")
+    expect(grid).to_have_attribute("data-painted", "0/activation/inferno/unit")
+    size = grid.evaluate("(e) => [e.querySelector('canvas').height, e.scrollHeight, e.querySelectorAll('*').length]")
+    assert size[0] <= 640 * 2
+    assert size[1] > 10 * size[0]
+    assert size[2] < 10
+    # A frame of scrolling takes a fraction of the 16 ms that there are.
+    spent = grid.evaluate(
+        """async (e) => {
+          const times = [];
+          for (let at = 0; at < 20; at++) {
+            e.scrollTop = at * 300;
+            await new Promise(requestAnimationFrame);
+            const begun = performance.now();
+            await new Promise(requestAnimationFrame);
+            times.push(performance.now() - begun);
+          }
+          return times.sort((a, b) => a - b)[10];
+        }"""
+    )
+    assert spent < 100
+    grid.focus()
+    grid.press("End")
+    assert grid.evaluate("(e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 2")
+
+
+def test_explorer_links_layers_pictures_and_address(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-status__survey")).to_contain_text("survey of 12 pictures")
+    root.locator(".cs-layer[data-layer='0']").click()
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "0/activation/inferno/unit")
+    address = root.locator(".cs-address")
+    address.fill("small/3/31")
+    address.press("Enter")
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 31")
+    assert book.value("[w.layer, w.selected, w.address]") == ["3", 31, "small/3/31"]
+    address.fill("small/nowhere/1")
+    address.press("Enter")
+    expect(address).to_have_class(re.compile("cs-is-wrong"))
+    book.run("w.address = 'small/0/5'")
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 5")
+    before = root.locator(".cs-target__label").inner_text(), root.locator(".cs-target__value").inner_text()
+    root.locator(".cs-thumbnail[data-picture='4']").click()
+    expect(root.locator(".cs-heading__name").first).to_have_text(book.value("w.images[4].name"))
+    book.run("w.wait()")
+    assert book.value("w.picture") == 4
+    expected = book.value("net.predict(pictures[4]).label")
+    expect(root.locator(".cs-target__label")).to_have_text(expected)
+    assert (expected, root.locator(".cs-target__value").inner_text()) != before
+
+
+def test_explorer_draws_the_history_of_the_drag(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 7, 7)
+    path = book.cell(1).locator(".bqplot path.line").last
+    book.drag(root.locator(OCCLUDER), -300, -300, steps=40)
+    shown_at(root, 0, 0)
+    book.run("w.wait()")
+    frames = book.value("[frame['target']['now'] for frame in w.history.frames]")
+    assert len(frames) >= 2
+    assert frames[-1] == pytest.approx(book.value("w.probability"))
+    book.wait_for("(n) => document.querySelectorAll('.bqplot path.line').length >= 2", 2)
+    expect(path).to_have_attribute("d", re.compile(r"^M.*L.*L"))
+
+
+def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widget(notebook, tmp_path):
+    from PIL import Image
+
+    good, bad = tmp_path / "red.png", tmp_path / "broken.png"
+    Image.new("RGB", (64, 64), (200, 10, 10)).save(good)
+    bad.write_bytes(good.read_bytes()[:60])
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-thumbnail[data-picture]")).to_have_count(12)
+    root.locator("input[type=file]").set_input_files(str(good))
+    expect(root.locator(".cs-thumbnail[data-picture]")).to_have_count(13)
+    expect(root.locator(".cs-heading__name").first).to_have_text("red.png")
+    assert book.value("net.picture(w.images[12].image)[32, 32].tolist()") == [200, 10, 10]
+    root.locator("input[type=file]").set_input_files(str(bad))
+    expect(root.locator(".cs-error")).to_contain_text("broken.png")
+    assert book.value("len(w.images)") == 13
+
+
+def test_survey_shows_progress_and_stops_when_cancelled(notebook):
+    slow = SMALL + """
+import threading
+gate = threading.Semaphore(0)
+quick = net.forward
+def gated(x, layers=()):
+    if len(layers) > 1: gate.acquire()
+    return quick(x, layers)
+net.forward = gated
+"""
+    book = notebook(slow, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-status__survey")).to_contain_text("survey 0 of 12")
+    book.run("gate.release()")
+    expect(root.locator(".cs-status__survey")).to_contain_text("survey 4 of 12")
+    root.get_by_role("button", name="cancel").click()
+    book.run("import time\nwhile not w._cancel.is_set(): time.sleep(0.01)")
+    book.run("gate.release(9)")
+    # The batch under way is finished, no other is begun; what is there is kept and shown.
+    expect(root.locator(".cs-status__survey")).to_contain_text("survey stopped after 8 of 12")
+    root.locator(".cs-grid").press("Home")
+    expect(root.locator(".cs-patch")).to_have_count(8)
+    assert book.value("int(w.survey.seen.sum())") == 8
+
+
+@pytest.mark.parametrize("width", [1280, 700])
+def test_nothing_is_wider_than_the_notebook(notebook, width):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": width + 120, "height": 1000})
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    wide = root.evaluate(
+        """(root) => [...root.querySelectorAll("*")].filter((e) => {
+          const scrolls = e.closest(".cs-ribbon, .cs-visually-hidden, .cs-occluder, .cs-tip, .cs-strip");
+          return !scrolls && e.getBoundingClientRect().right > root.getBoundingClientRect().right + 1;
+        }).map((e) => e.className)"""
+    )
+    assert wide == []
+
+
+def test_saved_page_works_without_a_kernel(notebook, browser, tmp_path):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2); w.wait()")
+    book.run(f"w.to_html({json.dumps(str(tmp_path / 'saved.html'))})")
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    problems = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    page.goto((tmp_path / "saved.html").as_uri())
+    root = page.locator(".cs-root")
+    shown_at(root, 7, 7)
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    expect(root.locator(".cs-patch")).to_have_count(9)
+    root.get_by_label("Colour map").select_option("magma")
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/magma/unit")
+    expect(root.locator(".cs-status")).to_contain_text("no kernel")
+    assert problems == []
+    context.close()

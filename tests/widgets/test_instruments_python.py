@@ -1,0 +1,285 @@
+"""The instruments from the kernel's side: traits, answers, errors, life."""
+
+from __future__ import annotations
+
+import threading
+
+import convscope as cs
+import numpy as np
+import pytest
+import torch
+import traitlets
+from convscope._surveying import bars
+from convscope.explorer import spaced
+from PIL import Image
+
+
+def by_hand(net, picture, position, size):
+    """The prediction with a grey rectangle painted over, without any code of the occluder's."""
+    x = net.prepare(picture).clone()
+    high, wide = (size, size) if isinstance(size, int) else size
+    top, left = position
+    x[..., top : top + high, left : left + wide] = net.to_network(torch.full((3, high, wide), 0.5))
+    return net.predict(x)
+
+
+def same_frame(frame, clean, now):
+    np.testing.assert_allclose(
+        [row["now"] for row in frame["classes"]],
+        [now.probabilities[row["index"]] for row in frame["classes"]],
+        atol=1e-6,
+    )
+    assert [row["index"] for row in frame["classes"]] == np.argsort(-clean.probabilities, kind="stable")[:5].tolist()
+
+
+class TestOccluder:
+    @pytest.mark.parametrize("position", [(0, 0), (5, 9), (22, 22)])
+    @pytest.mark.parametrize("size", [10, (4, 10)])
+    def test_answers_with_what_the_network_says_of_the_occluded_picture(
+        self, net, pictures, browser_end, show, position, size
+    ):
+        widget = show(cs.Occluder(net, pictures[0], size=size))
+        answer, buffers = browser_end.ask(widget, "occlude", position=position, size=size)
+        assert answer["ok"]
+        assert list(buffers) == []
+        same_frame(answer, net.predict(pictures[0]), by_hand(net, pictures[0], position, size))
+        assert answer["position"] == list(position)
+
+    def test_position_set_in_python_is_followed_by_probability_and_top5(self, net, pictures, show):
+        widget = show(cs.Occluder(net, pictures[1], size=12, target="class 3"))
+        widget.position = (7, 2)
+        assert widget.wait(30)
+        truth = by_hand(net, pictures[1], (7, 2), 12)
+        assert widget.target == 3
+        assert widget.probability == pytest.approx(truth.probabilities[3], abs=1e-6)
+        assert [label for label, _ in widget.top5] == [label for label, _ in truth.top(5)]
+        np.testing.assert_allclose([p for _, p in widget.top5], [p for _, p in truth.top(5)], atol=1e-6)
+
+    def test_a_picture_set_in_python_takes_the_place_of_the_first(self, net, pictures, show):
+        widget = show(cs.Occluder(net, pictures[1], size=12, position=(1, 1)))
+        widget.image = pictures[2]
+        assert widget.wait(30)
+        truth = by_hand(net, pictures[2], (1, 1), 12)
+        assert widget.probability == pytest.approx(truth.probabilities[net.predict(pictures[2]).index], abs=1e-6)
+
+    def test_starts_in_the_middle_and_is_kept_inside(self, net, pictures, show):
+        widget = show(cs.Occluder(net, pictures[0], size=12))
+        assert widget.position == (10, 10)
+        widget.position = (-5, 999)
+        assert widget.position == (0, 20)
+        widget.size = (8, 30)
+        assert widget.position == (0, 2)
+
+    @pytest.mark.parametrize(
+        ("option", "value", "expected"),
+        [
+            ("size", 0, "1 to 32"),
+            ("size", 33, "1 to 32"),
+            ("size", (10, 40), "1 to 32"),
+            ("fill", "chessboard", "grey"),
+            ("shape", "star", "ellipse"),
+            ("target", 7, "0"),
+            ("target", "clas 3", "class 3"),
+        ],
+    )
+    def test_impossible_options_are_refused_with_what_is_possible(self, net, pictures, option, value, expected):
+        with pytest.raises((traitlets.TraitError, cs.ConvscopeError), match=expected):
+            cs.Occluder(net, pictures[0], **{"size": 10, option: value})
+
+    def test_unknown_options_and_things_that_are_no_network_are_refused(self, net, pictures, module):
+        with pytest.raises(TypeError, match="colour.*it has: .*fill"):
+            cs.Occluder(net, pictures[0], size=10, colour="grey")
+        with pytest.raises(TypeError, match=r"cs\.Network"):
+            cs.Occluder(module, pictures[0])
+
+    def test_an_unreadable_picture_is_an_error_of_the_constructor(self, net, tmp_path):
+        broken = tmp_path / "broken.png"
+        broken.write_bytes(b"\x89PNG\r\n\x1a\n not really")
+        with pytest.raises(cs.ImageError, match=r"broken\.png"):
+            cs.Occluder(net, broken, size=10)
+
+    def test_fill_answer_holds_what_shows_inside_the_occluder(self, net, pictures, browser_end, show):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        answer, buffers = browser_end.ask(widget, "fill", fill="#0a141e", picture=0)
+        pixels = np.frombuffer(buffers[0], np.uint8).reshape(answer["height"], answer["width"], 3)
+        np.testing.assert_array_equal(pixels, np.broadcast_to([10, 20, 30], (32, 32, 3)))
+
+
+class TestRequests:
+    def test_an_error_is_an_answer_and_the_next_request_works(self, net, pictures, browser_end, show, monkeypatch):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        with monkeypatch.context() as patch:
+            patch.setattr(net, "forward", lambda *a, **k: 1 / 0)
+            answer, _ = browser_end.ask(widget, "occlude", position=(1, 1))
+            assert not answer["ok"]
+            assert answer["error"]["name"] == "ZeroDivisionError"
+            assert "division" in answer["error"]["message"]
+            assert "Traceback" in answer["error"]["details"]
+        assert browser_end.ask(widget, "occlude", position=(1, 1))[0]["ok"]
+
+    def test_a_request_that_the_kernel_does_not_know_says_why(self, net, pictures, browser_end, show):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        answer, _ = browser_end.ask(widget, "teleport")
+        assert not answer["ok"]
+        assert "reload" in answer["error"]["message"]
+
+    def test_an_overtaken_request_is_told_so(self, net, pictures, browser_end, show, monkeypatch):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(content, buffers):
+            begun.set()
+            go_on.wait(30)
+            return {}, []
+
+        monkeypatch.setattr(widget, "_answer_hold", hold, raising=False)
+        widget._handle_custom_msg({"kind": "hold", "id": 1, "client": "a"}, [])
+        assert begun.wait(30)
+        for number in range(2, 12):
+            widget._handle_custom_msg({"kind": "occlude", "id": number, "client": "a", "position": (number, 0)}, [])
+        go_on.set()
+        assert widget.wait(30)
+        answered = {content["id"]: content for content, _ in browser_end.received if "id" in content}
+        assert sorted(answered) == list(range(1, 12))
+        assert [number for number in range(2, 12) if answered[number].get("superseded")] == list(range(2, 11))
+        assert answered[11]["position"] == [11, 0]
+
+    def test_a_callback_returns_while_the_network_computes(self, net, pictures, browser_end, show, monkeypatch):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        begun, go_on = threading.Event(), threading.Event()
+        real = net.forward
+
+        def slow(*args, **kwargs):
+            begun.set()
+            assert go_on.wait(30)
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(net, "forward", slow)
+        widget._handle_custom_msg({"kind": "occlude", "id": 1, "client": "a", "position": (3, 3)}, [])
+        assert begun.wait(30)  # the callback above has returned, the pass has not
+        assert browser_end.received == []
+        go_on.set()
+        assert widget.wait(30)
+        assert browser_end.received[-1][0]["ok"]
+
+
+class TestLife:
+    def test_close_ends_the_thread_and_frees_the_tensors(self, net, pictures):
+        before = set(threading.enumerate())
+        widget = cs.Occluder(net, pictures[0], size=10)
+        widget.position = (1, 1)
+        assert widget.wait(30)
+        assert widget._occlusions
+        (thread,) = set(threading.enumerate()) - before
+        widget.close()
+        thread.join(30)
+        assert not thread.is_alive()
+        assert not widget._occlusions
+
+    def test_constructing_an_instrument_starts_no_thread(self, net, pictures, show):
+        before = set(threading.enumerate())
+        show(cs.Occluder(net, pictures[0], size=10))
+        show(cs.FilterGrid(net, pictures[0]))
+        assert set(threading.enumerate()) == before
+
+
+class TestFilterGrid:
+    def test_planes_are_the_activations(self, net, pictures, browser_end, show):
+        widget = show(cs.FilterGrid(net, pictures[0], layer="0"))
+        answer, (data, low, high, most, mean, active) = browser_end.ask(widget, "grid", layer="0")
+        maps = net.activations(pictures[0], ["0"])["0"][0].numpy()
+        shape = (answer["channels"], answer["height"], answer["width"])
+        assert shape == maps.shape
+        low, high = np.frombuffer(low, np.float32), np.frombuffer(high, np.float32)
+        back = low[:, None, None] + np.frombuffer(data, np.uint8).reshape(shape) / 255 * (high - low)[:, None, None]
+        np.testing.assert_array_less(np.abs(back - maps), (high - low)[:, None, None] / 255 * 0.51 + 1e-6)
+        np.testing.assert_allclose(np.frombuffer(most, np.float32), maps.max((1, 2)), rtol=1e-6)
+        np.testing.assert_allclose(np.frombuffer(mean, np.float32), maps.mean((1, 2)), rtol=1e-4)
+        np.testing.assert_allclose(np.frombuffer(active, np.float32), (maps > 0).mean((1, 2)), rtol=1e-6)
+
+    def test_aliases_become_the_layer_and_unknown_layers_list_what_is_close(self, net, pictures, show):
+        widget = show(cs.FilterGrid(net, pictures[0], layer="1"))
+        assert widget.layer == "0"
+        with pytest.raises(cs.LayerError, match="conv9"):
+            widget.layer = "conv9"
+        assert widget.layer == "0"
+
+    def test_a_unit_that_is_not_there_is_refused_and_forgotten_with_its_layer(self, net, pictures, show):
+        widget = show(cs.FilterGrid(net, pictures[0], layer="3", selected=19))
+        with pytest.raises(traitlets.TraitError, match=r"0\.\.19"):
+            widget.selected = 20
+        widget.layer = "0"
+        assert widget.selected is None
+
+    def test_weights_are_for_the_first_layer(self, net, pictures, browser_end, show):
+        widget = show(cs.FilterGrid(net, pictures[0], layer="0"))
+        answer, buffers = browser_end.ask(widget, "grid", layer="0", lens="weights")
+        assert (answer["channels"], answer["height"], answer["width"], answer["depth"]) == (12, 5, 5, 3)
+        pixels = np.frombuffer(buffers[0], np.uint8).astype(float) - 127.5
+        weight = net.weight("0").cpu().permute(0, 2, 3, 1).numpy().ravel()
+        assert np.corrcoef(pixels, weight)[0, 1] > 0.999
+        answer, _ = browser_end.ask(widget, "grid", layer="3", lens="weights")
+        assert "first layer" in answer["error"]["message"]
+
+
+class TestSurveyed:
+    def test_unit_panel_makes_its_survey_and_shows_its_crops(self, net, pictures, browser_end, show):
+        widget = show(cs.UnitPanel(net, pictures, layer="0", channel=4))
+        answer, (crops,) = browser_end.ask(widget, "unit", layer="0", channel=4)
+        assert widget._survey["state"] == "done"
+        top = widget.survey.top("0", 4)
+        assert [(one["value"], one["image"], one["row"], one["column"]) for one in answer["exemplars"]] == [
+            (one.value, one.image, one.row, one.column) for one in top
+        ]
+        side = answer["side"]
+        first = np.frombuffer(crops, np.uint8).reshape(len(top), side, side, 3)[0]
+        box = top[0].box
+        padded = np.pad(net.picture(pictures[top[0].image]), ((8, 8), (8, 8), (0, 0)), constant_values=128)
+        truth = padded[box.top + 8 : box.bottom + 8, box.left + 8 : box.right + 8]
+        small = np.asarray(Image.fromarray(first).resize(truth.shape[1::-1], Image.Resampling.BOX)).astype(float)
+        assert np.abs(small - truth).mean() < 12
+
+    def test_a_survey_of_another_network_is_refused(self, net, module, pictures):
+        survey = cs.survey(net, pictures, progress=False)
+        other = cs.Network(module[:5].append(torch.nn.Flatten()), input_size=32, name="other")
+        with pytest.raises(cs.ArgumentError, match="Survey the pictures with this network"):
+            cs.UnitPanel(other, survey=survey)
+
+    def test_panel_needs_pictures_or_a_survey(self, net):
+        with pytest.raises(cs.ArgumentError, match="survey"):
+            cs.UnitPanel(net)
+
+    def test_explorer_surveys_what_is_at_hand_and_goes_to_addresses(self, net, pictures, show):
+        widget = show(cs.Explorer(net, pictures))
+        assert widget.wait(60)
+        assert widget.survey.seen.all()
+        widget.address = "small/3/7"
+        assert (widget.layer, widget.selected, widget.address) == ("3", 7, "small/3/7")
+        widget.address = "0"
+        assert (widget.layer, widget.selected) == ("0", None)
+        for wrong in ["small", "3/x", "3/7/1", ""]:
+            with pytest.raises(cs.ArgumentError, match="network/layer/unit"):
+                widget.address = wrong
+        assert widget.layer == "0"
+
+    def test_a_failing_survey_is_shown(self, net, pictures, browser_end, show, monkeypatch):
+        monkeypatch.setattr(net, "forward", lambda *a, **k: 1 / 0)
+        widget = show(cs.UnitPanel(net, pictures, layer="0"))
+        assert widget.wait(60)
+        assert widget._survey["state"] == "failed"
+        (event,) = [content for content, _ in browser_end.received if content.get("event") == "error"]
+        assert event["error"]["name"] == "ZeroDivisionError"
+
+    def test_a_quick_survey_is_evenly_spaced(self):
+        assert list(spaced(100, 7)) == [0, 14, 28, 42, 57, 71, 85]
+        assert list(spaced(5, 7)) == [0, 1, 2, 3, 4]
+
+
+def test_bars_keep_every_picture_and_show_the_largest():
+    edges = np.array([-1.0, -0.5, 0.5, 1.0, 2.0, 4.0])
+    counts = np.array([0, 3, 10, 1, 2, 4, 0])
+    heights, ends = bars(counts, edges)
+    assert sum(heights) == counts.sum()
+    assert heights == [13, 1, 2, 4]
+    assert ends == [0.0, 0.5, 1.0, 2.0, 4.0]
+    assert bars(np.array([2, 5, 0, 0, 0, 0, 0]), edges)[0] == [7]
