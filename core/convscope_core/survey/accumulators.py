@@ -191,7 +191,7 @@ class TopK:
     def __init__(
         self, channels: int, k: int = 9, *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> None:
-        _require_counts(channels=channels, k=k)
+        require_counts(channels=channels, k=k)
         self.channels = channels
         self.k = k
         self.name = name
@@ -360,7 +360,7 @@ class Health:
     def __init__(
         self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> None:
-        _require_counts(channels=channels)
+        require_counts(channels=channels)
         self.channels = channels
         self.name = name
         self.device = torch.device(device)
@@ -548,7 +548,8 @@ def _repeats(images: Tensor) -> Tensor:
     return repeated
 
 
-def _require_counts(**counts: object) -> None:
+def require_counts(**counts: object) -> None:
+    """Raise ArgumentError unless every argument is a whole number of at least 1."""
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ArgumentError(f"Expected {name} to be a whole number of at least 1, got {count!r}.")
