@@ -23,12 +23,13 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.network import Network, Prediction
 
-__all__ = ["FILLS", "SHAPES", "Fill", "Occlusion", "Size", "clip"]
+__all__ = ["FILLS", "SHAPES", "Fill", "Occlusion", "Size", "clip", "fill_name"]
 
 FILLS = ("grey", "mean", "blur", "noise")
 """The fills with a name; besides, any colour is one."""
 
 SHAPES = ("square", "ellipse")
+"""What the occluder may look like."""
 
 Size: TypeAlias = int | tuple[int, int]
 """Side, or (height, width), in pixels of the network's input."""
@@ -50,17 +51,21 @@ class Occlusion:
     fill : str or (red, green, blue), default "grey"
         What the occluder shows.
 
-        - ``"grey"``: half of the range of every channel, 127.5 of 255, neutral grey. That of the paper's
-        figure measures 123 to 125. - ``"mean"``: the mean colour of this picture. - ``"blur"``: the picture
-        itself through a Gaussian with a standard deviation of 10/224 of its shorter side (10 pixels at 224),
-        reflected at the
-          border: the strength with which Fong & Vedaldi (2017, "Interpretable explanations of black boxes by
-          meaningful perturbation") blur evidence away. It removes what is smaller than about 40 pixels and
-          keeps colour and shading, so the border of the occluder adds no edge.
+        - ``"grey"``: half of the range of every channel, 127.5 of 255. The grey of the paper's figure
+        measures
+          123 to 125.
+        - ``"mean"``: the mean colour of this picture.
+        - ``"blur"``: the picture itself through a Gaussian with a standard deviation of 10/224 of its shorter
+        side
+          (10 pixels at 224), reflected at the border. That is the strength with which Fong & Vedaldi (2017,
+          "Interpretable explanations of black boxes by meaningful perturbation") blur evidence away: detail
+          goes, colour and shading stay, so that the occluder's own border is no strong edge.
         - ``"noise"``: every pixel and channel uniformly random between black and white; fixed in the picture,
-        so that an occluder that moves uncovers the same noise. - a colour, such as ``"#1e90ff"``,
-        ``"tomato"`` or ``(30, 144, 255)``; on a network that sees grey, its luminance. ``"gray"`` is the
-          named colour, 128 of 255.
+        so
+          that an occluder that moves does not flicker.
+        - a colour, such as ``"#1e90ff"``, ``"tomato"`` or ``(30, 144, 255)``; on a network that sees grey,
+        its
+          luminance. (``"gray"`` is the named colour, 128 of 255.)
     shape : {"square", "ellipse"}, default "square"
         ``"square"`` fills the box that position and size give; ``"ellipse"`` the pixels whose centres lie in
         the ellipse inscribed in it. No anti-aliasing: a pixel is covered or not.
@@ -241,6 +246,20 @@ def clip(position: tuple[float, float], size: Size, picture: tuple[int, int]) ->
     )
 
 
+def fill_name(fill: Fill) -> str:
+    """Write a fill as one string: a name of `FILLS`, or "#rrggbb" for a colour however it was given.
+
+    Raises
+    ------
+    ArgumentError
+        When it is no fill.
+    """
+    if isinstance(fill, str) and fill in FILLS:
+        return fill
+    levels = _named(fill) if isinstance(fill, str) else _levels(fill)
+    return "#{:02x}{:02x}{:02x}".format(*levels)
+
+
 def _box(position: object, size: object, picture: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Check a position and size against a picture."""
     extent = _size(size, picture)
@@ -249,7 +268,8 @@ def _box(position: object, size: object, picture: tuple[int, int]) -> tuple[tupl
     if not (0 <= top <= lowest and 0 <= left <= rightmost):
         raise ArgumentError(
             f"Expected an occluder of {extent[0]}x{extent[1]} wholly inside the picture of "
-            f"{picture[0]}x{picture[1]}: top from 0 to {lowest}, left from 0 to {rightmost}; got {(top, left)}. Occlusion.clip moves it inside."
+            f"{picture[0]}x{picture[1]}: top from 0 to {lowest}, left from 0 to {rightmost}; "
+            f"got {(top, left)}. Occlusion.clip moves it inside."
         )
     return (top, left), extent
 
