@@ -1,8 +1,8 @@
 """The errors that convscope raises on purpose.
 
-Every message says what was expected, what came, and what to do about it. Each class also derives from the built-in
-exception that a caller would catch without knowing convscope (``ValueError`` for bad values, ``LookupError`` for
-names that do not exist).
+Every message says what was expected, what came, and what to do about it. Each class also derives from the
+built-in exception that a caller would catch without knowing convscope (``ValueError`` for bad values,
+``LookupError`` for names that do not exist).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class LayerError(ConvscopeError, LookupError):
 
 
 class NetworkError(ConvscopeError, ValueError):
-    """A network cannot be loaded or described: weights missing, name unknown, labels or preprocessing unfit."""
+    """A network cannot be loaded or described: weights missing, name unknown, labels unfit..."""
 
 
 class ArgumentError(ConvscopeError, ValueError):

@@ -18,9 +18,7 @@ from convscope_core.errors import ImageError
 __all__ = ["ImageLike", "SUFFIXES", "read_image"]
 
 #: What is taken as a picture: a path, the bytes of a file, a PIL picture, an array or a tensor.
-ImageLike: TypeAlias = Union[
-    str, "os.PathLike[str]", bytes, PIL.Image.Image, np.ndarray[Any, Any], torch.Tensor
-]
+ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, PIL.Image.Image, np.ndarray[Any, Any], torch.Tensor]
 
 #: File name endings that are taken for pictures when a folder is searched.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -31,14 +29,15 @@ _BACKGROUND = (255, 255, 255)
 def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
     """Return a picture, upright and without transparency.
 
-    EXIF orientation is applied; palettes are expanded; transparent pixels are laid over white; of an animation the
-    first frame is taken; 16-bit and floating-point values are scaled to 8 bits.
+    EXIF orientation is applied; palettes are expanded; transparent pixels are laid over white; of an
+    animation the first frame is taken; 16-bit and floating-point values are scaled to 8 bits.
 
     Parameters
     ----------
     source : path, bytes, PIL.Image.Image, array or tensor
-        Bytes are those of a picture file. An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16,
-        bool, or floats between 0 and 1. A tensor is uint8 of shape (H, W), (1, H, W), (3, H, W) or (4, H, W).
+        Bytes are those of a picture file. An array is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8,
+        uint16, bool, or floats between 0 and 1. A tensor is uint8 of shape (H, W), (1, H, W), (3, H, W) or
+        (4, H, W).
     mode : {"RGB", "L"}, default "RGB"
         Colour, or grey (luminance).
 
@@ -64,8 +63,8 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
         picture = _from_array(source)
     else:
         raise ImageError(
-            "Expected a picture as a path, the bytes of a file, a PIL picture, a NumPy array (H, W[, 3 or 4]) or a "
-            f"tensor; got {type(source).__name__}. Convert it to one of these."
+            "Expected a picture as a path, the bytes of a file, a PIL picture, a NumPy array (H, W[, 3 or "
+            f"4]) or a tensor; got {type(source).__name__}. Convert it to one of these."
         )
     return _flat(picture).convert(mode)
 
@@ -74,15 +73,15 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
     text = os.fspath(source)
     if "://" in text[:12] or text.startswith("data:"):
         raise ImageError(
-            f"Expected a file on this machine; got the address {text[:80]!r}. Download it first and give the path, "
-            "or give the bytes (for example urllib.request.urlopen(address).read())."
+            f"Expected a file on this machine; got the address {text[:80]!r}. Download it first and give the "
+            f"path, or give the bytes (for example urllib.request.urlopen(address).read())."
         )
     path = Path(text).expanduser()
     if path.is_dir():
         inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
         what = (
-            f"Give one of its pictures, such as {str(inside[0])!r}, or pass the folder where a list of pictures is "
-            "taken."
+            f"Give one of its pictures, such as {str(inside[0])!r}, or pass the folder where a list of "
+            f"pictures is taken."
             if inside
             else "It holds no pictures either; looked for " + ", ".join(sorted(SUFFIXES)) + "."
         )
@@ -90,15 +89,16 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
         raise ImageError(f"Expected one picture; got {kind} {str(path)!r}. {what}")
     if not path.exists():
         raise ImageError(
-            f"Expected a picture file; {str(path)!r} does not exist (looked from {str(Path.cwd())!r}). Check the "
-            "name, or give an absolute path."
+            f"Expected a picture file; {str(path)!r} does not exist (looked from {str(Path.cwd())!r}). Check "
+            f"the name, or give an absolute path."
         )
     return _open(path, repr(str(path)))
 
 
 def _open(file: Path | io.BytesIO, what: str) -> PIL.Image.Image:
     try:
-        # Pillow warns above its limit of pixels and refuses at twice that; a kernel that dies is worse than an error.
+        # Pillow warns above its limit of pixels and refuses at twice that; a kernel that dies is worse than
+        # an error.
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             opened = PIL.Image.open(file)
@@ -108,8 +108,8 @@ def _open(file: Path | io.BytesIO, what: str) -> PIL.Image.Image:
         size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
         hint = "It is empty." if size == 0 else "It may be damaged, or of a format that Pillow does not read."
         raise ImageError(
-            f"Expected a picture file (JPEG, PNG, WebP, ...); {what} cannot be read as one. {hint} Open it in a "
-            "picture viewer to check, or convert it to PNG."
+            f"Expected a picture file (JPEG, PNG, WebP, ...); {what} cannot be read as one. {hint} Open it "
+            f"in a picture viewer to check, or convert it to PNG."
         ) from e
     with opened:
         return _load(opened, what)
@@ -126,8 +126,8 @@ def _load(picture: PIL.Image.Image, what: str) -> PIL.Image.Image:
         copy: PIL.Image.Image = picture.copy() if upright is picture else upright
     except Exception as e:
         raise ImageError(
-            f"Expected a complete picture file; {what} starts as one but cannot be decoded ({e}). It is probably "
-            "truncated or damaged: copy or download it again."
+            f"Expected a complete picture file; {what} starts as one but cannot be decoded ({e}). It is "
+            f"probably truncated or damaged: copy or download it again."
         ) from e
     return copy
 
@@ -136,17 +136,17 @@ def _too_large(what: str, size: tuple[int, int] | None = None) -> ImageError:
     limit = PIL.Image.MAX_IMAGE_PIXELS or 0
     came = f" has {size[0]}×{size[1]} = {size[0] * size[1] / 1e6:.0f} megapixels" if size else " has more"
     return ImageError(
-        f"Expected a picture of at most {limit / 1e6:.0f} megapixels; {what}{came}. Scale it down first, or raise the "
-        "limit if you trust the file: PIL.Image.MAX_IMAGE_PIXELS = None."
+        f"Expected a picture of at most {limit / 1e6:.0f} megapixels; {what}{came}. Scale it down first, or "
+        f"raise the limit if you trust the file: PIL.Image.MAX_IMAGE_PIXELS = None."
     )
 
 
 def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
     if t.dtype != torch.uint8:
         raise ImageError(
-            f"Expected a picture tensor of uint8 (C, H, W); got {t.dtype} of shape {tuple(t.shape)}. Floating-point "
-            "tensors are taken as network input, not as pictures: for a picture with values between 0 and 1 give "
-            "(t * 255).round().byte(), or a NumPy array (H, W, C)."
+            f"Expected a picture tensor of uint8 (C, H, W); got {t.dtype} of shape {tuple(t.shape)}. "
+            f"Floating-point tensors are taken as network input, not as pictures: for a picture with values "
+            f"between 0 and 1 give (t * 255).round().byte(), or a NumPy array (H, W, C)."
         )
     if t.dim() == 3 and t.shape[0] in (1, 3, 4):
         return _from_array(t.detach().permute(1, 2, 0).cpu().numpy())
@@ -154,11 +154,7 @@ def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
         return _from_array(t.detach().cpu().numpy())
     raise ImageError(
         f"Expected a uint8 tensor (C, H, W) with 1, 3 or 4 channels, or (H, W); got shape {tuple(t.shape)}. "
-        + (
-            "Move the channels to the front: t.permute(2, 0, 1)."
-            if t.dim() == 3
-            else "Give one picture at a time."
-        )
+        + ("Move the channels to the front: t.permute(2, 0, 1)." if t.dim() == 3 else "Give one picture at a time.")
     )
 
 
@@ -182,19 +178,17 @@ def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
     elif np.issubdtype(a.dtype, np.floating):
         low, high = float(a.min()), float(a.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise ImageError(
-                "Expected finite values between 0 and 1; the array holds NaN or infinity. Replace them."
-            )
+            raise ImageError("Expected finite values between 0 and 1; the array holds NaN or infinity. Replace them.")
         if low < -1e-3 or high > 1 + 1e-3:
             raise ImageError(
-                f"Expected floating-point values between 0 and 1; got {low:.3g} to {high:.3g}. Divide by 255 if they "
-                "are 0 to 255, or convert to uint8."
+                f"Expected floating-point values between 0 and 1; got {low:.3g} to {high:.3g}. Divide by 255 "
+                f"if they are 0 to 255, or convert to uint8."
             )
         eight = _scaled(a.astype(np.float64))
     else:
         raise ImageError(
-            f"Expected an array of uint8, uint16, bool or floats between 0 and 1; got {a.dtype}. If its values are 0 "
-            "to 255: a.astype(numpy.uint8)."
+            f"Expected an array of uint8, uint16, bool or floats between 0 and 1; got {a.dtype}. If its "
+            f"values are 0 to 255: a.astype(numpy.uint8)."
         )
     return PIL.Image.fromarray(np.ascontiguousarray(eight))
 

@@ -15,6 +15,7 @@ from convscope_core.errors import ArgumentError, ImageError, LayerError, Network
 from convscope_core.graph import Graph, Runner, trace
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.layers import GraphLayer, find_layers
+from convscope_core.graph.trace import check_module
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -29,11 +30,11 @@ class Layer:
     ----------
     name : str
         The module whose output it is, as in the user's module tree; ``#2`` marks a module's second use. A
-        functional add or concatenation has the name of the activation module that follows or of the block whose
-        output it is, else of the block with ``.add`` or ``.cat``.
+        functional add or concatenation has the name of the activation module that follows or of the block
+        whose output it is, else of the block with ``.add`` or ``.cat``.
     kind : str
-        ``"conv"``, ``"linear"``, ``"add"``, ``"cat"``, ``"pool"``, ``"batch_norm"`` (one that could not be folded) or
-        ``"conv_transpose"``.
+        ``"conv"``, ``"linear"``, ``"add"``, ``"cat"``, ``"pool"``, ``"batch_norm"`` (one that could not be
+        folded) or ``"conv_transpose"``.
     channels : int
         Number of channels (of units, for a vector).
     size : tuple of int
@@ -41,8 +42,8 @@ class Layer:
     activation : str or None
         The activation after which the layer's value is taken (``"relu"``, ``"silu"``...), or None.
     aliases : tuple of str
-        Other names that `Network.layer` takes for it: of the activation, the folded batch norm, a block that ends
-        with it.
+        Other names that `Network.layer` takes for it: of the activation, the folded batch norm, a block that
+        ends with it.
     """
 
     name: str
@@ -64,11 +65,11 @@ class Layer:
 
     @property
     def gated(self) -> bool:
-        """Whether something upstream (squeeze-and-excite, group norm) also scales the maps by the whole picture."""
+        """Whether something upstream (squeeze-and-excite, group norm) depends on the whole picture."""
         return self._geometry.gated(self._node)
 
     def box(self, row: int, column: int) -> Box:
-        """Return the input pixels that a unit depends on, exact along each axis and not clipped to the picture.
+        """Return the input pixels that a unit depends on, not clipped to the picture.
 
         Parameters
         ----------
@@ -82,8 +83,8 @@ class Layer:
         """
         if not (0 <= row < self.size[0] and 0 <= column < self.size[1]):
             raise ArgumentError(
-                f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}; got row {row}, "
-                f"column {column}. Rows and columns count from 0."
+                f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}; got row "
+                f"{row}, column {column}. Rows and columns count from 0."
             )
         return self._geometry.box(self._node, row, column)
 
@@ -133,26 +134,30 @@ class Prediction:
 class Network:
     """A classifier to look into.
 
-    The module's forward pass is traced into a pure graph with a **snapshot** of its weights on the device. The
-    module itself is not kept, moved or changed; training it further does not change this network (make a new one).
+    The module's forward pass is traced into a pure graph with a **snapshot** of its weights on the device.
+    The module itself is not kept, moved or changed; training it further does not change this network (make a
+    new one).
 
     Parameters
     ----------
     module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, logits (N, K) out. If it
-        ends in a softmax, its output is taken as probabilities.
+        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, logits (N, K) out.
+        If it ends in a softmax, its output is taken as probabilities.
     preprocess : callable, optional
-        From a PIL picture to a tensor (C, H, W): a torchvision weights transform, a ``Compose``, or any function
-        that resizes, crops, and then normalises every channel by a mean and a standard deviation. Default: pictures
-        are scaled and centre-cropped to the input size and given as values between 0 and 1.
+        From a PIL picture to a tensor (C, H, W): a torchvision weights transform, a ``Compose``, or any
+        function that resizes, crops, and then normalises every channel by a mean and a standard deviation.
+        Default: pictures are scaled and centre-cropped to the input size and given as values between 0 and 1.
     labels : sequence of str, optional
         Class names. Default: the class index as text.
     input_size : int or tuple of int, default 224
         Side of a square input, (H, W) or (C, H, W). Where C is not given it is read off the first layer.
     device : torch.device or str, optional
-        Where to compute. Default: where the module is if that is an accelerator, else CUDA, then MPS, then the CPU.
+        Where to compute. Default: where the module is if that is an accelerator, else CUDA, then MPS, then
+        the CPU.
     name : str, optional
         Default: the module's class in lower case.
+    snapshot : bool, default True
+        Whether to copy the weights. False saves time and memory where nobody else will change the module's.
 
     Raises
     ------
@@ -171,14 +176,16 @@ class Network:
         input_size: int | tuple[int, ...] = 224,
         device: torch.device | str | None = None,
         name: str | None = None,
+        snapshot: bool = True,
     ) -> None:
+        check_module(module)
         shape = _input_shape(module, input_size)
         self.device = _device(module, device)
         self.input_shape = shape
         self.name = name or type(module).__name__.lower()
         self.lock = threading.RLock()
         self._preprocessing = Preprocessing(preprocess, shape)
-        self.graph: Graph = trace(module, shape, self.device)
+        self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
         self._runner = Runner(self.graph)
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
@@ -200,14 +207,14 @@ class Network:
             f"on {self.device}"
         )
 
-    # -- layers ----------------------------------------------------------------------------------------------------
+    # -- layers --
 
     @property
     def layers(self) -> tuple[Layer, ...]:
         """All layers in the order in which they are computed.
 
-        Maps in any memory layout are listed (channels-last blocks of ConvNeXt and Swin too), and vectors. Token
-        sequences (the inside of a transformer's blocks) are not: they have no maps.
+        Maps in any memory layout are listed (channels-last blocks of ConvNeXt and Swin too), and vectors.
+        Token sequences (the inside of a transformer's blocks) are not: they have no maps.
         """
         return self._layers
 
@@ -240,11 +247,11 @@ class Network:
         Returns
         -------
         tensor or None
-            As `torch.nn` keeps it: (out, in / groups, kh, kw) for a convolution, (out, in) for a linear layer. None
-            for a layer without weights. A copy.
+            As `torch.nn` keeps it: (out, in / groups, kh, kw) for a convolution, (out, in) for a linear
+            layer. None for a layer without weights. A copy.
         """
         weight = self._found[self.layer(name).name].anchor.args.get("weight")
-        return weight.clone() if isinstance(weight, torch.Tensor) else None
+        return weight.clone(memory_format=torch.contiguous_format) if isinstance(weight, torch.Tensor) else None
 
     def class_index(self, target: int | str) -> int:
         """Return the index of a class, given by index or label.
@@ -261,20 +268,21 @@ class Network:
                 return found[0]
             if len(found) > 1:
                 raise ArgumentError(
-                    f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. Give the "
-                    "index."
+                    f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. "
+                    "Give the index."
                 )
             raise ArgumentError(
-                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got {target!r}."
-                f"{did_you_mean(target, self.labels)}"
+                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got "
+                f"{target!r}.{did_you_mean(target, self.labels)}"
             )
-        if isinstance(target, bool) or not isinstance(target, (int, np.integer)) or not 0 <= target < count:
+        index: Any = target
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < count:
             raise ArgumentError(
                 f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got {target!r}."
             )
         return int(target)
 
-    # -- pictures --------------------------------------------------------------------------------------------------
+    # -- pictures --
 
     def prepare(self, image: ImageLike) -> torch.Tensor:
         """Return a picture as the network takes it.
@@ -282,8 +290,8 @@ class Network:
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image, array or tensor
-            A picture (see `convscope_core.images.read_image`), or a floating-point tensor (C, H, W) or (1, C, H, W),
-            which is taken to be in network space already.
+            A picture (see `convscope_core.images.read_image`), or a floating-point tensor (C, H, W) or (1, C,
+            H, W), which is taken to be in network space already.
 
         Returns
         -------
@@ -300,8 +308,8 @@ class Network:
     def picture(self, image: ImageLike) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return what the network sees of a picture, as colours: uint8 (H, W, 3).
 
-        The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey; other
-        numbers of channels than 1 and 3 are shown as their mean.
+        The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey;
+        other numbers of channels than 1 and 3 are shown as their mean.
         """
         rgb = self.to_rgb(self._preprocessing.prepare(image))[0]
         if rgb.shape[0] != 3:
@@ -316,11 +324,9 @@ class Network:
         """Undo the normalisation of (..., C, H, W) in network space; clipped to between 0 and 1."""
         return self._preprocessing.to_rgb(x)
 
-    # -- computing -------------------------------------------------------------------------------------------------
+    # -- computing --
 
-    def forward(
-        self, x: torch.Tensor, layers: Iterable[str] = ()
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, x: torch.Tensor, layers: Iterable[str] = ()) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Compute logits, and the values of layers, for a batch.
 
         Parameters
@@ -377,19 +383,19 @@ class Network:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of operations and weights: equal for networks that compute the same in the same way."""
+        """SHA-256 (hex) of operations and weights: equal where networks compute the same."""
         if self._fingerprint is None:
             with self.lock:
                 self._fingerprint = self.graph.digest()
         return self._fingerprint
 
-    def _check_batch(self, x: torch.Tensor) -> None:
+    def _check_batch(self, x: Any) -> None:
         c, h, w = self.input_shape
         if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != self.input_shape or len(x) < 1:
             came = f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
             raise ImageError(
-                f"Expected a batch (N, {c}, {h}, {w}) in network space; got {came}. net.prepare(image) makes one of "
-                "a picture."
+                f"Expected a batch (N, {c}, {h}, {w}) in network space; got {came}. net.prepare(image) makes "
+                f"one of a picture."
             )
 
     @staticmethod
@@ -411,17 +417,14 @@ def _device(module: nn.Module, device: torch.device | str | None) -> torch.devic
         try:
             return torch.device(device)
         except RuntimeError as e:
-            raise ArgumentError(
-                f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps'; got {device!r}."
-            ) from e
-    if isinstance(module, nn.Module):
-        for p in module.parameters():
-            if p.device.type not in ("cpu", "meta"):
-                return p.device
+            raise ArgumentError(f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps'; got {device!r}.") from e
+    for p in module.parameters():
+        if p.device.type != "cpu":
+            return p.device
     return best_device()
 
 
-def _input_shape(module: nn.Module, size: int | tuple[int, ...]) -> tuple[int, int, int]:
+def _input_shape(module: nn.Module, size: Any) -> tuple[int, int, int]:
     given = (size, size) if isinstance(size, int) else tuple(size)
     if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
         raise NetworkError(
@@ -430,15 +433,14 @@ def _input_shape(module: nn.Module, size: int | tuple[int, ...]) -> tuple[int, i
     if len(given) == 3:
         return given[0], given[1], given[2]
     channels = 3
-    if isinstance(module, nn.Module):
-        for m in module.modules():
-            if isinstance(m, nn.Conv2d):
-                channels = m.in_channels
-                break
-            if isinstance(m, nn.Linear):
-                pixels = given[0] * given[1]
-                channels = m.in_features // pixels if m.in_features % pixels == 0 and m.in_features else 3
-                break
+    for m in module.modules():
+        if isinstance(m, nn.Conv2d):
+            channels = m.in_channels
+            break
+        if isinstance(m, nn.Linear):
+            pixels = given[0] * given[1]
+            channels = m.in_features // pixels if m.in_features % pixels == 0 else 3
+            break
     return channels, given[0], given[1]
 
 
@@ -450,8 +452,8 @@ def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     names = tuple(str(x) for x in labels)
     if len(names) != classes:
         raise NetworkError(
-            f"Expected {classes} class names, one for each output; got {len(names)}. Give labels in the order of the "
-            "outputs, or none."
+            f"Expected {classes} class names, one for each output; got {len(names)}. Give labels in the "
+            f"order of the outputs, or none."
         )
     return names
 

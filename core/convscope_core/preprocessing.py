@@ -1,7 +1,7 @@
-"""From a picture to the network's input and back: resize and crop, then a mean and a standard deviation a channel.
+"""From a picture to the network's input and back: resize, crop, normalise each channel.
 
-Any callable is taken as preprocessing. What it does to values is found by giving it black, white and grey pictures;
-that makes it possible to show what the network sees, and to paint into its input in known colours.
+Any callable is taken as preprocessing. What it does to values is found by giving it black, white and grey
+pictures; that makes it possible to show what the network sees, and to paint into its input in known colours.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import torch
-from torchvision.transforms.functional import pil_to_tensor
 
 from convscope_core.errors import ConvscopeError, ImageError, NetworkError
 from convscope_core.images import ImageLike, read_image
@@ -31,8 +31,8 @@ class Preprocessing:
     Parameters
     ----------
     function : callable or None
-        From a PIL picture (RGB, or grey where the network takes one channel) to a tensor (C, H, W). None: scale and
-        centre-crop to the input size (bilinear), values between 0 and 1.
+        From a PIL picture (RGB, or grey where the network takes one channel) to a tensor (C, H, W). None:
+        scale and centre-crop to the input size (bilinear), values between 0 and 1.
     shape : tuple of int
         (C, H, W) that the network takes.
 
@@ -58,12 +58,13 @@ class Preprocessing:
                 self._probe()
 
     def prepare(self, image: ImageLike) -> torch.Tensor:
-        """Return a picture (or a tensor in network space) as (1, C, H, W) float32 on the CPU or the tensor's device.
+        """Return a picture, or a tensor in network space, as (1, C, H, W) float32.
 
         Raises
         ------
         ImageError
-            See `convscope_core.images.read_image`; also for tensors of the wrong shape and values that are not finite.
+            See `convscope_core.images.read_image`; also for tensors of the wrong shape and values that are
+            not finite.
         """
         if isinstance(image, torch.Tensor) and image.is_floating_point():
             return self._checked(image)
@@ -100,10 +101,11 @@ class Preprocessing:
                 if tuple(x.shape) == (h, w, c)
                 else "Give a batch to net.forward instead."
                 if x.dim() == 4
-                else "Resize and normalise it first, or give a picture (uint8, PIL or a path), which is prepared here."
+                else "Resize and normalise it first, or give a picture (uint8, PIL or a path)."
             )
             raise ImageError(
-                f"Expected a tensor ({c}, {h}, {w}) or (1, {c}, {h}, {w}) in network space; got {tuple(t.shape)}. {cure}"
+                f"Expected a tensor ({c}, {h}, {w}) or (1, {c}, {h}, {w}) in network space; got "
+                f"{tuple(t.shape)}. {cure}"
             )
         x = x.to(torch.float32)
         if not bool(torch.isfinite(x).all()):
@@ -115,15 +117,17 @@ class Preprocessing:
             size = (self.shape[2], self.shape[1])
             if picture.size != size:
                 picture = PIL.ImageOps.fit(picture, size, PIL.Image.Resampling.BILINEAR)
-            return pil_to_tensor(picture).to(torch.float32) / 255
+            values = torch.from_numpy(np.array(picture)).to(torch.float32) / 255
+            return values.unsqueeze(0) if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
         try:
             out = self.function(picture)
         except ConvscopeError:
             raise
         except Exception as e:
             raise ImageError(
-                f"Expected preprocess to take a PIL picture ({picture.mode}, {picture.width}×{picture.height}); it "
-                f"failed with {type(e).__name__}: {e}. Try it by itself: preprocess(PIL.Image.open(path))."
+                f"Expected preprocess to take a PIL picture ({picture.mode}, "
+                f"{picture.width}×{picture.height}); it failed with {type(e).__name__}: {e}. Try it by "
+                f"itself: preprocess(PIL.Image.open(path))."
             ) from e
         if not isinstance(out, torch.Tensor) or not out.is_floating_point():
             came = f"a {out.dtype} tensor" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
@@ -147,9 +151,7 @@ class Preprocessing:
             except ImageError as e:
                 raise NetworkError(str(e)) from e
             if tuple(x.shape) != self.shape:
-                cure = (
-                    f"give input_size={tuple(x.shape)!r}" if x.dim() == 3 else "return one picture (C, H, W)"
-                )
+                cure = f"give input_size={tuple(x.shape)!r}" if x.dim() == 3 else "return one picture (C, H, W)"
                 raise NetworkError(
                     f"Expected preprocess to give the shape that the network takes, {self.shape}; it gives "
                     f"{tuple(x.shape)}. If that is what the network was trained on, {cure}."
@@ -162,11 +164,11 @@ class Preprocessing:
         affine = bool(((grey - (black + span * (128 / 255))).abs() <= slack).all())
         if not (flat and affine and bool((span != 0).all())):
             raise NetworkError(
-                "Expected preprocess to normalise every channel by (value - mean) / std after resizing and cropping; "
-                "black, grey and white pictures come out "
-                f"as {_levels(black)}, {_levels(grey)} and {_levels(white)}. Leave out random augmentation, colour and "
-                "contrast changes (use the validation transform), or give tensors prepared by yourself with "
-                "preprocess=None."
+                "Expected preprocess to normalise every channel by (value - mean) / std after resizing and "
+                "cropping; black, grey and white pictures come out "
+                f"as {_levels(black)}, {_levels(grey)} and {_levels(white)}. Leave out random augmentation, "
+                f"colour and contrast changes (use the validation transform), or give tensors prepared by "
+                f"yourself with preprocess=None."
             )
         self._refuse_chance(size)
         self.std = (1 / span).float()[:, :, None]
@@ -178,8 +180,8 @@ class Preprocessing:
         first = self._apply(picture)
         if any(not torch.equal(first, self._apply(picture)) for _ in range(3)):
             raise NetworkError(
-                "Expected preprocess to give the same result for the same picture; it does not. Leave out random "
-                "crops, flips and other augmentation: use the transform for validation."
+                "Expected preprocess to give the same result for the same picture; it does not. Leave out "
+                "random crops, flips and other augmentation: use the transform for validation."
             )
 
 

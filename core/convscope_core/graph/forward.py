@@ -20,9 +20,9 @@ _FRESH = frozenset(
 class Runner:
     """A graph, ready to be evaluated.
 
-    Safe to use from several threads at once: a call keeps its values to itself. Intermediate results are freed after
-    their last use. A rectifier whose input nobody else needs is computed in the memory of its input, as an in-place
-    module would; what is recorded is never overwritten.
+    Safe to use from several threads at once: a call keeps its values to itself. Intermediate results are
+    freed after their last use. A rectifier whose input nobody else needs is computed in the memory of its
+    input, as an in-place module would; what is recorded is never overwritten.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ class Runner:
         record : iterable of Node
             Nodes whose values to return.
         output : bool, default True
-            Whether the output is wanted. If not, the walk stops after the last recorded node, and an empty tensor
-            is returned in place of the output.
+            Whether the output is wanted. If not, the walk stops after the last recorded node, and an empty
+            tensor is returned in place of the output.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class Runner:
 
 
 class _Plan:
-    """The steps for one set of recorded nodes: which operation, from which slots, into which, and what to free."""
+    """The steps for one set of recorded nodes: operation, slots to read, slot to write, slots to free."""
 
     def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool) -> None:
         wanted = (*record, graph.output) if output else record
@@ -84,9 +84,7 @@ class _Plan:
         self.output = slot[graph.output] if output else None
         self.record = [(n, slot[n]) for n in record]
         kept = set(wanted)
-        self.steps: list[
-            tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]
-        ] = []
+        self.steps: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]] = []
         for n in order:
             assert n.op is not None
             free = tuple(slot[i] for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)
@@ -104,9 +102,7 @@ class _Plan:
         values: list[Any] = [None] * self.size
         values[0] = x
         for op, args, named, into, free in self.steps:
-            values[into] = op(
-                *[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()}
-            )
+            values[into] = op(*[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()})
             for i in free:
                 values[i] = None
         output = x.new_empty(0) if self.output is None else values[self.output]

@@ -76,9 +76,7 @@ _ALL: _Need = (None, None)
 _AXES = ("H", "W")
 
 #: Kinds that take (C, H, W) and give (C, H, W), whatever their input went through before.
-_ON_MAPS = frozenset(
-    {"conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"}
-)
+_ON_MAPS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"})
 
 #: Normalisation by statistics over positions: local but for two numbers, which see the whole map.
 _STATISTICS = frozenset({"group_norm", "instance_norm"})
@@ -88,14 +86,14 @@ _KEEPS_LETTERS = _STATISTICS | {
 }  # fmt: skip
 
 
-# -- which axis of a node is which ---------------------------------------------------------------------------------
+# -- which axis of a node is which --
 
 
 def layouts(graph: Graph) -> dict[Node, tuple[str, ...]]:
     """Return, for each node, what its axes (without the batch) are.
 
-    A letter per axis: ``"H"`` rows, ``"W"`` columns of a map, in the map's order; ``"C"`` channels, or a part of
-    them; ``"?"`` anything else (token sequences, windows, positions and channels in one axis).
+    A letter per axis: ``"H"`` rows, ``"W"`` columns of a map, in the map's order; ``"C"`` channels, or a part
+    of them; ``"?"`` anything else (token sequences, windows, positions and channels in one axis).
     """
     found: dict[Node, tuple[str, ...]] = {}
     for n in graph:
@@ -140,30 +138,21 @@ def _is_elementwise(n: Node) -> bool:
     return n.op is not None and torch.Tag.pointwise in getattr(n.op, "tags", ())
 
 
-def _combined(
-    shape: tuple[int, ...], inputs: list[tuple[tuple[int, ...], tuple[str, ...]]]
-) -> tuple[str, ...]:
-    """Agree on letters between operands that are broadcast together: what some of them know and none denies."""
+def _combined(shape: tuple[int, ...], inputs: list[tuple[tuple[int, ...], tuple[str, ...]]]) -> tuple[str, ...]:
+    """Agree on letters between operands that are broadcast: what some know and none denies."""
     out = []
     for d in range(1, len(shape) + 1):
-        votes = {letters[-d] for s, letters in inputs if len(s) >= d and (s[-d] > 1 or shape[-d] == 1)} - {
-            "?"
-        }
+        votes = {letters[-d] for s, letters in inputs if len(s) >= d and (s[-d] > 1 or shape[-d] == 1)} - {"?"}
         out.append(votes.pop() if len(votes) == 1 else "?")
     return tuple(reversed(out))
 
 
 def _regrouped(before: tuple[int, ...], letters: tuple[str, ...], after: tuple[int, ...]) -> tuple[str, ...]:
-    """Return the letters after a reshape: axes that stay whole keep theirs, merged or split channels stay "C"."""
+    """Return the letters after a reshape: whole axes keep theirs, merged or split channels are "C"."""
     out: list[str] = []
     i = j = 0
     while i < len(before) or j < len(after):
-        if (
-            i < len(before)
-            and j < len(after)
-            and before[i] == after[j]
-            and (before[i] > 1 or letters[i] in _AXES)
-        ):
+        if i < len(before) and j < len(after) and before[i] == after[j] and (before[i] > 1 or letters[i] in _AXES):
             out.append(letters[i])
             i, j = i + 1, j + 1
             continue
@@ -179,13 +168,13 @@ def _regrouped(before: tuple[int, ...], letters: tuple[str, ...], after: tuple[i
                 j += 1
             else:
                 break
-        merged = {x for x, s in zip(letters[start_i:i], before[start_i:i]) if s > 1}
+        merged = {x for x, s in zip(letters[start_i:i], before[start_i:i], strict=True) if s > 1}
         letter = "C" if merged <= {"C"} else "?"
         out.extend([letter] * (j - start_j))
     return tuple(out)
 
 
-# -- from a box on a node to the boxes on its inputs -----------------------------------------------------------------
+# -- from a box on a node to the boxes on its inputs --
 
 
 class Geometry:
@@ -203,6 +192,7 @@ class Geometry:
         self._order = {n: i for i, n in enumerate(skeleton)}
         self._layout = layouts(skeleton)
         self._input = skeleton.input
+        self._fields: dict[str, ReceptiveField] = {}
         self._global: dict[Node, bool] = {}
         for n in skeleton:
             self._global[n] = self._sees_all(n)
@@ -210,10 +200,11 @@ class Geometry:
     def box(self, name: str, row: int = 0, column: int = 0) -> Box:
         """Return the pixels that the units of a node at a position depend on.
 
-        The union over the channels, exact along each axis and not clipped: where a convolution reads its padding
-        the box leaves the picture, and all units of a layer have boxes of one size. Units that see a whole map
-        somewhere on their way (global pooling, flattening, attention) have the part of the picture that can reach
-        them. Gates that multiply the maps by numbers computed from the whole picture are not followed; see `gated`.
+        The union over the channels, exact along each axis and not clipped: where a convolution reads its
+        padding the box leaves the picture, and all units of a layer have boxes of one size. Units that see a
+        whole map somewhere on their way (global pooling, flattening, attention) have the part of the picture
+        that can reach them. Gates that multiply the maps by numbers computed from the whole picture are not
+        followed; see `gated`.
 
         Parameters
         ----------
@@ -225,11 +216,13 @@ class Geometry:
         return self._seen(name, row, column)[0]
 
     def gated(self, name: str) -> bool:
-        """Tell whether a gate (squeeze-and-excite) or a normalisation upstream also depends on the whole picture."""
+        """Tell whether a gate (squeeze-and-excite) or normalisation upstream sees the whole picture."""
         return self._seen(name, 0, 0)[1]
 
     def receptive_field(self, name: str) -> ReceptiveField:
         """Return size, jump and start; for units that see the whole picture, the jump is the size."""
+        if name in self._fields:
+            return self._fields[name]
         first, _, whole = self._seen(name, 0, 0)
         second = self._seen(name, 1, 1)[0]
         height, width = first.height, first.width
@@ -238,7 +231,8 @@ class Geometry:
             height if whole[0] else second.top - first.top,
             width if whole[1] else second.left - first.left,
         )
-        return ReceptiveField(size, max(jumps), low + (size - 1) / 2)
+        self._fields[name] = ReceptiveField(size, max(jumps), low + (size - 1) / 2)
+        return self._fields[name]
 
     def _seen(self, name: str, row: int, column: int) -> tuple[Box, bool, tuple[bool, bool]]:
         top = self._nodes[name]
@@ -268,7 +262,7 @@ class Geometry:
         return Box(r[0], c[0], r[1], c[1]), gated, (whole[0], whole[1])
 
     def _resolved(self, n: Node, need: _Need, whole: list[bool]) -> _Need:
-        """Put numbers where all rows or columns are needed; forget ranges along axes that the node does not have."""
+        """Put numbers where all rows or columns are needed; forget ranges on axes the node has not."""
         letters = self._layout[n]
         out: list[Span | None] = []
         for axis, letter in enumerate(_AXES):
@@ -336,9 +330,7 @@ class Geometry:
                 yield i, _ALL
 
     def _broadcast(self, n: Node, i: Node, need: _Need) -> _Need:
-        return self._along(
-            i, lambda letter, size, span: Span(0, 0) if size < self._size(n, letter) else span, need
-        )
+        return self._along(i, lambda letter, size, span: Span(0, 0) if size < self._size(n, letter) else span, need)
 
     def _all_along(self, n: Node, dims: tuple[int, ...], need: _Need) -> _Need:
         letters = {self._layout[n][d - 1] for d in dims}
@@ -348,7 +340,7 @@ class Geometry:
 
     def _along(self, i: Node, change: Callable[[str, int, Span], Span | None], need: _Need) -> _Need:
         out = []
-        for letter, span in zip(_AXES, need):
+        for letter, span in zip(_AXES, need, strict=True):
             size = self._size(i, letter)
             out.append(change(letter, size, span) if size and span is not None else span)
         return out[0], out[1]

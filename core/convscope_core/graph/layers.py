@@ -1,8 +1,8 @@
 """Which nodes of a graph are layers, and what they are called.
 
-A layer is an *anchor* (convolution, linear, residual add, concatenation, pool, or a batch norm that could not be
-folded and that a rectifier follows) together with the activation function that directly follows it as its only
-consumer. Its value is taken after that activation. It is named by the module whose output the anchor is.
+A layer is an *anchor* (convolution, linear, residual add, concatenation, pool, or a batch norm that could not
+be folded and that a rectifier follows) together with the activation function that directly follows it as its
+only consumer. Its value is taken after that activation. It is named by the module whose output the anchor is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class GraphLayer:
     node : Node
         The node that holds its value: the activation that follows the anchor, or the anchor.
     aliases : tuple of str
-        Other module names that mean this layer: the activation's, the folded batch norm's, an enclosing block's.
+        Other module names that mean this layer: the activation's, the folded batch norm's, an enclosing
+        block's.
     axes : tuple of int
         Positions of channel, row and column in the node's shape; only the channel's for a vector.
     """
@@ -75,8 +76,8 @@ class GraphLayer:
 def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
     """Return the layers of a graph in execution order.
 
-    Left out: what does not hold one map or one number a channel (token sequences, attention), and what the output
-    does not depend on.
+    Left out: what does not hold one map or one number a channel (token sequences, attention), and what the
+    output does not depend on.
     """
     layout = layouts(graph)
     found: list[tuple[str, Node, Node, tuple[int, ...]]] = []
@@ -98,7 +99,7 @@ def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
     names = _unique([_name(anchor, value, made_by) for _, anchor, value, _ in found])
     layers = []
     taken = set(names)
-    for name, (kind, anchor, value, axes) in zip(names, found):
+    for name, (kind, anchor, value, axes) in zip(names, found, strict=True):
         calls = [*made_by.get(anchor, ()), *made_by.get(value, ())]
         aliases = tuple(dict.fromkeys(c.name for c in calls if c.path and c.name not in taken))
         taken.update(aliases)

@@ -47,14 +47,14 @@ class Node:
     name : str
         Unique within the graph.
     kind : str
-        What the operation is, independent of how it was spelled (``"conv"``, ``"relu"``, ``"max_pool"``...; see
-        `convscope_core.graph.ops`). An operation that has no name there has its aten name as kind.
+        What the operation is, independent of how it was spelled (``"conv"``, ``"relu"``, ``"max_pool"``...;
+        see `convscope_core.graph.ops`). An operation that has no name there has its aten name as kind.
         ``"input"`` is the network's input; ``"size"`` computes an integer (such as the batch size).
     op : callable or None
         Computes the node from the values of `args` in their order (`keywords` by name). None for the input.
     args : mapping of str to value
-        The arguments by name, in the order of the operation's schema. A value is a `Node`, a tensor (parameter or
-        constant), a number, a string, None, or a tuple of such values.
+        The arguments by name, in the order of the operation's schema. A value is a `Node`, a tensor
+        (parameter or constant), a number, a string, None, or a tuple of such values.
     shape : tuple of int
         Shape of the result for one picture: the batch axis is left out where there is one.
     calls : tuple of ModuleCall
@@ -83,15 +83,13 @@ class Node:
 
     @property
     def module(self) -> str:
-        """Path of the innermost module in which the operation happens, with its call number if it is not 1."""
+        """Path of the innermost module in which it happens, with the call number if that is not 1."""
         return self.calls[-1].name if self.calls else ""
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{k}={_show(v)}" for k, v in self.args.items())
         shape = "×".join(map(str, self.shape)) or "()"
-        return f"{self.name} = {self.kind}({shown}) -> {shape}" + (
-            f"  [{self.module}]" if self.module else ""
-        )
+        return f"{self.name} = {self.kind}({shown}) -> {shape}" + (f"  [{self.module}]" if self.module else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +147,8 @@ class Graph:
         Parameters
         ----------
         change : callable
-            Gets the old node and its arguments, in which nodes are already the new ones; returns the new node.
-            None means: the old node, with these arguments.
+            Gets the old node and its arguments, in which nodes are already the new ones; returns the new
+            node. None means: the old node, with these arguments.
         """
         new: dict[Node, Node] = {}
         for n in self.nodes:
@@ -166,7 +164,7 @@ class Graph:
         )
 
     def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Graph:
-        """Return a graph in which each parameter was replaced by ``change(parameter)``; shared ones stay shared."""
+        """Return a graph with ``change(parameter)`` for each parameter; shared ones stay shared."""
         done: dict[int, torch.Tensor] = {}
 
         def once(t: torch.Tensor) -> torch.Tensor:
@@ -248,7 +246,7 @@ def _feed(update: Callable[[bytes], None], value: Any, index: Mapping[Node, int]
     elif isinstance(value, torch.Tensor):
         t = value.detach().cpu().contiguous()
         update(f"{t.dtype}{tuple(t.shape)}".encode())
-        update(memoryview(t.reshape(-1).view(torch.uint8).numpy()) if t.numel() else b"")
+        update(t.reshape(-1).view(torch.uint8).numpy().tobytes() if t.numel() else b"")
     elif isinstance(value, tuple):
         update(b"(")
         for v in value:

@@ -1,35 +1,26 @@
 """The vocabulary of the graph: what each aten operation is called here, and its arguments in one normal form.
 
-PyTorch has several spellings for most operations (``relu_``, ``clamp(min=0)``, ``clamp_min(0)``; ``max_pool2d`` with
-and without indices; ``view``, ``reshape``, ``flatten``). A walk over the graph should meet one. `normalise` gives each
-operation a `kind`, an overload that computes it without side effect, and arguments by name:
+PyTorch has several spellings for most operations (``relu_``, ``clamp(min=0)``, ``clamp_min(0)``;
+``max_pool2d`` with and without indices; ``view``, ``reshape``, ``flatten``). A walk over the graph should
+meet one. `normalise` gives each operation a `kind`, an overload that computes it without side effect, and
+arguments by name:
 
 ======================  ====================================================================================
 kind                    arguments besides the input, and what is known of them
 ======================  ====================================================================================
 conv                    weight, bias or None, stride, padding, dilation (pairs), groups; 2-D, zero padding
 linear                  weight, bias or None
-batch_norm              weight, bias, running_mean, running_var, eps (evaluation mode: an affine map per channel)
-layer_norm, group_norm, as in aten
-instance_norm
-local_response_norm     size, alpha, beta, k (alpha is divided by size, as in PyTorch)
-relu, relu6             none, however they were spelled
-hardtanh, clamp,        as in aten
-leaky_relu, elu, ...
-max_pool                kernel_size, stride, padding, dilation (pairs), ceil_mode
-avg_pool                kernel_size, stride, padding (pairs), ceil_mode, count_include_pad, divisor_override
-adaptive_avg_pool,      output_size (pair)
-adaptive_max_pool
-mean                    dim (tuple, counted from 0 with the batch), keepdim
-add, sub, mul, div      other (a node), alpha for add and sub
-shift, scale            one of input and other is a number or a constant tensor
-cat                     tensors (tuple), dim
-flatten                 to one axis a picture
-reshape                 shape (-1 at the batch axis)
-permute                 dims, all axes
-slice, select           dim, start, end, step; dim, index
-pad                     pad (as in ``torch.nn.functional.pad``), mode, value
-softmax, log_softmax    dim
+batch_norm              weight, bias, running_mean, running_var, eps (evaluation mode: an affine map per
+channel) layer_norm, group_norm, as in aten instance_norm local_response_norm     size, alpha, beta, k (alpha
+is divided by size, as in PyTorch) relu, relu6             none, however they were spelled hardtanh, clamp,
+as in aten leaky_relu, elu, ... max_pool                kernel_size, stride, padding, dilation (pairs),
+ceil_mode avg_pool                kernel_size, stride, padding (pairs), ceil_mode, count_include_pad,
+divisor_override adaptive_avg_pool,      output_size (pair) adaptive_max_pool mean                    dim
+(tuple, counted from 0 with the batch), keepdim add, sub, mul, div      other (a node), alpha for add and sub
+shift, scale            one of input and other is a number or a constant tensor cat
+tensors (tuple), dim flatten                 to one axis a picture reshape                 shape (-1 at the
+batch axis) permute                 dims, all axes slice, select           dim, start, end, step; dim, index
+pad                     pad (as in ``torch.nn.functional.pad``), mode, value softmax, log_softmax    dim
 ======================  ====================================================================================
 
 Anything else keeps its aten name (``"aten.einsum"``) and its aten arguments: it still runs.
@@ -77,7 +68,8 @@ ELEMENTWISE = ACTIVATIONS | {"batch_norm", "add", "sub", "mul", "div", "shift", 
 
 POOLS = frozenset({"max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"})
 
-#: Operations that return their input, or a copy of it, in evaluation mode. Value: whether it is the very same memory.
+#: Operations that return their input, or a copy of it, in evaluation mode. Value: whether it is the very same
+#: memory.
 IDENTITIES: Mapping[str, bool] = {
     "aten.dropout.default": True,
     "aten.dropout_.default": True,
@@ -131,9 +123,7 @@ def bind(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[
 
 def spec(kind: str, target: Any, args: dict[str, Any]) -> Spec:
     """Return a `Spec` for an aten overload; the names of keyword-only arguments come from its schema."""
-    only = frozenset(
-        "input" if a.name == "self" else a.name for a in target._schema.arguments if a.kwarg_only
-    )
+    only = frozenset("input" if a.name == "self" else a.name for a in target._schema.arguments if a.kwarg_only)
     return Spec(kind, target, args, only & args.keys())
 
 
@@ -164,7 +154,8 @@ def normalise(target: Any, a: dict[str, Any], shape: tuple[int, ...], batched: b
     a : dict
         Its arguments as `bind` returns them.
     shape : tuple of int
-        The shape of its result, with the batch axis if there is one (-1 for each axis that is not a constant).
+        The shape of its result, with the batch axis if there is one (-1 for each axis that is not a
+        constant).
     batched : bool
         Whether axis 0 of the result is the batch axis.
     """
@@ -176,12 +167,13 @@ def normalise(target: Any, a: dict[str, Any], shape: tuple[int, ...], batched: b
     return spec(kind, target, a)
 
 
-# -- one function for each family of spellings ---------------------------------------------------------------------
+# -- one function for each family of spellings --
 
 
 def _pair(v: Any, n: int = 2) -> tuple[int, ...]:
     v = tuple(v) if isinstance(v, (tuple, list)) else (v,)
-    return v * n if len(v) == 1 else v
+    made: tuple[int, ...] = v * n if len(v) == 1 else v
+    return made
 
 
 def _conv(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | None:
@@ -194,7 +186,7 @@ def _conv(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | No
     dilation = _pair(a["dilation"], axes)
     if isinstance(padding, str):
         total = (
-            [0] * axes if padding == "valid" else [d * (k - 1) for d, k in zip(dilation, weight.shape[2:])]
+            [0] * axes if padding == "valid" else [d * (k - 1) for d, k in zip(dilation, weight.shape[2:], strict=True)]
         )
         if any(t % 2 for t in total):
             return None  # asymmetric: a pad node comes first, see `same_padding`
@@ -221,11 +213,11 @@ def _conv(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | No
 
 
 def same_padding(a: Mapping[str, Any]) -> tuple[int, ...] | None:
-    """Return the padding (last axis first, before and after) of a convolution with asymmetric ``padding="same"``."""
+    """Return the padding (last axis first) of a convolution with asymmetric ``padding="same"``, or None."""
     if a.get("padding") != "same" or not isinstance(a.get("weight"), torch.Tensor):
         return None
     kernel = a["weight"].shape[2:]
-    total = [d * (k - 1) for d, k in zip(_pair(a["dilation"], len(kernel)), kernel)]
+    total = [d * (k - 1) for d, k in zip(_pair(a["dilation"], len(kernel)), kernel, strict=True)]
     if not any(t % 2 for t in total):
         return None
     return tuple(p for t in reversed(total) for p in (t // 2, t - t // 2))
@@ -264,7 +256,12 @@ def affine(
     eps: float,
 ) -> torch.Tensor:
     """Return batch norm in evaluation mode: ``(x - mean) / sqrt(var + eps) * weight + bias``, per channel."""
-    return F.batch_norm(x, mean, var, weight, bias, False, 0.0, eps)
+    return torch.batch_norm(x, weight, bias, mean, var, False, 0.0, eps, True)
+
+
+def local_response_norm(x: torch.Tensor, size: int, alpha: float, beta: float, k: float) -> torch.Tensor:
+    """Return ``x / (k + alpha / size * sum of x² over `size` neighbouring channels) ** beta``."""
+    return F.local_response_norm(x, size, alpha, beta, k)
 
 
 def _relu_or_clamp(kind: str, overload: Any, low: str, high: str) -> Callable[..., Spec]:
@@ -373,9 +370,7 @@ def _reshape(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec |
 def _permute(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
     del batched
     rank = len(shape)
-    return Spec(
-        "permute", aten.permute.default, {"input": a["input"], "dims": tuple(d % rank for d in a["dims"])}
-    )
+    return Spec("permute", aten.permute.default, {"input": a["input"], "dims": tuple(d % rank for d in a["dims"])})
 
 
 def _transpose(first: str, second: str) -> Callable[..., Spec]:
@@ -487,8 +482,9 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
     "aten.concat.default": _cat,
     **dict.fromkeys(
         (
-            "aten.reshape.default", "aten.view.default", "aten._unsafe_view.default", "aten.flatten.using_ints",
-            "aten.unflatten.int", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims",
+            "aten.reshape.default", "aten.view.default", "aten._unsafe_view.default",
+            "aten.flatten.using_ints", "aten.unflatten.int",
+            "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims",
             "aten.unsqueeze.default",
         ),
         _reshape,
@@ -514,8 +510,9 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
 _SAME = {
     f"aten.{name}.default": name
     for name in (
-        "relu", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "softplus", "hardswish", "hardsigmoid",
-        "sigmoid", "tanh", "hardshrink", "softshrink", "log_sigmoid", "group_norm", "instance_norm",
+        "relu", "leaky_relu", "elu", "selu", "celu", "silu", "gelu", "mish", "softplus", "hardswish",
+        "hardsigmoid", "sigmoid", "tanh", "hardshrink", "softshrink", "log_sigmoid",
+        "group_norm", "instance_norm",
     )
 } | {
     "aten.prelu.default": "prelu",
@@ -534,8 +531,8 @@ FIRST_RESULT = frozenset(
 )
 
 
-def size_spec(target: Any, args: tuple[Any, ...]) -> Spec | None:
-    """Return the spec of arithmetic on sizes (``operator.mul`` on the batch size...), or None for anything else."""
-    if getattr(operator, getattr(target, "__name__", ""), None) is not target:
+def size_spec(target: Callable[..., Any], args: tuple[Any, ...]) -> Spec | None:
+    """Return the spec of arithmetic on sizes (``operator.mul``...), or None for anything else."""
+    if target not in vars(operator).values():
         return None
     return Spec("size", target, {f"arg{i}": map_values(a) for i, a in enumerate(args)})

@@ -1,9 +1,9 @@
-"""From an exported program to a pure graph: no side effects, no identities, batch norm folded, weights of its own.
+"""From an exported program to a graph without side effects and identities.
 
-`translate` reads the program once, in order. What an in-place operation wrote is a new node, and every later use of
-the tensor that was written to is a use of that node. This is exact as long as no *other* name of the same memory (a
-view, or what the view was taken of) is read afterwards; where one is, `Entangled` is raised and the caller lets
-PyTorch functionalise the program, which is slower and spells operations less readably.
+`translate` reads the program once, in order. What an in-place operation wrote is a new node, and every later
+use of the tensor that was written to is a use of that node. This is exact as long as no *other* name of the
+same memory (a view, or what the view was taken of) is read afterwards; where one is, `EntangledError` is
+raised and the caller lets PyTorch functionalise the program, which is slower and spells operations less readably.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import torch
 from torch import fx
 
 from convscope_core.graph import ops
-from convscope_core.graph.node import Graph, ModuleCall, Node, map_values, nodes_in, pruned, with_args
+from convscope_core.graph.node import Graph, ModuleCall, Node, nodes_in, pruned
 
-__all__ = ["Entangled", "Unsupported", "WritesState", "fold_batch_norm", "translate"]
+__all__ = ["EntangledError", "UnsupportedError", "WritesStateError", "translate"]
 
 aten = torch.ops.aten
 
 
-class Entangled(Exception):
+class EntangledError(Exception):
     """An in-place operation changes memory that is read later under another name."""
 
 
-class WritesState(Exception):
+class WritesStateError(Exception):
     """The forward pass writes to a parameter or buffer."""
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """The program holds something that is no operation on tensors."""
 
 
@@ -58,7 +58,8 @@ def translate(
     program : torch.fx.Graph
         The graph of an ``ExportedProgram``.
     placeholders : mapping of str to tensor
-        The parameter, buffer or constant behind each placeholder. The one placeholder not in here is the input.
+        The parameter, buffer or constant behind each placeholder. The one placeholder not in here is the
+        input.
     output : str
         Name of the program's node that is the user's output.
     may_write : bool, default False
@@ -66,7 +67,7 @@ def translate(
 
     Raises
     ------
-    Entangled, WritesState, Unsupported
+    EntangledError, WritesStateError, UnsupportedError
         See there.
     """
     return _Translation(program, placeholders, may_write).run(output)
@@ -77,9 +78,7 @@ class _Translation:
         self.program = list(program.nodes)
         self.placeholders = placeholders
         self.state = (
-            set()
-            if may_write
-            else {t.untyped_storage().data_ptr() for t in placeholders.values() if t.numel()}
+            set() if may_write else {t.untyped_storage().data_ptr() for t in placeholders.values() if t.numel()}
         )
         self.cells: dict[fx.Node, _Cell] = {}
         self.nodes: list[Node] = []
@@ -97,17 +96,17 @@ class _Translation:
             elif n.op == "call_function":
                 self.call(n, i)
             elif n.op != "output":
-                raise Unsupported(f"{n.op} {n.target}")
+                raise UnsupportedError(f"{n.op} {n.target}")
             if n in self.cells:
                 results[n] = self.cells[n].value
         final = next(n for n in self.program if n.name == output)
         result = self.cells[final].value
         if not isinstance(result, Node):
-            raise Unsupported("the output does not depend on the input")
+            raise UnsupportedError("the output does not depend on the input")
         kept = pruned(self.nodes, result)
         return Graph(kept, result, self.outputs_of(results, set(kept)))
 
-    # -- names and values ------------------------------------------------------------------------------------------
+    # -- names and values --
 
     def define(self, n: fx.Node, value: Any, family: list[_Cell] | None = None) -> None:
         self.bind(n, _Cell(value, family))
@@ -133,9 +132,7 @@ class _Translation:
         self.batch = shape[0]
         return self.emit(n, ops.Spec("input", _no_op, {}), tuple(shape[1:]), True)
 
-    def emit(
-        self, n: fx.Node, spec: ops.Spec, shape: tuple[int, ...], batched: bool, name: str | None = None
-    ) -> Node:
+    def emit(self, n: fx.Node, spec: ops.Spec, shape: tuple[int, ...], batched: bool, name: str | None = None) -> Node:
         base = name or n.name
         unique, k = base, 1
         while unique in self.names:
@@ -151,12 +148,12 @@ class _Translation:
         return isinstance(d, torch.SymInt) and bool(d.node.expr == self.batch.node.expr)
 
     def shape(self, val: torch.Tensor) -> tuple[tuple[int, ...], bool]:
-        """Return the shape without the batch axis (-1 where a size is no constant), and whether there was one."""
-        dims = tuple(val.shape)
+        """Return the shape without the batch axis (-1 where not constant), and whether there was one."""
+        dims: tuple[Any, ...] = tuple(val.shape)
         batched = bool(dims) and self.is_batch(dims[0])
         return tuple(d if isinstance(d, int) else -1 for d in (dims[1:] if batched else dims)), batched
 
-    # -- operations ------------------------------------------------------------------------------------------------
+    # -- operations --
 
     def call(self, n: fx.Node, position: int) -> None:
         target: Any = n.target
@@ -168,14 +165,19 @@ class _Translation:
         if isinstance(n.meta.get("val"), torch.SymInt) and self.is_batch(n.meta["val"]):
             self.define(n, self.the_batch_size(n))
             return
-        depends = any(True for _ in nodes_in((args, tuple(kwargs.values()))))
+        depends = _depends(args, kwargs)
         if not isinstance(target, torch._ops.OpOverload):
             size = ops.size_spec(target, args)
             if size is None:
-                raise Unsupported(str(target))
+                raise UnsupportedError(str(target))
             self.define(n, self.emit(n, size, (), False) if depends else target(*args))
             return
         writes = target._schema.is_mutable
+        if depends and str(target) in _LIKE and not _depends(args[1:], kwargs):
+            # It takes no values from the picture, only its type and device: as good as a constant.
+            val = n.meta["val"]
+            args = (torch.empty((), dtype=val.dtype, device=val.device), *args[1:])
+            depends = False
         if not depends:
             self.constant(n, target, args, kwargs, writes)
             return
@@ -189,7 +191,7 @@ class _Translation:
         if writes:
             pure = ops.twin(target)
             if pure is None:
-                raise Entangled(str(target))
+                raise EntangledError(str(target))
             written = self.cells[n.args[0]]  # type: ignore[index]
             self.check_alone(written, position)
             written.value = self.single(n, pure, args, kwargs, n.meta["val"])
@@ -212,12 +214,8 @@ class _Translation:
         pad = ops.same_padding(a) if "weight" in a else None
         if pad is not None:
             x: Node = a["input"]
-            grown = x.shape[:1] + tuple(
-                s + pad[-2 * i - 2] + pad[-2 * i - 1] for i, s in enumerate(x.shape[1:])
-            )
-            spec = ops.Spec(
-                "pad", aten.pad.default, {"input": x, "pad": pad, "mode": "constant", "value": None}
-            )
+            grown = x.shape[:1] + tuple(s + pad[-2 * i - 2] + pad[-2 * i - 1] for i, s in enumerate(x.shape[1:]))
+            spec = ops.Spec("pad", aten.pad.default, {"input": x, "pad": pad, "mode": "constant", "value": None})
             a |= {"input": self.emit(n, spec, grown, True, f"{n.name}_pad"), "padding": "valid"}
         full = (-1, *shape) if batched else shape
         spec = ops.normalise(target, a, full, batched)
@@ -233,7 +231,7 @@ class _Translation:
             if isinstance(several, (tuple, list)):
                 self.define(n, several[index], family)
                 return
-            raise Unsupported(f"{n.name} = {n.args}[{index}]")
+            raise UnsupportedError(f"{n.name} = {n.args}[{index}]")
         self.define(n, self.part(n, several, index), family)
 
     def part(self, n: fx.Node, several: _Several, index: int) -> Node:
@@ -260,14 +258,12 @@ class _Translation:
             kind = f"aten.{several.target._schema.name.split('::')[1]}"
             whole = self.emit(n, ops.spec(kind, several.target, a), (), False, f"{n.name}_all")
             several.node = whole
-        return self.emit(
-            n, ops.Spec("getitem", operator.getitem, {"input": whole, "index": index}), shape, batched
-        )
+        return self.emit(n, ops.Spec("getitem", operator.getitem, {"input": whole, "index": index}), shape, batched)
 
     def constant(self, n: fx.Node, target: Any, args: Any, kwargs: Any, writes: bool) -> None:
         """Compute what does not depend on the input, once, now."""
         if writes and _storage(args[0]) in self.state:
-            raise WritesState(str(target))
+            raise WritesStateError(str(target))
         value = target(*args, **kwargs)
         if isinstance(value, list):
             value = tuple(value)
@@ -289,7 +285,7 @@ class _Translation:
         before, after = n.args[0].meta["val"], n.meta["val"]  # type: ignore[union-attr]
         return bool(before.dtype == after.dtype and before.device == after.device)
 
-    # -- memory ----------------------------------------------------------------------------------------------------
+    # -- memory --
 
     def family(self, n: fx.Node, target: Any) -> list[_Cell] | None:
         """Return the cells whose memory the result may share."""
@@ -301,9 +297,9 @@ class _Translation:
     def check_alone(self, written: _Cell, position: int) -> None:
         for other in written.family:
             if other is not written and any(self.last_use[name] > position for name in other.names):
-                raise Entangled(str(self.program[position]))
+                raise EntangledError(str(self.program[position]))
 
-    # -- modules ---------------------------------------------------------------------------------------------------
+    # -- modules --
 
     def outputs_of(self, results: Mapping[fx.Node, Any], kept: set[Node]) -> dict[ModuleCall, Node]:
         """Find, for each module call with one result, the node that holds this result."""
@@ -335,14 +331,22 @@ class _Several:
 _MAY_SHARE = frozenset(
     {
         "aten.reshape.default", "aten.reshape_as.default", "aten.contiguous.default", "aten.to.dtype",
-        "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten.type_as.default", "aten.unflatten.int",
-        "aten.flatten.using_ints",
+        "aten.to.device", "aten.to.dtype_layout", "aten.to.other", "aten.type_as.default",
+        "aten.unflatten.int", "aten.flatten.using_ints",
     }
 )  # fmt: skip
 
 
+#: Fills new memory of a given size; takes no values from the tensor that it is called on.
+_LIKE = frozenset(f"aten.new_{x}.default" for x in ("zeros", "ones", "full", "empty"))
+
+
 def _no_op() -> None:  # the input node has no operation; a spec needs one
     return None
+
+
+def _depends(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    return any(True for _ in nodes_in((args, tuple(kwargs.values()))))
 
 
 def _storage(t: Any) -> int:
@@ -360,56 +364,3 @@ def _calls(n: fx.Node) -> tuple[ModuleCall, ...]:
             continue
         calls.append(ModuleCall(path, int(before) + 1 if before.isdigit() else 1, name.rsplit(".", 1)[-1]))
     return tuple(calls)
-
-
-def fold_batch_norm(graph: Graph) -> Graph:
-    """Fold every batch norm into the convolution or linear operation before it, where it is the only consumer.
-
-    The arithmetic is done in float64 and stored in float32: weight' = weight * g, bias' = (bias - mean) * g + beta
-    with g = gamma / sqrt(var + eps).
-    """
-    folded: dict[Node, Node] = {}  # batch norm -> the operation before it
-    for n in graph:
-        if n.kind == "batch_norm":
-            x = n["input"]
-            alone = graph.consumers[x] == (n,) and x is not graph.output
-            per_channel = x.kind == "conv" or (x.kind == "linear" and len(x.shape) == 1)
-            if alone and per_channel:
-                folded[n] = x
-    normed = {x: n for n, x in folded.items()}
-
-    def change(n: Node, args: dict[str, Any]) -> Node | None:
-        if n in normed:
-            weight, bias = _folded(n, normed[n])
-            return with_args(n, args | {"weight": weight, "bias": bias})
-        if n in folded:
-            made = args["input"]
-            assert isinstance(made, Node)
-            return made
-        return None
-
-    result = graph.rebuilt(change)
-    gone = {n.calls[-1]: result[x.name] for n, x in folded.items() if n.calls}
-    return Graph(result.nodes, result.output, result.outputs_of, {**result.folded, **gone})
-
-
-def _folded(layer: Node, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:
-    weight = layer["weight"].double()
-    gain = torch.rsqrt(norm["running_var"].double() + norm["eps"])
-    if norm["weight"] is not None:
-        gain = gain * norm["weight"].double()
-    shift = -norm["running_mean"].double()
-    if layer["bias"] is not None:
-        shift = shift + layer["bias"].double()
-    shift = shift * gain
-    if norm["bias"] is not None:
-        shift = shift + norm["bias"].double()
-    dtype = layer["weight"].dtype
-    return (weight * gain.view(-1, *[1] * (weight.dim() - 1))).to(dtype), shift.to(dtype)
-
-
-def own(graph: Graph, device: torch.device) -> Graph:
-    """Return the graph with parameters of its own: detached copies on `device`, contiguous, sharing no memory."""
-    return graph.with_tensors(
-        lambda t: t.detach().to(device, copy=True, memory_format=torch.contiguous_format)
-    )

