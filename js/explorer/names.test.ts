@@ -1,11 +1,22 @@
 import { expect, it } from "vitest";
 import { shorten } from "./names";
 
+const short = (...names: string[]) =>
+  shorten(names.map((name) => ({ name, kind: "add" }))).map(({ group, short }) => [group, short]);
+
 it("says the block once and the rest short", () => {
-  expect(["conv_stem", "blocks.4.1.conv_pw", "layer2.1.relu#2", "features.28"].map(shorten)).toEqual([
-    { name: "conv_stem", group: "", short: "conv_stem" },
-    { name: "blocks.4.1.conv_pw", group: "blocks.4.1", short: "conv_pw" },
-    { name: "layer2.1.relu#2", group: "layer2.1", short: "relu#2" },
-    { name: "features.28", group: "features", short: "28" },
+  expect(short("conv_stem", "blocks.4.1.conv_pw", "layer2.1.relu#2", "features.28")).toEqual([
+    ["", "conv_stem"],
+    ["blocks.4.1", "conv_pw"],
+    ["layer2.1", "relu#2"],
+    ["features", "28"],
+  ]);
+});
+
+it("leaves the add that closes a block with the block", () => {
+  expect(short("blocks.3.1.conv_pwl", "blocks.3.1", "blocks.3.2.conv_pw")).toEqual([
+    ["blocks.3.1", "conv_pwl"],
+    ["blocks.3.1", "add"],
+    ["blocks.3.2", "conv_pw"],
   ]);
 });

@@ -1,5 +1,5 @@
 /** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
-import { el, on, text } from "../lib/dom";
+import { el, on, onResize, text } from "../lib/dom";
 import { side } from "../lib/format";
 import type { Store } from "../lib/store";
 import type { State } from "../state";
@@ -15,6 +15,14 @@ export function ribbonPane(store: Store<State>, root: HTMLElement, signal: Abort
   });
   root.append(strip);
   const cells = new Map<string, HTMLElement>();
+
+  const reveal = () => {
+    const cell = cells.get(store.get("layer"));
+    // Only the ribbon scrolls: scrollIntoView would move the notebook, too.
+    if (cell) strip.scrollLeft = cell.offsetLeft - (strip.clientWidth - cell.offsetWidth) / 2;
+  };
+  // There is nothing to scroll before the ribbon is laid out.
+  onResize(strip, reveal, signal);
 
   const choose = (name: string) => {
     const layer = store.get("_network").layers.find((one) => one.name === name);
@@ -32,8 +40,9 @@ export function ribbonPane(store: Store<State>, root: HTMLElement, signal: Abort
       cells.clear();
       const groups: HTMLElement[] = [];
       let group: { name: string; cells: HTMLElement } | null = null;
-      for (const layer of layers) {
-        const named = shorten(layer.name);
+      for (const [index, named] of shorten(layers).entries()) {
+        const layer = layers[index];
+        if (!layer) continue;
         if (!group || group.name !== named.group) {
           group = { name: named.group, cells: el("div", { class: "cs-ribbon__cells" }) };
           groups.push(
@@ -79,8 +88,7 @@ export function ribbonPane(store: Store<State>, root: HTMLElement, signal: Abort
         cell.tabIndex = name === current ? 0 : -1;
       }
       const cell = cells.get(current);
-      // Only the ribbon scrolls: scrollIntoView would move the notebook, too.
-      if (cell) strip.scrollLeft = cell.offsetLeft - (strip.clientWidth - cell.offsetWidth) / 2;
+      if (cell) reveal();
     },
     signal,
   );

@@ -12,7 +12,7 @@ import { ordered, searched } from "./order";
 /** About how large a tile is, CSS px, at each step of the zoom. */
 const ZOOM = [20, 30, 42, 60, 84, 120] as const;
 /** The grid scrolls inside itself beyond this height, CSS px. */
-const TALLEST = 640;
+const TALLEST = 760;
 
 export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
   // ---- tools
@@ -30,10 +30,10 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     "Order",
     [
       { value: "strongest", text: "strongest here" },
-      { value: "mean", text: "highest mean here" },
+      { value: "mean", text: "mean here" },
       { value: "index", text: "by index" },
-      { value: "best", text: "strongest anywhere" },
-      { value: "rare", text: "rarest" },
+      { value: "best", text: "in survey" },
+      { value: "rare", text: "rarest first" },
     ],
     (order) => store.set({ order }),
     signal,
@@ -160,7 +160,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     paper.putImageData(image, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     // Pixels of a map stay pixels; photographs and large maps are drawn smoothly.
-    context.imageSmoothingEnabled = planes.width > grid.tile * density || planes.depth === 3;
+    context.imageSmoothingEnabled = planes.width > grid.tile * density || answer.lens === "patch";
     context.imageSmoothingQuality = "high";
     const selected = store.get("selected");
     for (let index = first; index < last; index++) {

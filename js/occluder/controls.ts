@@ -1,13 +1,11 @@
 /** Shape, fill and size of the occluder. */
-import { el, on, segmented, text } from "../lib/dom";
+import { el, on, segmented, select, text } from "../lib/dom";
 import { extent, fit, type Size } from "../lib/geometry";
 import type { Store } from "../lib/store";
 import type { Shape, State } from "../state";
 
-/** "#rrggbb" of any CSS colour, or null where it is none: what a colour input needs. */
-function hex(fill: string): string | null {
-  return /^#[0-9a-f]{6}$/i.test(fill) ? fill : null;
-}
+/** The list's entry for "a colour": the kernel writes colours as "#rrggbb". */
+const COLOUR = "colour";
 
 export function controlsPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
   const shapes = segmented<Shape>(
@@ -19,15 +17,16 @@ export function controlsPane(store: Store<State>, root: HTMLElement, signal: Abo
     (shape) => store.set({ shape }),
     signal,
   );
-  const fills = segmented<string>(
+  const fills = select<string>(
     "Fill",
     [
-      { value: "grey", text: "grey", title: "Neutral grey, as in Zeiler & Fergus" },
-      { value: "mean", text: "mean", title: "The picture's mean colour" },
-      { value: "blur", text: "blur", title: "The picture, blurred" },
-      { value: "noise", text: "noise", title: "Uniform noise, the same at every position" },
+      { value: "grey", text: "grey" },
+      { value: "mean", text: "mean" },
+      { value: "blur", text: "blur" },
+      { value: "noise", text: "noise" },
+      { value: COLOUR, text: "colour" },
     ],
-    (fill) => store.set({ fill }),
+    (fill) => store.set({ fill: fill === COLOUR ? colour.value : fill }),
     signal,
   );
   const colour = el("input", {
@@ -35,6 +34,7 @@ export function controlsPane(store: Store<State>, root: HTMLElement, signal: Abo
     class: "cs-colour",
     title: "Any colour",
     "aria-label": "Fill colour",
+    value: "#d9480f",
   });
   on(colour, "input", () => store.set({ fill: colour.value }), signal);
   const size = el("input", {
@@ -79,9 +79,10 @@ export function controlsPane(store: Store<State>, root: HTMLElement, signal: Abo
     ["fill"],
     () => {
       const fill = store.get("fill");
-      fills.show(fill);
-      colour.value = hex(fill) ?? "#808080";
-      colour.classList.toggle("cs-is-chosen", !["grey", "mean", "blur", "noise"].includes(fill));
+      const chosen = fill.startsWith("#");
+      fills.show(chosen ? COLOUR : fill);
+      if (chosen) colour.value = fill;
+      colour.hidden = !chosen;
     },
     signal,
   );

@@ -43,12 +43,12 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const canvas = el("canvas", { class: "cs-context__canvas" });
   const box = el("div", { class: "cs-context__box" });
   const caption = el("p", { class: "cs-context__caption" });
-  const source = el("p", { class: "cs-context__source" });
+  const source = el("bdi", {});
   const context = el(
     "figure",
     { class: "cs-context" },
     el("div", { class: "cs-context__frame" }, canvas, box),
-    el("figcaption", {}, caption, source),
+    el("figcaption", {}, caption, el("p", { class: "cs-context__source" }, source)),
   );
   const empty = el("p", { class: "cs-empty" });
   const content = el(
@@ -187,12 +187,14 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
   function showBox(photo: Photo, exemplar: Exemplar): void {
     paint(canvas, photo.pixels, photo.width, photo.height);
-    const [top, left, bottom, right] = exemplar.box;
+    const [top, left] = [Math.max(0, exemplar.box[0]), Math.max(0, exemplar.box[1])];
+    const [bottom, right] = [Math.min(photo.height, exemplar.box[2]), Math.min(photo.width, exemplar.box[3])];
+    // By its middle, so that a field of a few pixels can be drawn larger than it is and still point at the place.
     Object.assign(box.style, {
-      top: `${(100 * Math.max(0, top)) / photo.height}%`,
-      left: `${(100 * Math.max(0, left)) / photo.width}%`,
-      bottom: `${(100 * Math.max(0, photo.height - bottom)) / photo.height}%`,
-      right: `${(100 * Math.max(0, photo.width - right)) / photo.width}%`,
+      top: `${(50 * (top + bottom)) / photo.height}%`,
+      left: `${(50 * (left + right)) / photo.width}%`,
+      height: `${(100 * (bottom - top)) / photo.height}%`,
+      width: `${(100 * (right - left)) / photo.width}%`,
     });
   }
 }

@@ -90,8 +90,9 @@ def import_times(runs: int = 5) -> tuple[float, float]:
 
 def kernel_compute() -> tuple[float, float]:
     """Milliseconds of one frame of the occluder, and of one pass of the plain module."""
-    import convscope as cs
     import timm
+
+    import convscope as cs
     from convscope_core.occlusion import Occlusion
 
     net = cs.load("efficientnet_lite0")
@@ -158,7 +159,7 @@ def main() -> None:
     if Path("/proc/cpuinfo").exists():
         models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
         name = models[0].split(":")[1].strip() if models else name
-    print(f"\nMeasured on {os.cpu_count()} cores of {name}, torch {torch.__version__}, CPU, efficientnet_lite0, 224 px.\n")
+    print(f"\nefficientnet_lite0, 224 px, on {os.cpu_count()} cores of {name}, torch {torch.__version__}, no GPU.\n")
     rows = [
         ("pointer to probability, while dragging, median", f"{quantile(latencies, 0.5):.0f} ms"),
         ("pointer to probability, while dragging, 95th percentile", f"{quantile(latencies, 0.95):.0f} ms"),

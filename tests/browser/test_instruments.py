@@ -167,7 +167,7 @@ def test_pixels_on_the_screen_are_those_that_the_network_gets(notebook):
     book.run("occlusion = w._occlusion(0, 'noise', 'ellipse')")
     expected = book.value("net.picture(occlusion.occlude((5, 7), (20, 30))).ravel().tolist()")
     assert len(drawn) == 64 * 64 * 3
-    assert max(abs(a - b) for a, b in zip(drawn, expected)) <= 1  # rounding of the noise
+    assert max(abs(a - b) for a, b in zip(drawn, expected, strict=True)) <= 1  # rounding of the noise
 
 
 def test_click_on_a_filter_shows_the_nine_patches_that_a_brute_force_search_finds(notebook):
@@ -214,10 +214,16 @@ def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):
     patch.hover()
     expect(patch).to_have_attribute("aria-selected", "true")
     expect(root.locator(".cs-context")).not_to_have_class(re.compile("cs-is-stale"))
-    box = book.value("(lambda one: [one.box.top, one.box.left, one.box.bottom, one.box.right])(w.survey.top('0', 3)[4])")
-    style = root.locator(".cs-context__box").evaluate("(e) => [e.style.top, e.style.left, e.style.bottom, e.style.right]")
-    inside = [max(0, box[0]), max(0, box[1]), max(0, 64 - box[2]), max(0, 64 - box[3])]
-    assert [float(one.rstrip("%")) for one in style] == pytest.approx([100 * one / 64 for one in inside])
+    box = book.value("list(w.survey.top('0', 3)[4].box)")
+    drawn_box = root.locator(".cs-context__box").evaluate(
+        """(box) => {
+          const [inner, outer] = [box.getBoundingClientRect(), box.parentElement.getBoundingClientRect()];
+          const scale = 64 / outer.width;
+          return [inner.top - outer.top, inner.left - outer.left, inner.bottom - outer.top, inner.right - outer.left]
+            .map((one) => one * scale);
+        }"""
+    )
+    assert drawn_box == pytest.approx([min(64, max(0, one)) for one in box], abs=0.1)
     image = book.value("w.survey.top('0', 3)[4].image")
     drawn = root.locator(".cs-context__canvas").evaluate(
         "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 64, 1).data].filter((_, i) => i % 4 < 3)"
@@ -229,7 +235,14 @@ def test_an_exception_in_the_network_is_shown_and_the_widget_recovers(notebook):
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
-    book.run("working = net.forward\ndef broken(*a, **k): raise RuntimeError('the network broke as planned')\nnet.forward = broken")
+    book.run(
+        """
+working = net.forward
+def broken(*args, **options):
+    raise RuntimeError("the network broke as planned")
+net.forward = broken
+"""
+    )
     root.locator(OCCLUDER).focus()
     root.locator(OCCLUDER).press("ArrowDown")
     error = root.locator(".cs-error")
@@ -322,7 +335,9 @@ def test_thousands_of_channels_paint_only_what_is_in_sight(notebook):
     wide = """
 import torch, convscope as cs
 from torch import nn
-module = nn.Sequential(nn.Conv2d(3, 8192, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8192, 4)).eval()
+module = nn.Sequential(
+    nn.Conv2d(3, 8192, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8192, 4)
+).eval()
 net = cs.Network(module, input_size=32, name="wide")
 """
     book = notebook(wide, "w = cs.FilterGrid(net, torch.rand(3, 32, 32), layer='0'); w")
@@ -439,7 +454,8 @@ net.forward = gated
 
 @pytest.mark.parametrize("width", [1280, 700])
 def test_nothing_is_wider_than_the_notebook(notebook, width):
-    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": width + 120, "height": 1000})
+    viewport = {"width": width + 120, "height": 1000}
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport=viewport)
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
     wide = root.evaluate(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import convscope as cs
 import numpy as np
 import pytest
 import torch
 from torch import nn
+
+import convscope as cs
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from convscope._worker import Worker
 
 TIMEOUT = 20
@@ -103,7 +104,8 @@ def test_stop_ends_the_thread_and_a_later_request_resumes_the_job(worker):
 
     worker.start(job())
     assert reached[0].wait(TIMEOUT)
-    threading.Timer(0, go_on.set).start()
+    worker.stop()
+    go_on.set()
     worker.stop(TIMEOUT)
     assert not worker.alive
     assert not reached[1].is_set()
@@ -116,7 +118,8 @@ def test_stop_forgets_requests_that_wait(worker):
     go_on = blocked(worker)
     ran = []
     worker.submit("move", lambda: ran.append(1))
-    threading.Timer(0, go_on.set).start()
+    worker.stop()
+    go_on.set()
     worker.stop(TIMEOUT)
     assert not worker.alive
     assert ran == []

@@ -41,15 +41,21 @@ class History:
         steps = bqplot.LinearScale(min=0, max=LENGTH)
         chances = bqplot.LinearScale(min=0.0, max=1.0)
         self._now = bqplot.Lines(
-            x=[0.0], y=[np.nan], scales={"x": steps, "y": chances}, colors=[NOW], stroke_width=1.5
+            x=[0.0],
+            y=[0.0],
+            scales={"x": steps, "y": chances},
+            colors=[NOW],
+            stroke_width=1.5,
+            visible=False,
         )
         self._clean = bqplot.Lines(
             x=[0.0, float(LENGTH)],
-            y=[np.nan, np.nan],
+            y=[0.0, 0.0],
             scales={"x": steps, "y": chances},
             colors=[CLEAN],
             stroke_width=1,
             line_style="dashed",
+            visible=False,
         )
         style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
         self.figure = bqplot.Figure(
@@ -64,12 +70,12 @@ class History:
                     grid_lines="none",
                     color=CLEAN,
                 ),
-                bqplot.Axis(scale=steps, num_ticks=0, grid_lines="none", color=CLEAN),
             ],
-            title="",
-            fig_margin={"top": 8, "bottom": 8, "left": 36, "right": 12},
+            title=" ",
+            title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
+            fig_margin={"top": 24, "bottom": 8, "left": 36, "right": 12},
             background_style={"fill": "none"},
-            layout={"width": "100%", "height": "110px", "min_width": "0"},
+            layout={"width": "100%", "height": "120px", "min_width": "0"},
             animation_duration=0,
         )
         occluder.observe(self._add, "_frame")
@@ -87,6 +93,8 @@ class History:
         clean = frame["target"]["clean"]
         if self._clean.y[0] != clean:
             self._clean.y = np.array([clean, clean])
+        self.figure.title = f"probability of {frame['target']['label']}, frame by frame; dashed: the clean picture"
+        self._now.visible = self._clean.visible = True
 
     @staticmethod
     def _about(frame: dict[str, Any]) -> tuple[int, int]:

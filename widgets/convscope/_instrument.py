@@ -15,6 +15,7 @@ from typing import Any
 import anywidget
 import numpy as np
 import traitlets
+
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
@@ -62,7 +63,7 @@ class Instrument(anywidget.AnyWidget):
 
     _instrument = traitlets.Unicode().tag(sync=True)
     _network = traitlets.Dict().tag(sync=True)
-    _pictures = traitlets.List().tag(sync=True)
+    _pictures: traitlets.List = traitlets.List().tag(sync=True)
     #: Counts changes that the front end cannot see (another picture under the same number): it asks for all anew.
     _revision = traitlets.Int(0).tag(sync=True)
 
@@ -70,11 +71,7 @@ class Instrument(anywidget.AnyWidget):
     """int: index of the current picture among `images`."""
 
     def __init__(self, net: Network, images: Images | None = None, **traits: Any) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(
-                f"expected a convscope Network, got {type(net).__name__}; wrap a module with cs.Network(module) or "
-                "load one with cs.load(name)"
-            )
+        require_network(net)
         unknown = [name for name in traits if not self.has_trait(name) or name.startswith("_")]
         if unknown:
             known = ", ".join(sorted(name for name in self._own_traits()))
@@ -112,7 +109,8 @@ class Instrument(anywidget.AnyWidget):
             self._cancelled()
         elif kind == ADD:
             # Each file counts, so that each has a slot of its own.
-            self._worker.submit(f"add {time.monotonic_ns()}", lambda: self._guarded(ADD, lambda: self._add(content, buffers)))
+            slot = f"{ADD} {time.monotonic_ns()}"
+            self._worker.submit(slot, lambda: self._guarded(ADD, lambda: self._add(content, buffers)))
         elif isinstance(kind, str):
             self._worker.submit(
                 kind,
@@ -174,7 +172,8 @@ class Instrument(anywidget.AnyWidget):
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         picture = Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
         self.net.prepare(picture.image)  # a file that is no picture is refused here, not at every later use
-        self.images = Images.of([picture]) if not self.images else self.images + [picture]
+        added = Images.of([picture])
+        self.images = self.images + added if self.images else added
         with self.hold_sync():
             self._pictures = [named(one) for one in self.images]
             self.picture = len(self.images) - 1
@@ -207,9 +206,12 @@ class Instrument(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Close the widget: its views go, its thread ends, its tensors are freed."""
-        self._worker.cancel()
-        self._worker.stop()
-        self._forget()
+        # Python also closes widgets whose constructor raised: what it did not get to is not there.
+        worker = getattr(self, "_worker", None)
+        if worker is not None:
+            worker.cancel()
+            worker.stop()
+            self._forget()
         super().close()
 
     # ---- a page without a kernel
@@ -272,6 +274,15 @@ const {{ showSaved }} = await import("data:text/javascript;base64,{bundle}");
 showSaved(saved, document.getElementById("convscope"));
 </script></body></html>
 """
+
+
+def require_network(net: object) -> None:
+    """Refuse what is no network with what to do."""
+    if not isinstance(net, Network):
+        raise TypeError(
+            f"Expected a convscope Network, got {type(net).__name__}. Wrap a module with cs.Network(module), or load "
+            "one with cs.load(name)."
+        )
 
 
 def described(error: Exception) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import traitlets
+from PIL import Image
+
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
 from convscope_core.render import crop
-from convscope_core.survey import Exemplar, Survey, SurveyProgress, surveying
+from convscope_core.survey.run import Exemplar, Survey, SurveyProgress, surveying
 
 from ._instrument import Answer, Instrument, described, framed, shown_layers
 
@@ -25,8 +27,8 @@ CROP_SIDE = 112
 BATCH = 4
 #: Partial results are shown at most this often, seconds.
 SHOW_EVERY = 1.5
-#: Bars of the histogram of activations.
-BARS = 24
+#: Bars of the histogram of activations, at most and (where there are as many bins) at least.
+BARS, LEAST = 24, 10
 
 
 class SurveyPart(Instrument):
@@ -148,14 +150,18 @@ class SurveyPart(Instrument):
             self._whole[image] = found
         return found
 
-    def _crop(self, layer: Layer, exemplar: Exemplar, side: int) -> tuple[np.ndarray, bool]:
+    def _crop(self, exemplar: Exemplar, side: int) -> tuple[np.ndarray, bool]:
         """The patch of an exemplar, and whether it is the whole picture, its field being as large as that."""
         picture = self._whole_picture(exemplar.image)
         box = exemplar.box
         whole = (box.bottom - box.top) >= picture.shape[0] and (box.right - box.left) >= picture.shape[1]
         if whole:
             box = type(box)(0, 0, *picture.shape[:2])
-        return crop(picture, box, side=side), whole
+        if max(box.bottom - box.top, box.right - box.left) > side // 2:
+            return crop(picture, box, side=side), whole
+        # A field of a few pixels is shown as the pixels that they are.
+        few = Image.fromarray(crop(picture, box))
+        return np.asarray(few.resize((side, side), Image.Resampling.NEAREST)), whole
 
     def _best_patches(self, layer: Layer, side: int) -> np.ndarray:
         survey = self._surveyed()
@@ -164,7 +170,7 @@ class SurveyPart(Instrument):
         # Picture by picture, so that each is read once.
         for channel in sorted(range(layer.channels), key=lambda c: best[c][0].image if best[c] else -1):
             if best[channel] and best[channel][0].value > 0:
-                out[channel] = self._crop(layer, best[channel][0], side)[0]
+                out[channel] = self._crop(best[channel][0], side)[0]
         return out
 
     def _answer_health(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
@@ -179,7 +185,7 @@ class SurveyPart(Instrument):
         channel = int(content["channel"])
         exemplars, crops = [], []
         for one in survey.top(layer.name, channel):
-            patch, whole = self._crop(layer, one, CROP_SIDE)
+            patch, whole = self._crop(one, CROP_SIDE)
             picture = survey.images[one.image]
             crops.append(patch.tobytes())
             exemplars.append(
@@ -243,7 +249,8 @@ def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]
     if len(filled) == 0:
         return [int(counts.sum())], [0.0, 0.0]
     last = active + int(filled[-1])
-    first = max(active, last - BARS + 2)
+    # From the least active picture on, but over a range wide enough to tell a narrow distribution from a broad one.
+    first = max(active, last - BARS + 2, min(active + int(filled[0]), last - LEAST + 2))
     lower = int(counts[active:first].sum())
     shown = [int(count) for count in counts[first : last + 1]]
     shown[0] += lower

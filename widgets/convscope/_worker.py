@@ -133,6 +133,8 @@ class Worker:
                     self._slice(job)
             except Exception:
                 logger.exception("an instrument's worker met an error that nobody handled")
+            # Nothing is held while the thread waits: neither a cancelled job nor what a request refers to.
+            del run, job
 
     def _slice(self, job: Iterator[object]) -> None:
         try:

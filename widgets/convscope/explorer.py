@@ -7,17 +7,17 @@ from typing import Any
 
 import ipywidgets
 import numpy as np
+
 from convscope_core.datasets import Images, sample_images
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.geometry import Box
-from convscope_core.network import Layer, Network
+from convscope_core.network import Network
 from convscope_core.render import crop
-from convscope_core.survey import Survey
+from convscope_core.survey.run import Survey
 
-from ._instrument import Answer, shown_layers
-from ._surveying import SurveyPart
-from .filters import PATCH_SIDE, FilterPart, last_convolution
 from ._history import History
+from ._instrument import Answer, require_network, shown_layers
+from .filters import FilterPart, last_convolution
 from .occluder import OccluderPart
 
 __all__ = ["Explorer"]
@@ -29,7 +29,7 @@ STRIP = 48
 QUICK = 256
 
 
-class Explorer(SurveyPart, OccluderPart, FilterPart):
+class Explorer(OccluderPart, FilterPart):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:
@@ -83,6 +83,7 @@ class Explorer(SurveyPart, OccluderPart, FilterPart):
         k: int = 9,
         **traits: Any,
     ) -> None:
+        require_network(net)
         pictures = sample_images() if images is None else Images.of(images)
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, pictures, survey=survey, layer=layer or middle(net), **traits)
@@ -94,10 +95,10 @@ class Explorer(SurveyPart, OccluderPart, FilterPart):
 
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         super()._add(content, buffers)
-        survey = self.survey
+        pictures, survey = Images.of(self.images), self.survey
         # A survey of one's own grows with the pictures; one that was given stays what it is.
         if survey is not None and self._own_survey and self._survey["state"] == "done":
-            self.start_survey(self.images, indices=[len(self.images) - 1], start=survey)
+            self.start_survey(pictures, indices=[len(pictures) - 1], start=survey)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self.box._repr_mimebundle_(**kwargs)
@@ -123,12 +124,10 @@ class Explorer(SurveyPart, OccluderPart, FilterPart):
 
     def close(self) -> None:
         """Close the panes and the chart; the thread ends and the tensors are freed."""
-        self.history.close()
-        self.box.close()
+        if hasattr(self, "box"):
+            self.history.close()
+            self.box.close()
         super().close()
-
-    def _patches(self, layer: Layer) -> np.ndarray:
-        return self._best_patches(layer, PATCH_SIDE)
 
     def _answer_thumbnails(self, _content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
         shown = self.images[:STRIP]
@@ -140,8 +139,9 @@ class Explorer(SurveyPart, OccluderPart, FilterPart):
         if self.survey is not None:
             requests.append(("health", {"layer": self.layer}))
             if self.selected is not None:
+                top = self.survey.top(self.layer, self.selected)
                 requests.append(("unit", {"layer": self.layer, "channel": self.selected}))
-                requests += [("whole", {"picture": one.image}) for one in self.survey.top(self.layer, self.selected)[:1]]
+                requests += [("whole", {"picture": one.image}) for one in top[:1]]
         return requests
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import traitlets
+
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
-from convscope_core.render import crop, filters_rgb, quantise, shrink
+from convscope_core.render import filters_rgb, quantise, shrink
 
-from ._instrument import Answer, Instrument, shown_layers
+from ._instrument import Answer, require_network, shown_layers
 from ._surveying import SurveyPart
 
 __all__ = ["FilterGrid"]
@@ -24,7 +25,7 @@ MAP_SIDE = 64
 PATCH_SIDE = 48
 
 
-class FilterPart(Instrument):
+class FilterPart(SurveyPart):
     """The grid's traits and answers, for the instruments that have one."""
 
     layer = traitlets.Unicode().tag(sync=True)
@@ -81,7 +82,7 @@ class FilterPart(Instrument):
             planes = quantise(shrink(maps, MAP_SIDE))
             data, low, high, depth = planes.data, planes.low, planes.high, 1
         else:
-            data = self._weights(layer) if lens == "weights" else self._patches(layer)
+            data = self._weights(layer) if lens == "weights" else self._best_patches(layer, PATCH_SIDE)
             low, high, depth = np.zeros(len(data), np.float32), np.ones(len(data), np.float32), 3
         height, width = data.shape[1:3]
         fields = {
@@ -103,16 +104,11 @@ class FilterPart(Instrument):
             )
         return filters_rgb(weight)
 
-    def _patches(self, layer: Layer) -> np.ndarray:
-        raise ArgumentError(
-            "the best patch of a unit comes from a survey, and this instrument has none: give it survey=..."
-        )
-
     def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
         return [*super()._snapshot(), ("grid", {})]
 
 
-class FilterGrid(SurveyPart, FilterPart):
+class FilterGrid(FilterPart):
     """All filters of a layer, each as its map on a picture.
 
     One canvas holds every tile and paints only what is in sight, so that thousands of channels scroll smoothly; colour
@@ -144,12 +140,10 @@ class FilterGrid(SurveyPart, FilterPart):
     def __init__(
         self, net: Network, image: Any, layer: str | None = None, survey: Any = None, **traits: Any
     ) -> None:
+        require_network(net)
         images = Images.of([image])
         net.prepare(images[0].image)
         super().__init__(net, images, survey=survey, layer=layer or last_convolution(net), **traits)
-
-    def _patches(self, layer: Layer) -> np.ndarray:
-        return self._best_patches(layer, PATCH_SIDE)
 
 
 def last_convolution(net: Network) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import traitlets
+
 from convscope_core.datasets import Images
 from convscope_core.network import Network, Prediction
-from convscope_core.occlusion import Occlusion, fill_name
+from convscope_core.occlusion import Occlusion, clip, fill_name
 
-from ._instrument import Answer, Instrument, framed
+from ._instrument import Answer, Instrument, framed, require_network
 
 __all__ = ["Occluder"]
 
@@ -24,12 +25,14 @@ class OccluderPart(Instrument):
 
     position = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
     """(int, int): row and column of the occluder's top-left corner, px of the network's input. Written when a drag
-    ends; setting it moves the square. Clipped so that the occluder lies inside the picture (Zeiler & Fergus, Fig. 7)."""
+    ends; setting it moves the square. Clipped so that the occluder lies inside the picture, as in Zeiler &
+    Fergus, Fig. 7."""
 
     size = traitlets.Union(
         [traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=50
     ).tag(sync=True)
-    """int or (int, int): side, or height and width, px of the network's input. Default 50, the paper's."""
+    """int or (int, int): side, or height and width, px of the network's input. By default 50, the
+    paper's."""
 
     shape = traitlets.Enum(("square", "ellipse"), default_value="square").tag(sync=True)
     """str: "square" (a rectangle where the size has two numbers) or "ellipse"."""
@@ -46,7 +49,7 @@ class OccluderPart(Instrument):
     """float: probability of the target class with the occluder where it is, 0..1; follows a drag live. NaN before the
     first computation."""
 
-    top5 = traitlets.List(read_only=True)
+    top5: traitlets.List = traitlets.List(read_only=True)
     """list of (str, float): the five most probable classes with the occluder where it is."""
 
     _frame = traitlets.Dict()
@@ -54,15 +57,16 @@ class OccluderPart(Instrument):
     def __init__(self, net: Network, images: Images, **traits: Any) -> None:
         self._occlusions: dict[tuple[Any, ...], Occlusion] = {}
         self._last: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        require_network(net)
         height, width = net.input_shape[1:]
+        if traits.get("size") is None:
+            traits["size"] = usual_size(height, width)
         if "position" not in traits:
             # In the middle, where it covers something.
-            size = traits.get("size", 50)
+            size = traits["size"]
             high, wide = (size, size) if isinstance(size, int) else size
-            traits["position"] = (max(0, (height - high) // 2), max(0, (width - wide) // 2))
-        # The size first: a position is clipped by it.
-        ordered = {name: traits[name] for name in ("size", "position") if name in traits}
-        super().__init__(net, images, **{**ordered, **traits})
+            traits["position"] = ((height - high) // 2, (width - wide) // 2)
+        super().__init__(net, images, **traits)
 
     # ---- what may be set
 
@@ -79,11 +83,11 @@ class OccluderPart(Instrument):
 
     @traitlets.validate("position")
     def _inside(self, proposal: Any) -> tuple[int, int]:
-        return clipped(proposal["value"], self.size, self.net.input_shape[1:])
+        return clip(proposal["value"], self.size, self.net.input_shape[1:])
 
     @traitlets.observe("size")
     def _keep_inside(self, _change: Any) -> None:
-        self.position = clipped(self.position, self.size, self.net.input_shape[1:])
+        self.position = clip(self.position, self.size, self.net.input_shape[1:])
 
     @traitlets.validate("fill")
     def _known_fill(self, proposal: Any) -> str:
@@ -106,7 +110,11 @@ class OccluderPart(Instrument):
         key = (self._revision, picture, fill, shape)
         found = self._occlusions.get(key)
         if found is None:
-            found = Occlusion(self.net, self.images[picture].image, fill=fill, shape=shape)
+            same = next((one for known, one in self._occlusions.items() if known[:2] == key[:2]), None)
+            if same is not None:  # the clean picture's prediction is shared
+                found = same.replace(fill=fill, shape=shape)
+            else:
+                found = Occlusion(self.net, self.images[picture].image, fill=fill, shape=shape)
             # The last few, so that going back and forth between two fills or pictures costs nothing.
             while len(self._occlusions) >= 4:
                 self._occlusions.pop(next(iter(self._occlusions)))
@@ -175,8 +183,9 @@ class Occluder(OccluderPart):
         Anything `Network.prepare` takes.
     target : int, str or None, optional
         Class to follow, by index or label; by default the most probable class of the clean picture.
-    size : int or (int, int), default 50
-        Side, or height and width, of the occluder, px of the network's input.
+    size : int or (int, int), optional
+        Side, or height and width, of the occluder, px of the network's input. Default: 50, and 50/224 of the shorter
+        side on inputs of less than 100 px.
     shape : {"square", "ellipse"}, default "square"
     fill : {"grey", "mean", "blur", "noise"} or colour, default "grey"
     **traits
@@ -206,15 +215,15 @@ class Occluder(OccluderPart):
         net: Network,
         image: Any,
         target: int | str | None = None,
-        size: int | tuple[int, int] = 50,
+        size: int | tuple[int, int] | None = None,
         shape: str = "square",
         fill: Any = "grey",
         **traits: Any,
     ) -> None:
-        super().__init__(
-            net, Images.of([image]), target=target, size=size, shape=shape, fill=fill, **traits
-        )
-        net.prepare(self.images[0].image)  # an unreadable picture is an error here, not in the widget
+        require_network(net)
+        images = Images.of([image])
+        net.prepare(images[0].image)  # an unreadable picture is an error here, not in the widget
+        super().__init__(net, images, target=target, size=size, shape=shape, fill=fill, **traits)
 
     @property
     def image(self) -> Any:
@@ -232,13 +241,10 @@ class Occluder(OccluderPart):
         self._chosen(None)
 
 
-def clipped(position: Sequence[int], size: int | tuple[int, int], bounds: Sequence[int]) -> tuple[int, int]:
-    """The nearest position at which the occluder lies inside the picture."""
-    high, wide = (size, size) if isinstance(size, int) else size
-    return (
-        min(max(int(position[0]), 0), max(0, bounds[0] - high)),
-        min(max(int(position[1]), 0), max(0, bounds[1] - wide)),
-    )
+def usual_size(height: int, width: int) -> int:
+    """The paper's 50 px; on small inputs the same share of the picture, 50/224."""
+    side = min(height, width)
+    return 50 if side >= 100 else max(1, round(side * 50 / 224))
 
 
 def compare(clean: Prediction, now: Prediction, target: int | None) -> dict[str, Any]:

@@ -7,15 +7,15 @@ from typing import Any
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.survey import Survey
+from convscope_core.survey.run import Survey
 
-from ._surveying import SurveyPart
+from ._instrument import require_network
 from .filters import FilterPart, last_convolution
 
 __all__ = ["UnitPanel"]
 
 
-class UnitPanel(SurveyPart, FilterPart):
+class UnitPanel(FilterPart):
     """The patches that activate one unit most, cropped to its receptive field, each with the picture it comes from.
 
     Parameters
@@ -23,7 +23,7 @@ class UnitPanel(SurveyPart, FilterPart):
     net : Network
     images : folder, list, data set or Survey, optional
         Pictures to look through in the background (see `Images.of`), or a finished survey. May be left out where
-        `survey`.is given.
+        `survey` is given.
     layer : str, optional
         By default the last convolution.
     channel : int, default 0
@@ -53,6 +53,7 @@ class UnitPanel(SurveyPart, FilterPart):
         k: int = 9,
         **traits: Any,
     ) -> None:
+        require_network(net)
         if isinstance(images, Survey):
             images, survey = None, images
         if images is None and survey is None:
