@@ -23,6 +23,12 @@ from convscope_core.errors import ArgumentError
 _NOWHERE = torch.iinfo(torch.int64).max
 """Image index of an empty place in a `TopK`: sorts after every real image."""
 
+_MOST_POSITIONS = 2**24
+"""Up to here float32 counts exactly."""
+
+_CACHED = 2**18
+"""Activations that are reduced at once on a CPU: 1 MB."""
+
 _OCTAVES = 14
 _STEPS_PER_OCTAVE = 2
 
@@ -95,27 +101,36 @@ class ImageStatistics:
                 f"got {values.dtype} of shape {tuple(values.shape)}. Give vectors as (N, C, 1, 1)."
             )
         _, channels, height, width = values.shape
-        if height * width == 0:
-            raise ArgumentError(f"Expected maps with at least one position, got shape {tuple(values.shape)}.")
+        positions = height * width
+        if not 1 <= positions <= _MOST_POSITIONS:
+            raise ArgumentError(
+                f"Expected maps with 1 to {_MOST_POSITIONS} positions, got shape {tuple(values.shape)}."
+            )
         flat = values.detach().float().flatten(2)
-        if flat.device.type == "cpu":
-            # One image at a time through one scratch buffer: the passes below then run in the cache, and no
-            # large temporary is mapped and unmapped.
-            pieces: Sequence[Tensor] = torch.split(flat, 1)
-        else:
-            pieces = (flat,)
-        scratch = torch.empty_like(pieces[0]) if pieces else flat
+        # On a CPU a few images at a time through one scratch buffer: the passes below then run in the cache,
+        # and no large temporary is mapped and unmapped. An accelerator takes the batch at once.
+        at_once = _CACHED // max(1, channels * positions) if flat.device.type == "cpu" else len(flat)
+        pieces = torch.split(flat, max(1, at_once))
+        buffer = torch.empty_like(pieces[0])
+        # Larger for earlier positions, so that the largest over the maxima of a map belongs to the first of
+        # them. Plain maximum and sum keep to vector instructions in every memory layout; arg-max takes ten
+        # times as long.
+        precedence = torch.arange(positions, 0, -1, dtype=torch.float32, device=flat.device)
         peaks, places, active, means, deviations = [], [], [], [], []
         for piece in pieces:
-            peak, place = piece.max(dim=2)
+            scratch = buffer[: len(piece)]
+            peak = piece.amax(dim=2, keepdim=True)
+            torch.eq(piece, peak, out=scratch)
+            scratch.mul_(precedence)
+            places.append(positions - scratch.amax(dim=2).long())
             mean = piece.mean(dim=2, keepdim=True)
             torch.sub(piece, mean, out=scratch)
-            peaks.append(peak)
-            places.append(place)
-            means.append(mean.squeeze(2))
-            deviations.append(torch.linalg.vector_norm(scratch, dim=2).square())
+            scratch.mul_(scratch)
+            deviations.append(scratch.sum(dim=2))
             torch.gt(piece, 0, out=scratch)
             active.append(scratch.sum(dim=2).long())
+            peaks.append(peak.squeeze(2))
+            means.append(mean.squeeze(2))
         place = torch.cat(places)
         return cls(
             peaks=torch.cat(peaks),
@@ -124,7 +139,7 @@ class ImageStatistics:
             active=torch.cat(active),
             means=torch.cat(means),
             deviations=torch.cat(deviations),
-            positions=torch.full((channels,), height * width, dtype=torch.int64, device=values.device),
+            positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
         )
 
     @classmethod
@@ -269,8 +284,7 @@ class TopK:
         """
         if (other.channels, other.k) != (self.channels, self.k):
             raise ArgumentError(
-                f"Expected to merge {self!r} with its like, got {other!r}. "
-                "Accumulate both with the same layer and k."
+                f"Expected to merge {self!r} with its like, got {other!r}. Accumulate both with the same layer and k."
             )
         self._insert(other._values, other._images, other._rows, other._columns)
 
@@ -357,9 +371,7 @@ class Health:
         What the channels belong to, for error messages.
     """
 
-    def __init__(
-        self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer"
-    ) -> None:
+    def __init__(self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer") -> None:
         require_counts(channels=channels)
         self.channels = channels
         self.name = name
@@ -458,8 +470,8 @@ class Health:
                 "maximum": peaks.amax(dim=0),
                 "mean": mean,
                 "deviation": within + between,
-                "histogram": torch.zeros_like(self.histogram).scatter_add_(1, bins, torch.ones_like(bins)),
-            }
+            },
+            histogram=self.histogram.scatter_add(1, bins, torch.ones_like(bins)),
         )
 
     def merge(self, other: Health) -> None:
@@ -474,9 +486,10 @@ class Health:
             raise ArgumentError(
                 f"Expected to merge {self!r} with its like, got {other!r}. Use the same layer for both."
             )
-        self._combine({key: tensor.to(self.device) for key, tensor in other._state.items()})
+        theirs = {key: tensor.to(self.device) for key, tensor in other._state.items()}
+        self._combine(theirs, histogram=self.histogram + theirs.pop("histogram"))
 
-    def _combine(self, other: Mapping[str, Tensor]) -> None:
+    def _combine(self, other: Mapping[str, Tensor], histogram: Tensor) -> None:
         mine = self._state
         total = mine["positions"] + other["positions"]
         # Weights rather than counts divided in place: 0 / 0 for two empty sides becomes 0, and swapping the
@@ -484,13 +497,13 @@ class Health:
         weight_mine = mine["positions"] / total.clamp(min=1).double()
         weight_other = other["positions"] / total.clamp(min=1).double()
         difference = other["mean"] - mine["mean"]
-        combined = {
-            key: mine[key] + other[key] for key in mine if key not in ("maximum", "mean", "deviation")
-        }
+        counts = ("images", "positions", "active_images", "active_positions")
+        combined = {key: mine[key] + other[key] for key in counts}
         combined["maximum"] = torch.maximum(mine["maximum"], other["maximum"])
         combined["mean"] = mine["mean"] * weight_mine + other["mean"] * weight_other
         spread = difference.square() * (weight_mine * weight_other) * total
         combined["deviation"] = mine["deviation"] + other["deviation"] + spread
+        combined["histogram"] = histogram
         # New tensors every time, never written in place: a copy of the accumulator stays as it was.
         self._state = combined
 
@@ -523,8 +536,7 @@ class Health:
                     "The state is damaged."
                 )
         health._state = {
-            key: state[key].to(device=health.device, dtype=empty.dtype)
-            for key, empty in health._state.items()
+            key: state[key].to(device=health.device, dtype=empty.dtype) for key, empty in health._state.items()
         }
         return health
 
@@ -563,6 +575,5 @@ def _require_shape(statistics: ImageStatistics, channels: int, name: str) -> Non
 def _require_keys(state: Mapping[str, Tensor], keys: Mapping[str, object] | Sequence[str]) -> None:
     if missing := [key for key in keys if key not in state]:
         raise ArgumentError(
-            f"Expected a state with {', '.join(keys)}; {', '.join(missing)} is missing. "
-            "Make it with state_dict()."
+            f"Expected a state with {', '.join(keys)}; {', '.join(missing)} is missing. Make it with state_dict()."
         )
