@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
+from convscope_core.survey import accumulators
 from convscope_core.survey.accumulators import Health, ImageStatistics, TopK, histogram_edges
 
 
@@ -173,6 +174,20 @@ def test_the_memory_layout_of_the_activations_does_not_matter() -> None:
     assert same_top(*tops)
     torch.testing.assert_close(healths[0].mean, healths[1].mean, rtol=1e-6, atol=1e-7)
     torch.testing.assert_close(healths[0].variance, healths[1].variance, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("cached", [1, 130, 200])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_how_many_images_are_reduced_at_once_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, cached: int, layout: torch.memory_format
+) -> None:
+    values = torch.randn(7, 4, 4, 4, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = ImageStatistics.of(values)
+    monkeypatch.setattr(accumulators, "_CACHED", cached)
+    for name, value in vars(ImageStatistics.of(values)).items():
+        torch.testing.assert_close(value, getattr(expected, name))
+    assert torch.equal(expected.peaks, values.amax((2, 3)))
+    assert torch.equal(expected.rows * 4 + expected.columns, values.flatten(2).argmax(2))
 
 
 def test_half_precision_is_widened_without_loss() -> None:

@@ -1,5 +1,4 @@
-"""The survey against a search by brute force, image by image; and that it can be cut, continued, merged and
-cancelled."""
+"""The survey against a search by brute force; and that it can be cut, continued, merged and cancelled."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from torch import nn
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError
 from convscope_core.network import Network
-from convscope_core.survey.accumulators import histogram_edges
-from convscope_core.survey.run import Survey, survey, surveying
+from convscope_core.survey import Survey, histogram_edges, survey, surveying
 
 SIZE = 20
 
@@ -108,9 +106,7 @@ def test_health_of_every_channel_equals_that_of_all_activations_at_once(
     net: Network, images: Images, whole: Survey
 ) -> None:
     for layer in whole.layers:
-        every = torch.cat(
-            [net.activations(picture.image, layer.name)[layer.name] for picture in images]
-        ).double()
+        every = torch.cat([net.activations(picture.image, layer.name)[layer.name] for picture in images]).double()
         maxima = every.amax((2, 3))
         health = whole.health(layer)
         assert health.images == 23
@@ -128,9 +124,7 @@ def test_health_of_every_channel_equals_that_of_all_activations_at_once(
 
 
 def test_a_dead_channel_is_seen_as_dead() -> None:
-    module = nn.Sequential(
-        nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)
-    ).eval()
+    module = nn.Sequential(nn.Conv2d(3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)).eval()
     with torch.no_grad():
         module[0].weight.zero_()
         module[0].bias.copy_(torch.tensor([-1.0, 1.0]))
@@ -255,6 +249,16 @@ def test_fewer_images_than_k(net: Network, images: Images) -> None:
     arrays = found.arrays("stem")
     assert arrays.values.shape == (6, 9)
     assert (arrays.images[:, 2:] == -1).all()
+
+
+def test_a_survey_of_no_image_is_empty(net: Network, images: Images) -> None:
+    found = survey(net, images, "stem", indices=[], progress=False)
+    assert found.top("stem", 0) == []
+    health = found.health("stem")
+    assert health.images == 0
+    assert np.isnan(health.active_images).all()
+    assert np.isnan(health.mean).all()
+    assert not health.dead.any()
 
 
 def test_progress_bar_counts_images(net: Network, images: Images, capsys: pytest.CaptureFixture[str]) -> None:
@@ -419,8 +423,7 @@ def test_what_a_survey_gives_out_cannot_be_changed_by_accident(whole: Survey) ->
 def test_repr_says_what_was_surveyed(net: Network, whole: Survey) -> None:
     channels = sum(layer.channels for layer in whole.layers)
     assert (
-        repr(whole)
-        == f"<Survey of branches: top 5 of 23 images for {channels} channels of {len(whole.layers)} layers>"
+        repr(whole) == f"<Survey of branches: top 5 of 23 images for {channels} channels of {len(whole.layers)} layers>"
     )
 
 

@@ -192,9 +192,7 @@ class Survey:
         self._top = top
         self._health = health
         ends = np.cumsum([0, *(layer.channels for layer in layers)]).tolist()
-        self._channels = {
-            layer.name: slice(a, b) for layer, a, b in zip(layers, ends[:-1], ends[1:], strict=True)
-        }
+        self._channels = {layer.name: slice(a, b) for layer, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
 
     @classmethod
     def _empty(cls, net: Network, images: Images, layers: tuple[Layer, ...], k: int) -> Survey:
@@ -246,9 +244,7 @@ class Survey:
         if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
             raise ArgumentError(f"Expected a channel as a whole number, got {channel!r}.")
         if not 0 <= channel < found.channels:
-            raise ArgumentError(
-                f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}."
-            )
+            raise ArgumentError(f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}.")
         arrays = self.arrays(found)
         columns = (arrays.values, arrays.images, arrays.rows, arrays.columns)
         return [
@@ -492,18 +488,14 @@ def surveying(
     return _run(net, begin, todo, batch_size)
 
 
-def _run(
-    net: Network, begin: Survey, todo: Sequence[int], batch_size: int
-) -> Generator[SurveyProgress, None, None]:
+def _run(net: Network, begin: Survey, todo: Sequence[int], batch_size: int) -> Generator[SurveyProgress, None, None]:
     images, names = begin.images, [layer.name for layer in begin.layers]
     top, health, seen = begin._top.copy(), begin._health.copy(), begin.seen.copy()
     again = set(todo)
     skipped = {image: reason for image, reason in begin.skipped if image not in again}
 
     def snapshot() -> Survey:
-        return begin._with(
-            images=images, top=top.copy(), health=health.copy(), seen=seen.copy(), skipped=skipped
-        )
+        return begin._with(images=images, top=top.copy(), health=health.copy(), seen=seen.copy(), skipped=skipped)
 
     if not todo:
         yield SurveyProgress(0, 0, snapshot())
@@ -523,9 +515,7 @@ def _run(
                 seen[indices] = True
             if done == len(todo) and not seen.any():
                 first = "; ".join(f"image {index}: {reason}" for index, reason in islice(skipped.items(), 3))
-                raise ImageError(
-                    f"Expected pictures that can be read, got {len(todo)} that all failed. {first}"
-                )
+                raise ImageError(f"Expected pictures that can be read, got {len(todo)} that all failed. {first}")
             yield SurveyProgress(done, len(todo), snapshot())
 
 
@@ -569,9 +559,7 @@ class _Loader:
             raise
         except ConvscopeError as error:
             return str(error)
-        except (
-            Exception
-        ) as error:  # a user's data set may raise anything, and one picture should not end the survey
+        except Exception as error:  # a user's data set may raise anything, and one picture should not end the survey
             return f"{type(error).__name__}: {error}"
 
 
@@ -600,9 +588,7 @@ def _continued(
         ("k", start.k, k),
     ):
         if theirs != asked:
-            raise ArgumentError(
-                f"Expected to continue a survey of the same {what}, got one of {theirs} for {asked}."
-            )
+            raise ArgumentError(f"Expected to continue a survey of the same {what}, got one of {theirs} for {asked}.")
     if not images.starts_with(start.images):
         raise ArgumentError(
             "Expected images that begin with those of the survey to continue, "
@@ -610,9 +596,7 @@ def _continued(
         )
     seen = np.zeros(len(images), dtype=np.bool_)
     seen[: len(start.seen)] = start.seen
-    return start._with(
-        images=images, top=start._top, health=start._health, seen=seen, skipped=dict(start.skipped)
-    )
+    return start._with(images=images, top=start._top, health=start._health, seen=seen, skipped=dict(start.skipped))
 
 
 def _checked_indices(indices: Iterable[int] | None, count: int) -> list[int]:
