@@ -11,7 +11,7 @@ class FakeModel implements Model {
     return this.traits[name];
   }
   set(name: string, value: unknown) {
-    this.traits[name] = value;
+    this.change(name, value); // as anywidget does: one's own change is announced, too
   }
   save_changes() {
     this.saved({ ...this.traits });
@@ -45,6 +45,29 @@ describe("traits", () => {
     expect(store.get("position")).toEqual([1, 2]);
     model.change("_revision", 3);
     expect(store.get("_revision")).toBe(3);
+  });
+
+  it("that were changed together here are written together", () => {
+    const { model, store } = setup();
+    store.set({ position: [1, 1], size: 9, fill: "blur" });
+    expect(model.traits).toMatchObject({ position: [1, 1], size: 9, fill: "blur" });
+    expect(store.get("size")).toBe(9);
+  });
+
+  it("that the kernel changed together are taken over together", () => {
+    const { model, store } = setup();
+    const seen: unknown[] = [];
+    store.onChange(
+      ["fill", "size"],
+      () => seen.push([store.get("fill"), store.get("size")]),
+      new AbortController().signal,
+    );
+    model.traits.fill = "noise";
+    model.change("size", 7);
+    model.change("fill", "noise");
+    expect(seen).toEqual([["noise", 7]]);
+    expect(model.traits.size).toBe(7);
+    expect(model.saved).not.toHaveBeenCalled();
   });
 
   it("are written back at once when the pointer is up, only where they changed", () => {

@@ -51,22 +51,30 @@ function bindTraits(store: Store<State>, model: Model, signal: AbortSignal): voi
   const present = (names: readonly (keyof State)[]) => names.filter((name) => model.get(name) !== undefined);
   const shared = present(SHARED);
   const held = (name: string) => store.get("dragging") && HELD.includes(name);
-  for (const name of [...shared, ...present(GIVEN)]) {
-    const read = () => {
-      // The kernel's echo of an older position must not pull the occluder from under the pointer.
-      if (!held(name)) store.set({ [name]: model.get(name) } as Partial<State>);
-    };
-    read();
+  const names = [...shared, ...present(GIVEN)];
+  // All at once: traits that the kernel changed together (a layer and a unit of it) must not be seen half changed.
+  let writing = false;
+  const read = () => {
+    // One's own `set` is announced as well, before the next trait is set.
+    if (writing) return;
+    // The kernel's echo of an older position must not pull the occluder from under the pointer.
+    const free = names.filter((name) => !held(name));
+    store.set(Object.fromEntries(free.map((name) => [name, model.get(name)])) as Partial<State>);
+  };
+  read();
+  for (const name of names) {
     model.on(`change:${name}`, read);
     signal.addEventListener("abort", () => model.off(`change:${name}`, read));
   }
   const write = () => {
     let changed = false;
+    writing = true;
     for (const name of shared) {
       if (held(name) || same(model.get(name), store.get(name))) continue;
       model.set(name, store.get(name));
       changed = true;
     }
+    writing = false;
     if (changed) model.save_changes();
   };
   store.onChange([...shared, "dragging"], write, signal);

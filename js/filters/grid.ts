@@ -392,7 +392,9 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       if (step !== undefined) {
         const selected = store.get("selected");
         const at = selected === null ? -1 : order.indexOf(selected);
-        const next = at < 0 ? 0 : Math.min(Math.max(at + step, 0), order.length - 1);
+        // From nowhere an arrow goes to the first; Home and End go where they say.
+        const wanted = at < 0 && Number.isFinite(step) ? 0 : at + step;
+        const next = Math.min(Math.max(wanted, 0), order.length - 1);
         choose(order[next] ?? null);
       } else if (event.key === "+" || event.key === "=") zoomBy(1);
       else if (event.key === "-") zoomBy(-1);

@@ -8,7 +8,7 @@ import { SingleFlight } from "./singleflight";
 
 /** What a kernel-side model offers; the part of anywidget's that is used here, so that a static page can stand in. */
 export interface Channel {
-  send(content: unknown, buffers?: ArrayBuffer[]): void;
+  send(content: unknown, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
   /** "msg:custom" hands over a message and its buffers, "change:NAME" nothing. */
   on(event: string, handler: Listener): void;
   off(event: string, handler: Listener): void;
@@ -81,7 +81,7 @@ export class Kernel {
 
   /** Tell, without an answer (`cancel`, `release`, files to add). */
   tell(kind: string, content: Record<string, unknown> = {}, buffers: ArrayBuffer[] = []): void {
-    this.#channel.send({ kind, client: this.#client, ...content }, buffers);
+    this.#channel.send({ kind, client: this.#client, ...content }, undefined, buffers);
   }
 
   #line(kind: string): Line {

@@ -195,7 +195,7 @@ import json
 found = []
 with torch.no_grad():
     for index, picture in enumerate(pictures):
-        map_ = module[:5](torch.from_numpy(picture).permute(2, 0, 1)[None])[0, 17]
+        map_ = module[:5](net.prepare(picture))[0, 17]
         place = int(map_.argmax())
         found.append([float(map_.max()), index, place // map_.shape[1], place % map_.shape[1]])
 found.sort(key=lambda one: (-one[0], one[1]))
@@ -397,7 +397,7 @@ def test_explorer_links_layers_pictures_and_address(notebook):
 def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
-    shown_at(root, 7, 7)
+    shown_at(root, 25, 25)
     path = book.cell(1).locator(".bqplot path.line").last
     book.drag(root.locator(OCCLUDER), -300, -300, steps=40)
     shown_at(root, 0, 0)
@@ -477,7 +477,7 @@ def test_saved_page_works_without_a_kernel(notebook, browser, tmp_path):
     page.on("console", lambda message: message.type == "error" and problems.append(message.text))
     page.goto((tmp_path / "saved.html").as_uri())
     root = page.locator(".cs-root")
-    shown_at(root, 7, 7)
+    shown_at(root, 25, 25)
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
     expect(root.locator(".cs-patch")).to_have_count(9)
     root.get_by_label("Colour map").select_option("magma")

@@ -17,7 +17,7 @@ import numpy as np
 import traitlets
 
 from convscope_core.datasets import Images, Picture
-from convscope_core.errors import ArgumentError
+from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.network import Layer, Network
 
 from ._worker import Worker
@@ -171,7 +171,10 @@ class Instrument(anywidget.AnyWidget):
 
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         picture = Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
-        self.net.prepare(picture.image)  # a file that is no picture is refused here, not at every later use
+        try:
+            self.net.prepare(picture.image)  # refused here, not at every later use
+        except ImageError as error:
+            raise ImageError(f"{picture.name}: {error}") from error
         added = Images.of([picture])
         self.images = self.images + added if self.images else added
         with self.hold_sync():

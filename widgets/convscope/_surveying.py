@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class SurveyPart(Instrument):
     # ---- making one
 
     def start_survey(
-        self, images: Images, k: int = 9, indices: Iterable[int] | None = None, start: Survey | None = None
+        self, images: Images, k: int = 9, indices: Sequence[int] | None = None, start: Survey | None = None
     ) -> None:
         """Survey pictures in the background, between the requests of the front end.
 
@@ -67,7 +67,7 @@ class SurveyPart(Instrument):
             The pictures to look through.
         k : int, default 9
             Exemplars a unit.
-        indices : iterable of int, optional
+        indices : sequence of int, optional
             Look only at these of the pictures.
         start : Survey, optional
             Go on from this survey of the first of `images`.
@@ -82,15 +82,16 @@ class SurveyPart(Instrument):
             indices=indices,
             start=start,
         )
+        before = 0 if start is None else int(start.seen.sum())
+        todo = len(images) if indices is None else len(indices)
         self._cancel.clear()
-        self._worker.start(self._survey_job(steps, 0 if start is None else int(start.seen.sum())))
+        self._show("running", before, before + todo, fresh=False)
+        self._worker.start(self._survey_job(steps, before))
 
     def _survey_job(self, steps: Iterator[SurveyProgress], before: int) -> Iterator[None]:
         begun = shown = time.monotonic()
         done = total = before
         state = "done"
-        if self._survey.get("state") == "none":
-            self._show("running", 0, 0)
         try:
             for step in steps:
                 self.survey = step.survey
