@@ -211,8 +211,10 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     body,
     (now) => {
       if (now === width) return;
+      const first = width === 0;
       width = now;
       arrange();
+      if (first) reveal();
     },
     signal,
   );
@@ -341,9 +343,12 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
 
   // ---- choose
   const choose = (channel: number | null) => {
-    if (channel === null) return;
-    store.set({ selected: channel, exemplar: null });
-    const index = order.indexOf(channel);
+    if (channel !== null) store.set({ selected: channel, exemplar: null });
+  };
+  /** Scroll as little as shows the selected tile, whoever selected it. */
+  const reveal = () => {
+    const selected = store.get("selected");
+    const index = selected === null ? -1 : order.indexOf(selected);
     if (index < 0) return;
     const { y } = place(grid, index);
     if (y < scroller.scrollTop) scroller.scrollTop = y;
@@ -351,6 +356,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       scroller.scrollTop = y + grid.tile - scroller.clientHeight;
     }
   };
+  store.watch(["selected", "grid", "order"], reveal, signal);
   const under = (event: MouseEvent): number | null => {
     const box = scroller.getBoundingClientRect();
     const at = tileAt(

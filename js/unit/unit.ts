@@ -129,6 +129,7 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
             class: "cs-patch",
             role: "option",
             "aria-label": describe(exemplar),
+            title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
             "data-value": exemplar.value,
             "data-image": exemplar.image,
             "data-row": exemplar.row,
