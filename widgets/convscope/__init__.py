@@ -18,7 +18,7 @@ from convscope_core.errors import (
 )
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
-from convscope_core.survey.run import Exemplar, Survey, survey
+from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
 from .filters import FilterGrid

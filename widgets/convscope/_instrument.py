@@ -79,7 +79,7 @@ class Instrument(anywidget.AnyWidget):
                 f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; it has: {known}"
             )
         self.net = net
-        self.images: Images | tuple[()] = () if images is None else images
+        self.images: Images | tuple[Picture, ...] = () if images is None else images
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
         super().__init__(
             _instrument=self._name,

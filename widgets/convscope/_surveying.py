@@ -15,7 +15,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
 from convscope_core.render import crop
-from convscope_core.survey.run import Exemplar, Survey, SurveyProgress, surveying
+from convscope_core.survey import Exemplar, Survey, SurveyProgress, surveying
 
 from ._instrument import Answer, Instrument, described, framed, shown_layers
 

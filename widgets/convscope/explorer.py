@@ -13,9 +13,8 @@ from convscope_core.errors import ArgumentError
 from convscope_core.graph.geometry import Box
 from convscope_core.network import Network
 from convscope_core.render import crop
-from convscope_core.survey.run import Survey
+from convscope_core.survey import Survey
 
-from ._history import History
 from ._instrument import Answer, require_network, shown_layers
 from .filters import FilterPart, last_convolution
 from .occluder import OccluderPart
@@ -88,6 +87,9 @@ class Explorer(OccluderPart, FilterPart):
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, pictures, survey=survey, layer=layer or middle(net), **traits)
         self._own_survey = survey is None
+        # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
+        from ._history import History
+
         self.history = History(self)
         self.box = ipywidgets.VBox([self, self.history.figure], layout={"width": "100%"})
         if survey is None:

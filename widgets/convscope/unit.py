@@ -7,7 +7,7 @@ from typing import Any
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.survey.run import Survey
+from convscope_core.survey import Survey
 
 from ._instrument import require_network
 from .filters import FilterPart, last_convolution
