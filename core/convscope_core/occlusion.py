@@ -90,9 +90,7 @@ class Occlusion:
         (1, C, H, W) float32, the fill picture as the network takes it.
     """
 
-    def __init__(
-        self, net: Network, image: Any, fill: Fill = "grey", shape: str = "square", seed: int = 0
-    ) -> None:
+    def __init__(self, net: Network, image: Any, fill: Fill = "grey", shape: str = "square", seed: int = 0) -> None:
         if shape not in SHAPES:
             raise ArgumentError(f"Expected shape to be one of {', '.join(map(repr, SHAPES))}, got {shape!r}.")
         self.net = net
@@ -129,9 +127,7 @@ class Occlusion:
         """What shows inside the occluder, wherever it is: uint8 (H, W, 3)."""
         return self.net.picture(self.fill_image.cpu())
 
-    def replace(
-        self, fill: Fill | None = None, shape: str | None = None, seed: int | None = None
-    ) -> Occlusion:
+    def replace(self, fill: Fill | None = None, shape: str | None = None, seed: int | None = None) -> Occlusion:
         """Return an occlusion of the same picture with another fill, shape or seed; None keeps what is.
 
         The clean picture and its prediction are shared, not computed again.
@@ -367,6 +363,5 @@ def _levels(fill: object) -> tuple[int, int, int]:
 
 
 _EXPECTED_FILL = (
-    f"Expected as fill one of {', '.join(FILLS)}, the name of a colour, '#rrggbb' or (red, green, blue) "
-    "from 0 to 255"
+    f"Expected as fill one of {', '.join(FILLS)}, the name of a colour, '#rrggbb' or (red, green, blue) from 0 to 255"
 )

@@ -69,9 +69,7 @@ def quantise(maps: Tensor | npt.NDArray[Any]) -> Planes:
         raise ArgumentError(f"Expected maps with at least one position, got shape {values.shape}.")
     low, high = values.min(axis=(1, 2)), values.max(axis=(1, 2))
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ArgumentError(
-            "Expected finite maps, got NaN or infinite values. Check the picture and the weights."
-        )
+        raise ArgumentError("Expected finite maps, got NaN or infinite values. Check the picture and the weights.")
     # In float64 the range neither overflows nor underflows, whatever the float32 values are.
     start = low.astype(np.float64)[:, None, None]
     span = high.astype(np.float64)[:, None, None] - start

@@ -218,9 +218,7 @@ PIL = Image.new("RGB", (2, 2))
 
 def test_a_data_set_with_labels() -> None:
     images = Images.of(
-        Shapes(
-            [(PIL, 1), (PIL, torch.tensor(0)), (PIL, np.int64(1)), (PIL, "oval"), (PIL, 7), (PIL, None), PIL]
-        )
+        Shapes([(PIL, 1), (PIL, torch.tensor(0)), (PIL, np.int64(1)), (PIL, "oval"), (PIL, 7), (PIL, None), PIL])
     )
     assert [picture.label for picture in images] == ["circle", "square", "circle", "oval", "7", None, None]
     assert all(picture.image is PIL for picture in images)
@@ -263,8 +261,7 @@ def test_a_data_set_is_asked_by_one_thread_at_a_time() -> None:
 
     images = Images.of(Watched([None] * 40))
     threads = [
-        threading.Thread(target=lambda start=start: [images[i] for i in range(start, 40, 4)])
-        for start in range(4)
+        threading.Thread(target=lambda start=start: [images[i] for i in range(start, 40, 4)]) for start in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -325,9 +322,7 @@ def test_sample_photographs_are_local_files_colour_first(monkeypatch: pytest.Mon
 
 def test_an_unknown_sample_lists_the_names() -> None:
     pytest.importorskip("skimage")
-    with pytest.raises(
-        ImageError, match=r"'chelsey'.*Close matches: chelsea.*There are: chelsea, coffee, rocket"
-    ):
+    with pytest.raises(ImageError, match=r"'chelsey'.*Close matches: chelsea.*There are: chelsea, coffee, rocket"):
         sample("chelsey")
 
 

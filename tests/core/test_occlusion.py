@@ -169,9 +169,7 @@ def test_covering_everything_with_a_colour_is_predicting_that_colour(net: Networ
 def test_uniform_fills_in_network_space(net: Network, photo: np.ndarray, fill, rgb) -> None:
     expected = (torch.tensor(rgb) - torch.tensor(MEAN)) / torch.tensor(STD)
     image = Occlusion(net, photo, fill=fill).fill_image
-    torch.testing.assert_close(
-        image, expected.reshape(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(image, expected.reshape(1, 3, 1, 1).expand(1, 3, HEIGHT, WIDTH), rtol=1e-4, atol=1e-4)
 
 
 def test_mean_fill_is_the_mean_colour(net: Network, photo: np.ndarray) -> None:
@@ -342,9 +340,7 @@ def test_boxes_outside_the_picture_are_refused(squared: Occlusion, position, siz
         ({"seed": 0.5}, "seed in whole numbers, got 0.5"),
     ],
 )
-def test_unknown_options_list_the_known_ones(
-    net: Network, photo: np.ndarray, options: dict, words: str
-) -> None:
+def test_unknown_options_list_the_known_ones(net: Network, photo: np.ndarray, options: dict, words: str) -> None:
     with pytest.raises(ArgumentError, match=words):
         Occlusion(net, photo, **options)
 

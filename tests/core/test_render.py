@@ -58,9 +58,7 @@ def test_shrink_averages_blocks() -> None:
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_shrink_never_exceeds_the_side_and_keeps_constants_and_shape(
-    height: int, width: int, side: int
-) -> None:
+def test_shrink_never_exceeds_the_side_and_keeps_constants_and_shape(height: int, width: int, side: int) -> None:
     small = shrink(torch.full((2, height, width), 3.0), side)
     assert max(small.shape[1:]) == min(side, max(height, width))
     torch.testing.assert_close(small, torch.full_like(small, 3.0))
