@@ -8,6 +8,7 @@ import { addressPane, ribbonPane } from "./explorer/ribbon";
 import { statusPane } from "./explorer/status";
 import { linkStrip, stripPane } from "./explorer/strip";
 import { gridPane } from "./filters/grid";
+import { ordered } from "./filters/order";
 import { linkFilters } from "./filters/requests";
 import { el, text } from "./lib/dom";
 import { errorBox } from "./lib/errors";
@@ -38,6 +39,22 @@ function pictureHeading({ store }: Session, root: HTMLElement, signal: AbortSign
   store.watch(
     ["picture", "_pictures"],
     () => text(name, store.get("_pictures")[store.get("picture")]?.name ?? ""),
+    signal,
+  );
+}
+
+/** Something to look at before anything is clicked: the unit that answers most strongly to the first picture. */
+function selectStrongest({ store, signal }: Session): void {
+  let done = false;
+  store.onChange(
+    ["grid"],
+    () => {
+      const grid = store.get("grid");
+      if (done || !grid || grid.layer !== store.get("layer")) return;
+      done = true;
+      if (store.get("selected") === null)
+        store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
+    },
     signal,
   );
 }
@@ -73,6 +90,7 @@ const INSTRUMENTS: Record<string, Instrument> = {
       linkFilters(session);
       linkUnit(session);
       linkStrip(session);
+      selectStrongest(session);
     },
     mount: (session, root, signal) => {
       const { store } = session;

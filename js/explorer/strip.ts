@@ -65,7 +65,6 @@ export function stripPane(session: Session, root: HTMLElement, drop: HTMLElement
           },
           canvas,
         );
-        on(button, "click", () => store.set({ picture: index }), signal);
         return button;
       }),
       add,
@@ -80,6 +79,15 @@ export function stripPane(session: Session, root: HTMLElement, drop: HTMLElement
         button.setAttribute("aria-selected", String(chosen));
         button.tabIndex = chosen ? 0 : -1;
       });
+    },
+    signal,
+  );
+  on(
+    strip,
+    "click",
+    (event) => {
+      const picture = (event.target as HTMLElement).closest<HTMLElement>("[data-picture]")?.dataset.picture;
+      if (picture !== undefined) store.set({ picture: Number(picture) });
     },
     signal,
   );

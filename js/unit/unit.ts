@@ -103,7 +103,14 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
 
   let tiles: HTMLElement[] = [];
-  const look = (index: number) => store.set({ exemplar: index });
+  // One listener for all tiles, now and later: a listener on each would keep every patch ever shown alive.
+  const look = (event: Event) => {
+    const tile = (event.target as HTMLElement).closest<HTMLElement>(".cs-patch");
+    if (tile) store.set({ exemplar: tiles.indexOf(tile) });
+  };
+  on(patches, "pointerover", look, signal);
+  on(patches, "focusin", look, signal);
+  on(patches, "click", look, signal);
   store.watch(
     ["unit"],
     () => {
@@ -139,9 +146,6 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
           el("span", { class: "cs-patch__value" }, activation(exemplar.value)),
         );
         if (exemplar.whole) tile.append(mark(exemplar, store.get("_network").size));
-        on(tile, "pointerenter", () => look(index), signal);
-        on(tile, "focus", () => look(index), signal);
-        on(tile, "click", () => look(index), signal);
         return tile;
       });
       patches.replaceChildren(...tiles);

@@ -176,7 +176,7 @@ class Instrument(anywidget.AnyWidget):
         except ImageError as error:
             raise ImageError(f"{picture.name}: {error}") from error
         added = Images.of([picture])
-        self.images = self.images + added if self.images else added
+        self.images = Images.of(self.images) + added if self.images else added
         with self.hold_sync():
             self._pictures = [named(one) for one in self.images]
             self.picture = len(self.images) - 1
