@@ -7,8 +7,9 @@ convolution reads its padding, the box leaves the map, so that all units of a la
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -76,13 +77,19 @@ _ALL: _Need = (None, None)
 _AXES = ("H", "W")
 
 #: Kinds that take (C, H, W) and give (C, H, W), whatever their input went through before.
-_ON_MAPS = frozenset({"conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"})
+_ON_MAPS = frozenset(
+    {
+        "conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool",
+        "aten.upsample_nearest2d", "aten.upsample_bilinear2d",
+    }
+)  # fmt: skip
 
 #: Normalisation by statistics over positions: local but for two numbers, which see the whole map.
 _STATISTICS = frozenset({"group_norm", "instance_norm"})
 
 _KEEPS_LETTERS = _STATISTICS | {
     "layer_norm", "softmax", "log_softmax", "slice", "pad", "local_response_norm", "aten.roll", "aten.flip",
+    "aten.channel_shuffle", "aten.native_channel_shuffle",
 }  # fmt: skip
 
 
@@ -110,8 +117,8 @@ def _layout(n: Node, known: Mapping[Node, tuple[str, ...]]) -> tuple[str, ...]:
         return ("C", "H", "W")[:rank] if rank == 3 else unknown
     if n.kind in _ON_MAPS and rank == 3:
         return ("C", "H", "W")
-    sources = [i for i in n.inputs if i.batched]
-    if not sources:
+    sources = _tensors(n)
+    if not sources or not all(i.batched for i in sources):
         return unknown
     letters = known[sources[0]]
     if n.kind in _KEEPS_LETTERS:
@@ -130,6 +137,11 @@ def _layout(n: Node, known: Mapping[Node, tuple[str, ...]]) -> tuple[str, ...]:
     if n.kind == "cat" or _is_elementwise(n):
         return _combined(n.shape, [(i.shape, known[i]) for i in sources])
     return unknown
+
+
+def _tensors(n: Node) -> list[Node]:
+    """Return the inputs that hold values of the picture, each once."""
+    return [i for i in dict.fromkeys(n.inputs) if i.kind != "size"]
 
 
 def _is_elementwise(n: Node) -> bool:
@@ -197,10 +209,15 @@ class Geometry:
         for n in skeleton:
             self._global[n] = self._sees_all(n)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the nodes that can be asked about."""
+        return tuple(self._nodes)
+
     def box(self, name: str, row: int = 0, column: int = 0) -> Box:
         """Return the pixels that the units of a node at a position depend on.
 
-        The union over the channels, exact along each axis and not clipped: where a convolution reads its
+        The union over the channels, not clipped: where a convolution reads its
         padding the box leaves the picture, and all units of a layer have boxes of one size. Units that see a
         whole map somewhere on their way (global pooling, flattening, attention) have the part of the picture
         that can reach them. Gates that multiply the maps by numbers computed from the whole picture are not
@@ -214,6 +231,16 @@ class Geometry:
             Position on the node's map; of no effect for a vector.
         """
         return self._seen(name, row, column)[0]
+
+    def support(self, name: str, row: int = 0, column: int = 0) -> Box:
+        """Return the pixels of the picture that the units of a node at a position depend on.
+
+        As `box`, but clipped to the map at each operation on the way, and so to the picture. This is less than
+        the clipped box where an operation reads beyond the end of a map whose last windows leave out some
+        pixels. Exact along each axis, except that kernels with gaps (dilation, strides beyond the kernel) are
+        taken without their gaps. Empty (bottom <= top or right <= left) for units that see padding only.
+        """
+        return self._seen(name, row, column, clip=True)[0]
 
     def gated(self, name: str) -> bool:
         """Tell whether a gate (squeeze-and-excite) or normalisation upstream sees the whole picture."""
@@ -234,17 +261,20 @@ class Geometry:
         self._fields[name] = ReceptiveField(size, max(jumps), low + (size - 1) / 2)
         return self._fields[name]
 
-    def _seen(self, name: str, row: int, column: int) -> tuple[Box, bool, tuple[bool, bool]]:
+    def _seen(self, name: str, row: int, column: int, *, clip: bool = False) -> tuple[Box, bool, tuple[bool, bool]]:
         top = self._nodes[name]
         needs: dict[Node, _Need] = {top: (Span(row, row), Span(column, column))}
         whole = [False, False]
         gated = False
+        seen: _Need = (Span(0, -1), Span(0, -1))
         pending = [(-self._order[top], name)]
         while pending:
             n = self._nodes[heapq.heappop(pending)[1]]
-            need = self._resolved(n, needs[n], whole)
+            need = self._resolved(n, needs[n], whole, clip)
             if n is self._input:
-                needs[n] = need
+                seen = need
+                continue
+            if _is_empty(need):
                 continue
             gated = gated or n.kind in _STATISTICS or self._normalises_positions(n)
             for i, wanted in self._wanted(n, need):
@@ -255,13 +285,13 @@ class Geometry:
                 else:
                     needs[i] = wanted
                     heapq.heappush(pending, (-self._order[i], i.name))
-        rows, cols = needs.get(self._input, (None, None))
+        rows, cols = seen
         height, width = self._input.shape[1:]
         r = _ends(rows, height, whole[0])
         c = _ends(cols, width, whole[1])
         return Box(r[0], c[0], r[1], c[1]), gated, (whole[0], whole[1])
 
-    def _resolved(self, n: Node, need: _Need, whole: list[bool]) -> _Need:
+    def _resolved(self, n: Node, need: _Need, whole: list[bool], clip: bool) -> _Need:
         """Put numbers where all rows or columns are needed; forget ranges on axes the node has not."""
         letters = self._layout[n]
         out: list[Span | None] = []
@@ -269,18 +299,20 @@ class Geometry:
             span = need[axis]
             if letter not in letters:
                 out.append(None)
-            elif span is None:
-                whole[axis] = True
-                out.append(Span(0, n.shape[letters.index(letter)] - 1))
             else:
+                last = n.shape[letters.index(letter)] - 1
+                if span is None:
+                    whole[axis] = True
+                    span = Span(0, last)
+                elif clip:
+                    span = Span(max(span.low, 0), min(span.high, last))
                 out.append(span)
         return out[0], out[1]
 
     def _sees_all(self, n: Node) -> bool:
         """Tell whether the node depends on all positions of a map other than through a gate."""
-        batched = [i for i in n.inputs if i.batched]
-        before = [self._global[i] for i in batched]
-        if n.kind == "mul" and len(batched) == 2:
+        before = [self._global[i] for i in _tensors(n)]
+        if n.kind == "mul" and len(before) == 2:
             return all(before)
         if any(before):
             return True
@@ -302,7 +334,7 @@ class Geometry:
     def _wanted(self, n: Node, need: _Need) -> Iterator[tuple[Node, _Need]]:
         """Yield what is needed of each input for what is needed of the node's result."""
         kind = n.kind
-        inputs = [i for i in dict.fromkeys(n.inputs) if i.batched]
+        inputs = _tensors(n)
         if kind in _ON_MAPS:
             x = n["input"]
             size = x.shape[-2:]
@@ -403,12 +435,26 @@ def _through(n: Node, axis: int, span: Span | None, size: int) -> Span | None:
         if out == 1:
             return None
         return Span(span.low * size // out, -((span.high + 1) * size // -out) - 1)
+    if n.kind.startswith("aten.upsample"):
+        return _scaled(span, size, n.shape[-2:][axis], n.args, axis)
     dilation = n["dilation"][axis] if "dilation" in n.args else 1
     reach = dilation * (kernel_size(n)[axis] - 1)
     stride, padding = n["stride"][axis], n["padding"][axis]
     if n.kind == "conv_transpose":
         return Span(-((span.low + padding - reach) // -stride), (span.high + padding) // stride)
     return Span(span.low * stride - padding, span.high * stride - padding + reach)
+
+
+def _scaled(span: Span, before: int, after: int, args: Mapping[str, Any], axis: int) -> Span:
+    """Return the range of the input of an upsampling, nearest or bilinear."""
+    factors = args.get("scale_factors")
+    step = 1 / factors[axis] if factors else before / after
+    if "align_corners" not in args:  # nearest
+        return Span(math.floor(span.low * step), math.floor(span.high * step))
+    if args["align_corners"]:
+        step = (before - 1) / max(after - 1, 1)
+        return Span(math.floor(span.low * step), math.ceil(span.high * step))
+    return Span(math.floor((span.low + 0.5) * step - 0.5), math.floor((span.high + 0.5) * step - 0.5) + 1)
 
 
 def _unpadded(span: Span, before: int, size: int, padded: int, mode: str) -> Span:
@@ -433,6 +479,10 @@ def _unpadded(span: Span, before: int, size: int, padded: int, mode: str) -> Spa
 
 def _union(a: _Need, b: _Need) -> _Need:
     return _hull(a[0], b[0]), _hull(a[1], b[1])
+
+
+def _is_empty(need: _Need) -> bool:
+    return any(span is not None and span.high < span.low for span in need)
 
 
 def _hull(a: Span | None, b: Span | None) -> Span | None:

@@ -26,6 +26,8 @@ _ANCHORS = {
     **dict.fromkeys(POOLS, "pool"),
 }
 
+_WEIGHTED = frozenset({"conv", "conv_transpose", "linear", "batch_norm"})
+
 
 @dataclass(frozen=True, eq=False)
 class GraphLayer:
@@ -81,14 +83,17 @@ def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
     """
     layout = layouts(graph)
     found: list[tuple[str, Node, Node, tuple[int, ...]]] = []
+    learned: set[Node] = set()  # what some weight has been applied to; before that, all is preprocessing
     for n in graph:
+        if n.kind in _WEIGHTED or not learned.isdisjoint(n.inputs):
+            learned.add(n)
         kind = _kind(n)
-        if kind is None:
+        if kind is None or n not in learned:
             continue
         value = _after_activation(graph, n)
         if kind == "batch_norm" and value is n:
             continue
-        axes = _axes(layout[value])
+        axes = _axes(layout[value]) if value.batched else None
         if axes is not None:
             found.append((kind, n, value, axes))
     made_by: dict[Node, list[ModuleCall]] = {}

@@ -201,15 +201,19 @@ def _conv(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | No
     }
     if a.get("transposed"):
         kind, op = (
-            "conv_transpose",
+            "conv_transpose" if axes == 2 else f"conv_transpose{axes}d",
             (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)[axes - 1],
         )
         args = {k: args[k] for k in ("input", "weight", "bias", "stride", "padding")}
-        args |= {"output_padding": tuple(a["output_padding"]), "groups": a["groups"], "dilation": dilation}
+        args |= {"output_padding": _pair(a["output_padding"], axes), "groups": a["groups"], "dilation": dilation}
         return Spec(kind, op.default if axes == 1 else op.input, args)
     args["groups"] = a["groups"]
     kind, op = (("conv1d", aten.conv1d), ("conv", aten.conv2d), ("conv3d", aten.conv3d))[axes - 1]
     return Spec(kind, op.default, args)
+
+
+def _conv_transpose(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | None:
+    return _conv(a | {"transposed": True}, shape, batched)
 
 
 def same_padding(a: Mapping[str, Any]) -> tuple[int, ...] | None:
@@ -450,6 +454,10 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
             "aten.convolution.default",
         ),
         _conv,
+    ),
+    **dict.fromkeys(
+        ("aten.conv_transpose1d.default", "aten.conv_transpose2d.input", "aten.conv_transpose3d.input"),
+        _conv_transpose,
     ),
     "aten.linear.default": _linear,
     "aten.addmm.default": _addmm,

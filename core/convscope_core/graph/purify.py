@@ -222,6 +222,8 @@ class _Translation:
         x = spec.args.get("input")  # type: ignore[assignment]
         if spec.kind == "slice" and x.shape == shape:
             return x
+        if spec.kind == "cat" and len(spec.args["tensors"]) == 1:
+            return spec.args["tensors"][0]
         return self.emit(n, spec, shape, batched)
 
     def getitem(self, n: fx.Node, args: tuple[Any, ...]) -> None:
@@ -262,6 +264,8 @@ class _Translation:
 
     def constant(self, n: fx.Node, target: Any, args: Any, kwargs: Any, writes: bool) -> None:
         """Compute what does not depend on the input, once, now."""
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            raise UnsupportedError(f"random numbers ({target})")
         if writes and _storage(args[0]) in self.state:
             raise WritesStateError(str(target))
         value = target(*args, **kwargs)

@@ -62,6 +62,7 @@ def trace(
         probe = torch.randn(2, *input_shape, generator=generator).to(home)
         expected = _call(module, probe, input_shape)
         plain = collapse_response_norm(_purified(_export(module, input_shape, home), module))
+        _refuse_chance(module, plain)
         graph = own(fold_batch_norm(plain), home, copy=copy)
         if not _difference(graph, probe, expected) <= TOLERANCE:
             # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
@@ -74,6 +75,18 @@ def _difference(graph: Graph, x: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the deviation from the module: on two pictures or on the first alone, the greater."""
     run = Runner(graph)
     return max(deviation(run(x)[0], expected), deviation(run(x[:1])[0], expected[:1]))
+
+
+def _refuse_chance(module: nn.Module, graph: Graph) -> None:
+    for n in graph:
+        if torch.Tag.nondeterministic_seeded not in getattr(n.op, "tags", ()):
+            continue
+        if n.args.get("training") is False or n.args.get("dropout_p") == 0:
+            continue  # random in train mode only
+        raise TraceError(
+            f"Expected the forward pass of {_name(module)} to be a fixed function of each picture; it draws random "
+            f"numbers ({n.kind}{f' in {n.module}' if n.module else ''}). Replace that part."
+        )
 
 
 def _refuse_difference(module: nn.Module, difference: float) -> None:
