@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -77,12 +76,12 @@ def condition(module: nn.Module) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", params=list(MODELS))
-def traced(request: pytest.FixtureRequest) -> Iterator[Traced]:
+def traced(request: pytest.FixtureRequest) -> Traced:
     name: str = request.param
     module = build(name)
     before = condition(module)
     graph = trace(module, (3, MODELS[name], MODELS[name]))
-    yield Traced(name, module, graph, before, condition(module))
+    return Traced(name, module, graph, before, condition(module))
 
 
 def close(got: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-5) -> bool:

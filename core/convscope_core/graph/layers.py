@@ -141,7 +141,7 @@ def _axes(layout: tuple[str, ...]) -> tuple[int, ...] | None:
 def _name(anchor: Node, value: Node, made_by: Mapping[Node, list[ModuleCall]]) -> str:
     calls = list(_innermost_first(anchor, made_by))
     leaf = anchor.calls[-1] if anchor.calls else None
-    if leaf is not None and leaf in calls and _is_leaf(leaf, anchor):
+    if leaf is not None and leaf.path and leaf in calls and _is_leaf(leaf, anchor):
         return leaf.name
     after = [c for c in made_by.get(value, ()) if c.path and value.calls and c == value.calls[-1]]
     if value is not anchor and after and after[0] not in anchor.calls:

@@ -60,7 +60,8 @@ def trace(
     with _untouched(module, home), torch.no_grad():
         generator = torch.Generator().manual_seed(0)
         probe = torch.randn(2, *input_shape, generator=generator).to(home)
-        expected = _call(module, probe, input_shape)
+        with _untouched(module, home):  # what the call leaves behind must not show in the program
+            expected = _call(module, probe, input_shape)
         plain = collapse_response_norm(_purified(_export(module, input_shape, home), module))
         _refuse_chance(module, plain)
         graph = own(fold_batch_norm(plain), home, copy=copy)
@@ -167,7 +168,7 @@ def _why(module: nn.Module, e: Exception) -> str:
     if "Constraints violated" in text or "specialized" in text:
         return (
             f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for "
-            f"example `x.view(2, -1)` or `if len(x) == 1`). Write x.flatten(1) or use x.shape[0] instead."
+            f"example `x.view(2, -1)`, `len(x)` or `if x.shape[0] == 1`). Write x.flatten(1), or x.shape[0] for the size."
         )
     return (
         f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: "
@@ -259,9 +260,8 @@ def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
             yield
         finally:
             for m, kept in buffers:
-                if m._buffers.items() != kept.items():
-                    m._buffers.clear()
-                    m._buffers.update(kept)
+                m._buffers.clear()
+                m._buffers.update(kept)
             with torch.no_grad():
                 for b, version, value in values:
                     if b._version != version:
