@@ -1,6 +1,6 @@
 /** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
 import { el, on, onResize, text } from "../lib/dom";
-import { side } from "../lib/format";
+import { field, side } from "../lib/format";
 import type { Store } from "../lib/store";
 import type { State } from "../state";
 import { shorten } from "./names";
@@ -69,7 +69,7 @@ export function ribbonPane(store: Store<State>, root: HTMLElement, signal: Abort
           },
           el("b", { class: "cs-layer__name" }, named.short),
           el("span", { class: "cs-layer__fact" }, `${layer.channels} × ${side(layer.size)}`),
-          el("span", { class: "cs-layer__fact" }, `rf ${layer.field}${layer.gated ? "+" : ""}`),
+          el("span", { class: "cs-layer__fact" }, `rf ${field(layer)}`),
           el("span", { class: "cs-layer__health" }, bar),
         );
         cells.set(layer.name, cell);

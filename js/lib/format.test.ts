@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { activation, change, duration, probability, share, side } from "./format";
+import { activation, change, duration, field, probability, share, side } from "./format";
 
 it("writes numbers so that they do not mislead", () => {
   expect([0, 0.0001, 0.0005, 0.36251, 1].map(probability)).toEqual([
@@ -12,6 +12,9 @@ it("writes numbers so that they do not mislead", () => {
   expect([0.1234, -0.5, 0.0001].map(change)).toEqual(["+0.123", "−0.500", "±0"]);
   expect([0, 0.004, 0.07, 0.996, 1].map(share)).toEqual(["0 %", "<1 %", "7 %", ">99 %", "100 %"]);
   expect([5.0612, 0, 12345, 0.00012].map(activation)).toEqual(["5.06", "0", "1.2e+4", "1.2e-4"]);
+  expect(field({ size: [14, 14], field: 147, gated: false })).toBe("147");
+  expect(field({ size: [14, 14], field: 147, gated: true })).toBe("147+");
+  expect(field({ size: [1, 1], field: 224, gated: false })).toBe("all");
   expect(side([14, 14])).toBe("14²");
   expect(side([7, 14])).toBe("7 × 14");
   expect([0.2, 61].map(duration)).toEqual(["1 s", "1 min 1 s"]);

@@ -35,6 +35,12 @@ export function side([height, width]: readonly [number, number]): string {
   return height === width ? `${height}²` : `${height} × ${width}`;
 }
 
+/** A receptive field: its side, or "all" for a vector's units, which stand for no place. */
+export function field(layer: { size: readonly [number, number]; field: number; gated: boolean }): string {
+  if (layer.size[0] * layer.size[1] === 1) return "all";
+  return `${layer.field}${layer.gated ? "+" : ""}`;
+}
+
 /** Seconds as a person says them. */
 export function duration(seconds: number): string {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;

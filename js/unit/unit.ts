@@ -42,12 +42,13 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const patches = el("div", { class: "cs-patches", role: "listbox", "aria-label": "Top patches" });
   const canvas = el("canvas", { class: "cs-context__canvas" });
   const box = el("div", { class: "cs-context__box" });
+  const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
   const caption = el("p", { class: "cs-context__caption" });
   const source = el("bdi", {});
   const context = el(
     "figure",
     { class: "cs-context" },
-    el("div", { class: "cs-context__frame" }, canvas, box),
+    el("div", { class: "cs-context__frame" }, canvas, box, spot),
     el("figcaption", {}, caption, el("p", { class: "cs-context__source" }, source)),
   );
   const empty = el("p", { class: "cs-empty" });
@@ -145,7 +146,11 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
           patch,
           el("span", { class: "cs-patch__value" }, activation(exemplar.value)),
         );
-        if (exemplar.whole) tile.append(mark(exemplar, store.get("_network").size));
+        if (exemplar.whole) {
+          const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
+          mark(spot, exemplar, store.get("_network").size);
+          tile.append(spot);
+        }
         return tile;
       });
       patches.replaceChildren(...tiles);
@@ -192,6 +197,9 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
   function showBox(photo: Photo, exemplar: Exemplar): void {
     paint(canvas, photo.pixels, photo.width, photo.height);
+    spot.hidden = !exemplar.whole;
+    box.hidden = exemplar.whole;
+    if (exemplar.whole) return mark(spot, exemplar, [photo.height, photo.width]);
     const [top, left] = [Math.max(0, exemplar.box[0]), Math.max(0, exemplar.box[1])];
     const [bottom, right] = [Math.min(photo.height, exemplar.box[2]), Math.min(photo.width, exemplar.box[3])];
     // By its middle, so that a field of a few pixels can be drawn larger than it is and still point at the place.
@@ -209,11 +217,9 @@ function describe(exemplar: Exemplar): string {
   return `${activation(exemplar.value)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
 }
 
-/** Where the unit lies in a patch that shows the whole picture: a cross, the box being larger than the picture. */
-function mark(exemplar: Exemplar, [height, width]: readonly [number, number]): HTMLElement {
-  const cross = el("i", { class: "cs-patch__mark", "aria-hidden": "true" });
+/** Put a ring where a unit lies whose receptive field is larger than the picture: at the middle of the field. */
+function mark(ring: HTMLElement, exemplar: Exemplar, [height, width]: readonly [number, number]): void {
   const [top, left, bottom, right] = exemplar.box;
-  cross.style.top = `${Math.min(96, Math.max(4, (50 * (top + bottom)) / height))}%`;
-  cross.style.left = `${Math.min(96, Math.max(4, (50 * (left + right)) / width))}%`;
-  return cross;
+  ring.style.top = `${Math.min(96, Math.max(4, (50 * (top + bottom)) / height))}%`;
+  ring.style.left = `${Math.min(96, Math.max(4, (50 * (left + right)) / width))}%`;
 }
