@@ -425,7 +425,7 @@ def _device(module: nn.Module, device: torch.device | str | None) -> torch.devic
 
 
 def _input_shape(module: nn.Module, size: Any) -> tuple[int, int, int]:
-    given = (size, size) if isinstance(size, int) else tuple(size)
+    given = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
     if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
         raise NetworkError(
             f"Expected input_size as a side, (H, W) or (C, H, W) in pixels; got {size!r}. For example input_size=224."

@@ -168,7 +168,7 @@ def _why(module: nn.Module, e: Exception) -> str:
     if "Constraints violated" in text or "specialized" in text:
         return (
             f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for "
-            f"example `x.view(2, -1)`, `len(x)` or `if x.shape[0] == 1`). Write x.flatten(1), or x.shape[0] for the size."
+            f"example `x.view(2, -1)`, `len(x)` or `if x.shape[0] == 1`). Use x.flatten(1) and x.shape[0]."
         )
     return (
         f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: "

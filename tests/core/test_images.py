@@ -1,0 +1,201 @@
+"""Pictures of every kind come out upright, opaque, in eight bits; everything else is refused with a cure."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from convscope_core.errors import ImageError
+from convscope_core.images import read_image
+
+
+def colours(height: int = 5, width: int = 7) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encoded(picture: PIL.Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def pixels(source: Any, mode: str = "RGB") -> np.ndarray[Any, Any]:
+    picture = read_image(source, mode)
+    assert picture.mode == mode
+    return np.asarray(picture)
+
+
+def test_all_ways_to_give_one_picture_agree(tmp_path: Path) -> None:
+    a = colours()
+    picture = PIL.Image.fromarray(a)
+    path = tmp_path / "a picture.png"
+    path.write_bytes(encoded(picture))
+    sources = [
+        a, a.copy(order="F"), a[::1], picture, encoded(picture), bytearray(encoded(picture)), path, str(path),
+        torch.from_numpy(a).permute(2, 0, 1), a / 255, (a / 255).astype(np.float32), (a / 255).astype(np.float16),
+        a.astype(np.uint16) * 257, np.dstack([a, np.full(a.shape[:2], 255, np.uint8)]),
+    ]  # fmt: skip
+    for source in sources:
+        assert np.array_equal(pixels(source), a), type(source)
+
+
+@given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 6), st.integers(1, 6), st.sampled_from([1, 3]))))
+def test_bytes_survive(a: np.ndarray[Any, Any]) -> None:
+    assert np.array_equal(pixels(a), np.broadcast_to(a, (*a.shape[:2], 3)))
+    assert np.array_equal(pixels(torch.from_numpy(a.copy()).permute(2, 0, 1)), np.broadcast_to(a, (*a.shape[:2], 3)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    # What a camera that was held so would have stored for the upright picture, from the EXIF standard.
+    upright = colours(4, 6)
+    stored = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.transpose(1, 0, 2), 6: np.rot90(upright, 1), 7: np.rot90(upright.transpose(1, 0, 2), 2),
+        8: np.rot90(upright, -1),
+    }[orientation]  # fmt: skip
+    picture = PIL.Image.fromarray(np.ascontiguousarray(stored))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(pixels(encoded(picture, exif=exif)), upright)
+
+
+def test_transparent_pixels_are_laid_over_white() -> None:
+    a = np.zeros((1, 3, 4), np.uint8)
+    a[0, :, 0] = 200
+    a[0, :, 3] = 0, 255, 128
+    expected = [(255, 255, 255), (200, 0, 0), (227, 127, 127)]
+    for source in (a, PIL.Image.fromarray(a), encoded(PIL.Image.fromarray(a)), torch.from_numpy(a).permute(2, 0, 1)):
+        assert np.abs(pixels(source)[0].astype(int) - expected).max() <= 1
+
+
+def test_grey_with_alpha_and_palette_with_transparency() -> None:
+    grey = PIL.Image.new("LA", (2, 1), (80, 255))
+    grey.putpixel((0, 0), (80, 0))
+    assert pixels(grey)[0].tolist() == [[255, 255, 255], [80, 80, 80]]
+    palette = PIL.Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    palette.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    assert pixels(encoded(palette))[0].tolist() == [[10, 20, 30], [40, 50, 60], [70, 80, 90]]
+    assert pixels(encoded(palette, transparency=1))[0].tolist() == [[10, 20, 30], [255, 255, 255], [70, 80, 90]]
+
+
+def test_grey_and_bilevel_and_cmyk() -> None:
+    ramp = np.arange(6, dtype=np.uint8).reshape(2, 3) * 50
+    assert np.array_equal(pixels(ramp), np.repeat(ramp[..., None], 3, 2))
+    assert np.array_equal(pixels(ramp[..., None], "L"), ramp)
+    assert np.array_equal(pixels(ramp > 100, "L"), (ramp > 100) * np.uint8(255))
+    assert np.array_equal(pixels(PIL.Image.fromarray(ramp > 100), "L"), (ramp > 100) * np.uint8(255))
+    cmyk = PIL.Image.new("CMYK", (2, 2), (0, 255, 255, 0))
+    assert pixels(encoded(cmyk, "JPEG", quality=100))[0, 0, 0] > 200
+    assert pixels(cmyk)[0, 0, 2] < 60
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.array([[0, 257, 32896, 65535]], np.uint16)
+    assert pixels(deep, "L").tolist() == [[0, 1, 128, 255]]
+    assert pixels(encoded(PIL.Image.fromarray(deep)), "L").tolist() == [[0, 1, 128, 255]]
+    assert pixels(np.dstack([deep] * 3)).tolist()[0][2] == [128, 128, 128]
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [PIL.Image.new("RGB", (4, 3), c) for c in ((255, 0, 0), (0, 255, 0))]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    assert pixels(data)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_result_is_a_copy() -> None:
+    picture = PIL.Image.fromarray(colours())
+    a = colours()
+    for source in (picture, a):
+        made = read_image(source)
+        made.putpixel((0, 0), (1, 2, 3))
+        assert read_image(source).getpixel((0, 0)) != (1, 2, 3)
+
+
+# -- refusals: what was expected, what came, what to do --
+
+
+def refused(source: Any, *words: str) -> None:
+    with pytest.raises(ImageError) as error:
+        read_image(source)
+    message = str(error.value)
+    assert message.startswith("Expected"), message
+    for word in words:
+        assert word in message, message
+
+
+def test_paths_that_are_no_pictures(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(empty, "one picture", "the empty folder", "no pictures")
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "b.png").write_bytes(b"")
+    refused(full, "the folder", "b.png")
+    refused(str(tmp_path / "gone.jpg"), "does not exist", "gone.jpg")
+    (tmp_path / "notes.txt").write_text("hello")
+    refused(tmp_path / "notes.txt", "cannot be read", "notes.txt", "PNG")
+    (tmp_path / "zero.png").touch()
+    refused(tmp_path / "zero.png", "It is empty")
+    refused("https://example.org/cat.jpg", "Download it first", "https://example.org/cat.jpg")
+
+
+def test_damaged_files() -> None:
+    data = encoded(PIL.Image.fromarray(colours(64, 64)), "JPEG")
+    refused(data[: len(data) // 2], "truncated")
+    refused(encoded(PIL.Image.fromarray(colours(64, 64)))[:200], "truncated")
+    refused(b"GIF89a not really", "cannot be read")
+    refused(b"", "It is empty")
+
+
+def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = encoded(PIL.Image.new("1", (10_000, 10_001)))
+    assert len(bomb) < 100_000
+    refused(bomb, "at most 89 megapixels", "MAX_IMAGE_PIXELS")
+    huge = encoded(PIL.Image.new("1", (20_000, 10_001)))
+    refused(huge, "at most 89 megapixels")
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 30)
+    refused(encoded(PIL.Image.fromarray(colours())), "megapixels")
+    refused(PIL.Image.fromarray(colours()), "7×5")
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
+    assert pixels(encoded(PIL.Image.fromarray(colours()))).shape == (5, 7, 3)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (np.zeros((3, 5, 7), np.uint8), ["(3, 5, 7)", "transpose(1, 2, 0)"]),
+        (np.zeros((1, 5, 7, 3), np.uint8), ["batch", "one picture"]),
+        (np.zeros((5, 7, 2), np.uint8), ["(5, 7, 2)"]),
+        (np.zeros((0, 7, 3), np.uint8), ["(0, 7, 3)"]),
+        (np.zeros(7, np.uint8), ["(7,)"]),
+        (np.zeros((5, 7), np.int64), ["int64", "uint8"]),
+        (np.full((5, 7), 200.0), ["200", "255"]),
+        (np.full((5, 7), -0.5), ["-0.5"]),
+        (np.full((5, 7), np.nan), ["NaN"]),
+        (np.array([[np.inf]]), ["infinity"]),
+        (torch.zeros(3, 5, 7), ["float32", "network input"]),
+        (torch.zeros(5, 7, 3, dtype=torch.uint8), ["permute(2, 0, 1)"]),
+        (torch.zeros(1, 3, 5, 7, dtype=torch.uint8), ["one picture at a time"]),
+        (None, ["NoneType"]),
+        (7, ["int", "Convert"]),
+        ([1, 2], ["list"]),
+    ],
+)
+def test_wrong_shapes_and_types(source: Any, words: list[str]) -> None:
+    refused(source, *words)
+
+
+def test_errors_are_value_errors() -> None:
+    assert issubclass(ImageError, ValueError)
+    assert "convscope_core.images" in sys.modules
