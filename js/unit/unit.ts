@@ -199,7 +199,7 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     paint(canvas, photo.pixels, photo.width, photo.height);
     spot.hidden = !exemplar.whole;
     box.hidden = exemplar.whole;
-    if (exemplar.whole) return mark(spot, exemplar, [photo.height, photo.width]);
+    if (exemplar.whole) mark(spot, exemplar, [photo.height, photo.width]);
     const [top, left] = [Math.max(0, exemplar.box[0]), Math.max(0, exemplar.box[1])];
     const [bottom, right] = [Math.min(photo.height, exemplar.box[2]), Math.min(photo.width, exemplar.box[3])];
     // By its middle, so that a field of a few pixels can be drawn larger than it is and still point at the place.
