@@ -29,7 +29,7 @@ help:
 	@echo "                       (PYTEST_ARGS='-m \"not browser\"' and the like are passed on)"
 	@echo "make benchmark         the README's table of speeds"
 	@echo "make js                build the JavaScript bundle"
-	@echo "make format            format Python imports and all TypeScript"
+	@echo "make format            format Python and TypeScript"
 	@echo "make clean             remove everything that make has made"
 
 # ---- environment -----------------------------------------------------------------------------------------------------
@@ -96,6 +96,7 @@ benchmark: $(VENV)/.installed $(STATIC)/.built
 
 format: $(VENV)/.installed node_modules/.installed
 	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
 	npm run --silent format
 
 clean:

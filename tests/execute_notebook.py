@@ -35,6 +35,7 @@ def execute(notebook: Path) -> str | None:
             content,
             timeout=CELL_TIMEOUT,
             force_raise_errors=True,
+            extra_arguments=["--log-level=ERROR"],  # a local kernel need not say that it is local
             resources={"metadata": {"path": str(folder)}},
         )
         try:

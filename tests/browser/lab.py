@@ -117,6 +117,9 @@ class Lab:
                     "--ServerApp.disable_check_xsrf=True",
                     "--LabApp.expose_app_in_browser=True",
                     "--LabApp.news_url=None",
+                    # a server whose test run was killed ends by itself
+                    "--MappingKernelManager.cull_idle_timeout=600",
+                    "--ServerApp.shutdown_no_activity_timeout=900",
                     f"--ServerApp.root_dir={self.folder}",
                 ],
                 env=environment,
@@ -193,7 +196,11 @@ _OPEN = """async (path) => {
   await panel.context.ready;
   await panel.sessionContext.ready;
   const kernel = panel.sessionContext.session.kernel;
-  await kernel.info;
+  // Ready is a kernel that answers. A connection that lost the first message is made anew.
+  const within = (promise, seconds) => Promise.race([
+    promise.then(() => true, () => false), new Promise((answer) => setTimeout(answer, 1000 * seconds, false)),
+  ]);
+  while (!(await within(kernel.requestKernelInfo(), 5))) await within(kernel.reconnect(), 5);
   const nb = (window.nb = { app, panel, runs: {}, noise: [] });
   // Errors in widget callbacks reach no cell: they answer comm messages, or are a thread's text on stderr.
   kernel.iopubMessage.connect((_, message) => {
@@ -320,13 +327,24 @@ class Notebook:
         # A fresh workspace: the default one would open the notebooks of earlier tests again.
         page.goto(f"{lab.url}/lab/workspaces/test-{uuid.uuid4().hex[:8]}?reset")
         page.wait_for_function("() => window.jupyterapp", timeout=60 * SECOND)
-        page.evaluate(_OPEN, notebook.name)
+        notebook._evaluate(_OPEN, notebook.name, timeout=60)
         return notebook
 
     def _listen(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not any(known.search(message.text) for known in HARMLESS):
             where = message.location
             self.problems.append(f"console: {message.text} ({where.get('url')}:{where.get('lineNumber')})")
+
+    def _evaluate(self, function: str, argument: Any = None, timeout: float = 30) -> Any:
+        """Call an asynchronous page function; unlike playwright's `evaluate`, not without end."""
+        late = f"no answer within {timeout:g} seconds from: {function.strip()}"
+        return self.page.evaluate(
+            f"""([argument, milliseconds, late]) => Promise.race([
+              ({function})(argument),
+              new Promise((_, fail) => setTimeout(() => fail(new Error(late)), milliseconds)),
+            ])""",
+            [argument, timeout * SECOND, late],
+        )
 
     def close(self) -> None:
         """Close the page and end the kernel."""
@@ -335,9 +353,9 @@ class Notebook:
 
     # -- running code
 
-    def run_cell(self, index: int, *, check: bool = True) -> Cell:
+    def run_cell(self, index: int, *, check: bool = True, timeout: float = 120) -> Cell:
         """Run a cell as a person does. With ``check``, a Python error in it raises `CellError`."""
-        outputs = self.page.evaluate(_RUN_CELL, index)
+        outputs = self._evaluate(_RUN_CELL, index, timeout=timeout)
         cell = Cell(index, outputs, self.cell(index))
         if check and cell.error:
             raise CellError(cell.error)
@@ -365,9 +383,7 @@ class Notebook:
     @contextlib.contextmanager
     def busy(self) -> Iterator[Execution]:
         """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does."""
-        execution = self.run_nowait(
-            "import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
-        )
+        execution = self.run_nowait("import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n")
         execution.wait_for_text("busy")
         try:
             yield execution
@@ -389,7 +405,7 @@ class Notebook:
 
     def command(self, name: str, index: int | None = None, **arguments: Any) -> None:
         """Execute a command of JupyterLab, with a cell made active first."""
-        self.page.evaluate(_COMMAND, [name, index, arguments])
+        self._evaluate(_COMMAND, [name, index, arguments])
 
     def clear_output(self, index: int) -> None:
         """Clear the output of a cell, as the menu does."""
@@ -399,9 +415,7 @@ class Notebook:
         """Switch to the "light" or "dark" theme; return once its style sheet is in force."""
         title = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[name]
         self.command("apputils:change-theme", theme=title)
-        self.wait_for(
-            "(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false"
-        )
+        self.wait_for("(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false")
 
     def wait_for(self, predicate: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until a JavaScript function returns something truthy; that value. ``timeout`` in seconds."""
