@@ -196,7 +196,8 @@ _OPEN = """async (path) => {
   await panel.context.ready;
   await panel.sessionContext.ready;
   const kernel = panel.sessionContext.session.kernel;
-  // Ready is a kernel that answers. A connection that lost the first message is made anew.
+  // Ready is a kernel that answers. Before version 7.4 ipykernel could leave a request unread until the next connection
+  // (ipykernel issue 1554), so one that does not answer gets a new connection.
   const within = (promise, seconds) => Promise.race([
     promise.then(() => true, () => false), new Promise((answer) => setTimeout(answer, 1000 * seconds, false)),
   ]);
