@@ -182,6 +182,12 @@ class TestLife:
         assert not thread.is_alive()
         assert not widget._occlusions
 
+    def test_close_can_be_called_again_as_python_does_in_the_end(self, net, pictures):
+        for widget in (cs.Explorer(net, pictures), cs.Occluder(net, pictures[0]), cs.FilterGrid(net, pictures[0])):
+            widget.close()
+            widget.close()
+            assert not widget._worker.alive or widget._worker.wait(30)
+
     def test_constructing_an_instrument_starts_no_thread(self, net, pictures, show):
         before = set(threading.enumerate())
         show(cs.Occluder(net, pictures[0], size=10))

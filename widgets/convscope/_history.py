@@ -37,7 +37,7 @@ class History:
 
     def __init__(self, occluder: OccluderPart) -> None:
         self.frames: deque[dict[str, Any]] = deque(maxlen=LENGTH)
-        self._occluder = occluder
+        self._occluder: OccluderPart | None = occluder
         steps = bqplot.LinearScale(min=0, max=LENGTH)
         chances = bqplot.LinearScale(min=0.0, max=1.0)
         self._now = bqplot.Lines(
@@ -101,6 +101,8 @@ class History:
         return frame["picture"], frame["target"]["index"]
 
     def close(self) -> None:
-        """Stop following and close the chart."""
-        self._occluder.unobserve(self._add, "_frame")
-        self.figure.close()
+        """Stop following and close the chart; a second call does nothing."""
+        occluder, self._occluder = self._occluder, None
+        if occluder is not None:
+            occluder.unobserve(self._add, "_frame")
+            self.figure.close()
