@@ -204,10 +204,13 @@ class Geometry:
         self._order = {n: i for i, n in enumerate(skeleton)}
         self._layout = layouts(skeleton)
         self._input = skeleton.input
-        self._fields: dict[str, ReceptiveField] = {}
         self._global: dict[Node, bool] = {}
         for n in skeleton:
             self._global[n] = self._sees_all(n)
+        # Almost all boxes move by a fixed step from unit to unit; these need no walk when they are asked for.
+        self._steady: dict[Node, _Steady | None] = {}
+        for n in skeleton:
+            self._steady[n] = self._composed(n)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -230,7 +233,7 @@ class Geometry:
         row, column : int
             Position on the node's map; of no effect for a vector.
         """
-        return self._seen(name, row, column)[0]
+        return self._any(name, row, column)[0]
 
     def support(self, name: str, row: int = 0, column: int = 0) -> Box:
         """Return the pixels of the picture that the units of a node at a position depend on.
@@ -244,22 +247,70 @@ class Geometry:
 
     def gated(self, name: str) -> bool:
         """Tell whether a gate (squeeze-and-excite) or normalisation upstream sees the whole picture."""
-        return self._seen(name, 0, 0)[1]
+        return self._any(name, 0, 0)[1]
 
     def receptive_field(self, name: str) -> ReceptiveField:
         """Return size, jump and start; for units that see the whole picture, the jump is the size."""
-        if name in self._fields:
-            return self._fields[name]
-        first, _, whole = self._seen(name, 0, 0)
-        second = self._seen(name, 1, 1)[0]
+        first, _, whole = self._any(name, 0, 0)
+        second = self._any(name, 1, 1)[0]
         height, width = first.height, first.width
         low, size = (first.top, height) if height >= width else (first.left, width)
         jumps = (
             height if whole[0] else second.top - first.top,
             width if whole[1] else second.left - first.left,
         )
-        self._fields[name] = ReceptiveField(size, max(jumps), low + (size - 1) / 2)
-        return self._fields[name]
+        return ReceptiveField(size, max(jumps), low + (size - 1) / 2)
+
+    def _any(self, name: str, row: int, column: int) -> tuple[Box, bool, tuple[bool, bool]]:
+        """Return the box, whether a gate is upstream, and along which axes a whole map is seen."""
+        steady = self._steady[self._nodes[name]]
+        if steady is None:
+            return self._seen(name, row, column)
+        height, width = self._input.shape[1:]
+        (top, bottom), (left, right) = steady.rows.at(row, height), steady.columns.at(column, width)
+        return Box(top, left, bottom, right), steady.gated, (steady.rows.whole, steady.columns.whole)
+
+    def _composed(self, n: Node) -> _Steady | None:
+        """Return the boxes of a node from those of its inputs, or None where they do not move steadily."""
+        if n is self._input:
+            return _Steady(_Axis(1, 0, 0, False), _Axis(1, 0, 0, False), False)
+        if n.kind == "size" or not self._moves_steadily(n):
+            return None
+        first, second = (
+            (
+                Span(r, r) if "H" in self._layout[n] else None,
+                Span(r, r) if "W" in self._layout[n] else None,
+            )
+            for r in (0, 1)
+        )
+        gated = n.kind in _STATISTICS or self._normalises_positions(n)
+        axes: list[_Axis | None] = [None, None]
+        for (i, a), (_, b) in zip(self._wanted(n, first), self._wanted(n, second), strict=True):
+            if a is _GATE:
+                gated = True
+                continue
+            below = self._steady[i]
+            if below is None:
+                return None
+            gated = gated or below.gated
+            for axis, letter in enumerate(_AXES):
+                made = _step(below[axis], a[axis], b[axis], self._size(i, letter))
+                known = axes[axis]
+                if made is None or (known is not None and known.jump != made.jump):
+                    return None
+                axes[axis] = made if known is None else known.joined(made)
+        rows, columns = axes
+        return None if rows is None or columns is None else _Steady(rows, columns, gated)
+
+    def _moves_steadily(self, n: Node) -> bool:
+        if n.kind in ("adaptive_avg_pool", "adaptive_max_pool"):
+            sizes = zip(n["input"].shape[-2:], n["output_size"], strict=True)
+            return all(out == 1 or size % out == 0 for size, out in sizes)
+        if n.kind == "pad":
+            return bool(n["mode"] == "constant")
+        if n.kind == "cat":
+            return self._layout[n][n["dim"] - 1] not in _AXES
+        return n.kind not in _UNSTEADY
 
     def _seen(self, name: str, row: int, column: int, *, clip: bool = False) -> tuple[Box, bool, tuple[bool, bool]]:
         top = self._nodes[name]
@@ -420,6 +471,53 @@ class Geometry:
                     return
                 out[axis] = Span(span.low - offset, span.high - offset)
         yield i, (out[0], out[1])
+
+
+#: Kinds whose boxes do not move by one step from unit to unit.
+_UNSTEADY = frozenset(
+    {"conv_transpose", "select", "aten.flip", "aten.roll", "aten.upsample_nearest2d", "aten.upsample_bilinear2d"}
+)
+
+
+class _Axis(NamedTuple):
+    """Boxes along one axis: unit r sees jump * r + low to jump * r + high; clipped to the picture if `whole`."""
+
+    jump: int
+    low: int
+    high: int
+    whole: bool
+
+    def at(self, r: int, size: int) -> tuple[int, int]:
+        return _ends(Span(self.jump * r + self.low, self.jump * r + self.high), size, self.whole)
+
+    def joined(self, other: _Axis) -> _Axis:
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return _Axis(self.jump, low, high, self.whole or other.whole)
+
+
+class _Steady(NamedTuple):
+    """The boxes of a node whose units' boxes move by a fixed step."""
+
+    rows: _Axis
+    columns: _Axis
+    gated: bool
+
+
+def _step(below: _Axis | bool, a: Span | None, b: Span | None, size: int) -> _Axis | None:
+    """Return the boxes of units whose first needs `a` of an input and whose second needs `b`; None if unsteady.
+
+    `below` are the input's boxes and `size` its length along the axis, 0 if it has not this axis.
+    """
+    assert isinstance(below, _Axis)
+    if not size:  # all that the input sees
+        return below
+    if a is None or b is None:
+        return _Axis(0, below.low, below.jump * (size - 1) + below.high, True)
+    slope = b.low - a.low
+    if b.high - a.high != slope:
+        return None
+    jump = below.jump * slope
+    return _Axis(jump, below.jump * a.low + below.low, below.jump * a.high + below.high, below.whole)
 
 
 #: Stands for the input of a multiplication that is a gate computed from the whole picture.
