@@ -5,11 +5,25 @@ const short = (...names: string[]) =>
   shorten(names.map((name) => ({ name, kind: "add" }))).map(({ group, short }) => [group, short]);
 
 it("says the block once and the rest short", () => {
-  expect(short("conv_stem", "blocks.4.1.conv_pw", "layer2.1.relu#2", "features.28")).toEqual([
+  expect(
+    short("conv_stem", "blocks.4.1.conv_pw", "blocks.4.1.conv_dw", "features.26", "features.28"),
+  ).toEqual([
     ["", "conv_stem"],
     ["blocks.4.1", "conv_pw"],
-    ["layer2.1", "relu#2"],
+    ["blocks.4.1", "conv_dw"],
+    ["features", "26"],
     ["features", "28"],
+  ]);
+});
+
+it("calls the only layer of a block by the block's name", () => {
+  expect(
+    short("Mixed_6e.branch1x1.conv", "Mixed_6e.branch7x7_1.conv", "layer2.0.conv2", "layer2.0.relu#2"),
+  ).toEqual([
+    ["Mixed_6e", "branch1x1"],
+    ["Mixed_6e", "branch7x7_1"],
+    ["layer2.0", "conv2"],
+    ["layer2.0", "relu#2"],
   ]);
 });
 

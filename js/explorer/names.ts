@@ -15,11 +15,23 @@ export interface Named {
  */
 export function shorten(layers: readonly { name: string; kind: string }[]): Named[] {
   let before = "";
-  return layers.map(({ name, kind }) => {
-    const at = name.lastIndexOf(".");
+  const named = layers.map(({ name, kind }) => {
     const closes = name === before;
-    const group = closes ? name : name.slice(0, Math.max(0, at));
+    const [group, short] = closes ? [name, kind] : split(name);
     before = group;
-    return { name, group, short: closes ? kind : name.slice(at + 1) };
+    return { name, group, short };
   });
+  // A block of one layer (`Mixed_6e.branch7x7_1.conv`) says less than the block it stands in: it lends its name.
+  return named.map((one, index) => {
+    const alone = named[index - 1]?.group !== one.group && named[index + 1]?.group !== one.group;
+    if (!alone || !one.group.includes(".")) return one;
+    const [group, short] = split(one.group);
+    return { name: one.name, group, short };
+  });
+}
+
+/** A path before and after its last dot. */
+function split(path: string): [string, string] {
+  const at = path.lastIndexOf(".");
+  return [path.slice(0, Math.max(0, at)), path.slice(at + 1)];
 }

@@ -95,6 +95,7 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       content.hidden = !unit;
       content.classList.toggle("cs-is-stale", !!unit && !current);
       if (unit) text(empty, "");
+      else if (store.get("offline")) text(empty, "This page was saved without this unit.");
       else if (store.get("selected") === null) text(empty, "Click a filter to see what excites it most.");
       else if (survey.state === "running") text(empty, "Looking through the pictures…");
       else if (survey.state === "failed") text(empty, "The survey failed; the error is shown below.");

@@ -137,13 +137,15 @@ class Explorer(OccluderPart, FilterPart):
         return {"side": THUMBNAIL_SIDE, "count": len(tiles)}, [b"".join(tile.tobytes() for tile in tiles)]
 
     def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.selected is None:  # as the front end does, so that there is something to look at
+            maps = self.net.activations(self._current().image, [self.layer])[self.layer]
+            self.selected = int(maps[0].flatten(1).amax(1).argmax())
         requests: list[tuple[str, dict[str, Any]]] = [*super()._snapshot(), ("thumbnails", {})]
         if self.survey is not None:
             requests.append(("health", {"layer": self.layer}))
-            if self.selected is not None:
-                top = self.survey.top(self.layer, self.selected)
-                requests.append(("unit", {"layer": self.layer, "channel": self.selected}))
-                requests += [("whole", {"picture": one.image}) for one in top[:1]]
+            top = self.survey.top(self.layer, self.selected)
+            requests.append(("unit", {"layer": self.layer, "channel": self.selected}))
+            requests += [("whole", {"picture": image}) for image in {one.image for one in top}]
         return requests
 
 

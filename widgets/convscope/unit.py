@@ -73,5 +73,5 @@ class UnitPanel(FilterPart):
         top = self._surveyed().top(self.layer, self.selected or 0)
         return [
             ("unit", {"layer": self.layer, "channel": self.selected or 0}),
-            *[("whole", {"picture": one.image}) for one in top[:1]],
+            *[("whole", {"picture": image}) for image in {one.image for one in top}],
         ]
