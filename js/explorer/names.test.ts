@@ -28,9 +28,10 @@ it("calls the only layer of a block by the block's name", () => {
 });
 
 it("leaves the add that closes a block with the block", () => {
-  expect(short("blocks.3.1.conv_pwl", "blocks.3.1", "blocks.3.2.conv_pw")).toEqual([
+  expect(short("blocks.3.1.conv_pwl", "blocks.3.1", "blocks.3.2.conv_pw", "blocks.3.2.conv_dw")).toEqual([
     ["blocks.3.1", "conv_pwl"],
     ["blocks.3.1", "add"],
     ["blocks.3.2", "conv_pw"],
+    ["blocks.3.2", "conv_dw"],
   ]);
 });

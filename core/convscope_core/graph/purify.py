@@ -9,6 +9,7 @@ raised and the caller lets PyTorch functionalise the program, which is slower an
 from __future__ import annotations
 
 import operator
+import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
@@ -217,6 +218,8 @@ class _Translation:
             grown = x.shape[:1] + tuple(s + pad[-2 * i - 2] + pad[-2 * i - 1] for i, s in enumerate(x.shape[1:]))
             spec = ops.Spec("pad", aten.pad.default, {"input": x, "pad": pad, "mode": "constant", "value": None})
             a |= {"input": self.emit(n, spec, grown, True, f"{n.name}_pad"), "padding": "valid"}
+        if str(target) == "aten.slice.Tensor" and _takes_all(a):
+            return a["input"]
         full = (-1, *shape) if batched else shape
         spec = ops.normalise(target, a, full, batched)
         x = spec.args.get("input")  # type: ignore[assignment]
@@ -351,6 +354,12 @@ def _no_op() -> None:  # the input node has no operation; a spec needs one
 
 def _depends(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
     return any(True for _ in nodes_in((args, tuple(kwargs.values()))))
+
+
+def _takes_all(a: Mapping[str, Any]) -> bool:
+    """Tell whether the arguments of a slice mean ``[:]``."""
+    ends = a["end"] is None or (isinstance(a["end"], int) and a["end"] >= sys.maxsize)
+    return a["start"] in (None, 0) and ends and a["step"] == 1
 
 
 def _storage(t: Any) -> int:
