@@ -14,19 +14,16 @@ export interface Named {
  * name of what it does.
  */
 export function shorten(layers: readonly { name: string; kind: string }[]): Named[] {
+  const blocks = layers.map(({ name }) => split(name)[0]);
   let before = "";
-  const named = layers.map(({ name, kind }) => {
-    const closes = name === before;
-    const [group, short] = closes ? [name, kind] : split(name);
+  return layers.map(({ name, kind }, index) => {
+    let [group, short] = split(name);
+    const alone = blocks[index - 1] !== group && blocks[index + 1] !== group;
+    // A block of one layer (`Mixed_6e.branch7x7_1.conv`) says less than the block it stands in: it lends its name.
+    if (alone && group.includes(".")) [group, short] = split(group);
+    if (name === before) [group, short] = [name, kind];
     before = group;
     return { name, group, short };
-  });
-  // A block of one layer (`Mixed_6e.branch7x7_1.conv`) says less than the block it stands in: it lends its name.
-  return named.map((one, index) => {
-    const alone = named[index - 1]?.group !== one.group && named[index + 1]?.group !== one.group;
-    if (!alone || !one.group.includes(".")) return one;
-    const [group, short] = split(one.group);
-    return { name: one.name, group, short };
   });
 }
 
