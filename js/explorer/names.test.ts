@@ -27,11 +27,14 @@ it("calls the only layer of a block by the block's name", () => {
   ]);
 });
 
-it("leaves the add that closes a block with the block", () => {
-  expect(short("blocks.3.1.conv_pwl", "blocks.3.1", "blocks.3.2.conv_pw", "blocks.3.2.conv_dw")).toEqual([
+it("leaves what closes a block with the block", () => {
+  expect(short("blocks.3.1.conv_dw", "blocks.3.1.conv_pwl", "blocks.3.1")).toEqual([
+    ["blocks.3.1", "conv_dw"],
     ["blocks.3.1", "conv_pwl"],
     ["blocks.3.1", "add"],
-    ["blocks.3.2", "conv_pw"],
-    ["blocks.3.2", "conv_dw"],
+  ]);
+  expect(short("Mixed_6d.branch1x1.conv", "Mixed_6d.branch_pool.conv", "Mixed_6d").at(-1)).toEqual([
+    "Mixed_6d",
+    "add",
   ]);
 });
