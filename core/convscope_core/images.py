@@ -194,7 +194,8 @@ def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
 
 
 def _scaled(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.rint(np.clip(a, 0, 1) * 255).astype(np.uint8)
+    levels: np.ndarray[Any, Any] = np.rint(np.clip(a, 0, 1) * 255)
+    return levels.astype(np.uint8)
 
 
 def _flat(p: PIL.Image.Image) -> PIL.Image.Image:
