@@ -316,7 +316,7 @@ def _returns(wrap: Callable[[torch.Tensor], Any]) -> nn.Module:
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_with_cause_and_cure(case: str) -> None:
+def test_refused_with_cause_and_cure(case: str, capfd: pytest.CaptureFixture[str]) -> None:
     make, words = REFUSED[case]
     module = make()
     rng = torch.random.get_rng_state()
@@ -327,6 +327,7 @@ def test_refused_with_cause_and_cure(case: str) -> None:
     for word in words:
         assert word in message, message
     assert torch.equal(rng, torch.random.get_rng_state())
+    assert capfd.readouterr() == ("", "")  # the error says it all
 
 
 def test_module_is_as_before_after_a_refusal() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -147,8 +149,7 @@ def _export(module: nn.Module, input_shape: tuple[int, ...], home: torch.device)
     example = torch.zeros(2, *input_shape, device=home)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet():
             return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as e:
         raise TraceError(_why(module, e)) from e
@@ -247,6 +248,22 @@ def _device(module: nn.Module) -> torch.device:
 
 def _name(module: nn.Module) -> str:
     return type(module).__name__
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what torch.export writes about a module that it refuses: the error says it."""
+    loggers = [logging.getLogger(f"torch.fx.experimental.{x}") for x in ("symbolic_shapes", "recording")]
+    were = [x.disabled for x in loggers]
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        for x in loggers:
+            x.disabled = True
+        try:
+            yield
+        finally:
+            for x, disabled in zip(loggers, were, strict=True):
+                x.disabled = disabled
 
 
 @contextlib.contextmanager
