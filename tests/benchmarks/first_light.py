@@ -35,9 +35,11 @@ WATCH = """(root) => {
   window.latencies = [];
   window.moves = 0;
   const place = () => /row (\\d+), column (\\d+)/.exec(occluder.ariaValueText).slice(1).join(",");
+  let last = place();
   root.querySelector(".cs-picture").addEventListener("pointermove", () => {
     window.moves += 1;
-    if (!asked.has(place())) asked.set(place(), performance.now());
+    if (place() !== last) asked.set(place(), performance.now()); // anew at every visit of a place
+    last = place();
   });
   new MutationObserver(() => {
     const begun = asked.get(pane.dataset.position);
