@@ -104,6 +104,26 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   let grid: Layout = layout(0, 1, 42);
   let width = 0;
 
+  /** What is said of a unit in a line. */
+  const describe = (channel: number): string => {
+    const answer = store.get("grid");
+    const parts = [`unit ${channel}`];
+    const here = answer?.max[channel];
+    if (here !== undefined) parts.push(`max ${activation(here)} here`);
+    const health = store.get("health");
+    if (health && answer && health.layer === answer.layer) {
+      parts.push(`active in ${share(health.share[channel] ?? 0)} of pictures`);
+    } else if (answer) parts.push(`active in ${share(answer.active[channel] ?? 0)} of places`);
+    return parts.join(" · ");
+  };
+  const tellSelected = () => {
+    const selected = store.get("selected");
+    const index = selected === null ? -1 : order.indexOf(selected);
+    cell.setAttribute("aria-selected", String(index >= 0));
+    if (selected === null || index < 0) return text(cell, "no unit selected");
+    const row = Math.floor(index / grid.columns) + 1;
+    text(cell, `${describe(selected)}, row ${row} of ${grid.rows}`);
+  };
   const arrange = () => {
     const answer = store.get("grid");
     const channels = answer?.planes.channels ?? 0;
@@ -115,6 +135,8 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     grid = layout(order.length, Math.max(1, width), ZOOM[zoom] ?? 42);
     const high = Math.min(TALLEST, grid.height);
     scroller.style.height = `${high}px`;
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${high}px`;
     spacer.style.height = `${grid.height}px`;
     spacer.style.marginTop = `${-high}px`;
     text(
@@ -123,6 +145,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     );
     scroller.setAttribute("aria-rowcount", String(grid.rows));
     scroller.setAttribute("aria-colcount", String(grid.columns));
+    tellSelected();
     paint();
   };
 
@@ -135,8 +158,6 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     const density = window.devicePixelRatio || 1;
     canvas.width = Math.round(width * density);
     canvas.height = Math.round(high * density);
-    canvas.style.width = `${width}px`;
-    canvas.style.height = `${high}px`;
     const [first, last] = visible(grid, order.length, scroller.scrollTop, high);
     const context = canvas.getContext("2d");
     const paper = scratch.getContext("2d");
@@ -299,18 +320,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     signal,
   );
 
-  // ---- what is said of a unit
-  const describe = (channel: number): string => {
-    const answer = store.get("grid");
-    const parts = [`unit ${channel}`];
-    const here = answer?.max[channel];
-    if (here !== undefined) parts.push(`max ${activation(here)} here`);
-    const health = store.get("health");
-    if (health && answer && health.layer === answer.layer) {
-      parts.push(`active in ${share(health.share[channel] ?? 0)} of pictures`);
-    } else if (answer) parts.push(`active in ${share(answer.active[channel] ?? 0)} of places`);
-    return parts.join(" · ");
-  };
+  // ---- said of the unit under the pointer, and of the selected one
   store.watch(
     ["hovered", "grid", "health"],
     () => {
@@ -328,18 +338,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     },
     signal,
   );
-  store.watch(
-    ["selected", "grid", "order"],
-    () => {
-      const selected = store.get("selected");
-      const index = selected === null ? -1 : order.indexOf(selected);
-      cell.setAttribute("aria-selected", String(index >= 0));
-      if (selected === null || index < 0) return text(cell, "no unit selected");
-      const row = Math.floor(index / grid.columns) + 1;
-      text(cell, `${describe(selected)}, row ${row} of ${grid.rows}`);
-    },
-    signal,
-  );
+  store.watch(["selected"], tellSelected, signal);
 
   // ---- choose
   const choose = (channel: number | null) => {

@@ -368,6 +368,27 @@ net = cs.Network(module, input_size=32, name="wide")
     assert grid.evaluate("(e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 2")
 
 
+def test_grid_shows_the_unit_that_was_selected_elsewhere(notebook):
+    many = """
+import torch, convscope as cs
+from torch import nn
+module = nn.Sequential(
+    nn.Conv2d(3, 2000, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2000, 4)
+).eval()
+net = cs.Network(module, input_size=32, name="many")
+"""
+    book = notebook(many, "w = cs.FilterGrid(net, torch.rand(3, 32, 32), '0', order='index', selected=1500); w")
+    grid = book.cell(1).locator(".cs-grid")
+    expect(grid).to_have_attribute("data-painted", "0/activation/inferno/unit")
+    in_sight = "(e) => { const place = Math.floor(%d / e.ariaColCount) / e.ariaRowCount * e.scrollHeight;"
+    in_sight += " return place >= e.scrollTop - 1 && place < e.scrollTop + e.clientHeight; }"
+    assert grid.evaluate(in_sight % 1500)
+    assert not grid.evaluate(in_sight % 20)
+    book.run("w.selected = 20")
+    expect(grid.get_by_role("gridcell")).to_contain_text("unit 20 ")
+    assert grid.evaluate(in_sight % 20)
+
+
 def test_explorer_links_layers_pictures_and_address(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
