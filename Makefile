@@ -78,6 +78,7 @@ test: lint types js-test py-test
 
 lint: $(VENV)/.installed node_modules/.installed
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check --quiet core widgets tests hatch_build.py
 	$(BIN)/lint-imports
 	npm run --silent lint
 
@@ -96,7 +97,7 @@ benchmark: $(VENV)/.installed $(STATIC)/.built
 
 format: $(VENV)/.installed node_modules/.installed
 	$(BIN)/ruff check --select I --fix
-	$(BIN)/ruff format
+	$(BIN)/ruff format core widgets tests hatch_build.py
 	npm run --silent format
 
 clean:

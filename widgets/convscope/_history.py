@@ -63,7 +63,7 @@ class History:
             axes=[
                 bqplot.Axis(
                     scale=chances,
-                    orientation="vertical",
+                    side="left",
                     tick_values=[0.0, 0.5, 1.0],
                     tick_format=".1f",
                     tick_style=style,
