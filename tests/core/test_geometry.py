@@ -147,13 +147,15 @@ def output_shape(body: nn.Module) -> tuple[int, ...] | None:
 
 
 def has_gaps(body: nn.Module) -> bool:
-    """Whether some operation skips input: boxes are then hulls of what is seen."""
+    """Whether a unit may see the input in pieces: boxes are then hulls of what is seen."""
+    if isinstance(body, nn.Sequential) and any(isinstance(m, Branches) for m in body):
+        return True  # the branches may read two ends of a map that is not the picture
     for m in body.modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.AvgPool2d)):
             kernel, stride = np.broadcast_to(m.kernel_size, 2), np.broadcast_to(m.stride, 2)
             if (stride > kernel).any():
                 return True
-            if isinstance(m, nn.Conv2d) and m.dilation != (1, 1):
+            if isinstance(m, nn.Conv2d) and (m.dilation != (1, 1) or m.padding_mode == "circular"):
                 return True
         if isinstance(m, Window) and any(s > k for k, s in zip(*m.args[:2], strict=True)):
             return True
@@ -172,6 +174,7 @@ def inside(a: Box, b: Box) -> bool:
 @example(body=nn.Sequential(nn.Conv2d(2, 2, 4, padding="same")), where=(0.0, 1.0))
 @example(body=nn.Sequential(nn.AdaptiveAvgPool2d((5, 4)), nn.Conv2d(2, 2, 2)), where=(0.5, 0.5))
 @example(body=nn.Sequential(nn.Conv2d(2, 2, 3, 1, 2, 2), nn.Conv2d(2, 2, 3)), where=(0.5, 0.5))
+@example(body=Branches(nn.ZeroPad2d((0, 2, 0, 2)), nn.Conv2d(2, 2, 3, padding=2)), where=(1.0, 0.5))
 def test_support_is_that_of_the_gradient(body: nn.Module, where: tuple[float, float]) -> None:
     note(repr(body))
     body = positive(body)

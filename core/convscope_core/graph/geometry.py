@@ -240,8 +240,9 @@ class Geometry:
 
         As `box`, but clipped to the map at each operation on the way, and so to the picture. This is less than
         the clipped box where an operation reads beyond the end of a map whose last windows leave out some
-        pixels. Exact along each axis, except that kernels with gaps (dilation, strides beyond the kernel) are
-        taken without their gaps. Empty (bottom <= top or right <= left) for units that see padding only.
+        pixels. Exact along each axis, except that what is seen in pieces is taken without the gaps: dilated
+        kernels, strides beyond the kernel, circular padding (both ends of a map), branches that meet again.
+        Empty (bottom <= top or right <= left) for units that see padding only.
         """
         return self._seen(name, row, column, clip=True)[0]
 
@@ -321,17 +322,20 @@ class Geometry:
         pending = [(-self._order[top], name)]
         while pending:
             n = self._nodes[heapq.heappop(pending)[1]]
-            need = self._resolved(n, needs[n], whole, clip)
+            need = self._resolved(n, needs[n], whole)
             if n is self._input:
                 seen = need
-                continue
-            if _is_empty(need):
                 continue
             gated = gated or n.kind in _STATISTICS or self._normalises_positions(n)
             for i, wanted in self._wanted(n, need):
                 if wanted is _GATE:
                     gated = True
-                elif i in needs:
+                    continue
+                if clip:
+                    wanted = self._along(i, lambda _, size, s: Span(max(s.low, 0), min(s.high, size - 1)), wanted)
+                    if _is_empty(wanted):
+                        continue
+                if i in needs:
                     needs[i] = _union(needs[i], wanted)
                 else:
                     needs[i] = wanted
@@ -342,7 +346,7 @@ class Geometry:
         c = _ends(cols, width, whole[1])
         return Box(r[0], c[0], r[1], c[1]), gated, (whole[0], whole[1])
 
-    def _resolved(self, n: Node, need: _Need, whole: list[bool], clip: bool) -> _Need:
+    def _resolved(self, n: Node, need: _Need, whole: list[bool]) -> _Need:
         """Put numbers where all rows or columns are needed; forget ranges on axes the node has not."""
         letters = self._layout[n]
         out: list[Span | None] = []
@@ -355,8 +359,6 @@ class Geometry:
                 if span is None:
                     whole[axis] = True
                     span = Span(0, last)
-                elif clip:
-                    span = Span(max(span.low, 0), min(span.high, last))
                 out.append(span)
         return out[0], out[1]
 
