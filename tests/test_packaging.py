@@ -88,9 +88,7 @@ def test_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.10"
     assert f"{information}/licenses/LICENSE" in wheel.namelist()
-    required = {
-        re.match(r"[\w-]+", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line
-    }
+    required = {re.match(r"[\w-]+", line)[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line}
     assert required == {
         *("torch", "torchvision", "numpy", "pillow", "tqdm", "safetensors"),
         *("traitlets", "ipywidgets", "anywidget", "bqplot"),
@@ -122,9 +120,7 @@ def test_lock_file_serves_every_platform() -> None:
     assert wanted - locked == set()
 
 
-def test_source_distribution_builds_the_same_wheel(
-    source: Path, wheel: zipfile.ZipFile, tmp_path: Path
-) -> None:
+def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     assert not (source / "widgets/convscope/static").exists()
     # the packages that `npm ci` would install
     (source / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
@@ -145,9 +141,7 @@ def test_source_distribution_builds_the_same_wheel(
     ],
     ids=["skipped", "no npm"],
 )
-def test_no_wheel_without_a_bundle(
-    source: Path, tmp_path: Path, environment: dict[str, str], message: str
-) -> None:
+def test_no_wheel_without_a_bundle(source: Path, tmp_path: Path, environment: dict[str, str], message: str) -> None:
     static = source / "widgets/convscope/static"
     if static.exists():
         static.rename(tmp_path / "static")

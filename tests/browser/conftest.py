@@ -58,9 +58,7 @@ def lab(browser: Browser) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def notebook(
-    request: pytest.FixtureRequest, lab: Lab, browser: Browser
-) -> Iterator[Callable[..., Notebook]]:
+def notebook(request: pytest.FixtureRequest, lab: Lab, browser: Browser) -> Iterator[Callable[..., Notebook]]:
     """Open a notebook: ``notebook("cell", "cell", run=True, **context)``.
 
     The cells are run unless ``run=False``; an error in one raises `CellError`. Further keywords go to

@@ -365,9 +365,7 @@ class Notebook:
     @contextlib.contextmanager
     def busy(self) -> Iterator[Execution]:
         """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does."""
-        execution = self.run_nowait(
-            "import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n"
-        )
+        execution = self.run_nowait("import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n")
         execution.wait_for_text("busy")
         try:
             yield execution
@@ -399,9 +397,7 @@ class Notebook:
         """Switch to the "light" or "dark" theme; return once its style sheet is in force."""
         title = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[name]
         self.command("apputils:change-theme", theme=title)
-        self.wait_for(
-            "(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false"
-        )
+        self.wait_for("(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false")
 
     def wait_for(self, predicate: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until a JavaScript function returns something truthy; that value. ``timeout`` in seconds."""

@@ -82,9 +82,7 @@ def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(n
     book.run("w.wait()")
     assert book.value("w.position") == position
     assert 2 <= book.value("len(computed)") <= 60
-    truth = book.value(
-        f"by_hand(net, w.image, {position}, 50).probabilities[net.predict(w.image).index].item()"
-    )
+    truth = book.value(f"by_hand(net, w.image, {position}, 50).probabilities[net.predict(w.image).index].item()")
     assert book.value("w.probability") == pytest.approx(truth, abs=1e-4)
     assert number(root) == pytest.approx(truth, abs=6e-4)
 
@@ -428,7 +426,9 @@ def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widge
 
 
 def test_survey_shows_progress_and_stops_when_cancelled(notebook):
-    slow = SMALL + """
+    slow = (
+        SMALL
+        + """
 import threading
 gate = threading.Semaphore(0)
 quick = net.forward
@@ -437,6 +437,7 @@ def gated(x, layers=()):
     return quick(x, layers)
 net.forward = gated
 """
+    )
     book = notebook(slow, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-status__survey")).to_contain_text("survey 0 of 12")

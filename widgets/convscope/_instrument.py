@@ -75,9 +75,7 @@ class Instrument(anywidget.AnyWidget):
         unknown = [name for name in traits if not self.has_trait(name) or name.startswith("_")]
         if unknown:
             known = ", ".join(sorted(name for name in self._own_traits()))
-            raise TypeError(
-                f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; it has: {known}"
-            )
+            raise TypeError(f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; it has: {known}")
         self.net = net
         self.images: Images | tuple[Picture, ...] = () if images is None else images
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")

@@ -36,9 +36,7 @@ class SurveyPart(Instrument):
 
     _survey = traitlets.Dict().tag(sync=True)
 
-    def __init__(
-        self, net: Network, images: Images | None = None, survey: Survey | None = None, **traits: Any
-    ) -> None:
+    def __init__(self, net: Network, images: Images | None = None, survey: Survey | None = None, **traits: Any) -> None:
         self.survey: Survey | None = survey
         self._whole: dict[int, np.ndarray] = {}
         self._cancel = threading.Event()

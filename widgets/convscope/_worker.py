@@ -44,9 +44,7 @@ class Worker:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
-    def submit(
-        self, kind: str, run: Callable[[], None], superseded: Callable[[], None] | None = None
-    ) -> None:
+    def submit(self, kind: str, run: Callable[[], None], superseded: Callable[[], None] | None = None) -> None:
         """Leave a request; returns at once.
 
         Parameters

@@ -137,9 +137,7 @@ class FilterGrid(FilterPart):
 
     _name = "filters"
 
-    def __init__(
-        self, net: Network, image: Any, layer: str | None = None, survey: Any = None, **traits: Any
-    ) -> None:
+    def __init__(self, net: Network, image: Any, layer: str | None = None, survey: Any = None, **traits: Any) -> None:
         require_network(net)
         images = Images.of([image])
         net.prepare(images[0].image)
@@ -153,5 +151,3 @@ def last_convolution(net: Network) -> str:
         raise ArgumentError(f"{net.name} has no layer with maps or vectors to show")
     convolutions = [layer for layer in layers if layer.kind == "conv" and layer.size != (1, 1)]
     return (convolutions or layers)[-1].name
-
-

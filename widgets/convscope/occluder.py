@@ -28,9 +28,9 @@ class OccluderPart(Instrument):
     ends; setting it moves the square. Clipped so that the occluder lies inside the picture, as in Zeiler &
     Fergus, Fig. 7."""
 
-    size = traitlets.Union(
-        [traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=50
-    ).tag(sync=True)
+    size = traitlets.Union([traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=50).tag(
+        sync=True
+    )
     """int or (int, int): side, or height and width, px of the network's input. By default 50, the
     paper's."""
 

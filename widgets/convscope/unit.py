@@ -63,9 +63,7 @@ class UnitPanel(FilterPart):
             )
         pictures = survey.images if survey is not None else Images.of(images)
         # Pictures are not listed by name in the front end: a survey may have very many.
-        super().__init__(
-            net, None, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits
-        )
+        super().__init__(net, None, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits)
         if survey is None:
             self.start_survey(pictures, k)
 

@@ -122,7 +122,7 @@ class Changed:
         axis : int, default 1
             The axis of the channels in `value`.
         """
-        value = self.value.select(axis, channel).double().flatten(1).sum(1)
+        value = self.value.select(axis, channel).double().reshape(len(self.value), -1).sum(1)
         if self.axes is None or self.rows is None or self.columns is None:
             return value
         clean = self.clean.select(axis, channel)[0].double()
@@ -132,7 +132,7 @@ class Changed:
         height, width = (self.value.shape[a] for a in self.axes)
         # Sums of rectangles as differences of the integral image.
         integral = torch.nn.functional.pad(clean.cumsum(0).cumsum(1), (1, 0, 1, 0))
-        r, c = torch.from_numpy(self.rows), torch.from_numpy(self.columns)
+        r, c = (torch.from_numpy(starts).to(integral.device) for starts in (self.rows, self.columns))
         inside = integral[r + height, c + width] - integral[r, c + width] - integral[r + height, c] + integral[r, c]
         return value + (integral[-1, -1] - inside)
 
@@ -140,7 +140,7 @@ class Changed:
 class _Slots:
     """Where each picture's window begins along rows and columns, for every place the changed box may be at.
 
-    `rows[t]` belongs to the box whose top is t, `columns[l]` to the one whose left is l.
+    `rows[i]` belongs to the i-th of the tops that a plan is for, `columns[i]` to the i-th of the lefts.
     """
 
     __slots__ = ("columns", "rows", "size")
@@ -209,7 +209,7 @@ class _Cut:
 
 
 class _Batch:
-    """The pictures that are computed together."""
+    """The pictures that are computed together; tops and lefts are indices of the plan's places."""
 
     def __init__(self, tops: Ints, lefts: Ints, patches: Tensor) -> None:
         self.tops, self.lefts = tops, lefts
@@ -277,13 +277,15 @@ class Regions:
         self._clean[graph.input] = x
         self._clean[graph.output] = self.output
         self._extended: dict[tuple[Node, tuple[int, ...], float], Tensor] = {}
-        self._plans: dict[tuple[int, int], _Plan] = {}
+        self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]], _Plan] = {}
         self._scratch = x.new_empty(0)
 
     def _is_kept(self, n: Node) -> bool:
         """Tell whether a node's clean values may be needed; not where each position goes to the same one only."""
         users = self.graph.consumers[n]
-        return n in self._wanted or not users or any(u.kind not in ELEMENTWISE or len(u.inputs) > 1 for u in users)
+        if n in self._wanted or n.kind in ("pad", "slice"):  # those two are put together from their own
+            return True
+        return not users or any(u.kind not in ELEMENTWISE or len(u.inputs) > 1 for u in users)
 
     # -- what a walk for a size of box looks like --
 
@@ -291,13 +293,13 @@ class Regions:
         """Say why boxes of this size take the ordinary forward pass; None if they do not."""
         return self._plan(size).reason
 
-    def work(self, size: tuple[int, int]) -> Work:
-        """Count the multiply-adds for one box of this size."""
-        return self._plan(size).work
+    def work(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> Work:
+        """Count the multiply-adds for one box of this size, anywhere or at one of some positions in a `sweep`."""
+        return self._plan(size, positions).work
 
-    def batch_size(self, size: tuple[int, int]) -> int:
-        """Return how many boxes of this size are computed at once, by the budget."""
-        return max(1, min(_MOST_PICTURES, self.budget // max(self._plan(size).bytes, 1)))
+    def batch_size(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> int:
+        """Return how many boxes of this size a `sweep` computes at once, by the budget."""
+        return max(1, min(_MOST_PICTURES, self.budget // max(self._plan(size, positions).bytes, 1)))
 
     def order(self, size: tuple[int, int], positions: Sequence[tuple[int, int]]) -> list[int]:
         """Return the indices of positions in an order in which neighbours meet the strides in the same way.
@@ -305,17 +307,15 @@ class Regions:
         What changed is pasted with one copy for each run of pictures in which it lies at the same place of
         the window.
         """
-        plan = self._plan(size)
-        limits = [self._x.shape[2 + a] - size[a] for a in (0, 1)]
+        plan = self._plan(size, positions)
         keys = []
         for axis in (0, 1):
             cuts = [c for c in plan.cuts if c.have is not None]
-            offsets = [_starts(c.have, axis) - _starts(c.need, axis) for c in cuts if c.have is not None]
-            table = np.stack(offsets, 1) if offsets else np.zeros((limits[axis] + 1, 1), np.int64)
+            offsets = [_starts(c.have, axis) - _starts(c.need, axis) for c in cuts]
+            table = np.stack(offsets, 1) if offsets else np.zeros((len(plan.places[axis]), 1), np.int64)
             keys.append(np.unique(table, axis=0, return_inverse=True)[1].reshape(-1))
-        at = np.array(positions, np.int64).reshape(-1, 2)
-        tops, lefts = (at[:, a].clip(0, limits[a]) for a in (0, 1))
-        return [int(i) for i in np.lexsort((at[:, 1], at[:, 0], keys[1][lefts], keys[0][tops]))]
+        tops, lefts = plan.cases(np.array(positions, np.int64).reshape(-1, 2))
+        return [int(i) for i in np.lexsort((lefts, tops, keys[1][lefts], keys[0][tops]))]
 
     # -- computing --
 
@@ -346,15 +346,22 @@ class Regions:
         ArgumentError
             If patches or positions do not fit the picture, or a node is not recorded.
         """
-        record = tuple(record)
-        size, tops, lefts = self._checked(positions, patches, record)
+        return self._call(positions, patches, tuple(record), ())
+
+    def _call(
+        self,
+        positions: Sequence[tuple[int, int]],
+        patches: Tensor,
+        record: tuple[Node, ...],
+        among: Sequence[tuple[int, int]],
+    ) -> tuple[Tensor, dict[Node, Changed]]:
+        size, at = self._checked(positions, patches, record)
         with torch.inference_mode():
-            clipped_tops = tops.clip(0, self._x.shape[2] - size[0])
-            clipped_lefts = lefts.clip(0, self._x.shape[3] - size[1])
-            if not (np.array_equal(tops, clipped_tops) and np.array_equal(lefts, clipped_lefts)):
-                patches = self._clipped(size, tops, lefts, patches)
-            patches = patches.expand(len(tops), -1, -1, -1)
-            return self._plan(size).run(_Batch(clipped_tops, clipped_lefts, patches), record)
+            inside = at.clip(0, np.array(self._x.shape[2:]) - size)
+            if not np.array_equal(at, inside):
+                patches = self._clipped(size, at, inside, patches)
+            plan = self._plan(size, among)
+            return plan.run(_Batch(*plan.cases(inside), patches.expand(len(at), -1, -1, -1)), record)
 
     def sweep(
         self,
@@ -384,13 +391,13 @@ class Regions:
             As of a call.
         """
         order = self.order(size, positions)
-        most = self.batch_size(size)
+        most = self.batch_size(size, positions)
         record = tuple(record)
         while order:
             now = order[:most]
             places = [positions[i] for i in now]
             try:
-                output, values = self(places, patches(places), record)
+                output, values = self._call(places, patches(places), record, positions)
             except RuntimeError as e:
                 if not _is_out_of_memory(e) or most == 1:
                     raise
@@ -403,7 +410,7 @@ class Regions:
 
     def _checked(
         self, positions: Sequence[tuple[int, int]], patches: Tensor, record: tuple[Node, ...]
-    ) -> tuple[tuple[int, int], Ints, Ints]:
+    ) -> tuple[tuple[int, int], Ints]:
         channels, height, width = self._x.shape[1:]
         at = np.array(positions, np.int64).reshape(-1, 2)
         fits = patches.dim() == 4 and patches.shape[1] == channels and len(patches) in (1, len(at)) and len(at)
@@ -415,23 +422,26 @@ class Regions:
         missing = [n.name for n in record if n not in self._wanted]
         if missing:
             raise ArgumentError(f"Expected nodes given as record to Regions; got {', '.join(missing)}.")
-        return (patches.shape[2], patches.shape[3]), at[:, 0], at[:, 1]
+        return (patches.shape[2], patches.shape[3]), at
 
-    def _clipped(self, size: tuple[int, int], tops: Ints, lefts: Ints, patches: Tensor) -> Tensor:
+    def _clipped(self, size: tuple[int, int], at: Ints, inside: Ints, patches: Tensor) -> Tensor:
         """Return windows inside the picture that hold what the patches hold of it."""
-        height, width = self._x.shape[2:]
-        have = _Slots(size, tops, lefts)
-        need = _Slots(size, tops.clip(0, height - size[0]), lefts.clip(0, width - size[1]))
+        have, need = _Slots(size, at[:, 0], at[:, 1]), _Slots(size, inside[:, 0], inside[:, 1])
         cut = _Cut(self.graph.input, (2, 3), (0, 0, 0, 0), 0.0, need, have)
-        each = np.arange(len(tops))
-        return self._cut(cut, patches.expand(len(tops), -1, -1, -1), each, each)
+        each = np.arange(len(at))
+        return self._cut(cut, patches.expand(len(at), -1, -1, -1), each, each)
 
-    def _plan(self, size: tuple[int, int]) -> _Plan:
-        plan = self._plans.get(size)
+    def _plan(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> _Plan:
+        limits = self._x.shape[2] - size[0], self._x.shape[3] - size[1]
+        tops, lefts = (tuple(sorted({min(max(p[a], 0), limits[a]) for p in positions})) for a in (0, 1))
+        key = (size, tops, lefts)
+        plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= 8:  # a hand that resizes the occluder asks for many sizes once
                 self._plans.pop(next(iter(self._plans)))
-            plan = self._plans[size] = _Plan(self, size)
+            everywhere = tuple(np.arange(limit + 1) for limit in limits)
+            places = (np.array(tops), np.array(lefts)) if positions else (everywhere[0], everywhere[1])
+            plan = self._plans[key] = _Plan(self, size, places)
             if plan.reason is not None:
                 logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
         return plan
@@ -493,14 +503,15 @@ class Regions:
 
 
 class _Plan:
-    """The steps for one size of box."""
+    """The steps for one size of box, and tops and lefts that it may have."""
 
-    def __init__(self, regions: Regions, size: tuple[int, int]) -> None:
+    def __init__(self, regions: Regions, size: tuple[int, int], places: tuple[Ints, Ints]) -> None:
         self.regions = regions
         self.graph = graph = regions.graph
+        self.places = places
         self.cuts: list[_Cut] = []
         self.bytes = 0
-        self._slots: dict[Node, _Slots] = {graph.input: self._everywhere(size)}
+        self._slots: dict[Node, _Slots] = {graph.input: _Slots(size, *places)}
         self._whole: set[Node] = set()
         self._reads: dict[Node, list[_Cut]] = {}
         spread = self._spread(size)
@@ -515,9 +526,9 @@ class _Plan:
         self.reason = self._why_not(computed)
         self.steps = [] if self.reason else self._compiled()
 
-    def _everywhere(self, size: tuple[int, int]) -> _Slots:
-        height, width = self.regions._x.shape[2:]
-        return _Slots(size, np.arange(height - size[0] + 1), np.arange(width - size[1] + 1))
+    def cases(self, at: Ints) -> tuple[Ints, Ints]:
+        """Return the indices, in `places`, of the rows (top, left) of an array."""
+        return np.searchsorted(self.places[0], at[:, 0]), np.searchsorted(self.places[1], at[:, 1])
 
     def _spread(self, size: tuple[int, int]) -> dict[str, tuple[Ranges, Ranges]]:
         start = self._slots[self.graph.input]
@@ -699,9 +710,7 @@ class _Plan:
             return (lambda batch: batch.values[i]), False
         mine = self._axes(n)
         assert mine is not None
-        broadcast = axes is None or any(
-            i.shape[a - 1] == 1 != n.shape[b - 1] for a, b in zip(axes, mine, strict=True)
-        )
+        broadcast = axes is None or any(i.shape[a - 1] == 1 != n.shape[b - 1] for a, b in zip(axes, mine, strict=True))
         if broadcast:  # unchanged, or all of the result would change
             return (lambda batch: regions._clean[i].expand(batch.size, *i.shape)), False
         assert axes is not None
@@ -717,9 +726,7 @@ class _Plan:
         kernel, stride, padding = kernel_size(n), n["stride"], n["padding"]
         dilation = n.args.get("dilation", (1, 1))
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        after = [
-            max(0, (n.shape[1 + a] - 1) * stride[a] + reach[a] - padding[a] - x.shape[1 + a]) for a in (0, 1)
-        ]
+        after = [max(0, (n.shape[1 + a] - 1) * stride[a] + reach[a] - padding[a] - x.shape[1 + a]) for a in (0, 1)]
         size = ((slots.size[0] - 1) * stride[0] + reach[0], (slots.size[1] - 1) * stride[1] + reach[1])
         need = _Slots(size, slots.rows * stride[0], slots.columns * stride[1])
         around = (padding[0], after[0], padding[1], after[1])
@@ -798,9 +805,8 @@ class _Plan:
         if self.reason is not None:
             x = regions._x.expand(batch.size, -1, -1, -1).clone()
             height, width = batch.patches.shape[2:]
-            for one, patch, top, left in zip(
-                x, batch.patches, batch.tops.tolist(), batch.lefts.tolist(), strict=True
-            ):
+            tops, lefts = (p[b].tolist() for p, b in zip(self.places, (batch.tops, batch.lefts), strict=True))
+            for one, patch, top, left in zip(x, batch.patches, tops, lefts, strict=True):
                 one[:, top : top + height, left : left + width] = patch
             output, values = regions._runner(x, record)
             return output, {n: Changed(v, regions._clean[n]) for n, v in values.items()}
@@ -870,9 +876,9 @@ def _multiply_adds(n: Node, share: float) -> int:
     """Count the multiply-adds of a node for one picture, of a share of its positions."""
     if n.kind in ("conv", "conv_transpose"):
         at = n if n.kind == "conv" else n["input"]
-        return round(share * math.prod(at.shape[1:]) * n["weight"].numel())
+        return round(share * math.prod(at.shape[1:]) * int(n["weight"].numel()))
     if n.kind == "linear":
-        return round(share * math.prod(n.shape[:-1]) * n["weight"].numel())
+        return round(share * math.prod(n.shape[:-1]) * int(n["weight"].numel()))
     return 0
 
 
