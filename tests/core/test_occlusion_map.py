@@ -56,7 +56,7 @@ def test_every_position_is_what_the_network_predicts_there(net: Network, photo, 
     assert result.probability.shape == result.label.shape == result.activity.shape == result.positions.shape[:2]
     for r, c in np.ndindex(result.label.shape):
         at = (int(result.positions[r, c, 0]), int(result.positions[r, c, 1]))
-        expected = occlusion.predict(at, size)
+        expected = net.predict(occlusion.occlude(at, size))
         assert result.probability[r, c] == pytest.approx(expected.probabilities[2], abs=1e-6)
         assert result.labels[result.label[r, c]] == expected.label
         maps = net.activations(occlusion.occlude(at, size), "3")["3"]
