@@ -15,6 +15,7 @@ from convscope_core.errors import ArgumentError, ImageError, LayerError, Network
 from convscope_core.graph import Graph, Runner, trace
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.layers import GraphLayer, find_layers
+from convscope_core.graph.regions import Regions
 from convscope_core.graph.trace import check_module
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
@@ -190,7 +191,7 @@ class Network:
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
-        geometry = Geometry(self.graph)
+        geometry = self._geometry = Geometry(self.graph)
         layers = []
         for g in find_layers(self.graph):
             layer = Layer(g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry)
@@ -236,6 +237,10 @@ class Network:
                 f"{did_you_mean(str(name), self._by_name)} All names: [layer.name for layer in net.layers]."
             ) from None
 
+    def graph_layer(self, name: str) -> GraphLayer:
+        """Return a layer as part of the graph, by its name or one of its aliases; errors as for `layer`."""
+        return self._found[self.layer(name).name]
+
     def weight(self, name: str) -> torch.Tensor | None:
         """Return the weight of a layer, with the batch norm that was folded into it.
 
@@ -250,7 +255,7 @@ class Network:
             As `torch.nn` keeps it: (out, in / groups, kh, kw) for a convolution, (out, in) for a linear
             layer. None for a layer without weights. A copy.
         """
-        weight = self._found[self.layer(name).name].anchor.args.get("weight")
+        weight = self.graph_layer(name).anchor.args.get("weight")
         return weight.clone(memory_format=torch.contiguous_format) if isinstance(weight, torch.Tensor) else None
 
     def class_index(self, target: int | str) -> int:
@@ -350,6 +355,29 @@ class Network:
         with self.lock, torch.inference_mode():
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
+
+    def regions(self, x: torch.Tensor, layers: Iterable[str] = (), *, budget: int | None = None) -> Regions:
+        """Prepare the exact and quick answer to what changes when boxes of one picture change.
+
+        Parameters
+        ----------
+        x : tensor
+            (1, C, H, W) in network space: the clean picture.
+        layers : iterable of str, default ()
+            Names or aliases of layers whose values may be asked for (as the nodes of `graph_layer`).
+        budget : int, optional
+            Bytes that one batch may take.
+
+        Returns
+        -------
+        Regions
+            To be called under the network's `lock`.
+        """
+        self._check_batch(x)
+        nodes = [self.graph_layer(name).node for name in self._names(layers)]
+        x = x.to(self.device, torch.float32)
+        with self.lock:
+            return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
 
     def predict(self, image: ImageLike) -> Prediction:
         """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""

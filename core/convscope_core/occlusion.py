@@ -21,9 +21,10 @@ from PIL import ImageColor
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.graph.regions import Regions
 from convscope_core.network import Network, Prediction
 
-__all__ = ["FILLS", "SHAPES", "Fill", "Occlusion", "Size", "clip", "fill_name"]
+__all__ = ["FILLS", "SHAPES", "Fill", "Occlusion", "Size", "clip", "extent_of", "fill_name", "whole_number"]
 
 FILLS = ("grey", "mean", "blur", "noise")
 """The fills with a name; besides, any colour is one."""
@@ -96,10 +97,11 @@ class Occlusion:
         self.net = net
         self.fill = fill
         self.shape = shape
-        self.seed = _whole(seed, "seed")
+        self.seed = whole_number(seed, "seed")
         self.image = net.prepare(image)
         self.fill_image = net.to_network(_fill(net.to_rgb(self.image), fill, self.seed))
         self._clean: Prediction | None = None
+        self._regions: Regions | None = None
 
     def __repr__(self) -> str:
         height, width = self.size
@@ -139,7 +141,7 @@ class Occlusion:
             self.shape if shape is None else shape,
             self.seed if seed is None else seed,
         )
-        other._clean = self._clean
+        other._clean, other._regions = self._clean, self._regions
         return other
 
     def mask(self, position: tuple[int, int], size: Size = 50) -> npt.NDArray[np.bool_]:
@@ -183,9 +185,48 @@ class Occlusion:
         """
         return torch.where(self._mask(position, size), self.fill_image, self.image)
 
+    def patches(self, positions: Sequence[tuple[int, int]], size: Size = 50) -> Tensor:
+        """What the occluder's box holds, at several positions.
+
+        Parameters
+        ----------
+        positions : sequence of (top, left)
+        size : int or (height, width), default 50
+
+        Returns
+        -------
+        Tensor
+            (N, C, height, width) float32: `occlude` at each position, cropped to the box.
+
+        Raises
+        ------
+        ArgumentError
+            As for `mask`.
+        """
+        boxes = [_box(p, size, self.size) for p in positions]
+        height, width = extent_of(size, self.size)
+
+        def crop(picture: Tensor) -> Tensor:
+            return torch.cat([picture[:, :, t : t + height, l : l + width] for (t, l), _ in boxes])
+
+        if self.shape == "square":
+            return crop(self.fill_image)
+        inside = self._mask((0, 0), size)[:height, :width]
+        return torch.where(inside, crop(self.fill_image), crop(self.image))
+
     def predict(self, position: tuple[int, int], size: Size = 50) -> Prediction:
-        """What the network says with the occluder there; parameters and errors as for `mask`."""
-        return self.net.predict(self.occlude(position, size))
+        """What the network says with the occluder there; parameters and errors as for `mask`.
+
+        Exact up to rounding; what the occluder does not reach is not computed again. (Processor time of one
+        position against the whole forward pass, occluders of 16 and 50 pixels: 0.33 and 0.40 for VGG-16, 0.68
+        and 0.78 for ResNet-18, 0.77 and 0.82 for EfficientNet-Lite0.)
+        """
+        patches = self.patches([position], size)
+        with self.net.lock:
+            if self._regions is None:
+                self._regions = self.net.regions(self.image)
+            output, _ = self._regions([position], patches)
+            return Prediction(self.net.probabilities(output)[0].cpu().numpy(), self.net.labels)
 
     def clip(self, position: tuple[float, float], size: Size = 50) -> tuple[int, int]:
         """Move the occluder the shortest way into the picture; see the function `clip`."""
@@ -228,7 +269,7 @@ def clip(position: tuple[float, float], size: Size, picture: tuple[int, int]) ->
     ArgumentError
         When the occluder is larger than the picture, or a number is not finite.
     """
-    extent = _size(size, picture)
+    extent = extent_of(size, picture)
     top, left = _pair(position, "position", "(top, left)")
     try:
         finite = math.isfinite(top) and math.isfinite(left)
@@ -258,8 +299,8 @@ def fill_name(fill: Fill) -> str:
 
 def _box(position: object, size: object, picture: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """Check a position and size against a picture."""
-    extent = _size(size, picture)
-    top, left = (_whole(v, "position (top, left)") for v in _pair(position, "position", "(top, left)"))
+    extent = extent_of(size, picture)
+    top, left = (whole_number(v, "position (top, left)") for v in _pair(position, "position", "(top, left)"))
     lowest, rightmost = picture[0] - extent[0], picture[1] - extent[1]
     if not (0 <= top <= lowest and 0 <= left <= rightmost):
         raise ArgumentError(
@@ -270,12 +311,19 @@ def _box(position: object, size: object, picture: tuple[int, int]) -> tuple[tupl
     return (top, left), extent
 
 
-def _size(size: object, picture: tuple[int, int]) -> tuple[int, int]:
+def extent_of(size: object, picture: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of an occluder, checked against those of the picture.
+
+    Raises
+    ------
+    ArgumentError
+        When it is not one or two whole numbers, or empty, or larger than the picture.
+    """
     if isinstance(size, (tuple, list, np.ndarray, Tensor)) and np.ndim(size) > 0:
         pair = _pair(size, "size", "a side or (height, width)")
     else:
         pair = size, size
-    height, width = (_whole(v, "size, a side or (height, width),") for v in pair)
+    height, width = (whole_number(v, "size, a side or (height, width),") for v in pair)
     if not (1 <= height <= picture[0] and 1 <= width <= picture[1]):
         raise ArgumentError(
             f"Expected an occluder of at least 1 pixel and at most the picture's {picture[0]}x{picture[1]}, "
@@ -290,7 +338,8 @@ def _pair(value: object, name: str, meaning: str) -> tuple[Any, Any]:
     raise ArgumentError(f"Expected {name} as {meaning}, got {value!r}.")
 
 
-def _whole(value: object, name: str) -> int:
+def whole_number(value: object, name: str) -> int:
+    """Return a number as an int; an `ArgumentError` that begins with `name` if it is not a whole number."""
     if isinstance(value, SupportsIndex) and not isinstance(value, (bool, np.bool_)):
         try:
             return operator.index(value)
@@ -356,7 +405,7 @@ def _named(fill: str) -> tuple[int, int, int]:
 
 def _levels(fill: object) -> tuple[int, int, int]:
     if isinstance(fill, (tuple, list, np.ndarray, Tensor)) and len(fill) == 3:
-        red, green, blue = (_whole(level, "fill (red, green, blue)") for level in fill)
+        red, green, blue = (whole_number(level, "fill (red, green, blue)") for level in fill)
         if min(red, green, blue) >= 0 and max(red, green, blue) <= 255:
             return red, green, blue
     raise ArgumentError(f"{_EXPECTED_FILL}; got {fill!r}.")

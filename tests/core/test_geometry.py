@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from convscope_core.graph import Graph, trace
-from convscope_core.graph.geometry import Box, Geometry
+from convscope_core.graph.geometry import Box, Geometry, Ranges
 from convscope_core.graph.layers import GraphLayer, find_layers
 
 
@@ -237,6 +237,92 @@ def test_boxes_of_a_stack_follow_the_rule(body: nn.Sequential) -> None:
     field = geometry.receptive_field(node)
     assert (field.size, field.jump) == (max(sides), max(down, across))
     assert field.start == ((top + bottom) / 2 if sides[0] >= sides[1] else (left + right) / 2)
+
+
+# -- the other direction: what a box of the picture changes --
+
+
+def changed(module: nn.Module, shape: tuple[int, int, int], box: Box) -> Box | None:
+    """Bounding box of the positions whose value changes, in any channel, when the pixels of a box grow."""
+    x = torch.rand(1, *shape, dtype=torch.float64)
+    y = x.clone()
+    y[:, :, box.top : box.bottom, box.left : box.right] += 1
+    with torch.no_grad():
+        hit = (module.double()(x) != module(y))[0].any(0)
+    rows, columns = hit.any(1).nonzero().flatten(), hit.any(0).nonzero().flatten()
+    if not len(rows):
+        return None
+    return Box(int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1)
+
+
+@st.composite
+def pixels(draw: st.DrawFn) -> Box:
+    """A box inside the picture."""
+    top, left = draw(st.integers(0, SHAPE[1] - 1)), draw(st.integers(0, SHAPE[2] - 1))
+    return Box(top, left, draw(st.integers(top + 1, SHAPE[1])), draw(st.integers(left + 1, SHAPE[2])))
+
+
+@laws
+@given(body=bodies, box=pixels())
+@example(body=nn.Sequential(nn.Conv2d(2, 2, 3, 2, 1), nn.AvgPool2d(3, 2, 1, ceil_mode=True)), box=Box(22, 18, 23, 19))
+@example(body=nn.Sequential(nn.Conv2d(2, 2, 4, padding="same")), box=Box(0, 18, 1, 19))
+@example(body=nn.Sequential(nn.AdaptiveAvgPool2d((5, 4)), nn.Conv2d(2, 2, 2)), box=Box(4, 4, 5, 5))
+@example(body=nn.Sequential(nn.AvgPool2d(1, 2)), box=Box(1, 0, 2, 19))
+def test_reach_is_what_changes(body: nn.Module, box: Box) -> None:
+    note(repr(body))
+    body = positive(body)
+    assume(output_shape(body) is not None)
+    geometry, node, _ = body_geometry(body, SHAPE)
+    expected, found = changed(body, SHAPE, box), geometry.reach(box)[node]
+    modes = {getattr(m, "padding_mode", "zeros") for m in body.modules()}
+    if modes == {"zeros"} and not has_gaps(body):
+        assert found == expected
+    elif expected is not None:
+        assert found is not None
+        assert inside(expected, found)
+
+
+def test_reach_of_what_lies_outside_is_nothing() -> None:
+    geometry, layers, _ = layer_of(Head(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())), (3, 9, 7))
+    assert set(geometry.reach(Box(9, 0, 12, 7)).values()) == {None}
+    assert set(geometry.reach(Box(2, 3, 2, 5)).values()) == {None}
+    assert geometry.reach(Box(-5, -5, 1, 1))[layers["body.0"].node.name] == (0, 0, 2, 2)
+
+
+def test_pixels_that_a_stride_steps_over_change_nothing() -> None:
+    geometry, layers, graph = layer_of(Head(nn.Sequential(nn.Conv2d(3, 4, 1, 2), nn.ReLU())), (3, 9, 9))
+    reach = geometry.reach(Box(1, 0, 2, 9))
+    assert reach[layers["body.0"].node.name] is None
+    assert reach[graph.output.name] is None
+
+
+def test_reach_is_everything_after_a_gate_or_statistics_of_the_map() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 4), nn.Conv2d(4, 4, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x)
+            return self.c(x * self.b(x.mean((2, 3))).sigmoid()[:, :, None, None])
+
+    for body in (Gated(), nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.Conv2d(4, 4, 1))):
+        geometry, layers, _ = layer_of(Head(body), (3, 9, 9))
+        reach = geometry.reach(Box(0, 0, 1, 1))
+        maps = [reach[x.node.name] for x in layers.values() if x.kind == "conv"]
+        assert maps == [(0, 0, 2, 2), (0, 0, 9, 9)]
+
+
+def test_many_boxes_at_once_are_the_boxes_one_by_one() -> None:
+    graph = trace(torchvision.models.shufflenet_v2_x0_5(num_classes=4).eval(), (3, 64, 48))
+    geometry = Geometry(graph)
+    tops, lefts = np.array([0, 7, 33]), np.array([0, 38])
+    many = geometry.spread(Ranges(tops, tops + 9), Ranges(lefts, lefts + 9))
+    for r, top in enumerate(tops):
+        for c, left in enumerate(lefts):
+            one = geometry.reach(Box(top, left, top + 10, left + 10))
+            for name, (rows, columns) in many.items():
+                assert one[name] == (rows.low[r], columns.low[c], rows.high[r] + 1, columns.high[c] + 1)
 
 
 # -- published values --

@@ -358,3 +358,20 @@ def test_a_picture_with_nan_is_refused(net: Network) -> None:
     picture[1, 2, 3] = float("nan")
     with pytest.raises(ImageError, match="NaN"):
         Occlusion(net, picture)
+
+
+@given(boxes())
+def test_predictions_are_those_of_the_whole_pass(squared: Occlusion, elliptic: Occlusion, box) -> None:
+    for occlusion in (squared, elliptic):
+        expected = occlusion.net.predict(occlusion.occlude(*box)).probabilities
+        np.testing.assert_allclose(occlusion.predict(*box).probabilities, expected, rtol=1e-4, atol=1e-6)
+
+
+@given(st.lists(boxes(), min_size=1, max_size=4))
+def test_patches_are_crops_of_the_occluded_picture(elliptic: Occlusion, found) -> None:
+    (_, (height, width)), *_ = found
+    places = [(min(t, HEIGHT - height), min(l, WIDTH - width)) for (t, l), _ in found]
+    patches = elliptic.patches(places, (height, width))
+    for patch, (t, l) in zip(patches, places, strict=True):
+        expected = elliptic.occlude((t, l), (height, width))[0, :, t : t + height, l : l + width]
+        assert torch.equal(patch, expected)

@@ -18,6 +18,7 @@ from convscope_core.errors import (
 )
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
+from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
 from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
@@ -43,12 +44,15 @@ __all__ = [
     "Network",
     "NetworkError",
     "Occluder",
+    "OcclusionResult",
     "Picture",
     "Prediction",
     "Survey",
     "TraceError",
     "UnitPanel",
     "load",
+    "occluding_map",
+    "occlusion_map",
     "sample",
     "sample_images",
     "survey",

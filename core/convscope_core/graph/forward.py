@@ -9,9 +9,9 @@ import torch
 
 from convscope_core.graph.node import Graph, Node, nodes_in
 
-__all__ = ["Runner"]
+__all__ = ["FRESH", "IN_PLACE", "Runner"]
 
-_FRESH = frozenset(
+FRESH = frozenset(
     {"conv", "linear", "batch_norm", "add", "sub", "mul", "cat", "max_pool", "avg_pool", "scale", "shift"}
 )
 """Kinds whose result is new memory that nothing else refers to."""
@@ -89,11 +89,11 @@ class _Plan:
             assert n.op is not None
             free = tuple(slot[i] for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)
             op = n.op
-            if n.kind in _IN_PLACE:
+            if n.kind in IN_PLACE:
                 x = n["input"]
                 mine = sum(1 for u in graph.consumers[x] if u in needed) == 1
-                if mine and x.kind in _FRESH and x not in kept:
-                    op = _IN_PLACE[n.kind]
+                if mine and x.kind in FRESH and x not in kept:
+                    op = IN_PLACE[n.kind]
             positional = tuple(_template(v, slot) for k, v in n.args.items() if k not in n.keywords)
             named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}
             self.steps.append((op, positional, named, slot[n], free))
@@ -129,7 +129,7 @@ def _fill(a: Any, values: list[Any]) -> Any:
     return a
 
 
-_IN_PLACE: dict[str, Callable[..., Any]] = {
+IN_PLACE: dict[str, Callable[..., Any]] = {
     "relu": torch.ops.aten.relu_.default,
     "relu6": torch.ops.aten.hardtanh_.default,
     "hardtanh": torch.ops.aten.hardtanh_.default,

@@ -2,6 +2,9 @@
 
 A box on a node's output maps to the box on each input that it depends on. Boxes are not clipped: where a
 convolution reads its padding, the box leaves the map, so that all units of a layer have boxes of one size.
+
+The other direction, from a box of the picture to the box of each node that it can change, asks the same table:
+the positions of an output that change are those whose range of input meets the range that changed.
 """
 
 from __future__ import annotations
@@ -11,12 +14,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.ops import ELEMENTWISE, kernel_size
 
-__all__ = ["Box", "Geometry", "ReceptiveField", "layouts"]
+__all__ = ["Box", "Geometry", "Ranges", "ReceptiveField", "layouts"]
 
 
 class Box(NamedTuple):
@@ -69,6 +74,23 @@ class Span(NamedTuple):
     low: int
     high: int
 
+
+class Ranges(NamedTuple):
+    """Ranges of positions along one axis, one for each of P cases; both ends included.
+
+    Empty where high < low (then low is `NOWHERE`, high is -1).
+
+    Attributes
+    ----------
+    low, high : int array (P,)
+    """
+
+    low: npt.NDArray[np.int64]
+    high: npt.NDArray[np.int64]
+
+
+#: The lower end of an empty range: beyond any map.
+NOWHERE = 2**40
 
 #: Which rows, and which columns, of a node are needed. None: all of them.
 _Need: TypeAlias = "tuple[Span | None, Span | None]"
@@ -205,6 +227,7 @@ class Geometry:
         self._layout = layouts(skeleton)
         self._input = skeleton.input
         self._global: dict[Node, bool] = {}
+        self._tables: dict[tuple[Node, int], dict[Node, Ranges | None]] = {}
         for n in skeleton:
             self._global[n] = self._sees_all(n)
         # Almost all boxes move by a fixed step from unit to unit; these need no walk when they are asked for.
@@ -312,6 +335,111 @@ class Geometry:
         if n.kind == "cat":
             return self._layout[n][n["dim"] - 1] not in _AXES
         return n.kind not in _UNSTEADY
+
+    def reach(self, box: Box) -> dict[str, Box | None]:
+        """Return, for each node, the part of its map that can change when a box of the picture changes.
+
+        The least rectangle that holds them: exact, except that kernels with gaps (dilation) and borders that
+        repeat the map are taken as if they read all between the first and the last. What depends on
+        statistics of a whole map (gates, group norm, attention, flattening) changes everywhere.
+
+        Parameters
+        ----------
+        box : Box
+            Pixels of the picture; what leaves the picture does not count.
+
+        Returns
+        -------
+        dict of str to Box or None
+            By node name. None where nothing can change; an axis that a node has not counts as one position.
+        """
+        rows = _one_range(box.top, box.bottom, self._input.shape[1])
+        columns = _one_range(box.left, box.right, self._input.shape[2])
+        boxes: dict[str, Box | None] = {}
+        for name, (r, c) in self.spread(rows, columns).items():
+            empty = bool(r.high[0] < r.low[0] or c.high[0] < c.low[0])
+            boxes[name] = None if empty else Box(int(r.low[0]), int(c.low[0]), int(r.high[0]) + 1, int(c.high[0]) + 1)
+        return boxes
+
+    def spread(self, rows: Ranges, columns: Ranges) -> dict[str, tuple[Ranges, Ranges]]:
+        """Return, for each node, the rows and the columns that can change for many boxes of the picture at once.
+
+        The two axes do not mix, so that R ranges of rows and C ranges of columns stand for R * C boxes.
+
+        Parameters
+        ----------
+        rows, columns : Ranges
+            Of the picture, (R,) and (C,); inside it, or empty.
+
+        Returns
+        -------
+        dict of str to (Ranges, Ranges)
+            By node name, in the order of the graph: (R,) and (C,). An axis that a node has not counts as one
+            position.
+        """
+        found: dict[Node, tuple[Ranges, Ranges]] = {self._input: (rows, columns)}
+        out: dict[str, tuple[Ranges, Ranges]] = {}
+        for n in self._order:
+            if n is not self._input:
+                sources = _tensors(n)
+                # With no row that changes, no column does either, and the other way round.
+                there = [i for i in sources if all((r.low <= r.high).any() for r in found[i])]
+                found[n] = (
+                    self._changed(n, 0, {i: found[i][0] for i in there}, len(rows.low)),
+                    self._changed(n, 1, {i: found[i][1] for i in there}, len(columns.low)),
+                )
+            out[n.name] = found[n]
+        return out
+
+    def _changed(self, n: Node, axis: int, changed: Mapping[Node, Ranges], cases: int) -> Ranges:
+        """Return which positions of a node along an axis see what changed in its inputs."""
+        low, high = np.full(cases, NOWHERE), np.full(cases, -1)
+        table = self._table(n, axis)
+        for i, ranges in changed.items():
+            if i not in table:
+                continue
+            seen = table[i]
+            if seen is None:
+                first, last = ranges
+            else:
+                meets = (seen.low <= ranges.high[:, None]) & (seen.high >= ranges.low[:, None])
+                meets &= (ranges.low <= ranges.high)[:, None]
+                some = meets.any(1)
+                first = np.where(some, meets.argmax(1), NOWHERE)
+                last = np.where(some, meets.shape[1] - 1 - meets[:, ::-1].argmax(1), -1)
+            low, high = np.minimum(low, first), np.maximum(high, last)
+        return Ranges(low, high)
+
+    def _table(self, n: Node, axis: int) -> Mapping[Node, Ranges | None]:
+        """Return, for each input, the range along an axis that each position of the node depends on.
+
+        None: each position depends on the same position of the input.
+        """
+        if (n, axis) in self._tables:
+            return self._tables[n, axis]
+        letter = _AXES[axis]
+        inputs = _tensors(n)
+        count = self._size(n, letter)
+        table: dict[Node, Ranges | None] = {}
+        if n.kind in _STATISTICS or self._normalises_positions(n):
+            table = {i: _everywhere(max(count, 1)) for i in inputs}
+        elif count and _is_elementwise(n) and all(self._size(i, letter) == count for i in inputs):
+            table = dict.fromkeys(inputs)
+        else:
+            for i in inputs:
+                table[i] = Ranges(np.full(max(count, 1), NOWHERE), np.full(max(count, 1), -NOWHERE))
+            for o in range(max(count, 1)):
+                at = Span(o, o) if count else None
+                for i, wanted in self._wanted(n, (at, None) if axis == 0 else (None, at)):
+                    ranges = table[i]
+                    span = wanted[axis]
+                    assert ranges is not None
+                    if wanted is _GATE or span is None or not self._size(i, letter):
+                        span = Span(-NOWHERE, NOWHERE)
+                    ranges.low[o] = min(ranges.low[o], span.low)
+                    ranges.high[o] = max(ranges.high[o], span.high)
+        self._tables[n, axis] = table
+        return table
 
     def _seen(self, name: str, row: int, column: int, *, clip: bool = False) -> tuple[Box, bool, tuple[bool, bool]]:
         top = self._nodes[name]
@@ -575,6 +703,15 @@ def _unpadded(span: Span, before: int, size: int, padded: int, mode: str) -> Spa
         if last >= size:
             low = min(low, 2 * (size - 1) - last if reflect else size - 1)
     return Span(low, high)
+
+
+def _one_range(start: int, stop: int, size: int) -> Ranges:
+    low, high = max(start, 0), min(stop, size) - 1
+    return Ranges(np.array([low if low <= high else NOWHERE]), np.array([high if low <= high else -1]))
+
+
+def _everywhere(count: int) -> Ranges:
+    return Ranges(np.full(count, -NOWHERE), np.full(count, NOWHERE))
 
 
 def _union(a: _Need, b: _Need) -> _Need:

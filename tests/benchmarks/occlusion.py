@@ -1,0 +1,138 @@
+"""How much faster occlusion is on the region walk: prints the README's table.
+
+    python tests/benchmarks/occlusion.py [--models vgg16,resnet18] [--sizes 16,50] [--positions 48] [--repeat 3]
+
+Side by side in one run, taken in turn, float32, on the grid of positions with a stride of 6 pixels on a picture of 224:
+the module itself on batches of occluded pictures; Captum's Occlusion as it comes and with the best of several
+`perturbations_per_eval`; the region walk. Not the whole grid: the walk takes positions spread evenly over it, Captum,
+to which every position costs the same, its first ones, and is stopped after them.
+
+Times are of this machine with whatever else runs on it; ratios say more than milliseconds do. Beside each ratio stands
+its arithmetic bound: the multiply-adds of the forward pass over those of the regions. It may be exceeded where the
+module's own memory layout and unfolded batch norm cost it time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+from captum.attr import Occlusion as CaptumOcclusion
+
+from convscope_core.network import Network
+
+SIDE, STRIDE = 224, 6
+
+
+class StopError(Exception):
+    """Enough positions."""
+
+
+class Stopping(torch.nn.Module):
+    """A module that is called once for the clean picture and then some times."""
+
+    def __init__(self, module: torch.nn.Module, calls: int) -> None:
+        super().__init__()
+        self.module = module
+        self.left = calls + 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.left:
+            raise StopError
+        self.left -= 1
+        return self.module(x)
+
+
+def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Median milliseconds a position; each function returns how many positions it did."""
+    spent: dict[str, list[float]] = {name: [] for name in functions}
+    for turn in range(repeat + 1):
+        for name, function in functions.items():
+            begun = clock()
+            done = function()
+            if turn:  # the first is to warm up
+                spent[name].append(1000 * (clock() - begun) / done)
+    return {name: statistics.median(times) for name, times in spent.items()}
+
+
+def measure(
+    name: str, sizes: list[int], count: int, repeat: int, evaluations: list[int], clock: Callable[[], float]
+) -> None:
+    torch.manual_seed(0)
+    module = torchvision.models.get_model(name, weights=None).eval()
+    net = Network(module, device="cpu")
+    x = torch.randn(1, 3, SIDE, SIDE)
+    plain = {batch: x.repeat(batch, 1, 1, 1) for batch in evaluations}
+    for size in sizes:
+        grid = [(r, c) for r in range(0, SIDE - size + 1, STRIDE) for c in range(0, SIDE - size + 1, STRIDE)]
+        step = max(1, len(grid) // count)
+        positions = grid[::step][:count]
+        patch = torch.zeros(1, 3, size, size)
+
+        def regions(positions=positions, size=size, patch=patch) -> int:
+            done = 0
+            for indices, *_ in net.regions(x).sweep(positions, (size, size), lambda _: patch):
+                done += len(indices)
+            return done
+
+        def forward(batch: int) -> int:
+            with torch.inference_mode():
+                module(plain[batch])
+            return batch
+
+        def attribute(batch: int, size=size, positions=positions) -> int:
+            calls = max(1, min(len(positions), 16) // batch)
+            captum = CaptumOcclusion(Stopping(module, calls))
+            with torch.inference_mode(), contextlib.suppress(StopError):
+                captum.attribute(
+                    x, (3, size, size), strides=(3, STRIDE, STRIDE), target=0, perturbations_per_eval=batch
+                )
+            return calls * batch
+
+        times = in_turn(
+            {
+                "regions": regions,
+                **{f"module {b}": lambda b=b: forward(b) for b in evaluations},
+                **{f"captum {b}": lambda b=b: attribute(b) for b in (1, *evaluations)},
+            },
+            repeat,
+            clock,
+        )
+        module_best = min(v for k, v in times.items() if k.startswith("module"))
+        captum_best = min(v for k, v in times.items() if k.startswith("captum"))
+        bound = net.regions(x).work((size, size), positions).bound
+        print(
+            f"| {name} | {size} | {module_best:.1f} | {times['captum 1']:.1f} | {captum_best:.1f} | "
+            f"{times['regions']:.2f} | x{module_best / times['regions']:.1f} | "
+            f"x{times['captum 1'] / times['regions']:.1f} | x{captum_best / times['regions']:.1f} | x{bound:.1f} |",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="vgg16,resnet18,resnet50,mobilenet_v2")
+    parser.add_argument("--sizes", default="16,50")
+    parser.add_argument("--positions", type=int, default=64, help="of the grid, evenly taken")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--evaluations", default="8,32", help="batch sizes to try for the module and Captum")
+    parser.add_argument("--one-thread", action="store_true", help="and its processor time: steady on a busy machine")
+    a = parser.parse_args()
+    if a.one_thread:
+        torch.set_num_threads(1)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, milliseconds a position, medians\n")
+    print("| network | occluder | module | captum | captum, best | regions | vs module | vs captum | vs best | bound |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    clock = time.thread_time if a.one_thread else time.perf_counter
+    for name in a.models.split(","):
+        sizes = [int(s) for s in a.sizes.split(",")]
+        measure(name, sizes, a.positions, a.repeat, [int(b) for b in a.evaluations.split(",")], clock)
+
+
+if __name__ == "__main__":
+    main()

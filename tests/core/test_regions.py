@@ -1,0 +1,328 @@
+"""The region walk against the ordinary forward pass: every family, every border, any box."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from hypothesis import HealthCheck, Phase, assume, example, given, note, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convscope_core.errors import ArgumentError
+from convscope_core.graph import Graph, Node, Runner, trace
+from convscope_core.graph.layers import find_layers
+from convscope_core.graph.regions import Regions
+
+from .test_geometry import SHAPE, Head, bodies, output_shape
+from .test_graph_models import MODELS, build
+
+
+def occluded(x: Tensor, positions: list[tuple[int, int]], patches: Tensor) -> Tensor:
+    """The pictures themselves; what of a patch lies outside is left out."""
+    out = x.repeat(len(positions), 1, 1, 1)
+    rows, columns = x.shape[2:]
+    height, width = patches.shape[2:]
+    for picture, patch, (top, left) in zip(out, patches.expand(len(positions), -1, -1, -1), positions, strict=True):
+        a, b, c, d = max(top, 0), min(top + height, rows), max(left, 0), min(left + width, columns)
+        if a < b and c < d:
+            picture[:, a:b, c:d] = patch[:, a - top : b - top, c - left : d - left]
+    return out
+
+
+def worst(graph: Graph, regions: Regions, x: Tensor, positions: list[tuple[int, int]], patches: Tensor) -> float:
+    """Greatest deviation of the output and of all recorded maps, relative to the greatest value of each."""
+    record = list(regions.values)
+    with torch.inference_mode():
+        expected, maps = Runner(graph)(occluded(x, positions, patches), record)
+    output, changed = regions(positions, patches, record)
+    pairs = [(output, expected), *((changed[n].whole(), maps[n]) for n in record)]
+    assert all(a.shape == b.shape for a, b in pairs)
+    return max(((a - b).abs().max() / b.abs().max().clamp(min=1e-30)).item() for a, b in pairs)
+
+
+def corners(side: int, size: tuple[int, int]) -> list[tuple[int, int]]:
+    """All corners, the middle, and places that meet no stride."""
+    down, across = side - size[0], side - size[1]
+    middle = (down // 2, across // 2)
+    return [(0, 0), (down, 0), (0, across), (down, across), middle, (min(5, down), min(3, across))]
+
+
+# -- architectures --
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_architectures_give_what_the_ordinary_pass_gives(name: str) -> None:
+    side = MODELS[name]
+    graph = trace(build(name), (3, side, side))
+    convs = [layer.node for layer in find_layers(graph) if layer.kind == "conv"]
+    x = torch.randn(1, 3, side, side)
+    regions = Regions(graph, x, [convs[0], convs[len(convs) // 2], convs[-1], graph.output])
+    for size in ((1, 1), (5, 3), (20, 20), (side // 2, 7), (side, side)):
+        positions = corners(side, size)
+        patches = 2 * torch.randn(len(positions), 3, *size)
+        assert worst(graph, regions, x, positions, patches) <= 1e-5, size
+
+
+# -- random small networks --
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
+@given(body=bodies, size=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 99))
+@example(body=nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), size=(3, 2), seed=0)
+@example(body=nn.AvgPool2d(3, 2, 1, ceil_mode=True), size=(3, 2), seed=1)
+@example(body=nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(3, 2, 1, ceil_mode=True)), size=(1, 1), seed=2)
+@example(body=nn.Conv2d(2, 2, 4, padding="same"), size=(2, 2), seed=3)
+@example(
+    body=nn.Sequential(nn.Conv2d(2, 2, 3, 1, 2, 2), nn.ZeroPad2d((0, 3, 2, 1)), nn.AvgPool2d(2)), size=(4, 1), seed=4
+)
+@example(body=nn.Conv2d(2, 2, 3, padding=1, padding_mode="reflect"), size=(2, 2), seed=5)
+@example(body=nn.Sequential(nn.Conv2d(2, 2, 1, 2), nn.Conv2d(2, 2, 1, 2)), size=(1, 1), seed=6)
+@example(body=nn.Sequential(nn.Conv2d(2, 2, 3), nn.MaxPool2d(2, 1, dilation=2), nn.PReLU(2)), size=(2, 2), seed=7)
+def test_random_networks_give_what_the_ordinary_pass_gives(body: nn.Module, size: tuple[int, int], seed: int) -> None:
+    note(repr(body))
+    assume(output_shape(body) is not None)
+    graph = trace(Head(body).eval(), SHAPE)
+    x = torch.randn(1, *SHAPE)
+    maps = next(n for c, n in graph.outputs_of.items() if c.path == "body")
+    regions = Regions(graph, x, [maps])
+    draw = torch.Generator().manual_seed(seed)
+    limits = SHAPE[1] - size[0], SHAPE[2] - size[1]
+    positions = [(int(torch.randint(0, limits[0] + 1, (), generator=draw)), limits[1]) for _ in range(3)]
+    positions += [(0, int(torch.randint(0, limits[1] + 1, (), generator=draw))) for _ in range(3)]
+    patches = torch.randn(len(positions), SHAPE[0], *size, generator=draw)
+    assert worst(graph, regions, x, positions, patches) <= 1e-5
+
+
+# -- operations that need a thought of their own --
+
+
+class Habits(nn.Module):
+    """Channel shuffles and chunks, layer norm in channels-last, gates, constants with a value for each position."""
+
+    def __init__(self, habit: str) -> None:
+        super().__init__()
+        self.habit = habit
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8) if habit == "group norm" else nn.LayerNorm(8)
+        self.mix = nn.Linear(8, 8)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 4)
+        self.register_buffer("places", torch.randn(8, 32, 32))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        if self.habit == "shuffle":
+            x = F.relu(x).view(-1, 2, 4, 32, 32).transpose(1, 2).reshape(-1, 8, 32, 32)
+        elif self.habit == "chunk":
+            a, b = x.chunk(2, 1)
+            x = torch.cat([b, F.relu(a)], 1)
+        elif self.habit == "channels last":
+            x = x + self.mix(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+        elif self.habit == "gate":
+            x = x * self.mix(x.mean((2, 3))).sigmoid()[:, :, None, None]
+        elif self.habit == "group norm":
+            x = self.norm(x)
+        elif self.habit == "places":
+            x = x + self.places
+        elif self.habit == "response norm":
+            x = F.local_response_norm(x, 5)
+        elif self.habit == "softmax of rows":
+            x = x * x.softmax(3)
+        elif self.habit == "rows side by side":
+            x = torch.cat([x[:, :, :16], x[:, :, 16:] * 2], 2)
+        elif self.habit == "upsampled":
+            x = F.interpolate(F.max_pool2d(x, 2), scale_factor=2)
+        elif self.habit == "same twice":
+            x = x + x
+        elif self.habit == "subtracted":
+            x = 1 - x - 0.5 * F.relu(x)
+        return self.head(self.last(x).relu().mean((2, 3)))
+
+
+HABITS = [
+    "shuffle", "chunk", "channels last", "gate", "group norm", "places", "response norm", "softmax of rows",
+    "rows side by side", "upsampled", "same twice", "subtracted",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("habit", HABITS)
+def test_habits(habit: str) -> None:
+    graph = trace(Habits(habit).eval(), (3, 32, 32))
+    x = torch.randn(1, 3, 32, 32)
+    layers = [layer.node for layer in find_layers(graph) if layer.kind in ("conv", "cat", "add")]
+    regions = Regions(graph, x, layers)
+    for size in ((4, 4), (2, 9)):
+        positions = corners(32, size)
+        assert worst(graph, regions, x, positions, torch.randn(len(positions), 3, *size)) <= 1e-5
+
+
+@pytest.mark.parametrize("habit", ["shuffle", "chunk", "channels last", "response norm", "same twice"])
+def test_what_treats_positions_alike_stays_in_windows(habit: str) -> None:
+    graph = trace(Habits(habit).eval(), (3, 32, 32))
+    work = Regions(graph, torch.randn(1, 3, 32, 32)).work((4, 4))
+    assert work.bound > 8
+
+
+# -- boxes and batches --
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Graph, list[Node]]:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 6, 3, 2, 1), nn.ReLU(), nn.MaxPool2d(3, 2, 1), nn.Conv2d(6, 8, 3, padding=1))
+    graph = trace(Head(body).eval(), (3, 40, 36))
+    return graph, [layer.node for layer in find_layers(graph) if layer.kind in ("conv", "pool") and layer.size[0] > 1]
+
+
+def test_boxes_may_leave_the_picture(small: tuple[Graph, list[Node]]) -> None:
+    graph, record = small
+    x = torch.randn(1, 3, 40, 36)
+    regions = Regions(graph, x, record)
+    positions = [(-3, -5), (36, 33), (-7, 10), (12, 34), (5, 5), (-20, 3)]
+    assert worst(graph, regions, x, positions, torch.randn(len(positions), 3, 7, 8)) <= 1e-5
+
+
+def test_one_patch_serves_all_positions(small: tuple[Graph, list[Node]]) -> None:
+    graph, record = small
+    x = torch.randn(1, 3, 40, 36)
+    assert worst(graph, Regions(graph, x, record), x, [(0, 0), (9, 9), (35, 31)], torch.full((1, 3, 5, 5), 3.0)) <= 1e-5
+
+
+def test_a_patch_of_the_picture_itself_changes_nothing(small: tuple[Graph, list[Node]]) -> None:
+    graph, record = small
+    x = torch.randn(1, 3, 40, 36)
+    regions = Regions(graph, x, record)
+    output, changed = regions([(4, 6)], x[:, :, 4:15, 6:17], record)
+    torch.testing.assert_close(output, regions.output)
+    for n in record:
+        torch.testing.assert_close(changed[n].whole(), regions.values[n])
+
+
+def test_totals_are_sums_over_the_map(small: tuple[Graph, list[Node]]) -> None:
+    graph, record = small
+    regions = Regions(graph, torch.randn(1, 3, 40, 36), record)
+    _, changed = regions([(0, 0), (9, 9), (35, 31)], torch.randn(3, 3, 5, 5), record)
+    for n in record:
+        assert changed[n].rows is not None
+        expected = changed[n].whole()[:, 2].double().sum((1, 2))
+        torch.testing.assert_close(changed[n].totals(2), expected)
+
+
+def test_totals_of_maps_in_channels_last() -> None:
+    graph = trace(Habits("channels last").eval(), (3, 32, 32))
+    node = next(n for n in graph if n.kind == "layer_norm")
+    regions = Regions(graph, torch.randn(1, 3, 32, 32), [node])
+    _, changed = regions([(1, 20)], torch.randn(1, 3, 4, 7), [node])
+    expected = changed[node].whole()[..., 5].double().sum((1, 2))
+    torch.testing.assert_close(changed[node].totals(5, axis=3), expected)
+
+
+def test_a_sweep_gives_each_position_once_whatever_the_budget(small: tuple[Graph, list[Node]]) -> None:
+    graph, _ = small
+    x = torch.randn(1, 3, 40, 36)
+    positions = [(r, c) for r in range(0, 35, 6) for c in range(0, 31, 6)]
+    patch = torch.zeros(1, 3, 5, 5)
+    with torch.inference_mode():
+        expected, _ = Runner(graph)(occluded(x, positions, patch))
+    sizes = set()
+    for budget in (1, 100_000, 2**30):
+        regions = Regions(graph, x, budget=budget)
+        found: dict[int, Tensor] = {}
+        for indices, output, _ in regions.sweep(positions, (5, 5), lambda _: patch):
+            found.update(zip(indices, output, strict=True))
+        sizes.add(regions.batch_size((5, 5)))
+        torch.testing.assert_close(torch.stack([found[i] for i in range(len(positions))]), expected)
+    assert len(sizes) == 3
+
+
+def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, list[Node]]) -> None:
+    graph, _ = small
+    regions = Regions(graph, torch.randn(1, 3, 40, 36))
+    asked = []
+
+    def patches(places: object) -> Tensor:
+        asked.append(len(places))  # type: ignore[arg-type]
+        if asked[-1] > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return torch.zeros(1, 3, 5, 5)
+
+    positions = [(r, 3) for r in range(14)]
+    done = [i for indices, *_ in regions.sweep(positions, (5, 5), patches) for i in indices]
+    assert sorted(done) == list(range(14))
+    assert asked == [14, 7, 3, 3, 3, 3, 2]
+
+
+def test_other_errors_of_a_sweep_are_raised(small: tuple[Graph, list[Node]]) -> None:
+    graph, _ = small
+
+    def patches(_: object) -> Tensor:
+        raise RuntimeError("something else")
+
+    with pytest.raises(RuntimeError, match="something else"):
+        list(Regions(graph, torch.randn(1, 3, 40, 36)).sweep([(0, 0)], (5, 5), patches))
+
+
+def test_global_mixing_from_the_start_takes_the_ordinary_pass(caplog: pytest.LogCaptureFixture) -> None:
+    torch.manual_seed(0)
+    from torchvision.models import VisionTransformer
+
+    module = VisionTransformer(image_size=32, patch_size=8, num_layers=6, num_heads=2, hidden_dim=32, mlp_dim=128)
+    module.heads.head = nn.Linear(32, 4)
+    graph = trace(module.eval(), (3, 32, 32))
+    x = torch.randn(1, 3, 32, 32)
+    regions = Regions(graph, x, [find_layers(graph)[0].node])
+    with caplog.at_level(logging.INFO, logger="convscope_core.graph.regions"):
+        reason = regions.reason((4, 4))
+    assert reason is not None
+    assert reason in caplog.text
+    positions, patches = corners(32, (4, 4))[1:], torch.randn(1, 3, 4, 4)
+    assert worst(graph, regions, x, positions, patches) <= 1e-5
+    with torch.inference_mode():
+        expected, _ = Runner(graph)(occluded(x, positions, patches))
+    [(indices, output, _)] = regions.sweep(positions, (4, 4), lambda _: patches)
+    torch.testing.assert_close(output, expected[indices])
+
+
+def test_a_box_of_the_whole_picture_takes_the_ordinary_pass(small: tuple[Graph, list[Node]]) -> None:
+    graph, _ = small
+    regions = Regions(graph, torch.randn(1, 3, 40, 36))
+    assert regions.reason((40, 36)) is not None
+    assert regions.reason((4, 4)) is None
+
+
+def test_the_work_is_counted(small: tuple[Graph, list[Node]]) -> None:
+    graph, _ = small
+    regions = Regions(graph, torch.randn(1, 3, 40, 36))
+    # 20x18 positions of a 3x3 convolution from 3 to 6 channels, 10x9 of one from 6 to 8.
+    assert regions.work((4, 4)).whole == 20 * 18 * 27 * 6 + 10 * 9 * 54 * 8
+    # A box of 4 pixels meets 3 rows of the first convolution, then at most 3 of the pool, then 5 of the last.
+    assert regions.work((4, 4)).regions == 3 * 3 * 27 * 6 + 5 * 5 * 54 * 8
+    # Where all boxes meet the strides in the same way, no window need be larger: 3, 2, 4.
+    places = [(r, c) for r in range(8, 30, 4) for c in range(8, 30, 4)]
+    assert regions.work((4, 4), places).regions == 3 * 3 * 27 * 6 + 4 * 4 * 54 * 8
+
+
+@pytest.mark.parametrize(
+    ("positions", "shape"),
+    [([], (1, 3, 4, 4)), ([(0, 0)], (1, 3, 41, 4)), ([(0, 0)], (1, 1, 4, 4)), ([(0, 0)], (2, 3, 4, 4))],
+)
+def test_patches_that_do_not_fit_are_refused(small: tuple[Graph, list[Node]], positions: list, shape: tuple) -> None:
+    regions = Regions(small[0], torch.randn(1, 3, 40, 36))
+    with pytest.raises(ArgumentError, match="Expected patches"):
+        regions(positions, torch.zeros(shape))
+
+
+def test_nodes_that_were_not_recorded_are_refused(small: tuple[Graph, list[Node]]) -> None:
+    graph, record = small
+    with pytest.raises(ArgumentError, match="Expected nodes given"):
+        Regions(graph, torch.randn(1, 3, 40, 36))([(0, 0)], torch.zeros(1, 3, 4, 4), record[:1])
+
+
+def test_more_than_one_clean_picture_is_refused(small: tuple[Graph, list[Node]]) -> None:
+    with pytest.raises(ArgumentError, match="one clean picture"):
+        Regions(small[0], torch.randn(2, 3, 40, 36))
