@@ -235,10 +235,10 @@ def test_an_exception_in_the_network_is_shown_and_the_widget_recovers(notebook):
     shown_at(root, 24, 24)
     book.run(
         """
-working = net.forward
+working = net.probabilities
 def broken(*args, **options):
     raise RuntimeError("the network broke as planned")
-net.forward = broken
+net.probabilities = broken
 """
     )
     root.locator(OCCLUDER).focus()
@@ -247,7 +247,7 @@ net.forward = broken
     expect(error).to_contain_text("the network broke as planned")
     expect(root.locator(SHOWN)).to_have_attribute("data-position", "24,24")
     expect(root.locator(".cs-target__value")).not_to_be_empty()
-    book.run("net.forward = working")
+    book.run("net.probabilities = working")
     root.locator(OCCLUDER).press("ArrowDown")
     shown_at(root, 26, 24)
     expect(error).to_have_count(0)

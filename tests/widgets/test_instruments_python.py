@@ -115,7 +115,7 @@ class TestRequests:
     def test_an_error_is_an_answer_and_the_next_request_works(self, net, pictures, browser_end, show, monkeypatch):
         widget = show(cs.Occluder(net, pictures[0], size=10))
         with monkeypatch.context() as patch:
-            patch.setattr(net, "forward", lambda *a, **k: 1 / 0)
+            patch.setattr(net, "probabilities", lambda *a, **k: 1 / 0)
             answer, _ = browser_end.ask(widget, "occlude", position=(1, 1))
             assert not answer["ok"]
             assert answer["error"]["name"] == "ZeroDivisionError"
@@ -153,14 +153,14 @@ class TestRequests:
     def test_a_callback_returns_while_the_network_computes(self, net, pictures, browser_end, show, monkeypatch):
         widget = show(cs.Occluder(net, pictures[0], size=10))
         begun, go_on = threading.Event(), threading.Event()
-        real = net.forward
+        real = net.probabilities
 
         def slow(*args, **kwargs):
             begun.set()
             assert go_on.wait(30)
             return real(*args, **kwargs)
 
-        monkeypatch.setattr(net, "forward", slow)
+        monkeypatch.setattr(net, "probabilities", slow)
         widget._handle_custom_msg({"kind": "occlude", "id": 1, "client": "a", "position": (3, 3)}, [])
         assert begun.wait(30)  # the callback above has returned, the pass has not
         assert browser_end.received == []
