@@ -13,6 +13,10 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The networks of the tests are small: threads would wait for one another longer than they compute, and on a busy
+# machine four times as long.
+torch.set_num_threads(1)
+
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
     "ci",
