@@ -20,6 +20,9 @@ export interface Session {
 /** Written to the kernel only when the pointer is up: while it is down, requests carry them. */
 const HELD: readonly string[] = ["position", "size"];
 
+/** A front end without such a thread is not asked for ever. */
+const GREETINGS = 6;
+
 export function openSession(model: Model, signal: AbortSignal): Session {
   const store = new Store<State>(initial);
   const kernel = new Kernel(
@@ -35,6 +38,7 @@ export function openSession(model: Model, signal: AbortSignal): Session {
         else if (known) store.set({ errors: others });
       },
       onEvent: (event, content) => {
+        if (event === "hello" && content.main === true && greetings < GREETINGS) greet();
         if (event === "error") {
           const error = content.error as State["errors"][string];
           store.set({ errors: { ...store.get("errors"), [String(content.kind)]: error } });
@@ -44,6 +48,14 @@ export function openSession(model: Model, signal: AbortSignal): Session {
     signal,
   );
   bindTraits(store, model, signal);
+  // JupyterLab moves a widget's messages to a thread beside the cells' only after the first few: let these not be the
+  // person's, who would wait for a busy cell.
+  let greetings = 0;
+  function greet(): void {
+    greetings += 1;
+    kernel.tell("hello");
+  }
+  greet();
   return { store, kernel, signal };
 }
 

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +39,7 @@ if not BUNDLE.exists():
 Answer = tuple[dict[str, Any], Sequence[bytes]]
 
 #: What the front end says without awaiting an answer.
-RELEASE, CANCEL, ADD = "release", "cancel", "add"
+RELEASE, CANCEL, ADD, HELLO = "release", "cancel", "add", "hello"
 
 
 class Instrument(anywidget.AnyWidget):
@@ -103,6 +104,9 @@ class Instrument(anywidget.AnyWidget):
         if kind == RELEASE:
             self._worker.stop()
             self._forget()
+        elif kind == HELLO:
+            # Whether messages still queue behind the cells: the front end says hello until they do not.
+            self.send({"event": HELLO, "main": threading.current_thread() is threading.main_thread()})
         elif kind == CANCEL:
             self._cancelled()
         elif kind == ADD:
