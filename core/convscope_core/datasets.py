@@ -9,6 +9,7 @@ import operator
 import os
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,20 +223,20 @@ def _sample_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "data"
 
 
-class _Source:
+class _Source(ABC):
     """Where the pictures of an `Images` come from."""
 
     origin: str
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    @abstractmethod
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, index: int) -> Picture:
-        raise NotImplementedError
+    @abstractmethod
+    def __getitem__(self, index: int) -> Picture: ...
 
+    @abstractmethod
     def key(self, index: int) -> Hashable:
         """Identify a picture without reading it."""
-        raise NotImplementedError
 
 
 class _Given(_Source):

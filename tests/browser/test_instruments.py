@@ -263,11 +263,10 @@ def test_clearing_the_output_ends_thread_and_tensors_and_showing_again_brings_al
     expect(book.cell(2).locator(".cs-root")).to_have_count(0)
     book.cell(1).locator(OCCLUDER).press("ArrowDown")
     shown_at(book.cell(1).locator(".cs-root"), 25, 24)
+    book.run("thread = w._worker._thread")
     book.clear_output(1)
     expect(book.cell(1).locator(".cs-root")).to_have_count(0)
-    book.run(
-        f"import time\nfor _ in range(1000):\n    if not {threads} and not w._occlusions: break\n    time.sleep(0.01)"
-    )
+    book.run("thread.join(20)")
     assert book.value(threads) == []
     assert book.value("len(w._occlusions)") == 0
     # No hook was ever put on the module.
@@ -465,7 +464,7 @@ net.forward = gated
     book.run("gate.release()")
     expect(root.locator(".cs-status__survey")).to_contain_text("survey 4 of 12")
     root.get_by_role("button", name="cancel").click()
-    book.run("import time\nwhile not w._cancel.is_set(): time.sleep(0.01)")
+    assert book.value("w._cancel.wait(20)")
     book.run("gate.release(9)")
     # The batch under way is finished, no other is begun; what is there is kept and shown.
     expect(root.locator(".cs-status__survey")).to_contain_text("survey stopped after 8 of 12")
