@@ -316,10 +316,14 @@ class Network:
         The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey;
         other numbers of channels than 1 and 3 are shown as their mean.
         """
-        rgb = self.to_rgb(self._preprocessing.prepare(image))[0]
+        return self.pixels(self._preprocessing.prepare(image)[0])
+
+    def pixels(self, x: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return a part of a picture in network space, (C, h, w) of any size, as `picture` does: uint8 (h, w, 3)."""
+        rgb = self.to_rgb(x)
         if rgb.shape[0] != 3:
             rgb = rgb.mean(0, keepdim=True).expand(3, -1, -1)
-        return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
     def to_network(self, rgb: torch.Tensor) -> torch.Tensor:
         """Normalise colours between 0 and 1, (..., C, H, W), as the preprocessing does."""

@@ -103,6 +103,7 @@ def test_picture_is_what_the_network_sees(net: Network) -> None:
     resized = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32)])(PIL.Image.fromarray(a))
     assert np.abs(seen.astype(int) - np.asarray(resized)).max() <= 1
     assert np.array_equal(net.picture(net.prepare(a)), seen)
+    assert np.array_equal(net.pixels(net.prepare(a)[0, :, 3:20, 5:9]), seen[3:20, 5:9])
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3))
