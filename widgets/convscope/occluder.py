@@ -249,10 +249,7 @@ class OccluderPart(Instrument):
 
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
         if content.get("as") == "fill":
-            picture = Picture(
-                bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None
-            )
-            self.fill = self._join(pictures_of(self.net, picture))
+            self.fill = self._join(pictures_of(self.net, sent(content, buffers)))
         else:
             super()._add(content, buffers)
 
