@@ -113,28 +113,39 @@ class Changed:
             part.narrow(self.axes[0] - 1, r, height).narrow(self.axes[1] - 1, c, width).copy_(v)
         return out
 
-    def totals(self, channel: int, axis: int = 1) -> Tensor:
-        """Return the sum of a channel over all positions, (N,) float64.
+    def totals(self, channel: int | None = None, axis: int = 1) -> Tensor:
+        """Return the sums of channels over all positions.
 
         Parameters
         ----------
-        channel : int
+        channel : int, optional
+            Default: all of them.
         axis : int, default 1
             The axis of the channels in `value`.
+
+        Returns
+        -------
+        tensor
+            (N,) float64, or (N, channels) for all.
         """
-        value = self.value.select(axis, channel).double().reshape(len(self.value), -1).sum(1)
-        if self.axes is None or self.rows is None or self.columns is None:
-            return value
-        clean = self.clean.select(axis, channel)[0].double()
-        first, second = (self.axes[k] - (self.axes[k] > axis) - 1 for k in (0, 1))
-        if first > second:
-            clean = clean.T
-        height, width = (self.value.shape[a] for a in self.axes)
-        # Sums of rectangles as differences of the integral image.
-        integral = torch.nn.functional.pad(clean.cumsum(0).cumsum(1), (1, 0, 1, 0))
-        r, c = (torch.from_numpy(starts).to(integral.device) for starts in (self.rows, self.columns))
-        inside = integral[r + height, c + width] - integral[r, c + width] - integral[r + height, c] + integral[r, c]
-        return value + (integral[-1, -1] - inside)
+        value, clean = self.value, self.clean
+        if channel is not None:
+            value, clean = value.narrow(axis, channel, 1), clean.narrow(axis, channel, 1)
+        sums = value.movedim(axis, 1).double().reshape(len(value), value.shape[axis], -1).sum(2)
+        if self.axes is not None and self.rows is not None and self.columns is not None:
+            maps = clean[0].permute(axis - 1, self.axes[0] - 1, self.axes[1] - 1).double()
+            height, width = (value.shape[a] for a in self.axes)
+            # Sums of rectangles as differences of the integral image.
+            integral = torch.nn.functional.pad(maps.cumsum(1).cumsum(2), (1, 0, 1, 0))
+            r, c = (torch.from_numpy(starts).to(integral.device) for starts in (self.rows, self.columns))
+            inside = (
+                integral[:, r + height, c + width]
+                - integral[:, r, c + width]
+                - integral[:, r + height, c]
+                + integral[:, r, c]
+            )
+            sums = sums + (integral[:, -1, -1, None] - inside).T
+        return sums if channel is None else sums[:, 0]
 
 
 class _Slots:
