@@ -58,8 +58,10 @@ _ARRAYS = ("probability", "label", "activities", "clean_activities", "positions"
 class Preview:
     """What the gradient foretells of an occlusion map: first order in the change that the occluder makes.
 
-    One backward pass instead of a forward pass a position. For an occluder that changes much it is a guess of the
-    shape of the map, not of its values: the network is not linear.
+    One backward pass instead of a forward pass a position. For an occluder that changes much it is no more than a
+    guess at where to look: the network is not linear. (EfficientNet-Lite0, one photograph of a cat, an occluder of
+    50x50: the correlation with the exact probabilities is 0.3 to 0.5 for grey, mean and blur, and none for another
+    picture as fill.)
 
     For the class, what is taken as linear is the log-odds log p - log(1 - p), of which the logistic function then
     makes a probability. The probability itself would leave 0..1; and where the network is sure of its class it is
