@@ -342,23 +342,18 @@ function bitmap(pixels: Uint8ClampedArray<ArrayBuffer>, width: number, height: n
   return canvas;
 }
 
-/** Where the occluder is now: a ring around its centre, seen on any colour. */
+/** Where the occluder's centre is now: a ring that is seen on any colour. */
 function ring(context: CanvasRenderingContext2D, [top, left]: Position, size: Size, scale: number): void {
   const [high, wide] = extent(size);
+  const pixel = (window.devicePixelRatio || 1) / scale;
   for (const [style, width] of [
-    ["rgb(0 0 0 / 60%)", 4],
-    ["#ff922b", 2],
+    ["rgb(0 0 0 / 65%)", 5],
+    ["#fff", 2],
   ] as const) {
     context.strokeStyle = style;
-    context.lineWidth = (width * (window.devicePixelRatio || 1)) / scale;
+    context.lineWidth = width * pixel;
     context.beginPath();
-    context.arc(
-      left + wide / 2,
-      top + high / 2,
-      (5 * (window.devicePixelRatio || 1)) / scale,
-      0,
-      2 * Math.PI,
-    );
+    context.arc(left + wide / 2, top + high / 2, 5 * pixel, 0, 2 * Math.PI);
     context.stroke();
   }
 }
@@ -373,7 +368,6 @@ function outline(
   const { top, left } = area(maps);
   const [down, across] = maps.stride;
   const pixel = (window.devicePixelRatio || 1) / scale;
-  context.lineWidth = 3 * pixel;
   for (const [style, out] of [
     ["rgb(0 0 0 / 70%)", 2.5],
     ["#fff", 1],

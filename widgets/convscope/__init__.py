@@ -24,6 +24,7 @@ from convscope_core.survey import Exemplar, Survey, survey
 from .explorer import Explorer
 from .filters import FilterGrid
 from .occluder import Occluder
+from .occlusion_map import OcclusionMap
 from .unit import UnitPanel
 
 try:
@@ -44,6 +45,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Occluder",
+    "OcclusionMap",
     "OcclusionResult",
     "Picture",
     "Prediction",
