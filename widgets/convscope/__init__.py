@@ -23,8 +23,8 @@ from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
 from .filters import FilterGrid
+from .maps import OcclusionMap
 from .occluder import Occluder
-from .occlusion_map import OcclusionMap
 from .unit import UnitPanel
 
 try:
