@@ -206,7 +206,8 @@ class At:
         **changed
             Arguments to use in place of the node's (``weight=``, ``bias=``...).
         """
-        return _evaluate(self.node, iter(values), changed, self.signals)
+        result: Tensor = _evaluate(self.node, iter(values), changed, self.signals)
+        return result
 
     def exact(self, signal: Tensor) -> Parts:
         """Return the exact vector-Jacobian product for every input."""
@@ -262,9 +263,7 @@ class At:
         wanted = [leaf for leaf in leaves if leaf.requires_grad]
         if not pairs or not wanted:
             return [None] * len(self.node.inputs)
-        found = iter(
-            torch.autograd.grad([a for a, _ in pairs], wanted, [b for _, b in pairs], allow_unused=True)
-        )
+        found = iter(torch.autograd.grad([a for a, _ in pairs], wanted, [b for _, b in pairs], allow_unused=True))
         parts = iter([next(found) if leaf.requires_grad else None for leaf in leaves])
         return [None if i.kind == "size" else next(parts) for i in self.node.inputs]
 
@@ -552,7 +551,7 @@ class Walk:
             index = None if pictures is None else torch.as_tensor(pictures, device=tape.x.device)
             if index is not None and not self._shareable:
                 tape, index = self.forward(tape.x[index]), None
-            return self._run({n: s for n, s in signals.items()}, _Shared(tape, index), count)
+            return self._run(signals, _Shared(tape, index), count)
 
     def _run(self, signals: Mapping[Node, Tensor], values: Values, count: int) -> Tensor:
         arrived: dict[Node, Any] = dict(signals)
@@ -616,7 +615,9 @@ def _evaluate(node: Node, values: Any, changed: Mapping[str, Any], signals: int)
 
     args = {k: map_values(v, fill) for k, v in node.args.items()} | dict(changed)
     # aten operations take lists of tensors, not tuples
-    args = {k: list(v) if isinstance(v, tuple) and any(isinstance(t, Tensor) for t in v) else v for k, v in args.items()}
+    args = {
+        k: list(v) if isinstance(v, tuple) and any(isinstance(t, Tensor) for t in v) else v for k, v in args.items()
+    }
     positional = [v for k, v in args.items() if k not in node.keywords]
     return node.op(*positional, **{k: v for k, v in args.items() if k in node.keywords})
 
