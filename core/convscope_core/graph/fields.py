@@ -188,7 +188,8 @@ class FieldWalk:
         Yields
         ------
         Found
-            For some of the units, in order, until all are done.
+            For some of the units, in order, until all are done. (Units in the order of their rows are done a little
+            faster.)
         """
         units = Units(*(t.to(x.device) for t in units))
         step = self._batch_size(x)
@@ -226,7 +227,8 @@ class FieldWalk:
         tops, lefts = boxes[:, 0], boxes[:, 1]
         size = (int((boxes[:, 2] - tops).max()), int((boxes[:, 3] - lefts).max()))
         values = _cut(maps, (2, 3), each, tops, lefts, size)
-        _fill(values, (2, 3), tops, lefts, (maps.shape[2], maps.shape[3]), 0.0)
+        windows = Window(1, 0, size[0]), Window(1, 0, size[1])
+        _fill(values, (2, 3), _strips((tops.tolist(), lefts.tolist()), windows, (maps.shape[2], maps.shape[3])), 0.0)
         return Found(values, boxes, activations)
 
     def _place(self, units: Units) -> tuple[Tensor, ...]:
@@ -413,6 +415,8 @@ class _Batch(Values):
         self._locals: dict[Node, Node] = {}
         self._whose: Node | None = None  # the node whose rule is asking
         self._globals: dict[Node, Tensor] = {}
+        self._outside: dict[tuple[_Pair, tuple[int, int]], Sequence[_Strip]] = {}
+        self.places = (units.rows.tolist(), units.columns.tolist())
 
     # values, as a rule asks for them
 
@@ -442,18 +446,22 @@ class _Batch(Values):
         have, want = plan.windows[i], plan.need(n, i)
         axes = plan.axes(i)
         assert axes is not None
-        value = self.windows[i]
-        for axis, a, b in zip(axes, have, want, strict=True):
-            if a != b:
-                value = value.narrow(axis, b.low - a.low, b.size)
+        value = self._part(i, self.windows[i], have, want)
         if n.kind in _WINDOWED or n.kind == "pad":
             fill = -math.inf if n.kind == "max_pool" else float((n["value"] or 0.0) if n.kind == "pad" else 0.0)
-            starts = [w.at(u) for w, u in zip(want, (self.units.rows, self.units.columns), strict=True)]
-            if _outside(starts[0], starts[1], (want[0].size, want[1].size), plan.size(i)).any():
+            strips = self._strips(i, want)
+            if strips:
                 # zero may stand there for good, as nothing reads what is outside but as padding
                 value = value.clone() if fill else value
-                _fill(value, axes, starts[0], starts[1], plan.size(i), fill)
+                _fill(value, axes, strips, fill)
         return value
+
+    def _strips(self, n: Node, window: _Pair) -> Sequence[_Strip]:
+        """Return what of the units' windows lies outside a node's map."""
+        key = (window, self.plan.size(n))
+        if key not in self._outside:
+            self._outside[key] = _strips(self.places, window, key[1])
+        return self._outside[key]
 
     def _local(self, n: Node) -> Node:
         """Return the node as it is on windows."""
@@ -541,37 +549,51 @@ class _Batch(Values):
     def back(self, signals: Mapping[Node, Tensor], steps: Iterable[tuple[Node, Rule]]) -> dict[Node, Tensor]:
         """Carry signals back in windows; return what arrived at nodes that no step takes further."""
         plan = self.plan
-        arrived = dict(signals)
+        arrived = {n: (signal, plan.windows[n]) for n, signal in signals.items()}
         for n, rule in steps:
-            signal = arrived.pop(n, None)
-            if signal is None:
+            found = arrived.pop(n, None)
+            if found is None:
                 continue
-            parts = rule.backward(signal, self.at(n))
+            parts = rule.backward(self._grown(n, *found), self.at(n))
             if isinstance(parts, Tensor):
                 parts = [parts]
             for i, part in zip(n.inputs, parts, strict=False):
                 if part is None or i not in plan.windows:
                     continue
-                have, want = plan.windows[i], plan.need(n, i)
-                axes = plan.axes(i)
+                want, axes = plan.need(n, i), plan.axes(i)
                 assert axes is not None
-                if n.kind in _WINDOWED or n.kind == "pad":
-                    starts = [w.at(u) for w, u in zip(want, (self.units.rows, self.units.columns), strict=True)]
-                    if (
-                        n.kind == "pad"
-                        and _outside(starts[0], starts[1], (want[0].size, want[1].size), plan.size(i)).any()
-                    ):
-                        part = part.clone()
-                    _fill(part, axes, starts[0], starts[1], plan.size(i), 0.0)
-                if have != want:
-                    grown = part.new_zeros(len(part), *plan.shape(i))
-                    inner = grown
-                    for axis, a, b in zip(axes, have, want, strict=True):
-                        inner = inner.narrow(axis, b.low - a.low, b.size)
-                    inner.copy_(part)
-                    part = grown
-                arrived[i] = part if i not in arrived else arrived[i] + part
-        return arrived
+                own = n.kind in _WINDOWED  # what a convolution or pool sends is new memory
+                strips = self._strips(i, want) if own or n.kind == "pad" else ()
+                if strips:
+                    part = part if own else part.clone()
+                    _fill(part, axes, strips, 0.0)
+                arrived[i] = self._joined(i, arrived[i], (part, want), own) if i in arrived else (part, want)
+        return {n: self._grown(n, *found) for n, found in arrived.items()}
+
+    def _joined(self, n: Node, old: tuple[Tensor, _Pair], new: tuple[Tensor, _Pair], own: bool) -> tuple[Tensor, _Pair]:
+        """Add two signals at a node, of which the second may be written to if it is `own`."""
+        if own and new[1] == self.plan.windows[n]:
+            self._part(n, *new, old[1]).add_(old[0])
+            return new
+        return self._grown(n, *old) + self._grown(n, *new), self.plan.windows[n]
+
+    def _grown(self, n: Node, signal: Tensor, window: _Pair) -> Tensor:
+        """Return a signal on the node's whole window, zero where it was not."""
+        whole = self.plan.windows[n]
+        if window == whole:
+            return signal
+        grown = signal.new_zeros(len(signal), *self.plan.shape(n))
+        self._part(n, grown, whole, window).copy_(signal)
+        return grown
+
+    def _part(self, n: Node, value: Tensor, have: _Pair, want: _Pair) -> Tensor:
+        """Return the part of a value in one window of a node that is in another."""
+        axes = self.plan.axes(n)
+        assert axes is not None
+        for axis, a, b in zip(axes, have, want, strict=True):
+            if a != b:
+                value = value.narrow(axis, b.low - a.low, b.size)
+        return value
 
 
 def _copy(x: Tensor, *rest: Any) -> Tensor:
@@ -601,25 +623,38 @@ def _cut(
     return found.permute([order.index(a) for a in range(value.dim())])
 
 
-def _outside(tops: Tensor, lefts: Tensor, size: tuple[int, int], map_: tuple[int, int]) -> Tensor:
-    return (tops < 0) | (tops + size[0] > map_[0]) | (lefts < 0) | (lefts + size[1] > map_[1])
+class _Strip(NamedTuple):
+    """Some rows, or columns, of the windows of neighbouring units: units, axis (0 or 1), positions; half-open."""
+
+    first: int
+    last: int
+    axis: int
+    low: int
+    high: int
 
 
-def _fill(
-    value: Tensor, axes: tuple[int, int], tops: Tensor, lefts: Tensor, map_: tuple[int, int], fill: float
-) -> None:
-    """Put what of windows lies outside the map to a value, in place."""
-    size = (value.shape[axes[0]], value.shape[axes[1]])
-    some = _outside(tops, lefts, size, map_).nonzero().flatten()
-    if not len(some):
-        return
-    missing = torch.zeros((), dtype=torch.bool, device=value.device)
-    for start, s, axis, m in zip((tops, lefts), size, axes, map_, strict=True):
-        place = start[some][:, None] + torch.arange(s, device=value.device)
-        shape = [len(some)] + [1] * (value.dim() - 1)
-        shape[axis] = s
-        missing = missing | ((place < 0) | (place >= m)).view(shape)
-    value[some] = value[some].masked_fill(missing, fill)
+def _strips(places: Sequence[Sequence[int]], window: _Pair, map_: tuple[int, int]) -> list[_Strip]:
+    """Return what lies outside a map, of windows of units at these rows and columns."""
+    found: list[_Strip] = []
+    for axis, (units, w, size) in enumerate(zip(places, window, map_, strict=True)):
+        first = 0
+        for last in range(1, len(units) + 1):
+            if last < len(units) and units[last] == units[first]:
+                continue  # neighbours at one place are done together
+            start = units[first] * w.jump + w.low
+            before, after = min(max(-start, 0), w.size), min(max(start + w.size - size, 0), w.size)
+            if before:
+                found.append(_Strip(first, last, axis, 0, before))
+            if after:
+                found.append(_Strip(first, last, axis, w.size - after, w.size))
+            first = last
+    return found
+
+
+def _fill(value: Tensor, axes: tuple[int, int], strips: Iterable[_Strip], fill: float) -> None:
+    """Put strips of windows to a value, in place."""
+    for s in strips:
+        value[s.first : s.last].narrow(axes[s.axis], s.low, s.high - s.low).fill_(fill)
 
 
 def _ancestors(node: Node) -> set[Node]:
