@@ -386,6 +386,11 @@ class Network:
         with self.lock:
             return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
 
+    @property
+    def runner(self) -> Runner:
+        """What evaluates the graph; to be called under the network's `lock`."""
+        return self._runner
+
     def walk(self, table: Table, sources: Iterable[Node], to: Node | None = None) -> Walk:
         """Prepare a reverse walk of the graph under a table of rules.
 

@@ -405,7 +405,7 @@ def test_bad_input_is_told_what_is_possible(net: Network) -> None:
         (("deconvent",), {}, ArgumentError, "deconvnet"),
         (("deconvnet",), {"swiches": False}, ArgumentError, "switches"),
         (("deconvnet",), {"switches": 1}, ArgumentError, "True or False"),
-        (("deconvnet",), {"start": "two"}, ArgumentError, "'one' or 'value'"),
+        (("deconvnet",), {"start": "two"}, ArgumentError, "'one', 'value'"),
         (("deconvnet",), {"extension": "any"}, ArgumentError, "'rectify', 'pass', 'gradient'"),
         (("gradient", 4), {}, ArgumentError, "0 to 3"),
         (("gradient", "cow"), {}, ArgumentError, "by label"),

@@ -44,7 +44,7 @@ class Attribution:
     score : float
         The explained value: the class score before the soft-max, or the activation.
     layer : str or None
-        The layer at which the values are; None for the picture.
+        The layer at which the values are, or by whose maps the method explains; None for the picture.
     options : dict
         All options of the method, and the seed where there is chance.
     extended : dict of str to str
@@ -154,7 +154,7 @@ def attribute(
         Default: the most probable class. Of a class the score is explained, not the probability: what goes into a
         soft-max that ends the network.
     layer : str, optional
-        The layer at which to take the attribution. Default: the picture; for Grad-CAM, the last convolution with a map.
+        The layer at which to take the attribution. Default: the picture; for Grad-CAM, the last layer with maps.
     **options
         Of the method; see its documentation. The methods that walk back under rules also take
 
@@ -191,6 +191,8 @@ def attribute_tensor(
     settings = found.settings(options)
     with net.lock:
         node, place = _node(net, target)
+        if layer is None and found.layer is not None:
+            layer = found.layer(net, node)
         at = None if layer is None else net.graph_layer(layer)
         to = net.graph.input if at is None else at.node
         plan = found.begin(net, settings, node, to)

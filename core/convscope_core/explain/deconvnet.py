@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convscope_core.errors import ArgumentError
 from convscope_core.explain.method import tabled
+from convscope_core.explain.options import require_choice, require_flag
 from convscope_core.graph.backward import HELD_GATE, LINEAR, SWITCHED, At, Parts, Rule, Table, inputs, output
 from convscope_core.network import Network
 
@@ -61,10 +61,8 @@ def deconvnet(
     """
     del net
     for name, value in (("switches", switches), ("rectify", rectify), ("forward_mask", forward_mask)):
-        if not isinstance(value, bool):
-            raise ArgumentError(f"Expected {name} as True or False; got {value!r}.")
-    if response_norm not in ("identity", "gradient"):
-        raise ArgumentError(f"Expected response_norm as 'identity' or 'gradient'; got {response_norm!r}.")
+        require_flag(value, name)
+    require_choice(response_norm, "response_norm", ("identity", "gradient"))
     rules = {**dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]), "mul": HELD_GATE}
     exact = COVERED
     if response_norm == "identity":

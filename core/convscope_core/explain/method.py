@@ -6,6 +6,7 @@ it was published and whose keyword arguments are the method's options.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.explain.options import require_choice
 from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.node import Node
 from convscope_core.network import Network
@@ -70,6 +72,10 @@ class Request:
         place: Any = (slice(None), *self.index)
         return value[place].reshape(len(value), -1).sum(1)
 
+    def scores(self, x: Tensor) -> Tensor:
+        """Return what is explained for other pictures (N, C, H, W): (N,), with gradient."""
+        return self.score(self.net.values(x, [self.node])[self.node])
+
     def signal(self, value: Tensor, start: str) -> Tensor:
         """Return what starts at `node`: at the explained values the values themselves, or ones; zero elsewhere."""
         place = (slice(None), *self.index)
@@ -93,6 +99,8 @@ class Method:
         First line of its documentation.
     function : callable
         ``function(request, **options) -> (1, *shape)``, for a method that is no table of rules.
+    layer : callable or None
+        For a method that explains by a layer: returns the layer to use where none is given.
     """
 
     name: str
@@ -100,6 +108,7 @@ class Method:
     options: Mapping[str, Any]
     source: str
     function: Callable[..., Any] = field(repr=False)
+    layer: Callable[[Network, Node], str] | None = field(default=None, repr=False)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options, those given in place of the defaults.
@@ -154,8 +163,7 @@ class TableMethod(Method):
             If an option is out of range.
         """
         start = settings["start"]
-        if start not in ("one", "value"):
-            raise ArgumentError(f"Expected start as 'one' or 'value'; got {start!r}.")
+        require_choice(start, "start", ("one", "value"))
         own = {k: v for k, v in settings.items() if k not in ("start", "extension")}
         table: Table = self.function(net, **own)
         return table.extended(settings["extension"])
@@ -247,13 +255,15 @@ def tabled(
 
     def register(function: Callable[..., Table]) -> Callable[..., Table]:
         options = {**_options(function), "start": start, "extension": None}
-        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, times_input)
+        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, None, times_input)
         return function
 
     return register
 
 
-def computed(name: str, group: str, needs: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+def computed(
+    name: str, group: str, needs: str, layer: Callable[[Network, Node], str] | None = None
+) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function that computes the attribution with the help of a library: ``function(request, **options)``.
 
     Parameters
@@ -262,10 +272,13 @@ def computed(name: str, group: str, needs: str) -> Callable[[Callable[..., Tenso
         As for `tabled`.
     needs : str
         The package, which must be importable.
+    layer : callable, optional
+        For a method that explains by a layer: returns the layer to use where none is given. Other methods explain by
+        the picture only.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        METHODS[name] = _LibraryMethod(name, group, _options(function), _first_line(function), function, needs)
+        METHODS[name] = _LibraryMethod(name, group, _options(function), _first_line(function), function, layer, needs)
         return function
 
     return register
@@ -276,8 +289,9 @@ class _LibraryMethod(Method):
     needs: str = ""
 
     def begin(self, net: Network, settings: Mapping[str, Any], node: Node, to: Node) -> Plan:
-        del to
         require(self.needs, self.name)
+        if self.layer is None and to is not net.graph.input:
+            raise ArgumentError(f"Expected no layer: {self.name} explains by the values of the picture.")
         return _Computed(self, settings, net, node)
 
 
@@ -303,13 +317,12 @@ def require(package: str, method: str) -> Any:
     ImportError
         Without it; the message says what to install.
     """
-    import importlib
-
+    root = package.split(".")[0]
     try:
         return importlib.import_module(package)
     except ImportError as e:
         raise ImportError(
-            f"Expected {package} for the method {method}; it is not installed. pip install 'convscope[{package}]'"
+            f"Expected {root} for the method {method}; it is not installed. pip install 'convscope[{root}]'"
         ) from e
 
 

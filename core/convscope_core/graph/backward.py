@@ -659,7 +659,10 @@ def _max_pool(signal: Tensor, at: At) -> Parts:
     n = at.node
     window = (n["kernel_size"], n["stride"], n["padding"], n["dilation"], n["ceil_mode"])
     switches = at.once("switches", lambda x: torch.ops.aten.max_pool2d_with_indices(x, *window)[1])
-    x = at.zeros(n["input"])
+    layout = torch.channels_last if signal.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    x = torch.empty(
+        at.shape(n["input"]), dtype=signal.dtype, device=signal.device, memory_format=layout
+    )  # for its shape
     # Where windows overlap, what they send to one position adds.
     part: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(signal, x, *window, switches)
     return part

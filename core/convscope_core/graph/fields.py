@@ -129,6 +129,8 @@ class FieldWalk:
         Evaluates the graph forward on whole pictures. Default: one of its own.
     budget : int, optional
         Bytes that one batch may take. Default: 128 MiB, on CUDA 2 GiB.
+    always : bool, default False
+        Whether to walk in windows even where whole maps take less work.
 
     Raises
     ------
@@ -152,13 +154,15 @@ class FieldWalk:
         box: Callable[[int, int], Sequence[int]],
         runner: Runner | None = None,
         budget: int | None = None,
+        *,
+        always: bool = False,
     ) -> None:
         self.graph, self.node, self.axes = graph, node, axes
         self.runner = runner or Runner(graph)
         self.walk = Walk(graph, table, [node], runner=self.runner)
         self.extended = self.walk.extended
         self._box, self._budget = box, budget
-        plan = _Plan(graph, self.walk, node, axes)
+        plan = _Plan(graph, self.walk, node, axes, always)
         self.reason = plan.reason
         self._plan = plan
 
@@ -270,7 +274,7 @@ class FieldWalk:
 class _Plan:
     """Which window of each node a unit depends on; or the reason why there are none."""
 
-    def __init__(self, graph: Graph, walk: Walk, node: Node, axes: tuple[int, ...]) -> None:
+    def __init__(self, graph: Graph, walk: Walk, node: Node, axes: tuple[int, ...], always: bool) -> None:
         self.graph, self.walk = graph, walk
         self.layout = layouts(graph)
         self.windows: dict[Node, _Pair] = {}
@@ -280,7 +284,7 @@ class _Plan:
         self.read = {i for n, rule in walk.steps for i in rule.needs(n)}
         if self.reason is None:
             self._count()
-            if self.inside > _NO_GAIN * self.whole:
+            if self.inside > _NO_GAIN * self.whole and not always:
                 self.reason = f"windows would take {self.inside / self.whole:.0%} of the work"
 
     def _lay(self, node: Node) -> str | None:
@@ -373,6 +377,11 @@ class _Plan:
         del i
         return found[0], found[1]
 
+    def is_read_by(self, i: Node, n: Node) -> bool:
+        """Tell whether a node is the only one that reads a value, and no rule reads it but that node's."""
+        readers = {m for m, rule in self.walk.steps if i in rule.needs(m)}
+        return self.graph.consumers[i] == (n,) and readers <= {n} and i is not self.graph.input
+
     def shape(self, n: Node, window: _Pair | None = None) -> tuple[int, ...]:
         """Return the shape of a node's window, or of the given window on it, without the axis of units."""
         found = self.windows.get(n) if window is None else window
@@ -415,6 +424,7 @@ class _Batch(Values):
         self._locals: dict[Node, Node] = {}
         self._whose: Node | None = None  # the node whose rule is asking
         self._globals: dict[Node, Tensor] = {}
+        self._switches: dict[Node, Tensor] = {}
         self._outside: dict[tuple[_Pair, tuple[int, int]], Sequence[_Strip]] = {}
         self.places = (units.rows.tolist(), units.columns.tolist())
 
@@ -451,8 +461,9 @@ class _Batch(Values):
             fill = -math.inf if n.kind == "max_pool" else float((n["value"] or 0.0) if n.kind == "pad" else 0.0)
             strips = self._strips(i, want)
             if strips:
-                # zero may stand there for good, as nothing reads what is outside but as padding
-                value = value.clone() if fill else value
+                # Zero may stand there for good, as nothing reads what is outside but as padding; so may anything that
+                # nobody else reads.
+                value = value.clone() if fill and not plan.is_read_by(i, n) else value
                 _fill(value, axes, strips, fill)
         return value
 
@@ -497,6 +508,13 @@ class _Batch(Values):
         mine = shares[index[0][:, :, None], index[1][:, None, :]][:, None]
         return replace(with_args(n, args), op=lambda v, *rest: torch.ops.aten.avg_pool2d(v, *rest) * mine)
 
+    def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        del node
+        whose = self._whose
+        assert whose is not None
+        found = self._switches.get(whose) if name == "switches" else None
+        return compute(self._read(whose, whose.inputs[0])) if found is None else found
+
     # forward
 
     def cut_out(self, runner: Runner, record: Sequence[Node]) -> None:
@@ -539,7 +557,11 @@ class _Batch(Values):
             mine = sum(1 for u in graph.consumers[sources[0]] if u in needed) == 1
             if n.kind in IN_PLACE and mine and sources[0].kind in FRESH and sources[0] not in kept:
                 at.node = replace(at.node, op=IN_PLACE[n.kind])
-            self.windows[n] = at.compute(*values)
+            if n.kind == "max_pool":
+                pool = (at.node[k] for k in ("kernel_size", "stride", "padding", "dilation", "ceil_mode"))
+                self.windows[n], self._switches[n] = torch.ops.aten.max_pool2d_with_indices(values[0], *pool)
+            else:
+                self.windows[n] = at.compute(*values)
             for i in dict.fromkeys(sources):
                 if last[i] is n and i not in kept:
                     self.windows.pop(i, None)
