@@ -1,0 +1,50 @@
+"""Deep Taylor decomposition."""
+
+from __future__ import annotations
+
+from convscope_core.explain.deconvnet import PASS
+from convscope_core.explain.lrp import CONVOLUTIONS, GATED, RULES, SINGLE, first_layers, proportional, shared
+from convscope_core.explain.method import tabled
+from convscope_core.explain.options import require_flag
+from convscope_core.graph.backward import ROUTING, SWITCHED, Table
+from convscope_core.network import Network
+
+__all__ = ["deep_taylor"]
+
+
+@tabled("deep_taylor", "attribution", start="value")
+def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
+    """Deep Taylor decomposition: each rectified neuron expanded about a root point of its own.
+
+    For layers that follow rectifiers the root point gives the z+ rule, without biases; for the first layer, of a
+    picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
+    in proportion; max pools give all to the winner. Defined for networks of rectifiers: other activations are refused.
+    The explained score should be positive. Its theory asks for biases that are not positive, which trained networks do
+    not have.
+
+    Parameters
+    ----------
+    net : Network
+    bounded : bool, default True
+        Whether the first layer knows that the picture lies between black and white.
+
+    References
+    ----------
+    G. Montavon, S. Lapuschkin, A. Binder, W. Samek, K.-R. Müller: Explaining NonLinear Classification Decisions with
+    Deep Taylor Decomposition, Pattern Recognition 65, 2017, sections 4 and 5.
+    """
+    require_flag(bounded, "bounded")
+    options = {"epsilon": 1e-6, "bias": False}
+    hidden = RULES["z_plus"](net, **options)
+    first = [
+        (n, RULES["z_box" if bounded and len(n.inputs[0].shape) == 3 else "w_squared"](net, **options))
+        for n in first_layers(net.graph)
+    ]
+    rules = {
+        **dict.fromkeys((*CONVOLUTIONS, "linear"), hidden),
+        **dict.fromkeys(("avg_pool", "adaptive_avg_pool", "mean"), proportional(1e-6)),
+        **dict.fromkeys(("add", "sub"), shared(1e-6)),
+        **dict.fromkeys((*SINGLE, "relu", "relu6", "local_response_norm"), PASS),
+        "mul": GATED,
+    }
+    return Table("deep_taylor", rules, ROUTING | SWITCHED, dict(first))

@@ -1,0 +1,341 @@
+"""Layer-wise relevance propagation: the score, handed down in shares.
+
+A neuron's relevance goes to its inputs in proportion to what they contribute to it, c = x * w; the rules differ in
+which contributions count. Elementwise activations let relevance pass (Bach et al. 2015, section 2.4: a neuron's
+relevance is that of its pre-activation), max pools give it to the winner, sums and averages share it in proportion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError
+from convscope_core.explain.deconvnet import PASS
+from convscope_core.explain.method import tabled
+from convscope_core.explain.options import require_choice, require_flag, require_number
+from convscope_core.graph.backward import HELD_GATE, ROUTING, SWITCHED, At, Parts, Rule, Table, gate_of, inputs
+from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.ops import ACTIVATIONS
+from convscope_core.network import Network
+
+__all__ = [
+    "CONVOLUTIONS", "GATED", "PRESETS", "RULES", "SINGLE", "first_layers", "lrp", "proportional", "shared",
+]  # fmt: skip
+
+CONVOLUTIONS = ("conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d")
+
+#: Operations of which each output has one input: all relevance is that input's, whatever is added or multiplied. (Own
+#: decision for what is added: it gets no share. Batch norm is here only where it could not be folded.)
+SINGLE = ("batch_norm", "shift", "scale", "aten.neg", "aten.rsub")
+
+#: Averages, and other sums with fixed weights.
+_AVERAGES = (
+    "avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d",
+    "aten.upsample_nearest2d", "aten.upsample_bilinear2d",
+)  # fmt: skip
+
+#: Presets: rules for convolutions, for linear layers, and for the first layer where it has one of its own.
+PRESETS: Mapping[str, tuple[str, str, str | None]] = {
+    "epsilon": ("epsilon", "epsilon", None),
+    "epsilon_plus": ("z_plus", "epsilon", None),
+    "epsilon_plus_flat": ("z_plus", "epsilon", "flat"),
+    "epsilon_alpha2_beta1": ("alpha_beta", "epsilon", None),
+    "epsilon_alpha2_beta1_flat": ("alpha_beta", "epsilon", "flat"),
+    "epsilon_gamma_box": ("gamma", "epsilon", "z_box"),
+}
+
+
+@tabled("lrp", "attribution", start="value")
+def lrp(
+    net: Network,
+    *,
+    preset: str = "epsilon_plus_flat",
+    conv: str | None = None,
+    dense: str | None = None,
+    first: str | None = None,
+    epsilon: float = 1e-6,
+    gamma: float = 0.25,
+    alpha: float = 2.0,
+    beta: float = 1.0,
+    bias: bool = True,
+) -> Table:
+    """LRP: relevance, shared out layer by layer in proportion to contributions.
+
+    Where no bias and no epsilon takes a share, and no denominator vanishes, the values sum to the explained score.
+    Residual sums and average pools share in proportion to their operands; of a multiplicative gate and the map it
+    scales, the map takes all (Arras et al. 2017); response normalisation lets relevance pass (own decision).
+
+    Parameters
+    ----------
+    net : Network
+    preset : str, default "epsilon_plus_flat"
+        Which rule for convolutions / linear layers / the first layer:
+
+        - "epsilon": epsilon everywhere (Bach et al. 2015, eq. 58);
+        - "epsilon_plus": z+ / epsilon;
+        - "epsilon_plus_flat": z+ / epsilon / flat;
+        - "epsilon_alpha2_beta1": alpha-beta / epsilon (Kohlbrenner et al. 2020, "LRP-CMP");
+        - "epsilon_alpha2_beta1_flat": alpha-beta / epsilon / flat (the same);
+        - "epsilon_gamma_box": gamma / epsilon / z-box (Montavon et al. 2019, section 10.3).
+
+        The names are those of zennit (Anders et al. 2021).
+    conv, dense, first : str, optional
+        Rules in place of the preset's: "epsilon", "gamma", "z_plus", "alpha_beta", "z_box", "w_squared", "flat".
+    epsilon : float, default 1e-6
+        What the epsilon rule adds to the denominator, at least 0.
+    gamma : float, default 0.25
+        How much more positive contributions count under the gamma rule, at least 0.
+    alpha, beta : float, default 2 and 1
+        Weights of positive and negative contributions; alpha - beta = 1.
+    bias : bool, default True
+        Whether biases take their share of relevance (which is then lost), as in the papers.
+
+    References
+    ----------
+    S. Bach, A. Binder, G. Montavon, F. Klauschen, K.-R. Müller, W. Samek: On Pixel-Wise Explanations for Non-Linear
+    Classifier Decisions by Layer-Wise Relevance Propagation, PLoS ONE 10(7), 2015.
+    G. Montavon, A. Binder, S. Lapuschkin, W. Samek, K.-R. Müller: Layer-Wise Relevance Propagation: An Overview, in:
+    Explainable AI, LNCS 11700, 2019.
+    M. Kohlbrenner, A. Bauer, S. Nakajima, A. Binder, W. Samek, S. Lapuschkin: Towards Best Practice in Explaining
+    Neural Network Decisions with LRP, IJCNN 2020.
+    L. Arras, G. Montavon, K.-R. Müller, W. Samek: Explaining Recurrent Neural Network Predictions in Sentiment
+    Analysis, WASSA 2017.
+    """
+    require_choice(preset, "preset", PRESETS)
+    for name, value in (("epsilon", epsilon), ("gamma", gamma), ("alpha", alpha), ("beta", beta)):
+        require_number(value, name)
+    if abs(alpha - beta - 1) > 1e-9:
+        raise ArgumentError(f"Expected alpha - beta = 1, so that relevance is kept; got {alpha!r} and {beta!r}.")
+    require_flag(bias, "bias")
+    made: dict[str, Rule] = {}
+
+    def rule(name: str) -> Rule:
+        require_choice(name, "a rule", RULES)
+        if name not in made:
+            made[name] = RULES[name](net, epsilon=epsilon, gamma=gamma, alpha=alpha, beta=beta, bias=bias)
+        return made[name]
+
+    for_conv, for_dense, for_first = PRESETS[preset]
+    for_first = first or for_first
+    special = {} if for_first is None else dict.fromkeys(first_layers(net.graph), rule(for_first))
+    rules = {
+        **dict.fromkeys(CONVOLUTIONS, rule(conv or for_conv)),
+        "linear": rule(dense or for_dense),
+        **dict.fromkeys(_AVERAGES, proportional(epsilon)),
+        **dict.fromkeys(("add", "sub"), shared(epsilon)),
+        **dict.fromkeys((*SINGLE, *ACTIVATIONS, "local_response_norm"), PASS),
+        "mul": GATED,
+    }
+    return Table("lrp", rules, ROUTING | SWITCHED, special)
+
+
+def first_layers(graph: Graph) -> list[Node]:
+    """Return the layers with weights that no other layer with weights comes before."""
+    weighted = {*CONVOLUTIONS, "linear"}
+    after: set[Node] = set()
+    found = []
+    for n in graph:
+        seen = any(i in after for i in n.inputs)
+        if n.kind in weighted:
+            if not seen:
+                found.append(n)
+            seen = True
+        if seen:
+            after.add(n)
+    return found
+
+
+# -- rules for layers with weights --
+
+
+def _epsilon(net: Network, *, epsilon: float, bias: bool, **_: Any) -> Rule:
+    """R_i = sum over j of c_ij / (z_j + epsilon sign z_j) R_j with z_j = sum_i c_ij + b_j. Bach et al. 2015, eq. 58."""
+    del net
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x = at.input
+        z = at.compute(x, **_without(bias))
+        return x * at.adjoint(signal / _off_zero(z, epsilon))
+
+    return Rule(backward, inputs)
+
+
+def _gamma(net: Network, *, gamma: float, epsilon: float, bias: bool, **_: Any) -> Rule:
+    """As epsilon, with c + gamma max(c, 0) for every contribution c. Montavon et al. 2019, section 10.2.1.
+
+    There inputs are not negative, and it is w + gamma max(w, 0); this is the same, and defined for any input.
+    """
+    del net
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x, b = at.input, at.node["bias"]
+        z = at.compute(x, **_without(bias)) + gamma * _positive(at, x, b if bias else None)
+        s = signal / _off_zero(z, epsilon)
+        return x * at.adjoint(s) + gamma * _shares(at, x, s, 1)
+
+    return Rule(backward, inputs)
+
+
+def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any) -> Rule:
+    """R_i = sum over j of (alpha c_ij+ / z_j+ - beta c_ij- / z_j-) R_j. Bach et al. 2015, eq. 60."""
+    del net
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x, b = at.input, at.node["bias"] if bias else None
+        above = _positive(at, x, b)
+        found = alpha * _shares(at, x, _safe(signal, above), 1)
+        if beta:
+            below = at.compute(x, **_without(bias)) - above
+            found = found - beta * _shares(at, x, _safe(signal, below), -1)
+        return found
+
+    return Rule(backward, inputs)
+
+
+def _z_plus(net: Network, **options: Any) -> Rule:
+    """Positive contributions only: alpha-beta with 1 and 0. Montavon et al. 2017, eq. 15, for inputs of any sign."""
+    return _alpha_beta(net, **{**options, "alpha": 1.0, "beta": 0.0})
+
+
+def _z_box(net: Network, *, epsilon: float, **_: Any) -> Rule:
+    """R_i = sum over j of (c_ij - l_i w_ij+ - h_i w_ij-) / (their sum over i) R_j. Montavon et al. 2017, eq. 17.
+
+    l and h are black and white in the network's space, channel by channel: for the first layer.
+    """
+    shape = (net.input_shape[0], 1, 1)
+    low, high = (net.to_network(torch.full(shape, v)).to(net.device) for v in (0.0, 1.0))
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x, w = at.input, at.node["weight"]
+        if x.shape[1] != len(low):
+            raise ArgumentError("Expected the z-box rule for a layer that reads the picture's channels.")
+        ends = [v.to(x.dtype).expand(x.shape[1:]).expand_as(x) for v in (low, high)]
+        parts = [(x, w, 1.0), (ends[0], w.clamp(min=0), -1.0), (ends[1], w.clamp(max=0), -1.0)]
+        z = sum(sign * at.compute(v, weight=u, bias=None) for v, u, sign in parts)
+        s = signal / _off_zero(torch.as_tensor(z), epsilon)
+        found: Tensor = torch.as_tensor(sum(sign * v * at.adjoint(s, weight=u) for v, u, sign in parts))
+        return found
+
+    return Rule(backward, inputs, refuses=lambda n: None if len(n.inputs[0].shape) == 3 else "no z-box for a vector")
+
+
+def _w_squared(net: Network, **_: Any) -> Rule:
+    """R_i = sum over j of w_ij² / (sum over i of w_ij²) R_j, for unbounded inputs. Montavon et al. 2017, eq. 12."""
+    del net
+    return _by_weights(lambda w: w**2)
+
+
+def _flat(net: Network, **_: Any) -> Rule:
+    """Every input of a neuron gets the same. Lapuschkin et al. 2019 (for the first layer); Montavon et al. 2019."""
+    del net
+    return _by_weights(torch.ones_like)
+
+
+def _by_weights(change: Callable[[Tensor], Tensor]) -> Rule:
+    def backward(signal: Tensor, at: At) -> Parts:
+        w = change(at.node["weight"])
+        ones = torch.ones((), dtype=signal.dtype, device=signal.device).expand(at.shape(at.node.inputs[0]))
+        z = at.compute(ones, weight=w, bias=None)  # padding is no input
+        return at.adjoint(_safe(signal, z), weight=w)
+
+    return Rule(backward)
+
+
+RULES: Mapping[str, Callable[..., Rule]] = {
+    "epsilon": _epsilon,
+    "gamma": _gamma,
+    "z_plus": _z_plus,
+    "alpha_beta": _alpha_beta,
+    "z_box": _z_box,
+    "w_squared": _w_squared,
+    "flat": _flat,
+}
+"""Rules for layers with weights, by name."""
+
+
+# -- rules for operations without weights --
+
+
+def proportional(epsilon: float) -> Rule:
+    """Return the epsilon rule for averages and their like."""
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x = at.input
+        return x * at.adjoint(signal / _off_zero(at.compute(x), epsilon))
+
+    return Rule(backward, inputs)
+
+
+def shared(epsilon: float) -> Rule:
+    """Return the epsilon rule for sums and differences of maps: each operand gets its share."""
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        n = at.node
+        a, b = (at.value(i) for i in n.inputs)
+        b = b * n["alpha"] * (1 if n.kind == "add" else -1)
+        s = signal / _off_zero(a + b, epsilon)
+        return [(v * s).sum_to_size(v.shape) for v in (a, b)]
+
+    return Rule(backward, inputs)
+
+
+def _take_all(signal: Tensor, at: At) -> Parts:
+    found = gate_of(at.node)
+    assert found is not None
+    parts: list[Tensor | None] = [None, None]
+    parts[found[0]] = signal
+    return parts
+
+
+#: Of a map and the gate that scales it, the map takes all relevance.
+GATED = Rule(_take_all, reaches=HELD_GATE.reaches, refuses=HELD_GATE.refuses)
+
+
+# -- arithmetic --
+
+
+def _without(bias: bool) -> dict[str, None]:
+    return {} if bias else {"bias": None}
+
+
+def _off_zero(z: Tensor, epsilon: float) -> Tensor:
+    """Return z + epsilon sign z, where the sign of 0 is 1; where that is still 0, one that makes shares of 0."""
+    moved = z + torch.where(z < 0, -epsilon, epsilon)
+    return moved if epsilon else torch.where(moved == 0, float("inf"), moved)
+
+
+def _safe(signal: Tensor, z: Tensor) -> Tensor:
+    """Return signal / z, 0 where z is 0 (no contribution of that sign)."""
+    return torch.where(z == 0, 0.0, signal / torch.where(z == 0, 1.0, z))
+
+
+def _halves(x: Tensor) -> list[tuple[Tensor, int]]:
+    """Return the positive part of the input and, if there is one, the negative part."""
+    above = [(x.clamp(min=0), 1)]
+    return above if bool((x >= 0).all()) else [*above, (x.clamp(max=0), -1)]
+
+
+def _signed(w: Tensor, sign: int) -> Tensor:
+    return w.clamp(min=0) if sign > 0 else w.clamp(max=0)
+
+
+def _positive(at: At, x: Tensor, bias: Tensor | None) -> Tensor:
+    """Return, for each output, the sum of the positive contributions, the bias's among them."""
+    w = at.node["weight"]
+    b = None if bias is None else bias.clamp(min=0)
+    first, *rest = _halves(x)
+    total = at.compute(first[0], weight=_signed(w, 1), bias=b)
+    for half, sign in rest:
+        total = total + at.compute(half, weight=_signed(w, sign), bias=None)
+    return total
+
+
+def _shares(at: At, x: Tensor, s: Tensor, sign: int) -> Tensor:
+    """Return the sum over outputs of s times the contributions of one sign."""
+    w = at.node["weight"]
+    parts = [half * at.adjoint(s, weight=_signed(w, sign * mine)) for half, mine in _halves(x)]
+    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
