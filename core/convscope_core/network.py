@@ -17,6 +17,7 @@ from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.trace import check_module
+from convscope_core.graph.winograd import Winograd
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -188,6 +189,7 @@ class Network:
         self._preprocessing = Preprocessing(preprocess, shape)
         self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
         self._runner = Runner(self.graph)
+        self._winograd = Winograd()
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
@@ -377,7 +379,15 @@ class Network:
         nodes = [self.graph_layer(name).node for name in self._names(layers)]
         x = x.to(self.device, torch.float32)
         with self.lock:
-            return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
+            return Regions(
+                self.graph,
+                x,
+                nodes,
+                geometry=self._geometry,
+                budget=budget,
+                runner=self._runner,
+                winograd=self._winograd,
+            )
 
     def predict(self, image: ImageLike) -> Prediction:
         """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""

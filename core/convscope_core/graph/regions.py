@@ -29,6 +29,7 @@ from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
 from convscope_core.graph.geometry import Geometry, Ranges, layouts
 from convscope_core.graph.node import Graph, Node, map_values
 from convscope_core.graph.ops import ELEMENTWISE, kernel_size
+from convscope_core.graph.winograd import TILE, Winograd
 
 __all__ = ["Changed", "Regions", "Work"]
 
@@ -239,6 +240,8 @@ class Regions:
         Bytes that one batch may take in `sweep`. Default: 128 MiB, on CUDA 2 GiB.
     runner : Runner, optional
         Of this graph.
+    winograd : Winograd, optional
+        The transformed kernels of this graph, to share them between pictures.
 
     Attributes
     ----------
@@ -257,6 +260,7 @@ class Regions:
         geometry: Geometry | None = None,
         budget: int | None = None,
         runner: Runner | None = None,
+        winograd: Winograd | None = None,
     ) -> None:
         if x.dim() != 4 or len(x) != 1 or tuple(x.shape[1:]) != graph.input.shape:
             raise ArgumentError(
@@ -267,6 +271,7 @@ class Regions:
         self.budget = _BUDGET.get(x.device.type, 2**28) if budget is None else budget
         self._x = x
         self._runner = Runner(graph) if runner is None else runner
+        self._winograd = Winograd() if winograd is None else winograd
         self._layout = layouts(graph)
         self._wanted = frozenset(record)
         self._depends = _dependents(graph)
@@ -647,6 +652,9 @@ class _Plan:
         return step
 
     def _on_wholes(self, n: Node) -> _Step:
+        size = n.shape[1:]
+        if len(size) == 2 and Winograd.suits(n, self.regions._x, (size[0], size[1])):
+            return self._windowed(n, self._everywhere(n))
         getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
         for i in dict.fromkeys(n.inputs):
             if i in self._slots:
@@ -661,9 +669,14 @@ class _Plan:
     def _to_whole(self, i: Node) -> _Cut:
         axes = self._axes(i)
         assert axes is not None
-        have = self._slots[i]
-        size = (i.shape[axes[0] - 1], i.shape[axes[1] - 1])
-        return _Cut(i, axes, (0, 0, 0, 0), 0.0, _Slots(size, have.rows * 0, have.columns * 0), have)
+        return _Cut(i, axes, (0, 0, 0, 0), 0.0, self._everywhere(i), self._slots[i])
+
+    def _everywhere(self, i: Node) -> _Slots:
+        """The windows that are all of a map."""
+        axes = self._axes(i)
+        assert axes is not None
+        rows, columns = self.places
+        return _Slots((i.shape[axes[0] - 1], i.shape[axes[1] - 1]), rows * 0, columns * 0)
 
     def _whole_of(self, i: Node) -> _Step:
         regions = self.regions
@@ -676,7 +689,7 @@ class _Plan:
 
     def _on_windows(self, n: Node) -> _Step:
         if n.kind in _WINDOWED:
-            return self._windowed(n)
+            return self._windowed(n, self._slots[n])
         if n.kind == "pad" or (n.kind == "slice" and n["dim"] in (self._axes(n) or ())):
             return self._shifted(n)
         slots, axes = self._slots[n], self._axes(n)
@@ -720,18 +733,25 @@ class _Plan:
         self._remember(n, cut)
         return (lambda batch: regions._cut(cut, batch.values.get(i), batch.tops, batch.lefts)), True
 
-    def _windowed(self, n: Node) -> _Step:
+    def _windowed(self, n: Node, slots: _Slots) -> _Step:
         """A convolution or pool: windows with a border, then the operation without padding."""
-        regions, x, slots = self.regions, n["input"], self._slots[n]
+        regions, x = self.regions, n["input"]
         kernel, stride, padding = kernel_size(n), n["stride"], n["padding"]
         dilation = n.args.get("dilation", (1, 1))
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        after = [max(0, (n.shape[1 + a] - 1) * stride[a] + reach[a] - padding[a] - x.shape[1 + a]) for a in (0, 1)]
-        size = ((slots.size[0] - 1) * stride[0] + reach[0], (slots.size[1] - 1) * stride[1] + reach[1])
-        need = _Slots(size, slots.rows * stride[0], slots.columns * stride[1])
+        tiled = Winograd.suits(n, regions._x, slots.size)
+        # Tiles may compute some rows and columns too many.
+        computed = [-(-s // TILE) * TILE if tiled else s for s in slots.size]
+        needed = [(c - 1) * stride[a] + reach[a] for a, c in enumerate(computed)]
+        after = [
+            max(0, (n.shape[1 + a] - slots.size[a]) * stride[a] + needed[a] - padding[a] - x.shape[1 + a])
+            for a in (0, 1)
+        ]
+        need = _Slots((needed[0], needed[1]), slots.rows * stride[0], slots.columns * stride[1])
         around = (padding[0], after[0], padding[1], after[1])
         fill = -math.inf if n.kind == "max_pool" else 0.0
-        cut = _Cut(x, (2, 3), around, fill, need, self._slots[x].moved(padding[0], padding[1]))
+        have = self._slots[x] if x in self._slots else self._everywhere(x)
+        cut = _Cut(x, (2, 3), around, fill, need, have.moved(padding[0], padding[1]))
         same = cut.same
         if not same:
             self._remember(n, cut)
@@ -742,6 +762,9 @@ class _Plan:
                 return found
             return regions._cut(cut, batch.values[x], batch.tops, batch.lefts, scratch=True)
 
+        if tiled:
+            winograd, (height, width) = regions._winograd, slots.size
+            return lambda batch: winograd(n, windows(batch))[:, :, :height, :width]
         args = {**n.args, "padding": (0, 0)}
         if "ceil_mode" in args:
             args["ceil_mode"] = False
