@@ -36,6 +36,7 @@ __all__ = ["Changed", "Regions", "Work"]
 logger = logging.getLogger(__name__)
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: From this share of a map on, all of it is computed: cutting windows would cost more than it saves.
 _NEARLY_ALL = 0.8
@@ -47,7 +48,7 @@ _NO_GAIN = 0.9
 #: processor, large enough that the weights are read once for many positions.
 _BUDGET = {"cpu": 2**27, "cuda": 2**31}
 
-_MOST_PICTURES = 64
+_MOST_PICTURES = {"cpu": 32, "cuda": 128}
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
@@ -304,23 +305,66 @@ class Regions:
 
     def batch_size(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> int:
         """Return how many boxes of this size a `sweep` computes at once, by the budget."""
-        return max(1, min(_MOST_PICTURES, self.budget // max(self._plan(size, positions).bytes, 1)))
+        return max(1, min(_MOST_PICTURES.get(self._x.device.type, 64), self.budget // max(self._plan(size, positions).bytes, 1)))
 
     def order(self, size: tuple[int, int], positions: Sequence[tuple[int, int]]) -> list[int]:
-        """Return the indices of positions in an order in which neighbours meet the strides in the same way.
+        """Return the indices of positions in the order in which a `sweep` computes them, if memory suffices."""
+        batches = self._batches(size, positions, range(len(positions)), self.batch_size(size, positions))
+        return [i for batch in batches for i in batch]
+
+    def _batches(
+        self, size: tuple[int, int], positions: Sequence[tuple[int, int]], indices: Iterable[int], most: int
+    ) -> list[list[int]]:
+        """Put positions together whose windows are of like sizes, at most so many.
+
+        Windows are as large as the greatest need among the pictures of a batch, along rows and along columns. How
+        much a position needs depends on how it meets the strides, and on how near a border is.
+        """
+        left = list(indices)
+        if not left:
+            return []
+        plan = self._plan(size, [positions[i] for i in left])
+        cases = plan.cases(self._inside(size, np.array([positions[i] for i in left], np.int64)))
+        costs = [cost[case] for cost, case in zip(plan.costs(), cases, strict=True)]
+
+        def split(some: Ints) -> list[Ints]:
+            count = -(-len(some) // most)
+            if count == 1:
+                return [some]
+            at = len(some) * (count // 2) // count
+            sides = []
+            for cost in costs:
+                ranked = some[np.argsort(cost[some], kind="stable")]
+                sides.append((cost[ranked[at - 1]] / cost[ranked[-1]], ranked))
+            _, ranked = min(sides, key=lambda side: side[0])
+            return [*split(ranked[:at]), *split(ranked[at:])]
+
+        batches = [[left[k] for k in some] for some in split(np.arange(len(left)))]
+        return [self._neighbours(size, positions, batch) for batch in batches]
+
+    def _neighbours(
+        self, size: tuple[int, int], positions: Sequence[tuple[int, int]], batch: list[int]
+    ) -> list[int]:
+        """Order a batch so that neighbours meet the strides in the same way.
 
         What changed is pasted with one copy for each run of pictures in which it lies at the same place of
         the window.
         """
-        plan = self._plan(size, positions)
+        places = [positions[i] for i in batch]
+        plan = self._plan(size, places)
         keys = []
         for axis in (0, 1):
             cuts = [c for c in plan.cuts if c.have is not None]
             offsets = [_starts(c.have, axis) - _starts(c.need, axis) for c in cuts]
             table = np.stack(offsets, 1) if offsets else np.zeros((len(plan.places[axis]), 1), np.int64)
             keys.append(np.unique(table, axis=0, return_inverse=True)[1].reshape(-1))
-        tops, lefts = plan.cases(np.array(positions, np.int64).reshape(-1, 2))
-        return [int(i) for i in np.lexsort((lefts, tops, keys[1][lefts], keys[0][tops]))]
+        tops, lefts = plan.cases(self._inside(size, np.array(places, np.int64)))
+        return [batch[i] for i in np.lexsort((lefts, tops, keys[1][lefts], keys[0][tops]))]
+
+    def _inside(self, size: tuple[int, int], at: Ints) -> Ints:
+        """Move boxes the shortest way into the picture."""
+        moved: Ints = at.clip(0, np.array(self._x.shape[2:]) - size)
+        return moved
 
     # -- computing --
 
@@ -362,7 +406,7 @@ class Regions:
     ) -> tuple[Tensor, dict[Node, Changed]]:
         size, at = self._checked(positions, patches, record)
         with torch.inference_mode():
-            inside = at.clip(0, np.array(self._x.shape[2:]) - size)
+            inside = self._inside(size, at)
             if not np.array_equal(at, inside):
                 patches = self._clipped(size, at, inside, patches)
             plan = self._plan(size, among)
@@ -395,22 +439,22 @@ class Regions:
         output, values
             As of a call.
         """
-        order = self.order(size, positions)
         most = self.batch_size(size, positions)
         record = tuple(record)
-        while order:
-            now = order[:most]
+        waiting = self._batches(size, positions, range(len(positions)), most)
+        while waiting:
+            now = waiting.pop(0)
             places = [positions[i] for i in now]
             try:
-                output, values = self._call(places, patches(places), record, positions)
+                output, values = self._call(places, patches(places), record, places)
             except RuntimeError as e:
-                if not _is_out_of_memory(e) or most == 1:
+                if not _is_out_of_memory(e) or len(now) == 1:
                     raise
                 most = max(1, len(now) // 2)
                 logger.info("out of memory with %d pictures at once; going on with %d", len(now), most)
                 self._scratch = self._x.new_empty(0)
+                waiting = self._batches(size, positions, [*now, *(i for batch in waiting for i in batch)], most)
                 continue
-            order = order[len(now) :]
             yield now, output, values
 
     def _checked(
@@ -518,11 +562,12 @@ class _Plan:
         self.bytes = 0
         self._slots: dict[Node, _Slots] = {graph.input: _Slots(size, *places)}
         self._whole: set[Node] = set()
+        self._tiled: set[Node] = set()
         self._reads: dict[Node, list[_Cut]] = {}
-        spread = self._spread(size)
+        self._ranges = self._spread(size)
         for n in graph.nodes[1:]:
             if n in regions._depends:
-                self._place(n, *spread[n.name])
+                self._place(n, *self._ranges[n.name])
         computed = [n for n in graph.nodes[1:] if n in self._slots or n in self._whole]
         self.work = Work(
             sum(_multiply_adds(n, self._share(n)) for n in computed),
@@ -534,6 +579,21 @@ class _Plan:
     def cases(self, at: Ints) -> tuple[Ints, Ints]:
         """Return the indices, in `places`, of the rows (top, left) of an array."""
         return np.searchsorted(self.places[0], at[:, 0]), np.searchsorted(self.places[1], at[:, 1])
+
+    def costs(self) -> tuple[Floats, Floats]:
+        """Return what each of the rows, and of the columns, in `places` costs along its axis, in units of its own."""
+        nodes = [n for n in self.graph if n in self._slots or n in self._whole]
+        found = []
+        for axis in (0, 1):
+            total = np.zeros(len(self.places[axis]))
+            for n in nodes:
+                ranges = self._ranges[n.name][axis]
+                lengths = np.maximum(ranges.high - ranges.low + 1, 0)
+                if n in self._tiled:
+                    lengths = -(-lengths // TILE) * TILE
+                total += _effort(n, self._share(n)) * lengths / max(1, lengths.max())
+            found.append(total)
+        return found[0], found[1]
 
     def _spread(self, size: tuple[int, int]) -> dict[str, tuple[Ranges, Ranges]]:
         start = self._slots[self.graph.input]
@@ -604,8 +664,8 @@ class _Plan:
         return slots.size[0] * slots.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
 
     def _why_not(self, computed: list[Node]) -> str | None:
-        effort = sum(max(_multiply_adds(n, self._share(n)), self._share(n) * math.prod(n.shape)) for n in computed)
-        whole = sum(max(_multiply_adds(n, 1.0), math.prod(n.shape)) for n in self.regions._depends)
+        effort = sum(_effort(n, self._share(n)) for n in computed)
+        whole = sum(_effort(n, 1.0) for n in self.regions._depends)
         if effort < _NO_GAIN * whole:
             return None
         first = next((n for n in computed if n in self._whole), None)
@@ -740,6 +800,8 @@ class _Plan:
         dilation = n.args.get("dilation", (1, 1))
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         tiled = Winograd.suits(n, regions._x, slots.size)
+        if tiled:
+            self._tiled.add(n)
         # Tiles may compute some rows and columns too many.
         computed = [-(-s // TILE) * TILE if tiled else s for s in slots.size]
         needed = [(c - 1) * stride[a] + reach[a] for a, c in enumerate(computed)]
@@ -903,6 +965,11 @@ def _multiply_adds(n: Node, share: float) -> int:
     if n.kind == "linear":
         return round(share * math.prod(n.shape[:-1]) * int(n["weight"].numel()))
     return 0
+
+
+def _effort(n: Node, share: float) -> float:
+    """Return the multiply-adds of a share of a node's positions, or how many numbers they are if that is more."""
+    return max(_multiply_adds(n, share), share * math.prod(n.shape))
 
 
 def _is_out_of_memory(e: RuntimeError) -> bool:
