@@ -14,10 +14,10 @@ from torch import nn
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Runner, trace
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
+from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.trace import check_module
-from convscope_core.graph.winograd import Winograd
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -189,7 +189,7 @@ class Network:
         self._preprocessing = Preprocessing(preprocess, shape)
         self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
         self._runner = Runner(self.graph)
-        self._winograd = Winograd()
+        self._kernels = Kernels()
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
@@ -358,7 +358,14 @@ class Network:
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
 
-    def regions(self, x: torch.Tensor, layers: Iterable[str] = (), *, budget: int | None = None) -> Regions:
+    def regions(
+        self,
+        x: torch.Tensor,
+        layers: Iterable[str] = (),
+        *,
+        budget: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Regions:
         """Prepare the exact and quick answer to what changes when boxes of one picture change.
 
         Parameters
@@ -369,6 +376,9 @@ class Network:
             Names or aliases of layers whose values may be asked for (as the nodes of `graph_layer`).
         budget : int, optional
             Bytes that one batch may take.
+        dtype : torch.dtype, optional
+            In which the walk computes, such as ``torch.bfloat16``; outputs are float32 all the same. What it
+            costs is seen by comparing with a `Regions` without it. Default: float32.
 
         Returns
         -------
@@ -386,7 +396,8 @@ class Network:
                 geometry=self._geometry,
                 budget=budget,
                 runner=self._runner,
-                winograd=self._winograd,
+                kernels=self._kernels,
+                dtype=dtype,
             )
 
     def predict(self, image: ImageLike) -> Prediction:

@@ -254,7 +254,8 @@ def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, lis
     positions = [(r, 3) for r in range(14)]
     done = [i for indices, *_ in regions.sweep(positions, (5, 5), patches) for i in indices]
     assert sorted(done) == list(range(14))
-    assert asked == [14, 7, 3, 3, 3, 3, 2]
+    assert asked[:2] == [14, 7]
+    assert sorted(asked[2:]) == [2, 3, 3, 3, 3]
 
 
 def test_other_errors_of_a_sweep_are_raised(small: tuple[Graph, list[Node]]) -> None:

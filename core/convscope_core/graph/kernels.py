@@ -1,27 +1,29 @@
-"""Convolutions of 3x3 by Winograd's minimal filtering: a quarter of the multiplications.
+"""The kernels of a graph's convolutions, in the forms in which windows are computed quickest.
 
-A tile of 4x4 results takes 144 multiplications for each pair of an input and an output channel. Transformed (6x6
-values of the input around the tile, and the kernel), it takes 36, one for each transformed value, so that all tiles
-together are 36 products of matrices; sums then lead back to the 4x4 results. (A. Lavin, S. Gray: Fast Algorithms for
-Convolutional Neural Networks, CVPR 2016.)
+Those of 3x3 also as Winograd's minimal filtering needs them, with a quarter of the multiplications: a tile of 4x4
+results takes 144 multiplications for each pair of an input and an output channel. Transformed (6x6 values of the
+input around the tile, and the kernel), it takes 36, one for each transformed value, so that all tiles together are 36
+products of matrices; sums then lead back to the 4x4 results. (A. Lavin, S. Gray: Fast Algorithms for Convolutional
+Neural Networks, CVPR 2016.)
 
 What is lost to rounding depends on the points at which the polynomials are evaluated. Those here, 0, 1, -1, 1/2, -2
 and infinity, are among the best for this size (B. Barabasz et al.: Error analysis and improving the accuracy of
-Winograd convolution for deep neural networks, 2018, section 6): the error is that of a direct convolution of 512
-channels, within a factor of two.
+Winograd convolution for deep neural networks, 2018): the error is that of a direct convolution of 512 channels,
+within a factor of two.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convscope_core.graph.node import Node
+from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import kernel_size
 
-__all__ = ["TILE", "Winograd"]
+__all__ = ["TILE", "Kernels"]
 
 #: Side of a tile of results.
 TILE = 4
@@ -32,6 +34,12 @@ _SIDE = TILE + 2
 #: What the transforms of a tile cost for each input and each output channel, in multiply-adds (measured).
 _TRANSFORMS = 2200
 
+#: What reading a number of a kernel from memory costs, in multiply-adds (measured).
+_READING = 16
+
+#: By how much the tiles must be quicker, for the memory that the transformed kernels take.
+_WORTH = 1.2
+
 #: Numbers that the tiles computed at once may take: little enough to stay in the processor's cache, enough for the
 #: matrices to be large.
 _AT_ONCE = 2**22
@@ -39,22 +47,42 @@ _AT_ONCE = 2**22
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
 
-class Winograd:
-    """The transformed kernels of a graph's convolutions, made when they are first asked for, and what applies them.
+class Kernels:
+    """The kernels of a graph's convolutions, brought into form when they are first asked for, and kept.
 
-    They take four times the memory of the kernels. Not to be used from several threads at once: the transformed
-    tiles are in memory that calls share.
+    Transformed kernels take four times the memory of the kernels, the others as much. Not to be used from several
+    threads at once: transformed tiles are in memory that calls share.
     """
 
     def __init__(self) -> None:
-        self._kernels: dict[Node, Tensor] = {}
+        self._stored: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._transformed: dict[Node, Tensor] = {}
         self._memory: dict[int, Tensor] = {}
         results, kernels, inputs = _matrices()
         self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
 
+    def arguments(self, n: Node, dtype: torch.dtype) -> dict[str, Any]:
+        """Return a node's arguments with all that is no integer in a type, and kernels in channels-last memory.
+
+        In that layout a processor's convolution takes a kernel as it is; otherwise it would bring it into
+        another at every call, which for a single picture may cost more than the convolution.
+        """
+        layout = torch.channels_last if n.kind == "conv" else torch.preserve_format
+
+        def formed(t: Tensor) -> Tensor:
+            if not t.is_floating_point():
+                return t
+            key = (id(t), dtype)
+            if key not in self._stored:
+                made = t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format)
+                self._stored[key] = t, made  # with what it was made of, whose id stays its own so long
+            return self._stored[key][1]
+
+        return {k: map_values(v, tensor=formed) for k, v in n.args.items()}
+
     @staticmethod
-    def suits(n: Node, like: Tensor, size: tuple[int, int]) -> bool:
-        """Tell whether a node is such a convolution, and quicker so.
+    def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
+        """Tell whether a node is a convolution that is quicker computed in tiles.
 
         Parameters
         ----------
@@ -63,23 +91,25 @@ class Winograd:
             Of the type and on the device of what it is computed from.
         size : (int, int)
             Rows and columns of results that are wanted.
+        pictures : int
+            In how many pictures at once.
         """
         if n.kind != "conv" or like.device.type != "cpu" or like.dtype != torch.float32:
             return False
         if kernel_size(n) != (3, 3) or n["stride"] != (1, 1) or n["dilation"] != (1, 1) or n["groups"] != 1:
             return False
         made, channels = n["weight"].shape[:2]
-        tiles = math.prod(-(-s // TILE) for s in size)
-        tile = _SIDE * _SIDE * channels * made + _TRANSFORMS * (channels + made)
-        return bool(tiles * tile < 9 * math.prod(size) * channels * made)
+        count = pictures * math.prod(-(-s // TILE) for s in size)
+        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS * count * (channels + made)
+        return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
 
-    def __call__(self, n: Node, x: Tensor) -> Tensor:
+    def tiled(self, n: Node, x: Tensor) -> Tensor:
         """Compute a convolution without its padding.
 
         Parameters
         ----------
         n : Node
-            One that `suits`.
+            One that `tiles`.
         x : tensor
             (N, C, 4 a + 2, 4 b + 2), float32 in channels-last memory.
 
@@ -88,7 +118,8 @@ class Winograd:
         tensor
             (N, K, 4 a, 4 b), in channels-last memory.
         """
-        kernel = self._kernel(n)
+        kernel = self._winograd(n)
+        x = x.contiguous(memory_format=torch.channels_last)
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
         made = kernel.shape[2]
@@ -130,15 +161,16 @@ class Winograd:
         else:
             torch.add(found, bias, out=places)
 
-    def _kernel(self, n: Node) -> Tensor:
+    def _winograd(self, n: Node) -> Tensor:
         """Return the transformed kernel, (36, C, K)."""
-        if n not in self._kernels:
+        if n not in self._transformed:
             weight = n["weight"].detach()
             g = self._of_kernels
             # In float64: the kernel is rounded once.
             rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
-            self._kernels[n] = torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).to(weight.dtype).contiguous()
-        return self._kernels[n]
+            made = torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1)
+            self._transformed[n] = made.to(weight.dtype).contiguous()
+        return self._transformed[n]
 
     def _buffer(self, which: int, like: Tensor, numel: int) -> Tensor:
         if which not in self._memory or self._memory[which].numel() < numel:
