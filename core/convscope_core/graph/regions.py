@@ -5,10 +5,13 @@ recorded values of the clean picture. The walk computes that box, out of windows
 recomputed part lies amid recorded values.
 
 All pictures of a batch have their own position but one size of box, and so windows of one size at every node: the
-size is the greatest that any position of the picture needs, and where a position needs less (at a border, or where
-it meets the strides more luckily) the window holds values that come out as they were. So a batch is one dense
-tensor at every node, and convolutions run without padding: what is outside a map is in the window as the
-operation's own padding (zero, or minus infinity under a max pool).
+size is the greatest that any position of the batch needs, and where a position needs less (at a border, or where it
+meets the strides more luckily) the window holds values that come out as they were. So a batch is one dense tensor at
+every node, and convolutions run without padding: what is outside a map is in the window as the operation's own
+padding (zero, or minus infinity under a max pool). A sweep puts positions of like needs into one batch.
+
+Nearly all the time goes into convolutions; `convscope_core.graph.kernels` makes those of 3x3 cheaper. Windows are put
+together by copies in a loop over the pictures (`Regions._cut`), on accelerators by index (`_gathered`).
 """
 
 from __future__ import annotations
@@ -374,7 +377,7 @@ class Regions:
             sides = []
             for cost in costs:
                 ranked = some[np.argsort(cost[some], kind="stable")]
-                sides.append((cost[ranked[at - 1]] / cost[ranked[-1]], ranked))
+                sides.append((cost[ranked[at - 1]] / max(cost[ranked[-1]], 1.0), ranked))
             _, ranked = min(sides, key=lambda side: side[0])
             return [*split(ranked[:at]), *split(ranked[at:])]
 
