@@ -15,6 +15,7 @@ from convscope_core.errors import ArgumentError, ImageError, LayerError, Network
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
+from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.trace import check_module
@@ -189,6 +190,7 @@ class Network:
         self._preprocessing = Preprocessing(preprocess, shape)
         self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
         self._runner = Runner(self.graph)
+        self._kernels = Kernels()
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
@@ -348,7 +350,14 @@ class Network:
         with self.lock:
             return self._runner(x, nodes, output=False)[1]
 
-    def regions(self, x: torch.Tensor, layers: Iterable[str] = (), *, budget: int | None = None) -> Regions:
+    def regions(
+        self,
+        x: torch.Tensor,
+        layers: Iterable[str] = (),
+        *,
+        budget: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Regions:
         """Prepare the exact and quick answer to what changes when boxes of one picture change.
 
         Parameters
@@ -359,6 +368,9 @@ class Network:
             Names or aliases of layers whose values may be asked for (as the nodes of `graph_layer`).
         budget : int, optional
             Bytes that one batch may take.
+        dtype : torch.dtype, optional
+            In which the walk computes, such as ``torch.bfloat16``; outputs are float32 all the same. What it
+            costs is seen by comparing with a `Regions` without it. Default: float32.
 
         Returns
         -------
@@ -369,7 +381,16 @@ class Network:
         nodes = [self.graph_layer(name).node for name in self._names(layers)]
         x = x.to(self.device, torch.float32)
         with self.lock:
-            return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
+            return Regions(
+                self.graph,
+                x,
+                nodes,
+                geometry=self._geometry,
+                budget=budget,
+                runner=self._runner,
+                kernels=self._kernels,
+                dtype=dtype,
+            )
 
     @property
     def runner(self) -> Runner:

@@ -437,3 +437,14 @@ def test_no_copy_where_none_is_wanted() -> None:
     linear = m[8]  # type: ignore[index]
     made = Network(m, input_size=32, snapshot=False, device="cpu")
     assert linear.weight.data_ptr() in {t.data_ptr() for t in made.graph.tensors()}
+
+
+def test_regions_share_kernels_and_may_be_of_lower_precision(net: Network) -> None:
+    x = torch.randn(1, 3, 32, 32)
+    patch = torch.zeros(1, 3, 5, 5)
+    exact, rounded = net.regions(x), net.regions(x, dtype=torch.bfloat16)
+    assert exact._kernels is rounded._kernels
+    expected, _ = exact([(3, 4)], patch)
+    found, _ = rounded([(3, 4)], patch)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
