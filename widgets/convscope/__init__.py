@@ -16,6 +16,7 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
+from convscope_core.explain import Attribution, Projection, Unit, attribute, methods, project, project_many
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
@@ -34,6 +35,7 @@ except PackageNotFoundError:  # pragma: no cover - a source tree that was never 
 
 __all__ = [
     "ArgumentError",
+    "Attribution",
     "ConvscopeError",
     "Exemplar",
     "Explorer",
@@ -49,12 +51,18 @@ __all__ = [
     "OcclusionResult",
     "Picture",
     "Prediction",
+    "Projection",
     "Survey",
     "TraceError",
+    "Unit",
     "UnitPanel",
+    "attribute",
     "load",
+    "methods",
     "occluding_map",
     "occlusion_map",
+    "project",
+    "project_many",
     "sample",
     "sample_images",
     "survey",
