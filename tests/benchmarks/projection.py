@@ -143,11 +143,11 @@ def measure(name: str, count: int, repeat: int) -> None:
 
 
 def compare(module: nn.Module, fields: FieldWalk, walk: Walk, x: Tensor, units: Units, task: str, repeat: int) -> str:
-    few = units.part(0, 32)
+    few = units.part(0, 16)
     tried = {}
     for layout in (torch.contiguous_format, torch.channels_last):
         module, pictures = module.to(memory_format=layout), x.contiguous(memory_format=layout)
-        for batch in (1, 8, 32):
+        for batch in (1, 4, 16):
             spent(reference(module, pictures, units.part(0, batch), batch))  # to warm up
             tried[layout, batch] = spent(reference(module, pictures, few, batch))
         if task == "one picture":

@@ -16,6 +16,17 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
+from convscope_core.explain import (
+    Attribution,
+    MethodInfo,
+    Projection,
+    Unit,
+    attribute,
+    methods,
+    project,
+    project_many,
+    projecting,
+)
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
@@ -33,6 +44,7 @@ except PackageNotFoundError:  # pragma: no cover - a source tree that was never 
 
 __all__ = [
     "ArgumentError",
+    "Attribution",
     "ConvscopeError",
     "Exemplar",
     "Explorer",
@@ -41,18 +53,26 @@ __all__ = [
     "Images",
     "Layer",
     "LayerError",
+    "MethodInfo",
     "Network",
     "NetworkError",
     "Occluder",
     "OcclusionResult",
     "Picture",
     "Prediction",
+    "Projection",
     "Survey",
     "TraceError",
+    "Unit",
     "UnitPanel",
+    "attribute",
     "load",
+    "methods",
     "occluding_map",
     "occlusion_map",
+    "project",
+    "project_many",
+    "projecting",
     "sample",
     "sample_images",
     "survey",
