@@ -1,4 +1,4 @@
-"""Builds the JavaScript bundle whenever the wheel (editable or not) is built.
+"""Builds the JavaScript bundles whenever the wheel (editable or not) is built.
 
 ``CONVSCOPE_SKIP_JS=1`` leaves the bundle as it is, for environments that build it by another way.
 """
@@ -13,7 +13,13 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-BUNDLE = ("widgets/convscope/static/convscope.js", "widgets/convscope/static/convscope.css")
+STATIC = "widgets/convscope/static"
+
+
+def bundle(root: Path) -> list[str]:
+    """What the build makes: a script for each instrument, and the style sheet."""
+    names = [f"{file.stem}.js" for file in sorted((root / "js" / "instruments").glob("*.ts"))]
+    return [f"{STATIC}/{name}" for name in [*names, "convscope.css"]]
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -22,7 +28,7 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Make the bundle; raise ``RuntimeError`` where a wheel would end up without one."""
         root = Path(self.root)
-        missing = [name for name in BUNDLE if not (root / name).is_file()]
+        missing = [name for name in bundle(root) if not (root / name).is_file()]
         if os.environ.get("CONVSCOPE_SKIP_JS", "") not in {"", "0"}:
             if missing and version != "editable":
                 raise RuntimeError(

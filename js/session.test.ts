@@ -104,7 +104,7 @@ describe("traits", () => {
 
 describe("a saved page", () => {
   const saved: Saved = {
-    state: { _instrument: "occluder" },
+    state: { picture: 0 },
     answers: [
       { content: { kind: "photo", ok: true, picture: 0, height: 1 }, buffers: [btoa("\x01\x02\x03")] },
     ],

@@ -39,6 +39,7 @@ export function openSession(model: Model, signal: AbortSignal): Session {
       },
       onEvent: (event, content) => {
         if (event === "hello" && content.main === true && greetings < GREETINGS) greet();
+        if (event === "trail") store.set({ trail: { number: content.trail as number, visited: [] } });
         if (event === "error") {
           const error = content.error as State["errors"][string];
           store.set({ errors: { ...store.get("errors"), [String(content.kind)]: error } });

@@ -1,6 +1,7 @@
 /** All that the panes know: what the user chose, and what the kernel last answered. */
 import type { Planes, Scale } from "./lib/atlas";
 import type { Colormap } from "./lib/colormaps";
+import type { Shape } from "./lib/form";
 import type { Extent, Position, Size } from "./lib/geometry";
 import type { KernelError } from "./lib/kernel";
 
@@ -57,6 +58,55 @@ export interface Frame {
   /** The most probable class now that is not among `classes`. */
   other: ClassScore | null;
   milliseconds: number;
+  /** Number of the trail that this place belongs to. */
+  trail: number;
+}
+
+/** What the occluder shows at one place, where that depends on the place: RGB of its box. */
+export interface Patch {
+  position: Position;
+  size: Extent;
+  pixels: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** Where the occluder has been under one setting, and the target's probability there. */
+export interface Trail {
+  number: number;
+  visited: { position: Position; value: number }[];
+}
+
+/** What the network says for every position of the occluder, row after row. */
+export interface Maps {
+  rows: number;
+  columns: number;
+  /** Top of each row's occluders, left of each column's, px. */
+  tops: number[];
+  lefts: number[];
+  size: Extent;
+  stride: Extent;
+  /** A first-order estimate: nothing is computed yet. */
+  preview: boolean;
+  target: { index: number; label: string };
+  /** Of the picture without occluder. */
+  clean: { index: number; label: string; probability: number; activity: number | null };
+  layer: string | null;
+  /** The map of that layer. */
+  unit: number | null;
+  labels: Record<string, string>;
+  /** NaN where not computed. */
+  probability: Float32Array;
+  activity: Float32Array;
+  /** Most probable class; -1 where not computed. */
+  label: Int32Array;
+}
+
+export interface MapState {
+  state: "none" | "running" | "done" | "cancelled" | "failed";
+  revision: number;
+  done: number;
+  total: number;
+  /** Seconds, or null while unknown. */
+  left: number | null;
 }
 
 export interface Grid {
@@ -118,7 +168,6 @@ export interface SurveyState {
   dead?: Record<string, number>;
 }
 
-export type Shape = "square" | "ellipse";
 export type Lens = "activation" | "patch" | "weights";
 export type Order = "strongest" | "mean" | "index" | "best" | "rare";
 
@@ -128,12 +177,16 @@ export interface State {
   _pictures: PictureInfo[];
   _revision: number;
   _survey: SurveyState;
+  _map: MapState;
   picture: number;
   position: Position;
   size: Size;
   shape: Shape;
   fill: string;
   target: number | null;
+  show_trail: boolean;
+  stride: Size;
+  channel: number | null;
   layer: string;
   selected: number | null;
   colormap: Colormap;
@@ -142,6 +195,14 @@ export interface State {
   lens: Lens;
   // This page's own.
   dragging: boolean;
+  /** The next line drawn on the picture becomes the occluder's form. */
+  drawing: boolean;
+  /** Where the pointer is on the picture, px. */
+  pointer: Position | null;
+  /** The cell of the maps that is looked at: row and column. */
+  cell: Position | null;
+  /** The class whose cells are marked. */
+  marked: number | null;
   hovered: number | null;
   /** Index of the exemplar whose picture is shown whole. */
   exemplar: number | null;
@@ -156,6 +217,9 @@ export interface State {
   photo: Photo | null;
   filling: Photo | null;
   frame: Frame | null;
+  patch: Patch | null;
+  trail: Trail;
+  maps: Maps | null;
   grid: Grid | null;
   health: Health | null;
   unit: Unit | null;
@@ -171,6 +235,9 @@ export const SHARED = [
   "shape",
   "fill",
   "target",
+  "show_trail",
+  "stride",
+  "channel",
   "layer",
   "selected",
   "colormap",
@@ -183,6 +250,7 @@ export const GIVEN = [
   "_pictures",
   "_revision",
   "_survey",
+  "_map",
 ] as const satisfies readonly (keyof State)[];
 
 export const initial: State = {
@@ -190,12 +258,16 @@ export const initial: State = {
   _pictures: [],
   _revision: 0,
   _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 },
+  _map: { state: "none", revision: 0, done: 0, total: 0, left: null },
   picture: 0,
   position: [0, 0],
   size: 50,
   shape: "square",
   fill: "grey",
   target: null,
+  show_trail: false,
+  stride: 6,
+  channel: null,
   layer: "",
   selected: null,
   colormap: "inferno",
@@ -203,6 +275,10 @@ export const initial: State = {
   order: "strongest",
   lens: "activation",
   dragging: false,
+  drawing: false,
+  pointer: null,
+  cell: null,
+  marked: null,
   hovered: null,
   exemplar: null,
   slow: [],
@@ -212,6 +288,9 @@ export const initial: State = {
   photo: null,
   filling: null,
   frame: null,
+  patch: null,
+  trail: { number: -1, visited: [] },
+  maps: null,
   grid: null,
   health: null,
   unit: null,

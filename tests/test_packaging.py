@@ -74,9 +74,12 @@ def test_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> No
 
 
 def test_wheel_holds_the_bundle(wheel: zipfile.ZipFile) -> None:
-    script = wheel.read("convscope/static/convscope.js").decode()
-    assert re.search(r"export\s*\{[^}]*\bdefault\b", script), "an anywidget module has a default export"
-    assert 0 < len(script.encode()) <= 60_000
+    scripts = {name for name in wheel.namelist() if name.startswith("convscope/static/") and name.endswith(".js")}
+    assert scripts == {f"convscope/static/{file.stem}.js" for file in (ROOT / "js/instruments").glob("*.ts")}
+    for name in scripts:
+        script = wheel.read(name).decode()
+        assert re.search(r"export\s*\{[^}]*\bdefault\b", script), "an anywidget module has a default export"
+        assert 0 < len(script.encode()) <= 60_000
     assert len(wheel.read("convscope/static/convscope.css")) > 0
 
 
@@ -129,7 +132,7 @@ def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.
     (path,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(path) as rebuilt:
         assert sorted(rebuilt.namelist()) == sorted(wheel.namelist())
-        script = "convscope/static/convscope.js"
+        script = "convscope/static/occluder.js"
         assert rebuilt.read(script) == wheel.read(script)
 
 

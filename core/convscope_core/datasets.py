@@ -68,17 +68,15 @@ class Images(Sequence[Picture]):
         ----------
         source : path, picture, sequence, torch data set or Images
             - A folder: all pictures in it and below, by file name ending (`convscope_core.images.SUFFIXES`),
-            in
-              natural order (``2.jpg`` before ``10.jpg``); hidden files and folders are left out. A picture in
-              a sub-folder has the name of the folder it lies in as its label, one directly in the folder has
-              none.
+              in natural order (``2.jpg`` before ``10.jpg``); hidden files and folders are left out. A picture
+              in a sub-folder has the name of the folder it lies in as its label, one directly in the folder
+              has none.
             - One picture: a path, bytes, a PIL image, an array (H, W[, C]) or tensor (C, H, W), a `Picture`.
             - A list or tuple of pictures of any of these kinds; an array or tensor with one more dimension in
               front.
             - A map-style torch data set of pictures or of (picture, label); its ``classes``, where it has
-            them,
-              turn numbers into labels. Float tensors, here as anywhere, are taken as normalised already: give
-              a data set whose transform normalises as the network expects, or that has none.
+              them, turn numbers into labels. Float tensors, here as anywhere, are taken as normalised already:
+              give a data set whose transform normalises as the network expects, or that has none.
 
         Returns
         -------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,13 +15,14 @@ from convscope_core.errors import ArgumentError, ImageError, LayerError, Network
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
+from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.trace import check_module
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
-__all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device"]
+__all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index"]
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ class Network:
         self._preprocessing = Preprocessing(preprocess, shape)
         self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
         self._runner = Runner(self.graph)
+        self._kernels = Kernels()
         self.labels = _labels(labels, self.graph.output.shape[0])
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
@@ -267,26 +269,7 @@ class Network:
         ArgumentError
             If there is no such class, or several have that label.
         """
-        count = len(self.labels)
-        if isinstance(target, str):
-            found = [index for index, label in enumerate(self.labels) if label == target]
-            if len(found) == 1:
-                return found[0]
-            if len(found) > 1:
-                raise ArgumentError(
-                    f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. "
-                    "Give the index."
-                )
-            raise ArgumentError(
-                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got "
-                f"{target!r}.{did_you_mean(target, self.labels)}"
-            )
-        index: Any = target
-        if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < count:
-            raise ArgumentError(
-                f"Expected a class of {self.name}, by label or by an index of 0 to {count - 1}; got {target!r}."
-            )
-        return int(target)
+        return class_index(target, self.labels, self.name)
 
     # -- pictures --
 
@@ -317,10 +300,14 @@ class Network:
         The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey;
         other numbers of channels than 1 and 3 are shown as their mean.
         """
-        rgb = self.to_rgb(self._preprocessing.prepare(image))[0]
+        return self.pixels(self._preprocessing.prepare(image)[0])
+
+    def pixels(self, x: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Return a part of a picture in network space, (C, h, w) of any size, as `picture` does: uint8 (h, w, 3)."""
+        rgb = self.to_rgb(x)
         if rgb.shape[0] != 3:
             rgb = rgb.mean(0, keepdim=True).expand(3, -1, -1)
-        return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        return (rgb * 255).round().byte().permute(1, 2, 0).contiguous().cpu().numpy()
 
     def to_network(self, rgb: torch.Tensor) -> torch.Tensor:
         """Normalise colours between 0 and 1, (..., C, H, W), as the preprocessing does."""
@@ -363,7 +350,14 @@ class Network:
         with self.lock:
             return self._runner(x, nodes, output=False)[1]
 
-    def regions(self, x: torch.Tensor, layers: Iterable[str] = (), *, budget: int | None = None) -> Regions:
+    def regions(
+        self,
+        x: torch.Tensor,
+        layers: Iterable[str] = (),
+        *,
+        budget: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Regions:
         """Prepare the exact and quick answer to what changes when boxes of one picture change.
 
         Parameters
@@ -374,6 +368,9 @@ class Network:
             Names or aliases of layers whose values may be asked for (as the nodes of `graph_layer`).
         budget : int, optional
             Bytes that one batch may take.
+        dtype : torch.dtype, optional
+            In which the walk computes, such as ``torch.bfloat16``; outputs are float32 all the same. What it
+            costs is seen by comparing with a `Regions` without it. Default: float32.
 
         Returns
         -------
@@ -384,7 +381,16 @@ class Network:
         nodes = [self.graph_layer(name).node for name in self._names(layers)]
         x = x.to(self.device, torch.float32)
         with self.lock:
-            return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
+            return Regions(
+                self.graph,
+                x,
+                nodes,
+                geometry=self._geometry,
+                budget=budget,
+                runner=self._runner,
+                kernels=self._kernels,
+                dtype=dtype,
+            )
 
     @property
     def runner(self) -> Runner:
@@ -445,6 +451,54 @@ class Network:
             _, values = self._runner(x, [g.node for g in wanted.values()], output=False)
         return {name: _as_maps(values[g.node], g.axes) for name, g in wanted.items()}
 
+    def gradients(
+        self,
+        x: torch.Tensor,
+        numbers: Callable[[torch.Tensor, dict[str, torch.Tensor]], Sequence[torch.Tensor]],
+        layers: Iterable[str] = (),
+    ) -> list[tuple[float, torch.Tensor]]:
+        """Differentiate numbers that follow from the logits and the values of layers, by the input.
+
+        Parameters
+        ----------
+        x : tensor
+            (1, C, H, W) in network space.
+        numbers : callable
+            From logits (1, K), always those before a softmax, and values of layers as `forward` gives them, to
+            tensors of one element.
+        layers : iterable of str, default ()
+            Names or aliases of layers.
+
+        Returns
+        -------
+        list of (float, tensor)
+            For each number its value and its gradient (1, C, H, W).
+
+        Raises
+        ------
+        RuntimeError
+            If an operation of the network cannot be differentiated.
+        """
+        found = {name: self._found[name] for name in (self.layer(n).name for n in self._names(layers))}
+        self._check_batch(x)
+        output = self.graph.output
+        logits = output["input"] if output.kind == "softmax" else output
+        # Rectifiers in the memory of their input are no obstacle: what they overwrite nobody saves for a gradient,
+        # and autograd would raise, not err. A clone made here is no inference tensor, whatever x is.
+        with self.lock, torch.inference_mode(False), torch.enable_grad():
+            x = x.detach().to(self.device, torch.float32).clone().requires_grad_()
+            _, values = self._runner(x, [logits, *(g.node for g in found.values())], output=False)
+            maps = {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
+            computed = []
+            for number in numbers(values[logits], maps):
+                gradient = torch.zeros_like(x)
+                if number.requires_grad:
+                    (gradient,) = torch.autograd.grad(
+                        number.sum(), x, retain_graph=True, allow_unused=True, materialize_grads=True
+                    )
+                computed.append((float(number.detach()), gradient))
+        return computed
+
     @property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of operations and weights: equal where networks compute the same."""
@@ -465,6 +519,33 @@ class Network:
     @staticmethod
     def _names(layers: str | Iterable[str]) -> list[str]:
         return [layers] if isinstance(layers, (str, Layer)) else list(layers)
+
+
+def class_index(target: int | str, labels: Sequence[str], name: str) -> int:
+    """Return the index of a class of a network of that name, given by index or label.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such class, or several have that label.
+    """
+    count = len(labels)
+    if isinstance(target, str):
+        found = [index for index, label in enumerate(labels) if label == target]
+        if len(found) == 1:
+            return found[0]
+        if len(found) > 1:
+            raise ArgumentError(
+                f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. Give the index."
+            )
+        raise ArgumentError(
+            f"Expected a class of {name}, by label or by an index of 0 to {count - 1}; got "
+            f"{target!r}.{did_you_mean(target, labels)}"
+        )
+    index: Any = target
+    if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < count:
+        raise ArgumentError(f"Expected a class of {name}, by label or by an index of 0 to {count - 1}; got {target!r}.")
+    return int(index)
 
 
 def best_device() -> torch.device:

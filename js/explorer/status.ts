@@ -1,19 +1,23 @@
 /** The status line: device, latency, what is under way and how to stop it. */
 import { el, on, text } from "../lib/dom";
 import { duration } from "../lib/format";
+import { resume } from "../map/requests";
 import type { Session } from "../session";
 
-export function statusPane({ store, kernel }: Session, root: HTMLElement, signal: AbortSignal): void {
+export function statusPane(session: Session, root: HTMLElement, signal: AbortSignal): void {
+  const { store, kernel } = session;
   const dot = el("i", { class: "cs-status__dot", "aria-hidden": "true" });
   const device = el("span", {});
   const latency = el("span", { title: "From moving the occluder to the new probability" });
   const bar = el("i", {});
-  const meter = el("span", { class: "cs-progress", role: "progressbar", "aria-label": "Survey" }, bar);
+  const meter = el("span", { class: "cs-progress", role: "progressbar" }, bar);
   const progress = el("span", { class: "cs-status__progress" });
   const cancel = el("button", { type: "button", class: "cs-link" }, "cancel");
-  const survey = el("span", { class: "cs-status__survey" }, meter, progress, cancel);
-  root.append(el("div", { class: "cs-status" }, el("span", {}, dot, device), latency, survey));
+  const again = el("button", { type: "button", class: "cs-link" }, "continue");
+  const work = el("span", { class: "cs-status__work" }, meter, progress, cancel, again);
+  root.append(el("div", { class: "cs-status" }, el("span", {}, dot, device), latency, work));
   on(cancel, "click", () => kernel.tell("cancel"), signal);
+  on(again, "click", () => resume(session), signal);
 
   store.watch(
     ["_network", "slow", "offline"],
@@ -39,25 +43,33 @@ export function statusPane({ store, kernel }: Session, root: HTMLElement, signal
     signal,
   );
   store.watch(
-    ["_survey"],
+    ["_survey", "_map", "offline"],
     () => {
-      const { state, done, total, left, skipped } = store.get("_survey");
-      survey.hidden = state === "none";
-      const running = state === "running";
-      meter.hidden = cancel.hidden = !running;
+      const [survey, map] = [store.get("_survey"), store.get("_map")];
+      const isMap = map.state !== "none";
+      const { done, total, left, state: last } = isMap ? map : survey;
+      const state = last === "running" && store.get("offline") ? "cancelled" : last;
+      work.hidden = state === "none";
+      meter.hidden = cancel.hidden = state !== "running";
+      again.hidden = !isMap || (state !== "cancelled" && state !== "failed") || store.get("offline");
       bar.style.width = `${total > 0 ? (100 * done) / total : 0}%`;
+      meter.setAttribute("aria-label", isMap ? "Map" : "Survey");
       meter.setAttribute("aria-valuemax", String(total));
       meter.setAttribute("aria-valuenow", String(done));
-      const unread = skipped > 0 ? `, ${skipped} unreadable` : "";
+      const unread = !isMap && survey.skipped > 0 ? `, ${survey.skipped} unreadable` : "";
+      const [what, whole] = isMap
+        ? ["map", `map of ${done} places`]
+        : ["survey", `survey of ${done} pictures`];
       const remaining = left === null ? "" : `, ${duration(left)} left`;
       const said = {
         none: "",
-        running: `survey ${done} of ${total}${remaining}${unread}`,
-        done: `survey of ${done} pictures${unread}`,
-        cancelled: `survey stopped after ${done} of ${total}${unread}`,
-        failed: `survey failed after ${done} of ${total}`,
+        running: total > 0 ? `${what} ${done} of ${total}${remaining}${unread}` : `${what} begins`,
+        done: `${whole}${unread}`,
+        cancelled: `${what} stopped after ${done} of ${total}${unread}`,
+        failed: `${what} failed after ${done} of ${total}`,
       }[state];
       text(progress, said);
+      work.dataset.state = state;
     },
     signal,
   );

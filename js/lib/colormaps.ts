@@ -49,3 +49,19 @@ export function css(name: Colormap, value: number): string {
   const rgba = new Uint8Array(table(name).buffer, value * 4, 3);
   return `rgb(${rgba.join(" ")})`;
 }
+
+/** A colour map as a CSS background, low to high. */
+export function gradient(name: Colormap): string {
+  const stops = Array.from({ length: 9 }, (_, index) => css(name, Math.round((255 * index) / 8)));
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
+/** Colours that told apart probabilities closer than this would show noise. */
+const LEAST = 0.05;
+
+/** A range of probabilities that is wide enough for a colour map. */
+export function widened(low: number, high: number): [number, number] {
+  if (high - low >= LEAST) return [low, high];
+  const from = Math.min(Math.max(0, (low + high - LEAST) / 2), 1 - LEAST);
+  return [from, from + LEAST];
+}

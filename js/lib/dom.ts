@@ -17,6 +17,14 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** The same for what is drawn. */
+export function svg(tag: string, attributes: Record<string, string>, ...children: Node[]): SVGElement {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag) as SVGElement;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
 /** Listen until `signal` aborts. */
 export function on<K extends keyof HTMLElementEventMap>(
   target: HTMLElement,

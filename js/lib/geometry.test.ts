@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { covers, type Extent, extent, fit, type Position, resize, type Size } from "./geometry";
+import { type Extent, extent, fit, type Position, resize, type Size } from "./geometry";
 
 /** Every combination of a few values, the ends among them. */
 function* cases(): Generator<{ position: Position; size: Size; picture: Extent }> {
@@ -39,26 +39,5 @@ describe("resize", () => {
     expect(resize([0, 0], [20, 40], [30, 60], [224, 224], false)).toEqual([30, 60]);
     expect(resize([0, 0], [20, 40], [33, 55], [224, 224], true)).toEqual([33, 55]);
     expect(resize([0, 0], [20, 40], [50, 50], [224, 224], true)).toBe(50);
-  });
-});
-
-describe("covers", () => {
-  const count = (size: Size, shape: "square" | "ellipse") => {
-    let pixels = 0;
-    for (let row = 0; row < 120; row++)
-      for (let column = 0; column < 120; column++) if (covers(row, column, [10, 15], size, shape)) pixels++;
-    return pixels;
-  };
-
-  it("covers exactly the pixels of a square", () => {
-    expect(count(50, "square")).toBe(2500);
-    expect(covers(10, 15, [10, 15], 50, "square")).toBe(true);
-    expect(covers(60, 15, [10, 15], 50, "square")).toBe(false);
-    expect(covers(9, 15, [10, 15], 50, "square")).toBe(false);
-  });
-
-  it("covers about the area of an ellipse, and not its corners", () => {
-    expect(count([60, 90], "ellipse") / (Math.PI * 30 * 45)).toBeCloseTo(1, 2);
-    expect(covers(10, 15, [10, 15], 50, "ellipse")).toBe(false);
   });
 });

@@ -51,19 +51,3 @@ export function resize(
   const scale = clamp(Math.max(wanted[0] / height, wanted[1] / width), smallest, largest);
   return toSize([Math.max(1, Math.round(height * scale)), Math.max(1, Math.round(width * scale))]);
 }
-
-/** Whether a pixel's centre lies in the occluder: the rule by which the kernel masks, too. */
-export function covers(
-  row: number,
-  column: number,
-  position: Position,
-  size: Size,
-  shape: "square" | "ellipse",
-): boolean {
-  const [height, width] = extent(size);
-  const y = row + 0.5 - position[0];
-  const x = column + 0.5 - position[1];
-  if (y < 0 || x < 0 || y > height || x > width) return false;
-  if (shape === "square") return true;
-  return ((2 * y) / height - 1) ** 2 + ((2 * x) / width - 1) ** 2 <= 1;
-}

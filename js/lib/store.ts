@@ -4,11 +4,11 @@
  * Listeners run synchronously, in the order they were added, once per `set` whatever number of their keys changed.
  */
 
-/** Equal for our purposes: identical, or short arrays with identical elements (positions, sizes). */
+/** Identical, or arrays whose elements are the same (positions, sizes, outlines). */
 export function same(a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true;
-  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length || a.length > 4) return false;
-  return a.every((value, index) => Object.is(value, b[index]));
+  if (!Array.isArray(a) || !Array.isArray(b) || a.length !== b.length) return false;
+  return a.every((value, index) => same(value, b[index]));
 }
 
 interface Watcher<S> {

@@ -23,6 +23,7 @@ function setup(changes: Partial<Frame> = {}) {
     first: score(0, 0.6, 0.2),
     classes: [score(0, 0.6, 0.2), score(1, 0.2, 0.1), score(2, 0.1, 0.1)],
     other: score(9, 0.01, 0.15),
+    trail: 1,
     milliseconds: 3,
     ...changes,
   };

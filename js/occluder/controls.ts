@@ -1,20 +1,29 @@
-/** Shape, fill and size of the occluder. */
+/** Shape, fill and size of the occluder; its trail. */
+import { gradient } from "../lib/colormaps";
 import { el, on, segmented, select, text } from "../lib/dom";
+import { kindOf } from "../lib/form";
 import { extent, fit, type Size } from "../lib/geometry";
-import type { Store } from "../lib/store";
-import type { Shape, State } from "../state";
+import type { Session } from "../session";
+import { trailRange } from "./trail";
 
-/** The list's entry for "a colour": the kernel writes colours as "#rrggbb". */
+/** The list's entries for what has further choices: the kernel writes "#rrggbb" and "picture:N". */
 const COLOUR = "colour";
+const PICTURE = "picture";
+/** The last entry among the pictures. */
+const FILE = "file";
 
-export function controlsPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
-  const shapes = segmented<Shape>(
+export function controlsPane({ store, kernel }: Session, root: HTMLElement, signal: AbortSignal): void {
+  const shapes = segmented<"square" | "ellipse" | "free">(
     "Shape",
     [
       { value: "square", text: "■", title: "Square" },
       { value: "ellipse", text: "●", title: "Ellipse" },
+      { value: "free", text: "✎", title: "Free form: draw around something on the picture" },
     ],
-    (shape) => store.set({ shape }),
+    (shape) => {
+      if (shape === "free") store.set({ drawing: !store.get("drawing") });
+      else store.set({ shape, drawing: false });
+    },
     signal,
   );
   const fills = select<string>(
@@ -24,9 +33,41 @@ export function controlsPane(store: Store<State>, root: HTMLElement, signal: Abo
       { value: "mean", text: "mean" },
       { value: "blur", text: "blur" },
       { value: "noise", text: "noise" },
+      { value: "inpaint", text: "inpaint" },
       { value: COLOUR, text: "colour" },
+      { value: PICTURE, text: "picture…" },
     ],
-    (fill) => store.set({ fill: fill === COLOUR ? colour.value : fill }),
+    (fill) => {
+      if (fill === COLOUR) store.set({ fill: colour.value });
+      else if (fill !== PICTURE) store.set({ fill });
+      else if (store.get("_pictures").length > 1) store.set({ fill: `picture:${another()}` });
+      else choose();
+    },
+    signal,
+  );
+  /** Some picture that is not the current one. */
+  const another = () => (store.get("picture") + 1) % store.get("_pictures").length;
+  const pictures = el("select", { class: "cs-select", "aria-label": "Picture that fills the occluder" });
+  const file = el("input", { type: "file", accept: "image/*", hidden: true });
+  const choose = () => {
+    // Until a file is chosen, the list says what still holds.
+    show();
+    file.click();
+  };
+  on(
+    pictures,
+    "change",
+    () => (pictures.value === FILE ? choose() : store.set({ fill: `picture:${pictures.value}` })),
+    signal,
+  );
+  on(
+    file,
+    "change",
+    async () => {
+      const [one] = file.files ?? [];
+      if (one) kernel.tell("add", { as: "fill", name: one.name }, [await one.arrayBuffer()]);
+      file.value = "";
+    },
     signal,
   );
   const colour = el("input", {
@@ -64,25 +105,80 @@ export function controlsPane(store: Store<State>, root: HTMLElement, signal: Abo
   );
   on(size, "keydown", (event) => event.stopPropagation(), signal);
   const unit = el("span", { class: "cs-dim" }, "px");
+  const trail = el(
+    "button",
+    {
+      type: "button",
+      class: "cs-button cs-toggle",
+      title: "Colour where the occluder has been by the probability there: dark is low",
+    },
+    "trail",
+  );
+  on(trail, "click", () => store.set({ show_trail: !store.get("show_trail") }), signal);
+  const bar = el("span", { class: "cs-controls__bar", "aria-hidden": "true" });
+  bar.style.background = gradient("viridis");
+  const [low, high] = [el("span", { class: "cs-dim" }), el("span", { class: "cs-dim" })];
+  const clear = el("button", { type: "button", class: "cs-link", title: "Begin the trail anew" }, "clear");
+  on(clear, "click", () => kernel.ask("trail", { clear: true }), signal);
   const pane = el(
     "div",
     { class: "cs-controls" },
     shapes.element,
     fills.element,
+    pictures,
+    file,
     colour,
     el("label", { class: "cs-controls__size" }, size, unit),
+    el("span", { class: "cs-controls__trail" }, trail, low, bar, high, clear),
   );
-  root.append(pane);
+  const hint = el(
+    "div",
+    { class: "cs-hint", role: "status" },
+    "Draw around something on the picture. Esc: don’t.",
+  );
+  root.append(pane, hint);
+  on(
+    root,
+    "keydown",
+    (event) => {
+      if (event.key !== "Escape" || !store.get("drawing")) return;
+      store.set({ drawing: false });
+      event.stopPropagation();
+    },
+    signal,
+  );
 
-  store.watch(["shape"], () => shapes.show(store.get("shape")), signal);
   store.watch(
-    ["fill"],
+    ["shape", "drawing"],
     () => {
-      const fill = store.get("fill");
-      const chosen = fill.startsWith("#");
-      fills.show(chosen ? COLOUR : fill);
-      if (chosen) colour.value = fill;
-      colour.hidden = !chosen;
+      shapes.show(store.get("drawing") ? "free" : kindOf(store.get("shape")));
+      hint.hidden = !store.get("drawing");
+    },
+    signal,
+  );
+  const show = () => {
+    const fill = store.get("fill");
+    const [chosen, another] = [fill.startsWith("#"), fill.startsWith("picture:")];
+    fills.show(chosen ? COLOUR : another ? PICTURE : fill);
+    if (chosen) colour.value = fill;
+    colour.hidden = !chosen;
+    pictures.hidden = !another;
+    pictures.replaceChildren(
+      ...store.get("_pictures").map(({ name }, index) => el("option", { value: index }, name)),
+      el("option", { value: FILE }, "choose a file…"),
+    );
+    pictures.value = fill.slice("picture:".length);
+  };
+  store.watch(["fill", "_pictures"], show, signal);
+  store.watch(
+    ["show_trail", "trail"],
+    () => {
+      const shown = store.get("show_trail");
+      trail.setAttribute("aria-pressed", String(shown));
+      const range = shown ? trailRange(store.get("trail")) : null;
+      low.hidden = bar.hidden = high.hidden = clear.hidden = !range;
+      text(low, range ? range[0].toFixed(2) : "");
+      text(high, range ? range[1].toFixed(2) : "");
     },
     signal,
   );

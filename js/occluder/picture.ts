@@ -1,9 +1,11 @@
-/** The picture as the network sees it, with the occluder on it: drag, resize, tap, arrow keys. */
-import { el, on, onFrame, text } from "../lib/dom";
+/** The picture as the network sees it, with the occluder on it: drag, resize, tap, draw, arrow keys. */
+import { el, on, onFrame, svg, text } from "../lib/dom";
+import { coverage, enclosed, isOutline, kindOf, type Shape } from "../lib/form";
 import { probability } from "../lib/format";
-import { covers, type Extent, extent, fit, type Position, resize, type Size, toSize } from "../lib/geometry";
+import { type Extent, extent, fit, type Position, resize, type Size, toSize } from "../lib/geometry";
 import type { Store } from "../lib/store";
 import type { State } from "../state";
+import { trailLayer } from "./trail";
 
 export function picturePane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
   const canvas = el("canvas", { class: "cs-picture__canvas", "aria-hidden": "true" });
@@ -22,7 +24,10 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     },
     grip,
   );
-  const frame = el("div", { class: "cs-picture" }, canvas, occluder);
+  const ghost = el("div", { class: "cs-ghost", hidden: true });
+  const frame = el("div", { class: "cs-picture" }, canvas);
+  trailLayer(store, frame, signal);
+  frame.append(ghost, occluder);
   root.append(frame);
 
   const bounds = (): Extent => store.get("_network").size;
@@ -41,21 +46,31 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     if (!context) return;
     const pixels = new Uint8ClampedArray(photo.pixels);
     const filling = store.get("filling");
-    const position = store.get("position");
-    const [high, wide] = extent(store.get("size"));
+    const patch = store.get("patch");
     if (filling && filling.width === width && filling.height === height) {
-      const shape = store.get("shape");
-      for (let row = position[0]; row < Math.min(height, position[0] + high); row++) {
-        for (let column = position[1]; column < Math.min(width, position[1] + wide); column++) {
-          if (!covers(row, column, position, [high, wide], shape)) continue;
-          const at = (row * width + column) * 4;
-          pixels.set(filling.pixels.subarray(at, at + 3), at);
-        }
-      }
+      const size = extent(store.get("size"));
+      put(pixels, width, store.get("position"), size, covered(store.get("shape"), size), (row, column) => [
+        filling.pixels,
+        row * width + column,
+      ]);
+    } else if (patch) {
+      // What the network saw last, where it saw it: what is shown at the next place is not known yet.
+      const [top, left] = patch.position;
+      put(pixels, width, patch.position, patch.size, null, (row, column) => [
+        patch.pixels,
+        (row - top) * patch.size[1] + column - left,
+      ]);
     }
     context.putImageData(new ImageData(pixels, width, height), 0, 0);
   }, signal);
-  store.watch(["photo", "filling", "position", "size", "shape"], paint, signal);
+  store.watch(["photo", "filling", "patch", "position", "size", "shape"], paint, signal);
+  let known: { shape: Shape; size: Extent; covered: Uint8Array } | null = null;
+  const covered = (shape: Shape, size: Extent): Uint8Array => {
+    if (known?.shape !== shape || known.size[0] !== size[0] || known.size[1] !== size[1]) {
+      known = { shape, size, covered: coverage(shape, size) };
+    }
+    return known.covered;
+  };
 
   // ---- the handle lies over the painted square
   store.watch(
@@ -70,7 +85,12 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
         height: `${(100 * high) / height}%`,
         width: `${(100 * wide) / width}%`,
       });
-      occluder.dataset.shape = store.get("shape");
+      const shape = store.get("shape");
+      occluder.dataset.shape = ghost.dataset.shape = kindOf(shape);
+      for (const one of [occluder, ghost]) {
+        one.querySelector("svg")?.remove();
+        if (isOutline(shape)) one.prepend(polygon(shape.map(([row, column]) => [row, column])));
+      }
       occluder.setAttribute("aria-valuemin", "0");
       occluder.setAttribute("aria-valuemax", String(Math.max(0, width - wide)));
       occluder.setAttribute("aria-valuenow", String(left));
@@ -87,6 +107,24 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     },
     signal,
   );
+  // ---- where the maps are looked at
+  store.watch(
+    ["cell", "maps", "size", "_network"],
+    () => {
+      const [maps, cell] = [store.get("maps"), store.get("cell")];
+      ghost.hidden = !maps || !cell;
+      if (!maps || !cell) return;
+      const [height, width] = bounds();
+      Object.assign(ghost.style, {
+        top: `${(100 * (maps.tops[cell[0]] ?? 0)) / height}%`,
+        left: `${(100 * (maps.lefts[cell[1]] ?? 0)) / width}%`,
+        height: `${(100 * maps.size[0]) / height}%`,
+        width: `${(100 * maps.size[1]) / width}%`,
+      });
+    },
+    signal,
+  );
+
   store.watch(["dragging"], () => occluder.classList.toggle("cs-is-dragging", store.get("dragging")), signal);
   store.watch(["offline"], () => frame.classList.toggle("cs-is-offline", store.get("offline")), signal);
 
@@ -101,6 +139,19 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     ];
   };
   let start: { position: Position; size: Size; resizing: boolean; grab: Position } | null = null;
+  let line: Position[] | null = null;
+  const drawn = el("div", { class: "cs-drawn" });
+  frame.append(drawn);
+  const showLine = () => drawn.replaceChildren(...(line ? [polygon(share(line, bounds()))] : []));
+  store.watch(
+    ["drawing"],
+    () => {
+      frame.classList.toggle("cs-is-drawing", store.get("drawing"));
+      if (!store.get("drawing")) line = null;
+      showLine();
+    },
+    signal,
+  );
 
   on(
     frame,
@@ -108,6 +159,12 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     (event) => {
       if (event.button !== 0 || store.get("offline")) return;
       const at = point(event);
+      frame.setPointerCapture(event.pointerId);
+      event.preventDefault();
+      if (store.get("drawing")) {
+        line = [at];
+        return;
+      }
       const size = store.get("size");
       const [high, wide] = extent(size);
       let position = store.get("position");
@@ -121,9 +178,7 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
       }
       start.grab = [at[0] - position[0], at[1] - position[1]];
       if (start.resizing) start.grab = [at[0] - position[0] - high, at[1] - position[1] - wide];
-      frame.setPointerCapture(event.pointerId);
       occluder.focus({ preventScroll: true });
-      event.preventDefault();
     },
     signal,
   );
@@ -131,7 +186,15 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     frame,
     "pointermove",
     (event) => {
-      if (!start) return;
+      if (line) {
+        line.push(point(event));
+        showLine();
+        return;
+      }
+      if (!start) {
+        store.set({ pointer: point(event) });
+        return;
+      }
       const [row, column] = point(event);
       const target: Position = [row - start.grab[0], column - start.grab[1]];
       if (start.resizing) {
@@ -142,7 +205,15 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     },
     signal,
   );
+  on(frame, "pointerleave", () => store.set({ pointer: null }), signal);
   const finish = () => {
+    if (line) {
+      const found = enclosed(line, bounds());
+      // A tap is no form: the person may try again.
+      if (found) store.set({ ...found, size: toSize(found.size), drawing: false });
+      line = null;
+      showLine();
+    }
     if (!start) return;
     start = null;
     store.set({ dragging: false });
@@ -186,6 +257,7 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
         "-": () => grow(-2),
         _: () => grow(-2),
         Escape: () => {
+          store.set({ drawing: false });
           if (!start) return;
           store.set({ position: start.position, size: start.size });
           finish();
@@ -219,4 +291,33 @@ export function picturePane(store: Store<State>, root: HTMLElement, signal: Abor
     signal,
   );
   signal.addEventListener("abort", () => clearTimeout(waiting));
+}
+
+type Source = (row: number, column: number) => [Uint8ClampedArray, number];
+
+/** Write a box of another picture's pixels over a picture's, where the box is covered (null: everywhere). */
+function put(
+  pixels: Uint8ClampedArray,
+  width: number,
+  [top, left]: Position,
+  [high, wide]: Extent,
+  covered: Uint8Array | null,
+  source: Source,
+): void {
+  for (let row = 0, at = 0; row < high; row++) {
+    for (let column = 0; column < wide; column++, at++) {
+      if (covered && !covered[at]) continue;
+      const [from, index] = source(top + row, left + column);
+      pixels.set(from.subarray(index * 4, index * 4 + 3), ((top + row) * width + left + column) * 4);
+    }
+  }
+}
+
+const share = (line: readonly Position[], [height, width]: Extent): Position[] =>
+  line.map(([row, column]) => [row / height, column / width]);
+
+/** A polygon of points in 0..1 of the element that it fills. */
+function polygon(points: readonly Position[]): SVGElement {
+  const shape = svg("polygon", { points: points.map(([row, column]) => `${column},${row}`).join(" ") });
+  return svg("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, shape);
 }

@@ -1,8 +1,11 @@
 /** What the occluder asks of the kernel, and when. */
 import { rgba } from "../lib/atlas";
-import { type Answer, bytes } from "../lib/kernel";
+import { extent } from "../lib/geometry";
+import { type Answer, bytes, floats } from "../lib/kernel";
+import type { Store } from "../lib/store";
 import type { Session } from "../session";
-import type { Frame, Photo } from "../state";
+import type { Frame, Photo, State } from "../state";
+import { visited } from "./trail";
 
 export function photoOf(answer: Answer, buffer: DataView | undefined): Photo {
   return {
@@ -13,12 +16,46 @@ export function photoOf(answer: Answer, buffer: DataView | undefined): Photo {
   };
 }
 
+/** What the network is asked about, but for the occluder's place. */
+export const SETTING = ["picture", "_revision", "size", "shape", "fill"] as const;
+
+export function setting(store: Store<State>): Record<string, unknown> {
+  return {
+    picture: store.get("picture"),
+    size: store.get("size"),
+    shape: store.get("shape"),
+    fill: store.get("fill"),
+  };
+}
+
 export function linkOccluder({ store, kernel, signal }: Session): void {
   kernel.answers("photo", (answer, [rgb]) => store.set({ photo: photoOf(answer, rgb) }));
-  kernel.answers("fill", (answer, [rgb]) => store.set({ filling: photoOf(answer, rgb) }));
-  kernel.answers("occlude", (answer) => {
-    store.set({ frame: answer as unknown as Frame, latency: performance.now() - (answer.at as number) });
+  kernel.answers("fill", (answer, [rgb]) =>
+    store.set({ filling: answer.height ? photoOf(answer, rgb) : null }),
+  );
+  kernel.answers("occlude", (answer, [rgb]) => {
+    const frame = answer as unknown as Frame;
+    const { position, size } = frame;
+    store.set({
+      frame,
+      patch: rgb ? { position, size: extent(size), pixels: rgba(bytes(rgb)) } : null,
+      trail: visited(store.get("trail"), frame.trail, position, frame.target.now),
+      latency: performance.now() - (answer.at as number),
+    });
   });
+  kernel.answers("trail", (answer, [places, values]) => {
+    const at = new Int32Array(bytes(places).slice().buffer);
+    store.set({
+      trail: {
+        number: answer.trail as number,
+        visited: [...floats(values)].map((value, index) => ({
+          position: [at[2 * index] ?? 0, at[2 * index + 1] ?? 0],
+          value,
+        })),
+      },
+    });
+  });
+  kernel.ask("trail", {});
   store.watch(["picture", "_revision"], () => kernel.ask("photo", { picture: store.get("picture") }), signal);
   store.watch(
     ["picture", "_revision", "fill"],
@@ -26,14 +63,11 @@ export function linkOccluder({ store, kernel, signal }: Session): void {
     signal,
   );
   store.watch(
-    ["picture", "_revision", "position", "size", "shape", "fill", "target"],
+    [...SETTING, "position", "target"],
     () =>
       kernel.ask("occlude", {
-        picture: store.get("picture"),
+        ...setting(store),
         position: store.get("position"),
-        size: store.get("size"),
-        shape: store.get("shape"),
-        fill: store.get("fill"),
         target: store.get("target"),
         at: performance.now(),
       }),

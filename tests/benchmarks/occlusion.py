@@ -8,14 +8,17 @@ the module itself on batches of occluded pictures; Captum's Occlusion as it come
 to which every position costs the same, its first ones, and is stopped after them.
 
 Times are of this machine with whatever else runs on it; ratios say more than milliseconds do. Beside each ratio stands
-its arithmetic bound: the multiply-adds of the forward pass over those of the regions. It may be exceeded where the
-module's own memory layout and unfolded batch norm cost it time.
+its arithmetic bound: the multiply-adds of the forward pass over those of the regions, all positions in windows of one
+size and every convolution computed directly. It is exceeded where convolutions are computed in tiles, which takes fewer
+multiplications, where a batch's windows are smaller, and where the module's own memory layout and unfolded batch norm
+cost it time.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -61,7 +64,13 @@ def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callabl
 
 
 def measure(
-    name: str, sizes: list[int], count: int, repeat: int, evaluations: list[int], clock: Callable[[], float]
+    name: str,
+    sizes: list[int],
+    count: int,
+    repeat: int,
+    evaluations: list[int],
+    clock: Callable[[], float],
+    captum: bool,
 ) -> None:
     torch.manual_seed(0)
     module = torchvision.models.get_model(name, weights=None).eval()
@@ -87,9 +96,9 @@ def measure(
 
         def attribute(batch: int, size=size, positions=positions) -> int:
             calls = max(1, min(len(positions), 16) // batch)
-            captum = CaptumOcclusion(Stopping(module, calls))
+            explainer = CaptumOcclusion(Stopping(module, calls))
             with torch.inference_mode(), contextlib.suppress(StopError):
-                captum.attribute(
+                explainer.attribute(
                     x, (3, size, size), strides=(3, STRIDE, STRIDE), target=0, perturbations_per_eval=batch
                 )
             return calls * batch
@@ -98,18 +107,19 @@ def measure(
             {
                 "regions": regions,
                 **{f"module {b}": lambda b=b: forward(b) for b in evaluations},
-                **{f"captum {b}": lambda b=b: attribute(b) for b in (1, *evaluations)},
+                **({f"captum {b}": lambda b=b: attribute(b) for b in (1, *evaluations)} if captum else {}),
             },
             repeat,
             clock,
         )
         module_best = min(v for k, v in times.items() if k.startswith("module"))
-        captum_best = min(v for k, v in times.items() if k.startswith("captum"))
+        captum_best = min((v for k, v in times.items() if k.startswith("captum")), default=math.nan)
+        captum_one = times.get("captum 1", math.nan)
         bound = net.regions(x).work((size, size), positions).bound
         print(
-            f"| {name} | {size} | {module_best:.1f} | {times['captum 1']:.1f} | {captum_best:.1f} | "
+            f"| {name} | {size} | {module_best:.1f} | {captum_one:.1f} | {captum_best:.1f} | "
             f"{times['regions']:.2f} | x{module_best / times['regions']:.1f} | "
-            f"x{times['captum 1'] / times['regions']:.1f} | x{captum_best / times['regions']:.1f} | x{bound:.1f} |",
+            f"x{captum_one / times['regions']:.1f} | x{captum_best / times['regions']:.1f} | x{bound:.1f} |",
             flush=True,
         )
 
@@ -122,6 +132,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--evaluations", default="8,32", help="batch sizes to try for the module and Captum")
     parser.add_argument("--one-thread", action="store_true", help="and its processor time: steady on a busy machine")
+    parser.add_argument("--without-captum", action="store_true", help="which takes most of the time")
     a = parser.parse_args()
     if a.one_thread:
         torch.set_num_threads(1)
@@ -131,7 +142,9 @@ def main() -> None:
     clock = time.thread_time if a.one_thread else time.perf_counter
     for name in a.models.split(","):
         sizes = [int(s) for s in a.sizes.split(",")]
-        measure(name, sizes, a.positions, a.repeat, [int(b) for b in a.evaluations.split(",")], clock)
+        measure(
+            name, sizes, a.positions, a.repeat, [int(b) for b in a.evaluations.split(",")], clock, not a.without_captum
+        )
 
 
 if __name__ == "__main__":

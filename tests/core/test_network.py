@@ -103,6 +103,7 @@ def test_picture_is_what_the_network_sees(net: Network) -> None:
     resized = transforms.Compose([transforms.Resize(40), transforms.CenterCrop(32)])(PIL.Image.fromarray(a))
     assert np.abs(seen.astype(int) - np.asarray(resized)).max() <= 1
     assert np.array_equal(net.picture(net.prepare(a)), seen)
+    assert np.array_equal(net.pixels(net.prepare(a)[0, :, 3:20, 5:9]), seen[3:20, 5:9])
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3))
@@ -436,3 +437,14 @@ def test_no_copy_where_none_is_wanted() -> None:
     linear = m[8]  # type: ignore[index]
     made = Network(m, input_size=32, snapshot=False, device="cpu")
     assert linear.weight.data_ptr() in {t.data_ptr() for t in made.graph.tensors()}
+
+
+def test_regions_share_kernels_and_may_be_of_lower_precision(net: Network) -> None:
+    x = torch.randn(1, 3, 32, 32)
+    patch = torch.zeros(1, 3, 5, 5)
+    exact, rounded = net.regions(x), net.regions(x, dtype=torch.bfloat16)
+    assert exact._kernels is rounded._kernels
+    expected, _ = exact([(3, 4)], patch)
+    found, _ = rounded([(3, 4)], patch)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
+from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.network import Network
-from convscope_core.occlusion import FILLS, Occlusion, clip
+from convscope_core.occlusion import FILLS, Occlusion, box_mask, clip, fill_name, shape_name
 
 HEIGHT, WIDTH = 24, 40
+PLACED = [fill for fill in FILLS if fill != "inpaint"]  # the fills that show the same wherever the occluder is
+STAR = ((0.02, 0.5), (0.98, 0.2), (0.35, 0.97), (0.36, 0.03), (0.97, 0.81))  # crosses itself: a hole in the middle
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
 
@@ -122,9 +125,9 @@ def test_the_papers_grid_of_positions_fits() -> None:
 # --- occluding
 
 
-@pytest.mark.parametrize("shape", ["square", "ellipse"])
-@pytest.mark.parametrize("fill", [*FILLS, "#1e90ff", (255, 0, 3)])
-def test_fill_inside_clean_outside_bit_for_bit(net: Network, photo: np.ndarray, fill, shape: str) -> None:
+@pytest.mark.parametrize("shape", ["square", "ellipse", STAR, np.eye(3, dtype=bool)], ids=shape_name)
+@pytest.mark.parametrize("fill", [*PLACED, "#1e90ff", (255, 0, 3)])
+def test_fill_inside_clean_outside_bit_for_bit(net: Network, photo: np.ndarray, fill, shape) -> None:
     occlusion = Occlusion(net, photo, fill=fill, shape=shape)
     occluded = occlusion.occlude((5, 7), (9, 12))
     mask = torch.as_tensor(occlusion.mask((5, 7), (9, 12)))
@@ -237,7 +240,7 @@ def test_noise_leaves_the_global_random_state_alone(net: Network, photo: np.ndar
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("fill", PLACED)
 def test_any_number_of_channels(channels: int, fill: str) -> None:
     net = network(channels)
     picture = torch.rand(channels, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(0))
@@ -327,16 +330,24 @@ def test_boxes_outside_the_picture_are_refused(squared: Occlusion, position, siz
     [
         (
             {"fill": "gray7000"},
-            "grey, mean, blur, noise, the name of a colour.*'gray7000'.*Close matches: gray",
+            "grey, mean, blur, noise, inpaint, the name of a colour.*path of a file.*'gray7000'.*Close matches: gray",
         ),
         ({"fill": "#12"}, "'#12'"),
         ({"fill": "#11223344"}, "without transparency"),
-        ({"fill": (1, 2)}, r"\(red, green, blue\) from 0 to 255; got \(1, 2\)"),
+        ({"fill": (1, 2)}, r"\(red, green, blue\) from 0 to 255.*; got \(1, 2\)"),
         ({"fill": (1, 2, 256)}, r"got \(1, 2, 256\)"),
         ({"fill": (0.1, 0.2, 0.3)}, "whole numbers, got 0.1"),
         ({"fill": None}, "got None"),
         ({"fill": 128}, "got 128"),
-        ({"shape": "triangle"}, "'square', 'ellipse', got 'triangle'"),
+        ({"shape": "triangle"}, "'square', 'ellipse', an outline.*a mask.*got 'triangle'"),
+        ({"shape": "elipse"}, "Close matches: ellipse"),
+        ({"shape": None}, "got None"),
+        ({"shape": [(0, 0), (1, 1)]}, r"at least 3 points.*shape \(2, 2\)"),
+        ({"shape": [(0, 0), (1, 1), (0,)]}, r"at least 3 points.*\(0,\)"),
+        ({"shape": [(0, 0), (1, 1.5), (0, 1)]}, "from 0 to 1, in units of the occluder's box; got 0 to 1.5"),
+        ({"shape": [(0, 0), (1, float("nan")), (0, 1)]}, "from 0 to 1, in units"),
+        ({"shape": np.zeros((3, 4), bool)}, "covers a pixel; got one of 3x4 without any"),
+        ({"shape": np.ones((3, 4), np.uint8)}, r"a mask \(a bool array.*uint8 of shape \(3, 4\)"),
         ({"seed": 0.5}, "seed in whole numbers, got 0.5"),
     ],
 )
@@ -375,3 +386,274 @@ def test_patches_are_crops_of_the_occluded_picture(elliptic: Occlusion, found) -
     for patch, (t, l) in zip(patches, places, strict=True):
         expected = elliptic.occlude((t, l), (height, width))[0, :, t : t + height, l : l + width]
         assert torch.equal(patch, expected)
+
+
+# --- outlines and masks
+
+
+@st.composite
+def outlines(draw: st.DrawFn) -> tuple[tuple[float, float], ...]:
+    """Any closed polygon; 96 and its parts lie on the centres and borders of small boxes often."""
+    number = st.one_of(st.floats(0, 1), st.integers(0, 96).map(lambda n: n / 96))
+    return tuple(draw(st.lists(st.tuples(number, number), min_size=3, max_size=8)))
+
+
+SMALL = st.tuples(st.integers(1, 12), st.integers(1, 12))
+
+
+def covered(shape, size: tuple[int, int]) -> np.ndarray:
+    """`box_mask`, with what covers nothing as an empty mask."""
+    try:
+        return box_mask(shape, size)
+    except ArgumentError:
+        return np.zeros(size, bool)
+
+
+@given(outlines(), SMALL)
+def test_an_outline_covers_by_the_rule_that_javascript_computes_too(outline, size) -> None:
+    height, width = size
+    expected = np.zeros(size, bool)
+    for row in range(height):
+        for column in range(width):
+            y, x, inside = (row + 0.5) / height, (column + 0.5) / width, False
+            for k, (r1, c1) in enumerate(outline):
+                r2, c2 = outline[(k + 1) % len(outline)]
+                if (r1 > y) != (r2 > y) and x < (c2 - c1) * (y - r1) / (r2 - r1) + c1:
+                    inside = not inside
+            expected[row, column] = inside
+    np.testing.assert_array_equal(covered(outline, size), expected)
+
+
+@given(outlines(), SMALL)
+def test_an_outline_covers_what_lies_inside_it(outline, size) -> None:
+    """Exactly, and with a ray in another direction: down each column, in fractions."""
+    from fractions import Fraction
+
+    exact = [(Fraction(r), Fraction(c)) for r, c in outline]
+    edges = list(zip(exact, [*exact[1:], exact[0]], strict=True))
+    mask = covered(outline, size)
+    for row, column in np.ndindex(size):
+        y, x = Fraction(2 * row + 1, 2 * size[0]), Fraction(2 * column + 1, 2 * size[1])
+        heights = []
+        for (r1, c1), (r2, c2) in edges:
+            # The distance to the edge's line, times its length: rounding may decide about a pixel on an edge.
+            if abs((r2 - r1) * (x - c1) - (c2 - c1) * (y - r1)) < 1e-9:
+                break
+            if (c1 > x) != (c2 > x):
+                heights.append((r2 - r1) * (x - c1) / (c2 - c1) + r1)
+        else:
+            assert mask[row, column] == (sum(y < h for h in heights) % 2 == 1)
+
+
+def test_an_outline_known_by_hand() -> None:
+    diamond = [(0, 0.5), (0.5, 1), (1, 0.5), (0.5, 0)]
+    assert box_mask(diamond, (5, 5)).astype(int).tolist() == [
+        [0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0],
+    ]  # fmt: skip
+    # Centres on the outline: those on a left side are inside, those on a right side not, so that outlines tile.
+    assert box_mask(diamond, (4, 4)).astype(int).tolist() == [[0, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 1, 0, 0]]
+    star = box_mask(STAR, (25, 25))
+    assert not star[12, 12]  # even-odd: the middle of a star that crosses itself is outside
+    assert star[4, 12]
+
+
+@given(SMALL)
+def test_an_outline_of_the_box_is_the_square(size) -> None:
+    np.testing.assert_array_equal(box_mask([(0, 0), (0, 1), (1, 1), (1, 0)], size), box_mask("square", size))
+
+
+@pytest.mark.parametrize("size", [(40, 40), (25, 60), (224, 101)])
+def test_a_polygon_of_many_points_is_the_ellipse(size: tuple[int, int]) -> None:
+    angles = np.linspace(0, 2 * np.pi, 2000, endpoint=False)
+    outline = 0.5 + 0.5 * np.stack([np.sin(angles), np.cos(angles)], 1)
+    y, x = (((np.arange(n) + 0.5) / n - 0.5) * 2 for n in size)
+    near = np.abs(y[:, None] ** 2 + x**2 - 1) < 1e-5
+    assert ((box_mask(outline, size) == box_mask("ellipse", size)) | near).all()
+
+
+@given(boxes(), st.sampled_from([STAR, np.eye(5, dtype=bool), "ellipse"]))
+def test_every_shape_moves_and_stays_the_same(net: Network, photo: np.ndarray, box, shape) -> None:
+    (top, left), (height, width) = box
+    if not covered(shape, (height, width)).any():
+        return
+    mask = Occlusion(net, photo, shape=shape).mask(*box)
+    np.testing.assert_array_equal(mask[top : top + height, left : left + width], box_mask(shape, (height, width)))
+    assert mask.sum() == box_mask(shape, (height, width)).sum()
+
+
+@given(SMALL, SMALL, st.integers(0, 9))
+def test_a_mask_is_scaled_by_its_nearest_pixels(size, box, seed: int) -> None:
+    given_mask = np.random.default_rng(seed).random(size) < 0.5
+    given_mask[0, 0] = True
+    expected = np.asarray(Image.fromarray(given_mask).resize(box[::-1], Image.Resampling.NEAREST))
+    # Pillow adds up steps, so that its rounding decides where a centre lies on the border of two pixels.
+    clear = [(2 * np.arange(n) + 1) * have % (2 * n) != 0 for n, have in zip(box, size, strict=True)]
+    np.testing.assert_array_equal(covered(given_mask, box)[np.ix_(*clear)], expected[np.ix_(*clear)])
+    np.testing.assert_array_equal(box_mask(given_mask, size), given_mask)
+
+
+def test_a_mask_is_kept_as_it_was_given(net: Network, photo: np.ndarray) -> None:
+    mine = np.eye(4, dtype=bool)
+    occlusion = Occlusion(net, photo, shape=mine)
+    mine[:] = True
+    np.testing.assert_array_equal(occlusion.form(4), np.eye(4, dtype=bool))
+    assert Occlusion(net, photo, shape=torch.eye(4).bool()).form(4).sum() == 4
+    for array in (occlusion.form(4), occlusion.form(5), occlusion.shape):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0, 0] = False
+
+
+def test_a_shape_that_covers_no_pixel_is_refused(net: Network, photo: np.ndarray) -> None:
+    sliver = Occlusion(net, photo, shape=[(0.4, 0), (0.4, 1), (0.45, 1)])
+    assert sliver.mask((0, 0), 20).any()
+    for call in (sliver.mask, sliver.occlude, sliver.predict, sliver.pixels):
+        with pytest.raises(ArgumentError, match=r"at 2x2 the outline of 3 points covers none"):
+            call((0, 0), 2)
+
+
+def test_shapes_and_fills_have_names(net: Network, photo: np.ndarray) -> None:
+    assert [shape_name(s) for s in ("square", "ellipse", STAR, np.ones((3, 7), bool))] == [
+        "square", "ellipse", "outline of 5 points", "mask of 3x7",
+    ]  # fmt: skip
+    assert repr(Occlusion(net, photo, photo, STAR)) == (
+        "<Occlusion of a picture of 24x40 for sequential: outline of 5 points, picture>"
+    )
+
+
+@given(boxes())
+def test_predictions_with_any_form_are_those_of_the_whole_pass(net: Network, photo: np.ndarray, box) -> None:
+    for shape, fill in ((STAR, "noise"), (np.eye(9, 5, dtype=bool), "inpaint")):
+        if covered(shape, box[1]).all() or not covered(shape, box[1]).any():
+            continue
+        occlusion = Occlusion(net, photo, fill, shape)
+        expected = net.predict(occlusion.occlude(*box)).probabilities
+        np.testing.assert_allclose(occlusion.predict(*box).probabilities, expected, rtol=1e-4, atol=1e-6)
+
+
+# --- what the box shows
+
+
+@pytest.mark.parametrize("shape", ["square", "ellipse", STAR], ids=shape_name)
+@pytest.mark.parametrize("fill", [*FILLS, "tomato"])
+def test_pixels_are_what_the_occluded_picture_shows_in_the_box(net: Network, photo, fill, shape) -> None:
+    occlusion = Occlusion(net, photo, fill, shape)
+    shown = occlusion.pixels((5, 7), (9, 12))
+    assert (shown.shape, shown.dtype) == ((9, 12, 3), np.uint8)
+    np.testing.assert_array_equal(shown, net.picture(occlusion.occlude((5, 7), (9, 12)))[5:14, 7:19])
+    left_out = ~occlusion.form((9, 12))
+    np.testing.assert_array_equal(shown[left_out], photo[5:14, 7:19][left_out])
+
+
+# --- inpainting
+
+
+@given(boxes(), st.sampled_from(["square", "ellipse", STAR, np.eye(5, dtype=bool)]), st.booleans())
+def test_inpainting_is_teleas_of_the_whole_picture(net: Network, photo: np.ndarray, box, shape, smooth: bool) -> None:
+    import cv2
+
+    if smooth:
+        photo = np.asarray(Image.fromarray(photo[::8, ::8]).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    (top, left), (height, width) = box
+    mask[top : top + height, left : left + width] = covered(shape, box[1])
+    if mask.all() or not mask.any():
+        return
+    occlusion = Occlusion(net, photo, "inpaint", shape)
+    expected = cv2.inpaint(photo, mask.astype(np.uint8), 3, cv2.INPAINT_TELEA)
+    occluded = occlusion.occlude(*box)
+    np.testing.assert_array_equal(net.picture(occluded), expected)
+    clean = torch.as_tensor(~mask)
+    assert torch.equal(occluded[..., clean], occlusion.image[..., clean])  # outside not even rounded to 8 bits
+    levels = torch.from_numpy(expected).permute(2, 0, 1).float() / 255
+    torch.testing.assert_close(net.to_rgb(occluded)[0][:, ~clean], levels[:, ~clean], atol=1e-6, rtol=0)
+
+
+def test_inpainting_several_places_at_once(net: Network, photo: np.ndarray) -> None:
+    occlusion = Occlusion(net, photo, "inpaint", "ellipse")
+    places = [(0, 0), (3, 4), (3, 4), (14, 30), (0, 0)]
+    for patch, (top, left) in zip(occlusion.patches(places, 10), places, strict=True):
+        fresh = Occlusion(net, photo, "inpaint", "ellipse").occlude((top, left), 10)
+        assert torch.equal(patch, fresh[0, :, top : top + 10, left : left + 10])
+
+
+def test_inpainting_has_no_fill_picture_and_can_be_replaced(net: Network, photo: np.ndarray) -> None:
+    occlusion = Occlusion(net, photo, "inpaint")
+    assert occlusion.fill_image is None
+    assert occlusion.fill_picture is None
+    assert fill_name("inpaint") == "inpaint"
+    square = occlusion.pixels((3, 3), 6)
+    assert not np.array_equal(occlusion.replace(shape="ellipse").pixels((3, 3), 6), square)
+    assert torch.equal(occlusion.replace(fill="mean").fill_image, Occlusion(net, photo, "mean").fill_image)
+
+
+def test_inpainting_on_grey() -> None:
+    import cv2
+
+    grey = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH), dtype=np.uint8)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[4:12, 10:22] = 1
+    expected = cv2.inpaint(grey, mask, 3, cv2.INPAINT_TELEA)[4:12, 10:22]
+    shown = Occlusion(network(1), grey, "inpaint").pixels((4, 10), (8, 12))
+    np.testing.assert_array_equal(shown, np.repeat(expected[..., None], 3, 2))
+
+
+def test_where_inpainting_cannot_be_had(net: Network, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ArgumentError, match=r"5 input channels: it works on colours or grey. One of grey, mean"):
+        Occlusion(network(5), torch.zeros(5, HEIGHT, WIDTH), "inpaint")
+    whole = Occlusion(net, photo, "inpaint")
+    for call in (whole.mask, whole.occlude, whole.predict, whole.pixels):
+        with pytest.raises(ArgumentError, match=r"leaves some of the picture.*square of 24x40 covers all"):
+            call((0, 0), (HEIGHT, WIDTH))
+    whole.replace(shape="ellipse").predict((0, 0), (HEIGHT, WIDTH))
+    monkeypatch.setitem(__import__("sys").modules, "cv2", None)
+    with pytest.raises(ImportError, match=r"pip install convscope\[inpaint\]"):
+        Occlusion(net, photo, "inpaint")
+
+
+# --- another picture as fill
+
+
+def test_any_kind_of_picture_is_a_fill(net: Network, photo: np.ndarray, tmp_path) -> None:
+    other = 255 - photo
+    file = tmp_path / "other one.png"
+    Image.fromarray(other).save(file)
+    expected = net.prepare(other)
+    kinds = {
+        str(file): "picture other one.png",
+        file: "picture other one.png",
+        file.read_bytes(): "picture",
+        Picture(file, "folder/other", None, file): "picture other one.png",
+        Picture(other, "chelsea"): "picture chelsea",
+    }
+    fills = [*kinds.items(), (Image.open(file), "picture other one.png"), (Image.fromarray(other), "picture")]
+    fills += [(other, "picture"), (torch.tensor(other).permute(2, 0, 1), "picture"), (expected, "picture")]
+    for fill, name in fills:
+        assert torch.equal(Occlusion(net, photo, fill).fill_image, expected)
+        assert fill_name(fill) == name
+    occlusion = Occlusion(net, photo, file)
+    np.testing.assert_array_equal(occlusion.pixels((2, 3), 9), other[2:11, 3:12])
+    file.unlink()
+    assert torch.equal(occlusion.replace(shape="ellipse", seed=3).fill_image, expected)  # not read again
+
+
+def test_names_and_colours_go_before_files(net: Network, photo: np.ndarray, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("red", "blur", "cat"):
+        Image.fromarray(photo).save(tmp_path / name, "PNG")
+    assert [fill_name(name) for name in ("red", "blur", "cat")] == ["#ff0000", "blur", "picture cat"]
+    assert fill_name(np.array([1, 2, 3])) == fill_name(torch.tensor([1, 2, 3])) == "#010203"
+
+
+def test_pictures_that_cannot_be_read_are_named(net: Network, photo: np.ndarray, tmp_path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    for fill in (tmp_path / "notes.txt", str(tmp_path / "notes.txt")):
+        with pytest.raises(ImageError, match=r"notes.txt' cannot be read"):
+            Occlusion(net, photo, fill)
+    with pytest.raises(ImageError, match=r"nowhere.png' does not exist"):
+        Occlusion(net, photo, tmp_path / "nowhere.png")
+    with pytest.raises(ImageError, match="folder"):
+        Occlusion(net, photo, str(tmp_path))
+    with pytest.raises(ArgumentError, match=r"path of a file that exists.*nowhere.png"):
+        Occlusion(net, photo, str(tmp_path / "nowhere.png"))
+    with pytest.raises(ImageError, match="network space"):
+        Occlusion(net, photo, torch.zeros(3, 5, 5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch import nn
 
 from convscope_core import occlusion_map as module
 from convscope_core.errors import ArgumentError, ImageError, LayerError
+from convscope_core.graph.regions import Changed, Regions
 from convscope_core.network import Network
 from convscope_core.occlusion import Occlusion
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
@@ -155,6 +157,19 @@ def test_progress_counts_positions(net: Network, photo, capsys: pytest.CaptureFi
         ({"size": 5, "channel": 8}, ArgumentError, "channel of 3 from 0 to 7"),
         ({"size": 5, "fill": "greyish"}, ArgumentError, "fill"),
         ({"size": 5, "shape": "star"}, ArgumentError, "shape"),
+        (
+            {"size": 3, "shape": [(0, 0), (0, 0.1), (0.1, 0)]},
+            ArgumentError,
+            "at 3x3 the outline of 3 points covers none",
+        ),
+        ({"size": (HEIGHT, WIDTH), "fill": "inpaint"}, ArgumentError, "leaves some of the picture"),
+        ({"size": 5, "maps": [("nowhere", 0)]}, LayerError, "name of a layer"),
+        ({"size": 5, "maps": [("0", 1), ("3", 8)]}, ArgumentError, "channel of 3 from 0 to 7, got 8"),
+        ({"size": 5, "maps": [("0", -1)]}, ArgumentError, "channel of 0 from 0 to 5, got -1"),
+        ({"size": 5, "maps": [("0", 0.5)]}, ArgumentError, "whole numbers, got 0.5"),
+        ({"size": 5, "maps": ("0", 1)}, ArgumentError, r"sequence of \(layer, channel\), got '0' among"),
+        ({"size": 5, "maps": "3"}, ArgumentError, r"sequence of \(layer, channel\), got '3'"),
+        ({"size": 5, "maps": 3}, ArgumentError, r"sequence of \(layer, channel\), got 3"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(
@@ -170,25 +185,65 @@ def test_a_picture_with_nan_is_refused(net: Network) -> None:
         occluding_map(net, torch.full((3, HEIGHT, WIDTH), math.nan), 5)
 
 
+def same(a: OcclusionResult, b: OcclusionResult) -> None:
+    """Check that two results hold the same, but for previews."""
+    for field in dataclasses.fields(OcclusionResult):
+        mine, its = getattr(a, field.name), getattr(b, field.name)
+        if field.name == "clean":
+            np.testing.assert_array_equal(mine.probabilities, its.probabilities)
+            assert mine.labels == its.labels
+        elif isinstance(mine, np.ndarray):
+            assert mine.dtype == its.dtype
+            np.testing.assert_array_equal(mine, its, field.name)
+        elif field.name != "preview":
+            assert mine == its, field.name
+
+
 def test_saved_results_come_back(net: Network, photo, tmp_path: Path) -> None:
+    star = [(0.02, 0.5), (1, 1 / 3), (0.35, 0.97)]
+    mask = np.random.default_rng(0).random((5, 7)) < 0.5
+    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval(), input_size=8, device="cpu")
     for result in (
         occlusion_map(net, photo, 8, 9, progress=False),
         next(occluding_map(net, photo, (8, 5), 4, budget=1)),
+        occlusion_map(net, photo, 8, 9, "inpaint", maps=[("0", 1), ("7", 2)], shape=star, progress=False),
+        occlusion_map(net, photo, 8, 9, photo, keep_all=True, shape=mask, preview=True, progress=False),
+        occlusion_map(flat, np.zeros((8, 8, 3), np.uint8), 3, 2, progress=False),
     ):
         result.save(tmp_path / "map.safetensors")
         back = OcclusionResult.load(tmp_path / "map.safetensors")
-        for field in dataclasses.fields(result):
-            a, b = getattr(result, field.name), getattr(back, field.name)
-            if field.name == "clean":
-                np.testing.assert_array_equal(a.probabilities, b.probabilities)
-                assert a.labels == b.labels
-            elif isinstance(a, np.ndarray):
-                assert a.dtype == b.dtype
-                np.testing.assert_array_equal(a, b)
-            else:
-                assert a == b
+        same(back, result)
+        np.testing.assert_array_equal(back.activity, result.activity)
+        assert back.preview is None
         assert repr(back) == repr(result)
-        assert back.fingerprint == net.fingerprint
+        assert back.fingerprint == net.fingerprint or back.network == flat.name
+
+
+def test_a_saved_result_holds_what_it_held_though_the_computation_went_on(net: Network, photo, tmp_path: Path) -> None:
+    results = occluding_map(net, photo, 8, 9, keep_all=True, budget=1)
+    first = next(results)
+    for _ in results:
+        pass
+    first.save(tmp_path / "map.safetensors")
+    back = OcclusionResult.load(tmp_path / "map.safetensors")
+    assert np.isnan(back.all_probabilities[~first.computed]).all()
+    np.testing.assert_array_equal(back.all_probabilities[first.computed], first.all_probabilities[first.computed])
+
+
+@pytest.mark.parametrize("layer", ["3", None])
+def test_files_of_the_first_version_are_read(net: Network, photo, tmp_path: Path, layer: str | None) -> None:
+    new = occlusion_map(net, photo, 8, 9, progress=False)
+    if layer is None:
+        none = {"maps": (), "activities": new.activities[:0], "clean_activities": new.clean_activities[:0]}
+        new = dataclasses.replace(new, layer=None, channel=None, **none)
+    settings = {"labels": new.labels, "clean_activity": None if layer is None else new.clean_activity}
+    for key in ("target", "layer", "channel", "size", "stride", "fill", "shape", "seed", "network", "fingerprint"):
+        settings[key] = getattr(new, key)
+    arrays = {key: getattr(new, key) for key in ("probability", "label", "activity", "positions", "picture")}
+    arrays["clean"] = new.clean.probabilities
+    written = {"format": "convscope occlusion map 1", "settings": json.dumps(settings)}
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, tmp_path / "old", written)
+    same(OcclusionResult.load(tmp_path / "old"), new)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -218,9 +273,316 @@ def test_plot_draws_the_papers_panels(net: Network, photo) -> None:
     assert any("bee" in t for t in titles)
     partial = next(occluding_map(net, photo, 8, 4, budget=1))
     assert partial.plot().axes
+    many = occlusion_map(net, photo, 20, 9, maps=[("0", 1), ("0", 2), ("7", 3)], channel=4, progress=False)
+    titles = [a.get_title() for a in many.plot().axes if a.get_title()]
+    for name in ("activity of 3, 4", "activity of 0, 1", "activity of 0, 2", "activity of 7, 3", "picture"):
+        assert name in titles
+    assert len(titles) == 7
+    assert "channel 4 of 3, channel 1 of 0, channel 2 of 0, channel 3 of 7" in repr(many)
 
 
 def test_all_cells_come_once() -> None:
     for rows, columns in ((1, 1), (30, 30), (9, 2)):
         cells = [c for level in module._coarse_to_fine(rows, columns) for c in level]
         assert sorted(cells) == list(itertools.product(range(rows), range(columns)))
+
+
+# --- several maps
+
+
+def brute(net: Network, occlusion: Occlusion, result: OcclusionResult, layer: str) -> np.ndarray:
+    """Sums of every channel of a layer at every position, (rows, columns, channels)."""
+    sums = []
+    for top, left in result.positions.reshape(-1, 2).tolist():
+        maps = net.activations(occlusion.occlude((top, left), result.size), layer)[layer]
+        sums.append(maps[0].double().sum((1, 2)).numpy())
+    return np.array(sums).reshape(*result.label.shape, -1)
+
+
+def test_further_maps_of_any_layers_are_recorded(net: Network, photo) -> None:
+    maps = [("0", 2), ("7", 4), ("3", 1), ("0", 2), ("1", 2)]  # "1" is the rectifier after "0": the same layer
+    result = occlusion_map(net, photo, (9, 13), 8, "blur", maps=maps, shape="ellipse", progress=False)
+    occlusion = Occlusion(net, photo, "blur", "ellipse")
+    strongest = result.channel
+    assert strongest == int(net.activations(photo, "3")["3"][0].sum((1, 2)).argmax())
+    expected = [("3", strongest), ("0", 2), ("7", 4), *([("3", 1)] if strongest != 1 else [])]
+    assert result.maps == tuple(expected)
+    assert result.activities.shape == (len(expected), *result.label.shape)
+    for m, (layer, channel) in enumerate(result.maps):
+        np.testing.assert_allclose(result.activities[m], brute(net, occlusion, result, layer)[..., channel], rtol=1e-4)
+        clean = float(net.activations(photo, layer)[layer][0, channel].sum())
+        assert result.clean_activities[m] == pytest.approx(clean, rel=1e-4)
+    np.testing.assert_array_equal(result.activity, result.activities[0])
+    assert result.clean_activity == result.clean_activities[0]
+    merged = occlusion_map(net, photo, 9, 12, channel=1, maps=[("3", 1)], progress=False)
+    assert merged.maps == (("3", 1),)
+
+
+def test_maps_without_a_default_layer() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+    flat = Network(module, input_size=8, device="cpu")
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    result = occlusion_map(flat, picture, 3, 2, maps=[("1", 2)], progress=False)
+    assert (result.layer, result.channel, result.maps) == (None, None, (("1", 2),))
+    assert np.isnan(result.activity).all()
+    assert math.isnan(result.clean_activity)
+    np.testing.assert_allclose(
+        result.activities[0], brute(flat, Occlusion(flat, picture), result, "1")[..., 2], rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(("axes", "axis"), [((2, 3), 1), ((1, 2), 3), ((3, 2), 1), (None, 1)])
+def test_totals_of_all_channels_are_those_of_each(axes, axis: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    size = [5, 7, 7, 7]
+    size[axis] = 3
+    clean = torch.randn(1, *size[1:], generator=generator)
+    value = torch.randn([4 if axes and a in axes else n for a, n in enumerate(size)], generator=generator)
+    rows, columns = np.array([0, 1, 3, 2, 0]), np.array([3, 0, 1, 1, 2])
+    changed = Changed(value, clean, axes, rows, columns)
+    every = changed.totals(axis=axis)
+    assert (every.shape, every.dtype) == ((5, 3), torch.float64)
+    torch.testing.assert_close(every, torch.stack([changed.totals(c, axis) for c in range(3)], 1))
+    others = [a for a in (1, 2, 3) if a != axis]
+    torch.testing.assert_close(every, changed.whole().double().sum(others))
+
+
+# --- all classes and channels
+
+
+@pytest.mark.parametrize("layer", ["3", "7"])
+def test_with_all_kept_any_class_and_channel_can_be_followed(net: Network, photo, layer: str) -> None:
+    occlusion = Occlusion(net, photo, "noise")
+    result = occlusion_map(net, photo, 11, 9, "noise", layer=layer, maps=[("0", 1)], keep_all=True, progress=False)
+    every = net.forward(torch.cat([occlusion.occlude((t, l), 11) for t, l in result.positions.reshape(-1, 2).tolist()]))
+    expected = every[0].softmax(1).numpy().reshape(*result.label.shape, 5)
+    np.testing.assert_allclose(result.all_probabilities, expected, atol=1e-6)
+    np.testing.assert_array_equal(result.all_probabilities[..., result.target], result.probability)
+    np.testing.assert_allclose(result.all_activities, brute(net, occlusion, result, layer), rtol=1e-4, atol=1e-5)
+    sums = net.activations(photo, layer)[layer][0].double().sum((1, 2))
+    np.testing.assert_allclose(result.clean_all_activities, sums, rtol=1e-5)
+    for target, channel in itertools.product((0, "dog", None), (0, 4, None)):
+        direct = occlusion_map(
+            net, photo, 11, 9, "noise", target, layer, channel=channel, maps=[("0", 1)], keep_all=True, progress=False
+        )
+        followed = result.follow(target, channel)
+        np.testing.assert_allclose(followed.activities, direct.activities, rtol=1e-6)
+        same(dataclasses.replace(followed, activities=direct.activities), direct)
+
+
+def test_what_is_kept_is_shared_but_a_result_knows_what_of_it_is_its_own(net: Network, photo) -> None:
+    results = list(occluding_map(net, photo, 8, 9, keep_all=True, budget=1))
+    assert all(r.all_probabilities is results[0].all_probabilities for r in results)
+    assert all(r.all_activities is results[0].all_activities for r in results)
+    early = results[2].follow("elk", 0)
+    assert int(early.computed.sum()) == 3
+    assert (np.isfinite(early.probability) == early.computed).all()
+    assert (np.isfinite(early.activity) == early.computed).all()
+
+
+def test_following_without_having_kept_all(net: Network, photo) -> None:
+    result = occlusion_map(net, photo, 20, 9, target="bee", channel=2, maps=[("3", 5), ("0", 1)], progress=False)
+    assert result.follow() is result.follow("bee", 2) is result.follow(1) is result
+    other = result.follow(channel=5)
+    assert other.maps == (("3", 5), ("3", 2), ("0", 1))
+    np.testing.assert_array_equal(other.activities, result.activities[[1, 0, 2]])
+    assert (other.channel, other.clean_activity) == (5, result.clean_activities[1])
+    for arguments, what in ((("cat",), "class 'cat'"), ((None, 7), "channel 7 of 3")):
+        with pytest.raises(ArgumentError, match=rf"{what} was not.*keep_all=True"):
+            result.follow(*arguments)
+    with pytest.raises(ArgumentError, match="Expected a class of small"):
+        result.follow("cow")
+    kept = occlusion_map(net, photo, 20, 9, keep_all=True, progress=False)
+    with pytest.raises(ArgumentError, match="channel of 3 from 0 to 7, got 8"):
+        kept.follow(channel=8)
+    with pytest.raises(ArgumentError, match="whole numbers"):
+        kept.follow(channel=0.5)
+
+
+# --- previews
+
+
+def conv_net(*body: nn.Module, classes: int = 3, last: nn.Module | None = None) -> Network:
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 4, 3, 2), *body, nn.Flatten(), nn.LazyLinear(classes)]
+    module = nn.Sequential(*layers, *([last] if last else []))
+    module(torch.zeros(1, 3, 15, 18))
+    return Network(module.eval(), input_size=(3, 15, 18), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def small() -> torch.Tensor:
+    return torch.rand(3, 15, 18, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("shape", ["square", "ellipse", [(0, 0), (0.1, 1), (1, 0.7)]])
+def test_of_a_linear_network_the_preview_is_exact(small: torch.Tensor, shape) -> None:
+    net = conv_net(classes=2)  # of two classes the log-odds are a difference of logits
+    first, *_, last = occluding_map(net, small, (5, 4), (3, 2), "noise", shape=shape, preview=True)
+    assert not first.computed.any()
+    assert np.isnan(first.probability).all()
+    assert np.isnan(first.activities).all()
+    assert first.preview is last.preview
+    assert (first.preview.probability.dtype, first.preview.activity.dtype) == (np.float32, np.float64)
+    np.testing.assert_allclose(first.preview.probability, last.probability, atol=1e-5)
+    np.testing.assert_allclose(first.preview.activity, last.activity, atol=1e-4)
+    assert np.ptp(last.probability) > 0.01
+
+
+def test_a_preview_errs_in_the_second_order_of_the_change(small: torch.Tensor) -> None:
+    net = conv_net(nn.Softplus(), nn.Conv2d(4, 4, 3), nn.Tanh(), nn.Conv2d(4, 5, 1), nn.GELU())
+    direction = torch.randn(3, 15, 18, generator=torch.Generator().manual_seed(3))
+    errors = []
+    for step in (0.4, 0.2, 0.1):
+        result = occlusion_map(net, small, 6, 3, small + step * direction, preview=True, progress=False)
+        p, foretold = result.probability.astype(np.float64), result.preview.probability.astype(np.float64)
+        log_odds = np.log(p / (1 - p)) - np.log(foretold / (1 - foretold))
+        errors.append((np.abs(log_odds).mean(), np.abs(result.activity - result.preview.activity).mean()))
+    ratios = np.array(errors[:-1]) / np.array(errors[1:])
+    assert ((ratios > 3) & (ratios < 5)).all(), ratios  # half the change, a quarter of the error
+
+
+@pytest.mark.parametrize("last", [None, nn.Softmax(1)])
+@pytest.mark.parametrize("target", [None, 0])
+def test_a_preview_is_the_gradient_of_the_log_odds_times_the_change(small, last, target) -> None:
+    body = [nn.ReLU(inplace=True), nn.MaxPool2d(2), nn.Conv2d(4, 6, 2), nn.ReLU6(inplace=True)]
+    net, logits = conv_net(*body, last=last), conv_net(*body)
+    modules = nn.Sequential(*(m for m in _modules(body)))
+    result = next(occluding_map(net, small, (4, 5), (3, 4), "#102030", target, shape="ellipse", preview=True))
+    occlusion = Occlusion(logits, small, "#102030", "ellipse")
+    x = small[None].clone().requires_grad_()
+    z = modules(x)
+    p = z.double().softmax(1)[0, result.target]
+    (gradient,) = torch.autograd.grad(torch.log(p) - torch.log(1 - p), x)
+    for r, c in np.ndindex(result.label.shape):
+        at = (int(result.positions[r, c, 0]), int(result.positions[r, c, 1]))
+        change = occlusion.occlude(at, (4, 5)) - occlusion.image
+        log_odds = torch.log(p / (1 - p)) + (gradient.double() * change.double()).sum()
+        assert result.preview.probability[r, c] == pytest.approx(torch.sigmoid(log_odds).item(), abs=1e-5)
+
+
+def _modules(body: list[nn.Module]) -> list[nn.Module]:
+    """Make the modules of `conv_net` again, weights and all."""
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(3, 4, 3, 2), *body, nn.Flatten(), nn.LazyLinear(3)]
+    nn.Sequential(*layers)(torch.zeros(1, 3, 15, 18))
+    return layers
+
+
+def test_a_preview_of_a_network_that_is_quite_sure_is_finite(small: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 15 * 18, 3))
+    module[1].weight.data *= 1e4
+    net = Network(module.eval(), input_size=(3, 15, 18), device="cpu")
+    result = occlusion_map(net, small, 6, 3, preview=True, progress=False)
+    assert result.clean.probabilities.max() == 1
+    assert np.isfinite(result.preview.probability).all()
+    assert result.preview.probability.min() >= 0
+    assert result.preview.probability.max() <= 1
+    assert np.isnan(result.preview.activity).all()  # no layer with maps
+
+
+class Igamma(nn.Module):
+    """Has no derivative by its first argument."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.igamma(x.abs() + 1, x.abs())
+
+
+def test_where_there_is_no_preview_nothing_extra_comes(net: Network, photo, small: torch.Tensor) -> None:
+    for network, picture, fill in ((net, photo, "inpaint"), (conv_net(Igamma()), small, "grey")):
+        with_preview, without = (list(occluding_map(network, picture, 8, 3, fill, preview=p)) for p in (True, False))
+        assert len(with_preview) == len(without)
+        assert with_preview[0].computed.any()
+        assert all(r.preview is None for r in with_preview)
+        same(with_preview[-1], without[-1])
+
+
+def test_previews_leave_gradients_and_networks_alone(net: Network, photo) -> None:
+    before = net.graph.digest()
+    with torch.inference_mode():
+        result = occlusion_map(net, photo, 20, 9, preview=True, progress=False)
+    assert result.preview is not None
+    assert net.graph.digest() == before
+    assert result.follow(channel=result.channel).preview is result.preview
+
+
+# --- going on
+
+
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_a_map_goes_on_where_it_was_stopped(net: Network, photo, monkeypatch, keep_all: bool) -> None:
+    options = {"fill": "noise", "maps": [("0", 1)], "shape": np.eye(8, dtype=bool), "keep_all": keep_all}
+    whole = occlusion_map(net, photo, 8, 4, progress=False, **options)
+    part = list(itertools.islice(occluding_map(net, photo, 8, 4, budget=1, **options), 30))[-1]
+    original, asked = Occlusion.patches, []
+
+    def counted(self, positions, size=50):
+        asked.extend(positions)
+        return original(self, positions, size)
+
+    monkeypatch.setattr(Occlusion, "patches", counted)
+    rest = list(occluding_map(net, photo, 8, 4, start=part, **options))
+    assert len(asked) == len(set(asked)) == whole.label.size - 30
+    assert (rest[0].computed >= part.computed).all()
+    np.testing.assert_allclose(rest[-1].probability, whole.probability, atol=1e-6)
+    np.testing.assert_allclose(rest[-1].activities, whole.activities, rtol=1e-5)
+    np.testing.assert_array_equal(rest[-1].label, whole.label)
+    if keep_all:
+        np.testing.assert_allclose(rest[-1].all_probabilities, whole.all_probabilities, atol=1e-6)
+        np.testing.assert_allclose(rest[-1].all_activities, whole.all_activities, rtol=1e-5)
+    (again,) = occluding_map(net, photo, 8, 4, start=whole, **options)
+    same(again, whole)
+
+
+def test_a_map_goes_on_only_with_the_same_settings(net: Network, photo) -> None:
+    part = next(occluding_map(net, photo, 8, 4, target="cat", channel=3, budget=1))
+    assert occlusion_map(net, photo, 8, 4, start=part, progress=False).target == 2
+    assert occlusion_map(net, photo, 8, 4, start=part, progress=False).channel == 3
+    assert occlusion_map(net, photo, 8, 4, layer="4", start=part, progress=False).channel == 3  # 4 is 3's rectifier
+    for changes, name in (
+        ({"image": 255 - photo}, "picture"),
+        ({"size": 9}, "size"),
+        ({"stride": 5}, "stride"),
+        ({"fill": "mean"}, "fill"),
+        ({"seed": 1}, "seed"),
+        ({"shape": "ellipse"}, "shape"),
+        ({"shape": np.ones((8, 8), bool)}, "shape"),
+        ({"target": "dog"}, "target"),
+        ({"layer": "0"}, "maps"),
+        ({"channel": 4}, "maps"),
+        ({"maps": [("0", 1)]}, "maps"),
+    ):
+        with pytest.raises(ArgumentError, match=f"start, a result of the same settings; it is of another {name}"):
+            occluding_map(net, **({"image": photo, "size": 8, "stride": 4} | changes), start=part)
+    with pytest.raises(ArgumentError, match="without keep_all"):
+        occluding_map(net, photo, 8, 4, start=part, keep_all=True)
+    with pytest.raises(ArgumentError, match="another network"):
+        occluding_map(conv_net(), photo, 8, 4, start=part, target=0)
+
+
+# --- errors in the middle
+
+
+def test_an_error_in_the_middle_keeps_what_was_computed(net: Network, photo, monkeypatch) -> None:
+    original = Regions.sweep
+
+    def failing(after: int):
+        def sweep(self, *args, **kwargs):
+            for count, batch in enumerate(original(self, *args, **kwargs)):
+                if count == after:
+                    raise torch.OutOfMemoryError("no memory left")
+                yield batch
+
+        return sweep
+
+    monkeypatch.setattr(Regions, "sweep", failing(3))
+    with pytest.warns(RuntimeWarning, match=r"OutOfMemoryError: no memory left; 3 of 99 positions are computed"):
+        result = occlusion_map(net, photo, 8, 4, budget=1, progress=False)
+    assert int(result.computed.sum()) == 3
+    monkeypatch.setattr(Regions, "sweep", original)
+    whole = occlusion_map(net, photo, 8, 4, start=result, progress=False)
+    assert whole.complete
+    monkeypatch.setattr(Regions, "sweep", failing(0))
+    with pytest.raises(torch.OutOfMemoryError):
+        occlusion_map(net, photo, 8, 4, preview=True, progress=False)

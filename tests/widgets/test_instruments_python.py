@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import types
 
 import numpy as np
 import pytest
@@ -296,3 +297,8 @@ def test_bars_keep_every_picture_and_show_the_largest():
     assert heights == [13, 1, 2, 4]
     assert ends == [0.0, 0.5, 1.0, 2.0, 4.0]
     assert bars(np.array([2, 5, 0, 0, 0, 0, 0]), edges)[0] == [7]
+
+
+def test_no_module_stands_where_a_function_should():
+    # A module convscope.occlusion_map would take the place of the function as soon as it is imported.
+    assert [name for name in cs.__all__ if isinstance(getattr(cs, name), types.ModuleType)] == []

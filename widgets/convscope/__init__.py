@@ -34,6 +34,7 @@ from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
 from .filters import FilterGrid
+from .maps import OcclusionMap
 from .occluder import Occluder
 from .unit import UnitPanel
 
@@ -57,6 +58,7 @@ __all__ = [
     "Network",
     "NetworkError",
     "Occluder",
+    "OcclusionMap",
     "OcclusionResult",
     "Picture",
     "Prediction",

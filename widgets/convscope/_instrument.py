@@ -28,12 +28,19 @@ __all__ = ["Answer", "Instrument"]
 logger = logging.getLogger("convscope")
 
 STATIC = Path(__file__).parent / "static"
-BUNDLE = STATIC / "convscope.js"
-if not BUNDLE.exists():
-    raise ImportError(
-        f"the front end of convscope is not built: {BUNDLE.name} is missing beside {Path(__file__).name}. "
-        "In a checkout run `make js` (it needs Node 20 or newer); an installed package should be installed anew."
-    )
+
+
+def bundle(name: str) -> Path:
+    """The front end of one instrument, for its class's ``_esm``."""
+    file = STATIC / f"{name}.js"
+    if not file.exists():
+        raise ImportError(
+            f"the front end of convscope is not built: {file.name} is missing in {STATIC.name} beside "
+            f"{Path(__file__).name}. In a checkout run `make js` (it needs Node 20 or newer); an installed package "
+            "should be installed anew."
+        )
+    return file
+
 
 #: Content and binary buffers of a reply.
 Answer = tuple[dict[str, Any], Sequence[bytes]]
@@ -59,10 +66,8 @@ class Instrument(anywidget.AnyWidget):
         Initial values of traits; unknown names raise `TypeError`.
     """
 
-    _esm = BUNDLE
     _css = STATIC / "convscope.css"
 
-    _instrument = traitlets.Unicode().tag(sync=True)
     _network = traitlets.Dict().tag(sync=True)
     _pictures: traitlets.List = traitlets.List().tag(sync=True)
     #: Counts changes that the front end cannot see (another picture under the same number): it asks for all anew.
@@ -81,14 +86,13 @@ class Instrument(anywidget.AnyWidget):
         self.images: Images | tuple[Picture, ...] = () if images is None else images
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
         super().__init__(
-            _instrument=self._name,
             _network=describe(net),
             _pictures=[named(one) for one in self.images],
             **traits,
         )
         self.on_msg(self._receive)
 
-    #: Name of the front end's instrument.
+    #: Name of the front end's instrument; each sets ``_esm = bundle(_name)``, too.
     _name = ""
 
     @classmethod
@@ -172,7 +176,7 @@ class Instrument(anywidget.AnyWidget):
         return framed(pixels, int(content.get("picture", self.picture)))
 
     def _add(self, content: Mapping[str, Any], buffers: Sequence[Any]) -> None:
-        picture = Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
+        picture = sent(content, buffers)
         try:
             self.net.prepare(picture.image)  # refused here, not at every later use
         except ImageError as error:
@@ -248,14 +252,13 @@ class Instrument(anywidget.AnyWidget):
             fields, buffers = self._answer(kind, content)
             packed = [base64.b64encode(bytes(one)).decode("ascii") for one in buffers]
             answers.append({"content": {"kind": kind, "ok": True, **fields}, "buffers": packed})
-        names = [name for name in self._own_traits() if self.has_trait(name)]
-        state = {name: getattr(self, name) for name in names}
-        state.update({name: getattr(self, name) for name in self.class_trait_names(sync=True) if name in SAVED})
+        names = [name for name in self.class_trait_names(sync=True) if name in SAVED]
+        state = self.get_state([*self._own_traits(), *names])
         payload = json.dumps({"state": state, "answers": answers}).replace("</", "<\\/")
         page = PAGE.format(
             title=html.escape(title),
             css=(STATIC / "convscope.css").read_text("utf-8"),
-            bundle=base64.b64encode(BUNDLE.read_bytes()).decode("ascii"),
+            bundle=base64.b64encode(bundle(self._name).read_bytes()).decode("ascii"),
             payload=payload,
         )
         if path is not None:
@@ -263,7 +266,7 @@ class Instrument(anywidget.AnyWidget):
         return page
 
 
-SAVED = {"_instrument", "_network", "_pictures", "_revision", "_survey"}
+SAVED = {"_network", "_pictures", "_revision", "_survey", "_map"}
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -302,6 +305,11 @@ def described(error: Exception) -> dict[str, Any]:
 def named(picture: Picture) -> dict[str, Any]:
     """What the front end knows of a picture."""
     return {"name": picture.name, "label": picture.label}
+
+
+def sent(content: Mapping[str, Any], buffers: Sequence[Any]) -> Picture:
+    """A picture file that the front end sent."""
+    return Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
 
 
 def framed(pixels: np.ndarray, picture: int) -> Answer:

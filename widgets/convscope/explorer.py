@@ -15,7 +15,7 @@ from convscope_core.network import Network
 from convscope_core.render import crop
 from convscope_core.survey import Survey
 
-from ._instrument import Answer, require_network, shown_layers
+from ._instrument import Answer, bundle, require_network, shown_layers
 from .filters import FilterPart, last_convolution
 from .occluder import OccluderPart
 
@@ -72,6 +72,7 @@ class Explorer(OccluderPart, FilterPart):
     """
 
     _name = "explorer"
+    _esm = bundle(_name)
 
     def __init__(
         self,

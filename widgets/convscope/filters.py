@@ -13,7 +13,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network
 from convscope_core.render import filters_rgb, quantise, shrink
 
-from ._instrument import Answer, require_network, shown_layers
+from ._instrument import Answer, bundle, require_network, shown_layers
 from ._surveying import SurveyPart
 
 __all__ = ["FilterGrid"]
@@ -136,6 +136,7 @@ class FilterGrid(FilterPart):
     """
 
     _name = "filters"
+    _esm = bundle(_name)
 
     def __init__(self, net: Network, image: Any, layer: str | None = None, survey: Any = None, **traits: Any) -> None:
         require_network(net)

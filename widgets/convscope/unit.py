@@ -9,7 +9,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.survey import Survey
 
-from ._instrument import require_network
+from ._instrument import bundle, require_network
 from .filters import FilterPart, last_convolution
 
 __all__ = ["UnitPanel"]
@@ -42,6 +42,7 @@ class UnitPanel(FilterPart):
     """
 
     _name = "unit"
+    _esm = bundle(_name)
 
     def __init__(
         self,

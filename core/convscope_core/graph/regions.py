@@ -5,10 +5,13 @@ recorded values of the clean picture. The walk computes that box, out of windows
 recomputed part lies amid recorded values.
 
 All pictures of a batch have their own position but one size of box, and so windows of one size at every node: the
-size is the greatest that any position of the picture needs, and where a position needs less (at a border, or where
-it meets the strides more luckily) the window holds values that come out as they were. So a batch is one dense
-tensor at every node, and convolutions run without padding: what is outside a map is in the window as the
-operation's own padding (zero, or minus infinity under a max pool).
+size is the greatest that any position of the batch needs, and where a position needs less (at a border, or where it
+meets the strides more luckily) the window holds values that come out as they were. So a batch is one dense tensor at
+every node, and convolutions run without padding: what is outside a map is in the window as the operation's own
+padding (zero, or minus infinity under a max pool). A sweep puts positions of like needs into one batch.
+
+Nearly all the time goes into convolutions; `convscope_core.graph.kernels` makes those of 3x3 cheaper. Windows are put
+together by copies in a loop over the pictures (`Regions._cut`), on accelerators by index (`_gathered`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,6 +31,7 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
 from convscope_core.graph.geometry import Geometry, Ranges, layouts
+from convscope_core.graph.kernels import TILE, Kernels
 from convscope_core.graph.node import Graph, Node, map_values
 from convscope_core.graph.ops import ELEMENTWISE, kernel_size
 
@@ -35,6 +40,7 @@ __all__ = ["Changed", "Regions", "Work"]
 logger = logging.getLogger(__name__)
 
 Ints: TypeAlias = npt.NDArray[np.int64]
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: From this share of a map on, all of it is computed: cutting windows would cost more than it saves.
 _NEARLY_ALL = 0.8
@@ -46,7 +52,16 @@ _NO_GAIN = 0.9
 #: processor, large enough that the weights are read once for many positions.
 _BUDGET = {"cpu": 2**27, "cuda": 2**31}
 
-_MOST_PICTURES = 64
+_MOST_PICTURES = {"cpu": 32, "cuda": 128}
+
+#: As how many pictures at once those of a sweep count, for the choice of how to compute them.
+_MANY = 16
+
+#: Where windows are put together with copies in a loop. Elsewhere a loop would cost a launch for each copy.
+_LOOPS = {"cpu"}
+
+#: Where convolutions are quickest with the channels of a position side by side.
+_CHANNELS_LAST = frozenset({"cpu", "cuda"})
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
@@ -107,34 +122,52 @@ class Changed:
         """Return the values everywhere, (N, *shape)."""
         if self.axes is None or self.rows is None or self.columns is None:
             return self.value
+        if self.value.device.type not in _LOOPS:
+            height, width = (self.clean.shape[a] for a in self.axes)
+            rows, columns = (torch.from_numpy(s).to(self.value.device) for s in (self.rows, self.columns))
+            everywhere = torch.zeros_like(rows)
+            return _gathered(
+                self.clean, self.axes, (height, width), (everywhere, everywhere), self.value, (rows, columns)
+            )
         out = self.clean.expand(len(self.value), *self.clean.shape[1:]).clone()
         height, width = (self.value.shape[a] for a in self.axes)
         for part, v, r, c in zip(out, self.value, self.rows.tolist(), self.columns.tolist(), strict=True):
             part.narrow(self.axes[0] - 1, r, height).narrow(self.axes[1] - 1, c, width).copy_(v)
         return out
 
-    def totals(self, channel: int, axis: int = 1) -> Tensor:
-        """Return the sum of a channel over all positions, (N,) float64.
+    def totals(self, channel: int | None = None, axis: int = 1) -> Tensor:
+        """Return the sums of channels over all positions.
 
         Parameters
         ----------
-        channel : int
+        channel : int, optional
+            Default: all of them.
         axis : int, default 1
             The axis of the channels in `value`.
+
+        Returns
+        -------
+        tensor
+            (N,) float64, or (N, channels) for all.
         """
-        value = self.value.select(axis, channel).double().reshape(len(self.value), -1).sum(1)
-        if self.axes is None or self.rows is None or self.columns is None:
-            return value
-        clean = self.clean.select(axis, channel)[0].double()
-        first, second = (self.axes[k] - (self.axes[k] > axis) - 1 for k in (0, 1))
-        if first > second:
-            clean = clean.T
-        height, width = (self.value.shape[a] for a in self.axes)
-        # Sums of rectangles as differences of the integral image.
-        integral = torch.nn.functional.pad(clean.cumsum(0).cumsum(1), (1, 0, 1, 0))
-        r, c = (torch.from_numpy(starts).to(integral.device) for starts in (self.rows, self.columns))
-        inside = integral[r + height, c + width] - integral[r, c + width] - integral[r + height, c] + integral[r, c]
-        return value + (integral[-1, -1] - inside)
+        value, clean = self.value, self.clean
+        if channel is not None:
+            value, clean = value.narrow(axis, channel, 1), clean.narrow(axis, channel, 1)
+        sums = value.movedim(axis, 1).double().reshape(len(value), value.shape[axis], -1).sum(2)
+        if self.axes is not None and self.rows is not None and self.columns is not None:
+            maps = clean[0].permute(axis - 1, self.axes[0] - 1, self.axes[1] - 1).double()
+            height, width = (value.shape[a] for a in self.axes)
+            # Sums of rectangles as differences of the integral image.
+            integral = torch.nn.functional.pad(maps.cumsum(1).cumsum(2), (1, 0, 1, 0))
+            r, c = (torch.from_numpy(starts).to(integral.device) for starts in (self.rows, self.columns))
+            inside = (
+                integral[:, r + height, c + width]
+                - integral[:, r, c + width]
+                - integral[:, r + height, c]
+                + integral[:, r, c]
+            )
+            sums = sums + (integral[:, -1, -1, None] - inside).T
+        return sums if channel is None else sums[:, 0]
 
 
 class _Slots:
@@ -143,12 +176,21 @@ class _Slots:
     `rows[i]` belongs to the i-th of the tops that a plan is for, `columns[i]` to the i-th of the lefts.
     """
 
-    __slots__ = ("columns", "rows", "size")
+    __slots__ = ("_there", "columns", "rows", "size")
 
     def __init__(self, size: tuple[int, int], rows: Ints, columns: Ints) -> None:
         self.size = size
         self.rows = rows
         self.columns = columns
+        self._there: tuple[Tensor, Tensor] | None = None
+
+    def of(self, batch: _Batch) -> tuple[Tensor, Tensor]:
+        """Return where the windows of a batch begin, on its device."""
+        device = batch.patches.device
+        if self._there is None:
+            self._there = torch.from_numpy(self.rows).to(device), torch.from_numpy(self.columns).to(device)
+        tops, lefts = batch.there
+        return self._there[0][tops], self._there[1][lefts]
 
     def moved(self, rows: int, columns: int) -> _Slots:
         return _Slots(self.size, self.rows + rows, self.columns + columns)
@@ -198,7 +240,7 @@ class _Cut:
             and np.array_equal(h.columns, n.columns)
         )
 
-    @property
+    @cached_property
     def covered(self) -> bool:
         """Whether what changed holds all that is needed."""
         h, n = self.have, self.need
@@ -216,6 +258,12 @@ class _Batch:
         self.patches = patches
         self.size = len(tops)
         self.values: dict[Node, Any] = {}
+
+    @cached_property
+    def there(self) -> tuple[Tensor, Tensor]:
+        """Tops and lefts on the device of the patches."""
+        tops, lefts = (torch.from_numpy(i).to(self.patches.device) for i in (self.tops, self.lefts))
+        return tops, lefts
 
 
 _Step: TypeAlias = Callable[[_Batch], Any]
@@ -239,6 +287,13 @@ class Regions:
         Bytes that one batch may take in `sweep`. Default: 128 MiB, on CUDA 2 GiB.
     runner : Runner, optional
         Of this graph.
+    kernels : Kernels, optional
+        Of this graph, to share them between pictures.
+    dtype : torch.dtype, optional
+        In which the walk computes, such as ``torch.bfloat16``; recorded values are in it. The clean picture's own
+        values are computed in the type of `x` and rounded; boxes that take the ordinary forward pass (see
+        `reason`) are computed in the type of `x`. To see what it costs, compare the output for a few positions
+        with that of a `Regions` without it. Default: that of `x`.
 
     Attributes
     ----------
@@ -257,6 +312,8 @@ class Regions:
         geometry: Geometry | None = None,
         budget: int | None = None,
         runner: Runner | None = None,
+        kernels: Kernels | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if x.dim() != 4 or len(x) != 1 or tuple(x.shape[1:]) != graph.input.shape:
             raise ArgumentError(
@@ -265,20 +322,21 @@ class Regions:
         self.graph = graph
         self.geometry = Geometry(graph) if geometry is None else geometry
         self.budget = _BUDGET.get(x.device.type, 2**28) if budget is None else budget
-        self._x = x
+        self._x = x if dtype is None else x.to(dtype)
         self._runner = Runner(graph) if runner is None else runner
+        self._kernels = Kernels() if kernels is None else kernels
         self._layout = layouts(graph)
         self._wanted = frozenset(record)
         self._depends = _dependents(graph)
         kept = [n for n in graph if n in self._depends and n.batched and self._is_kept(n)]
         with torch.inference_mode():
             self.output, self._clean = self._runner(x, kept)
+        self._clean |= {graph.input: x, graph.output: self.output}
+        self._clean = {n: t.to(self._x.dtype) if t.is_floating_point() else t for n, t in self._clean.items()}
         self.values = {n: self._clean[n] for n in self._wanted}
-        self._clean[graph.input] = x
-        self._clean[graph.output] = self.output
         self._extended: dict[tuple[Node, tuple[int, ...], float], Tensor] = {}
-        self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...]], _Plan] = {}
-        self._scratch = x.new_empty(0)
+        self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], int], _Plan] = {}
+        self._scratch = self._x.new_empty(0)
 
     def _is_kept(self, n: Node) -> bool:
         """Tell whether a node's clean values may be needed; not where each position goes to the same one only."""
@@ -299,23 +357,64 @@ class Regions:
 
     def batch_size(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> int:
         """Return how many boxes of this size a `sweep` computes at once, by the budget."""
-        return max(1, min(_MOST_PICTURES, self.budget // max(self._plan(size, positions).bytes, 1)))
+        most = _MOST_PICTURES.get(self._x.device.type, 64)
+        return max(1, min(most, self.budget // max(self._plan(size, positions).bytes, 1)))
 
     def order(self, size: tuple[int, int], positions: Sequence[tuple[int, int]]) -> list[int]:
-        """Return the indices of positions in an order in which neighbours meet the strides in the same way.
+        """Return the indices of positions in the order in which a `sweep` computes them, if memory suffices."""
+        batches = self._batches(size, positions, range(len(positions)), self.batch_size(size, positions))
+        return [i for batch in batches for i in self._neighbours(size, positions, batch)]
+
+    def _batches(
+        self, size: tuple[int, int], positions: Sequence[tuple[int, int]], indices: Iterable[int], most: int
+    ) -> list[list[int]]:
+        """Put positions together whose windows are of like sizes, at most so many.
+
+        Windows are as large as the greatest need among the pictures of a batch, along rows and along columns. How
+        much a position needs depends on how it meets the strides, and on how near a border is.
+        """
+        left = list(indices)
+        if not left:
+            return []
+        plan = self._plan(size, [positions[i] for i in left])
+        cases = plan.cases(self._inside(size, np.array([positions[i] for i in left], np.int64)))
+        costs = [cost[case] for cost, case in zip(plan.costs(), cases, strict=True)]
+
+        def split(some: Ints) -> list[Ints]:
+            count = -(-len(some) // most)
+            if count == 1:
+                return [some]
+            at = len(some) * (count // 2) // count
+            sides = []
+            for cost in costs:
+                ranked = some[np.argsort(cost[some], kind="stable")]
+                sides.append((cost[ranked[at - 1]] / max(cost[ranked[-1]], 1.0), ranked))
+            _, ranked = min(sides, key=lambda side: side[0])
+            return [*split(ranked[:at]), *split(ranked[at:])]
+
+        return [[left[k] for k in some] for some in split(np.arange(len(left)))]
+
+    def _neighbours(self, size: tuple[int, int], positions: Sequence[tuple[int, int]], batch: list[int]) -> list[int]:
+        """Order a batch so that neighbours meet the strides in the same way.
 
         What changed is pasted with one copy for each run of pictures in which it lies at the same place of
         the window.
         """
-        plan = self._plan(size, positions)
+        places = [positions[i] for i in batch]
+        plan = self._plan(size, places)
         keys = []
         for axis in (0, 1):
             cuts = [c for c in plan.cuts if c.have is not None]
             offsets = [_starts(c.have, axis) - _starts(c.need, axis) for c in cuts]
             table = np.stack(offsets, 1) if offsets else np.zeros((len(plan.places[axis]), 1), np.int64)
             keys.append(np.unique(table, axis=0, return_inverse=True)[1].reshape(-1))
-        tops, lefts = plan.cases(np.array(positions, np.int64).reshape(-1, 2))
-        return [int(i) for i in np.lexsort((lefts, tops, keys[1][lefts], keys[0][tops]))]
+        tops, lefts = plan.cases(self._inside(size, np.array(places, np.int64)))
+        return [batch[i] for i in np.lexsort((lefts, tops, keys[1][lefts], keys[0][tops]))]
+
+    def _inside(self, size: tuple[int, int], at: Ints) -> Ints:
+        """Move boxes the shortest way into the picture."""
+        moved: Ints = at.clip(0, np.array(self._x.shape[2:]) - size)
+        return moved
 
     # -- computing --
 
@@ -356,11 +455,12 @@ class Regions:
         among: Sequence[tuple[int, int]],
     ) -> tuple[Tensor, dict[Node, Changed]]:
         size, at = self._checked(positions, patches, record)
+        patches = patches.to(self._x.dtype)
         with torch.inference_mode():
-            inside = at.clip(0, np.array(self._x.shape[2:]) - size)
+            inside = self._inside(size, at)
             if not np.array_equal(at, inside):
                 patches = self._clipped(size, at, inside, patches)
-            plan = self._plan(size, among)
+            plan = self._plan(size, among, 1 if len(at) == 1 else _MANY)
             return plan.run(_Batch(*plan.cases(inside), patches.expand(len(at), -1, -1, -1)), record)
 
     def sweep(
@@ -390,22 +490,22 @@ class Regions:
         output, values
             As of a call.
         """
-        order = self.order(size, positions)
         most = self.batch_size(size, positions)
         record = tuple(record)
-        while order:
-            now = order[:most]
+        waiting = self._batches(size, positions, range(len(positions)), most)
+        while waiting:
+            now = self._neighbours(size, positions, waiting.pop(0))
             places = [positions[i] for i in now]
             try:
-                output, values = self._call(places, patches(places), record, positions)
+                output, values = self._call(places, patches(places), record, places)
             except RuntimeError as e:
-                if not _is_out_of_memory(e) or most == 1:
+                if not _is_out_of_memory(e) or len(now) == 1:
                     raise
                 most = max(1, len(now) // 2)
                 logger.info("out of memory with %d pictures at once; going on with %d", len(now), most)
                 self._scratch = self._x.new_empty(0)
+                waiting = self._batches(size, positions, [*now, *(i for batch in waiting for i in batch)], most)
                 continue
-            order = order[len(now) :]
             yield now, output, values
 
     def _checked(
@@ -429,31 +529,37 @@ class Regions:
         have, need = _Slots(size, at[:, 0], at[:, 1]), _Slots(size, inside[:, 0], inside[:, 1])
         cut = _Cut(self.graph.input, (2, 3), (0, 0, 0, 0), 0.0, need, have)
         each = np.arange(len(at))
-        return self._cut(cut, patches.expand(len(at), -1, -1, -1), each, each)
+        patches = patches.expand(len(at), -1, -1, -1)
+        return self._cut(cut, patches, _Batch(each, each, patches))
 
-    def _plan(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> _Plan:
+    def _plan(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = (), pictures: int = _MANY) -> _Plan:
         limits = self._x.shape[2] - size[0], self._x.shape[3] - size[1]
         tops, lefts = (tuple(sorted({min(max(p[a], 0), limits[a]) for p in positions})) for a in (0, 1))
-        key = (size, tops, lefts)
+        key = (size, tops, lefts, pictures)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= 8:  # a hand that resizes the occluder asks for many sizes once
                 self._plans.pop(next(iter(self._plans)))
             everywhere = tuple(np.arange(limit + 1) for limit in limits)
             places = (np.array(tops), np.array(lefts)) if positions else (everywhere[0], everywhere[1])
-            plan = self._plans[key] = _Plan(self, size, places)
+            plan = self._plans[key] = _Plan(self, size, places, pictures)
             if plan.reason is not None:
                 logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
         return plan
 
     # -- windows --
 
-    def _cut(self, cut: _Cut, changed: Tensor | None, tops: Ints, lefts: Ints, *, scratch: bool = False) -> Tensor:
+    def _cut(self, cut: _Cut, changed: Tensor | None, batch: _Batch, *, scratch: bool = False) -> Tensor:
         """Return windows of an input: recorded values with what changed in place."""
+        source = self._extend(cut)
         need, (down, across) = cut.need, cut.axes
+        if source.device.type not in _LOOPS:
+            clean = None if cut.covered and changed is not None else source
+            changed_at = None if cut.have is None else cut.have.of(batch)
+            return _gathered(clean, cut.axes, need.size, need.of(batch), changed, changed_at)
+        tops, lefts = batch.tops, batch.lefts
         rows, columns = need.rows[tops], need.columns[lefts]
         count = len(tops)
-        source = self._extend(cut)
         shape = list(source.shape)
         shape[0], shape[down], shape[across] = count, *need.size
         out = self._empty(shape, source, scratch)
@@ -496,28 +602,30 @@ class Regions:
             top, bottom, left, right = cut.padding
             if any(cut.padding):
                 t = torch.nn.functional.pad(t, (left, right, top, bottom), value=cut.fill)
-            if t.dim() == 4 and t.device.type == "cpu" and cut.axes == (2, 3):
+            if t.dim() == 4 and t.device.type in _CHANNELS_LAST and cut.axes == (2, 3):
                 t = t.contiguous(memory_format=torch.channels_last)
             self._extended[key] = t
         return self._extended[key]
 
 
 class _Plan:
-    """The steps for one size of box, and tops and lefts that it may have."""
+    """The steps for one size of box, tops and lefts that it may have, and about how many pictures at once."""
 
-    def __init__(self, regions: Regions, size: tuple[int, int], places: tuple[Ints, Ints]) -> None:
+    def __init__(self, regions: Regions, size: tuple[int, int], places: tuple[Ints, Ints], pictures: int) -> None:
         self.regions = regions
         self.graph = graph = regions.graph
         self.places = places
+        self.pictures = pictures
         self.cuts: list[_Cut] = []
         self.bytes = 0
         self._slots: dict[Node, _Slots] = {graph.input: _Slots(size, *places)}
         self._whole: set[Node] = set()
+        self._tiled: set[Node] = set()
         self._reads: dict[Node, list[_Cut]] = {}
-        spread = self._spread(size)
+        self._ranges = self._spread(size)
         for n in graph.nodes[1:]:
             if n in regions._depends:
-                self._place(n, *spread[n.name])
+                self._place(n, *self._ranges[n.name])
         computed = [n for n in graph.nodes[1:] if n in self._slots or n in self._whole]
         self.work = Work(
             sum(_multiply_adds(n, self._share(n)) for n in computed),
@@ -529,6 +637,21 @@ class _Plan:
     def cases(self, at: Ints) -> tuple[Ints, Ints]:
         """Return the indices, in `places`, of the rows (top, left) of an array."""
         return np.searchsorted(self.places[0], at[:, 0]), np.searchsorted(self.places[1], at[:, 1])
+
+    def costs(self) -> tuple[Floats, Floats]:
+        """Return what each of the rows, and of the columns, in `places` costs along its axis, in units of its own."""
+        nodes = [n for n in self.graph if n in self._slots or n in self._whole]
+        found = []
+        for axis in (0, 1):
+            total = np.zeros(len(self.places[axis]))
+            for n in nodes:
+                ranges = self._ranges[n.name][axis]
+                lengths = np.maximum(ranges.high - ranges.low + 1, 0)
+                if n in self._tiled:
+                    lengths = -(-lengths // TILE) * TILE
+                total += _effort(n, self._share(n)) * lengths / max(1, lengths.max())
+            found.append(total)
+        return found[0], found[1]
 
     def _spread(self, size: tuple[int, int]) -> dict[str, tuple[Ranges, Ranges]]:
         start = self._slots[self.graph.input]
@@ -599,8 +722,8 @@ class _Plan:
         return slots.size[0] * slots.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
 
     def _why_not(self, computed: list[Node]) -> str | None:
-        effort = sum(max(_multiply_adds(n, self._share(n)), self._share(n) * math.prod(n.shape)) for n in computed)
-        whole = sum(max(_multiply_adds(n, 1.0), math.prod(n.shape)) for n in self.regions._depends)
+        effort = sum(_effort(n, self._share(n)) for n in computed)
+        whole = sum(_effort(n, 1.0) for n in self.regions._depends)
         if effort < _NO_GAIN * whole:
             return None
         first = next((n for n in computed if n in self._whole), None)
@@ -624,7 +747,8 @@ class _Plan:
             if n in self._slots or n in self._whole:
                 # Three tensors of the size of the largest are alive at once: input, windows of it, result.
                 around = sum(c.elements for c in self._reads.get(n, ()))
-                self.bytes = max(self.bytes, int(4 * (2 * self._share(n) * math.prod(n.shape) + around)))
+                numbers = int(2 * self._share(n) * math.prod(n.shape)) + around
+                self.bytes = max(self.bytes, numbers * regions._x.element_size())
         last: dict[Node, Node] = {}
         for n, _ in steps:
             for i in n.inputs:
@@ -636,47 +760,56 @@ class _Plan:
 
     def _constant(self, n: Node) -> _Step:
         """A node that no picture changes, such as a class token for each picture of the batch."""
+        args = self._args(n)
 
         def step(batch: _Batch) -> Any:
             # A size is asked of some batch; every one has as many pictures.
             def value(i: Node) -> Any:
                 return batch.patches if i in self.regions._depends or i is self.graph.input else batch.values[i]
 
-            return _evaluated(n, value)
+            return _evaluated(n, value, None, args)
 
         return step
 
     def _on_wholes(self, n: Node) -> _Step:
+        size = n.shape[1:]
+        if len(size) == 2 and self._in_tiles(n, (size[0], size[1])):
+            return self._windowed(n, self._everywhere(n))
         getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
         for i in dict.fromkeys(n.inputs):
             if i in self._slots:
                 self._remember(n, self._to_whole(i))
-        op = self._op(n)
+        op, args = self._op(n), self._args(n)
 
         def step(batch: _Batch) -> Any:
-            return _evaluated(n, lambda i: getters[i](batch), op)
+            return _evaluated(n, lambda i: getters[i](batch), op, args)
 
         return step
 
     def _to_whole(self, i: Node) -> _Cut:
         axes = self._axes(i)
         assert axes is not None
-        have = self._slots[i]
-        size = (i.shape[axes[0] - 1], i.shape[axes[1] - 1])
-        return _Cut(i, axes, (0, 0, 0, 0), 0.0, _Slots(size, have.rows * 0, have.columns * 0), have)
+        return _Cut(i, axes, (0, 0, 0, 0), 0.0, self._everywhere(i), self._slots[i])
+
+    def _everywhere(self, i: Node) -> _Slots:
+        """The windows that are all of a map."""
+        axes = self._axes(i)
+        assert axes is not None
+        rows, columns = self.places
+        return _Slots((i.shape[axes[0] - 1], i.shape[axes[1] - 1]), rows * 0, columns * 0)
 
     def _whole_of(self, i: Node) -> _Step:
         regions = self.regions
         if i in self._slots:
             cut = self._to_whole(i)
-            return lambda batch: regions._cut(cut, batch.values[i], batch.tops, batch.lefts)
+            return lambda batch: regions._cut(cut, batch.values[i], batch)
         if i in self._whole or i not in regions._depends:
             return lambda batch: batch.values[i]
         return lambda batch: regions._clean[i].expand(batch.size, *i.shape)
 
     def _on_windows(self, n: Node) -> _Step:
         if n.kind in _WINDOWED:
-            return self._windowed(n)
+            return self._windowed(n, self._slots[n])
         if n.kind == "pad" or (n.kind == "slice" and n["dim"] in (self._axes(n) or ())):
             return self._shifted(n)
         slots, axes = self._slots[n], self._axes(n)
@@ -687,7 +820,7 @@ class _Plan:
             getters[i], mine = self._aligned(n, i, slots)
             if mine:
                 own.add(i)
-        args = dict(n.args)
+        args = self._args(n)
         if n.kind == "reshape":
             shape = list(n["shape"])
             shape[axes[0]], shape[axes[1]] = slots.size
@@ -718,20 +851,29 @@ class _Plan:
         if cut.same:
             return (lambda batch: batch.values[i]), False
         self._remember(n, cut)
-        return (lambda batch: regions._cut(cut, batch.values.get(i), batch.tops, batch.lefts)), True
+        return (lambda batch: regions._cut(cut, batch.values.get(i), batch)), True
 
-    def _windowed(self, n: Node) -> _Step:
+    def _windowed(self, n: Node, slots: _Slots) -> _Step:
         """A convolution or pool: windows with a border, then the operation without padding."""
-        regions, x, slots = self.regions, n["input"], self._slots[n]
+        regions, x = self.regions, n["input"]
         kernel, stride, padding = kernel_size(n), n["stride"], n["padding"]
         dilation = n.args.get("dilation", (1, 1))
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        after = [max(0, (n.shape[1 + a] - 1) * stride[a] + reach[a] - padding[a] - x.shape[1 + a]) for a in (0, 1)]
-        size = ((slots.size[0] - 1) * stride[0] + reach[0], (slots.size[1] - 1) * stride[1] + reach[1])
-        need = _Slots(size, slots.rows * stride[0], slots.columns * stride[1])
+        tiled = self._in_tiles(n, slots.size)
+        if tiled:
+            self._tiled.add(n)
+        # Tiles may compute some rows and columns too many.
+        computed = [-(-s // TILE) * TILE if tiled else s for s in slots.size]
+        needed = [(c - 1) * stride[a] + reach[a] for a, c in enumerate(computed)]
+        after = [
+            max(0, (n.shape[1 + a] - slots.size[a]) * stride[a] + needed[a] - padding[a] - x.shape[1 + a])
+            for a in (0, 1)
+        ]
+        need = _Slots((needed[0], needed[1]), slots.rows * stride[0], slots.columns * stride[1])
         around = (padding[0], after[0], padding[1], after[1])
         fill = -math.inf if n.kind == "max_pool" else 0.0
-        cut = _Cut(x, (2, 3), around, fill, need, self._slots[x].moved(padding[0], padding[1]))
+        have = self._slots[x] if x in self._slots else self._everywhere(x)
+        cut = _Cut(x, (2, 3), around, fill, need, have.moved(padding[0], padding[1]))
         same = cut.same
         if not same:
             self._remember(n, cut)
@@ -740,9 +882,12 @@ class _Plan:
             if same:
                 found: Tensor = batch.values[x]
                 return found
-            return regions._cut(cut, batch.values[x], batch.tops, batch.lefts, scratch=True)
+            return regions._cut(cut, batch.values[x], batch, scratch=True)
 
-        args = {**n.args, "padding": (0, 0)}
+        if tiled:
+            kernels, (height, width) = regions._kernels, slots.size
+            return lambda batch: kernels.tiled(n, windows(batch))[:, :, :height, :width]
+        args = {**self._args(n), "padding": (0, 0)}
         if "ceil_mode" in args:
             args["ceil_mode"] = False
         if n.kind != "avg_pool":
@@ -755,13 +900,10 @@ class _Plan:
         if bool((per_window == per_window.flatten()[0]).all()):
             share = float(per_window.flatten()[0])
             return lambda batch: _evaluated(n, lambda _: windows(batch), n.op, args).mul_(share)
-        height, width = slots.size
 
         def averaged(batch: _Batch) -> Tensor:
-            rows, columns = slots.rows[batch.tops].tolist(), slots.columns[batch.lefts].tolist()
-            shares = [per_window[:, :, r : r + height, c : c + width] for r, c in zip(rows, columns, strict=True)]
             sums: Tensor = _evaluated(n, lambda _: windows(batch), n.op, args)
-            return sums.mul_(torch.cat(shares))
+            return sums.mul_(_gathered(per_window, (2, 3), slots.size, slots.of(batch)))
 
         return averaged
 
@@ -779,7 +921,13 @@ class _Plan:
                 moves[k] = n["pad"][at] if at < len(n["pad"]) else 0
         cut = _Cut(n, axes, (0, 0, 0, 0), 0.0, slots, self._slots[x].moved(*moves))
         self._remember(n, cut)
-        return lambda batch: regions._cut(cut, batch.values[x], batch.tops, batch.lefts)
+        return lambda batch: regions._cut(cut, batch.values[x], batch)
+
+    def _args(self, n: Node) -> dict[str, Any]:
+        return self.regions._kernels.arguments(n, self.regions._x.dtype)
+
+    def _in_tiles(self, n: Node, size: tuple[int, int]) -> bool:
+        return Kernels.tiles(n, self.regions._x, size, self.pictures)
 
     def _remember(self, n: Node, cut: _Cut) -> None:
         self.cuts.append(cut)
@@ -803,11 +951,8 @@ class _Plan:
     def run(self, batch: _Batch, record: tuple[Node, ...]) -> tuple[Tensor, dict[Node, Changed]]:
         regions = self.regions
         if self.reason is not None:
-            x = regions._x.expand(batch.size, -1, -1, -1).clone()
-            height, width = batch.patches.shape[2:]
-            tops, lefts = (p[b].tolist() for p, b in zip(self.places, (batch.tops, batch.lefts), strict=True))
-            for one, patch, top, left in zip(x, batch.patches, tops, lefts, strict=True):
-                one[:, top : top + height, left : left + width] = patch
+            cut = self._to_whole(self.graph.input)
+            x = regions._cut(cut, batch.patches, batch).to(regions.output.dtype)
             output, values = regions._runner(x, record)
             return output, {n: Changed(v, regions._clean[n]) for n, v in values.items()}
         values = batch.values
@@ -817,7 +962,7 @@ class _Plan:
             for i in free:
                 values.pop(i, None)
         found = {n: self._found(n, batch) for n in (self.graph.output, *record)}
-        return found[self.graph.output].whole(), {n: found[n] for n in record}
+        return found[self.graph.output].whole().to(regions.output.dtype), {n: found[n] for n in record}
 
     def _found(self, n: Node, batch: _Batch) -> Changed:
         clean = self.regions._clean[n]
@@ -845,6 +990,56 @@ def _window(ranges: Ranges, size: int) -> tuple[int, Ints]:
     return extent, np.minimum(ranges.low, size - extent)
 
 
+def _gathered(
+    source: Tensor | None,
+    axes: tuple[int, int],
+    size: tuple[int, int],
+    at: tuple[Tensor, Tensor],
+    changed: Tensor | None = None,
+    changed_at: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return windows of a map, with what changed in place, in a fixed number of steps whatever the positions are.
+
+    Parameters
+    ----------
+    source : tensor or None
+        (1, *shape); None where what changed holds all that is wanted.
+    axes : (int, int)
+        Of rows and columns.
+    size : (int, int)
+        Of the windows.
+    at : pair of int tensor (N,)
+        Rows and columns in which they begin.
+    changed : tensor, optional
+        (N, *shape), with its own height and width.
+    changed_at : pair of int tensor (N,), optional
+        Where that begins.
+
+    Returns
+    -------
+    tensor
+        (N, *shape), with the windows' height and width.
+    """
+    indices = [start[:, None] + torch.arange(s, device=start.device) for start, s in zip(at, size, strict=True)]
+    out = None
+    if source is not None:
+        i, j = indices
+        out = source.movedim(axes, (1, 2))[0][i[:, :, None], j[:, None, :]]
+    if changed is not None and changed_at is not None:
+        parts = changed.movedim(axes, (1, 2))
+        i, j = (index - start[:, None] for index, start in zip(indices, changed_at, strict=True))
+        rows, columns = (k.clamp(0, s - 1) for k, s in zip((i, j), parts.shape[1:3], strict=True))
+        each = torch.arange(len(parts), device=parts.device)
+        new = parts[each[:, None, None], rows[:, :, None], columns[:, None, :]]
+        if out is None:
+            out = new
+        else:
+            inside = (i == rows)[:, :, None] & (j == columns)[:, None, :]
+            out = torch.where(inside.reshape(*inside.shape, *[1] * (out.dim() - 3)), new, out)
+    assert out is not None
+    return out.movedim((1, 2), axes)
+
+
 def _starts(slots: _Slots | None, axis: int) -> Ints:
     assert slots is not None
     return slots.columns if axis else slots.rows
@@ -852,6 +1047,9 @@ def _starts(slots: _Slots | None, axis: int) -> Ints:
 
 def _runs(a: Ints, b: Ints) -> Iterator[tuple[int, int, int, int]]:
     """Yield (first, last + 1, a, b) for each run of equal pairs."""
+    if len(a) == 1:  # one picture that follows the hand
+        yield 0, 1, int(a[0]), int(b[0])
+        return
     ends = [*(np.flatnonzero((a[1:] != a[:-1]) | (b[1:] != b[:-1])) + 1).tolist(), len(a)]
     first = 0
     for last in ends:
@@ -880,6 +1078,11 @@ def _multiply_adds(n: Node, share: float) -> int:
     if n.kind == "linear":
         return round(share * math.prod(n.shape[:-1]) * int(n["weight"].numel()))
     return 0
+
+
+def _effort(n: Node, share: float) -> float:
+    """Return the multiply-adds of a share of a node's positions, or how many numbers they are if that is more."""
+    return max(_multiply_adds(n, share), share * math.prod(n.shape))
 
 
 def _is_out_of_memory(e: RuntimeError) -> bool:

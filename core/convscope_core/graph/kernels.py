@@ -1,0 +1,212 @@
+"""The kernels of a graph's convolutions, in the forms in which windows are computed quickest.
+
+Those of 3x3 also as Winograd's minimal filtering needs them, with a quarter of the multiplications: a tile of 4x4
+results takes 144 multiplications for each pair of an input and an output channel. Transformed (6x6 values of the
+input around the tile, and the kernel), it takes 36, one for each transformed value, so that all tiles together are 36
+products of matrices; sums then lead back to the 4x4 results. (A. Lavin, S. Gray: Fast Algorithms for Convolutional
+Neural Networks, CVPR 2016.)
+
+What is lost to rounding depends on the points at which the polynomials are evaluated. Those here, 0, 1, -1, 1/2, -2
+and infinity, are among the best for this size (B. Barabasz et al.: Error analysis and improving the accuracy of
+Winograd convolution for deep neural networks, 2018): the error is that of a direct convolution of 512 channels,
+within a factor of two.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.graph.node import Node, map_values
+from convscope_core.graph.ops import kernel_size
+
+__all__ = ["TILE", "Kernels"]
+
+#: Side of a tile of results.
+TILE = 4
+
+#: Side of what a tile of results reads.
+_SIDE = TILE + 2
+
+#: What the transforms of a tile cost for each input and each output channel, in multiply-adds (measured).
+_TRANSFORMS = 2200
+
+#: What reading a number of a kernel from memory costs, in multiply-adds (measured).
+_READING = 16
+
+#: By how much the tiles must be quicker, for the memory that the transformed kernels take.
+_WORTH = 1.2
+
+#: Numbers that the tiles computed at once may take: little enough to stay in the processor's cache, enough for the
+#: matrices to be large.
+_AT_ONCE = 2**22
+
+_POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
+
+
+class Kernels:
+    """The kernels of a graph's convolutions, brought into form when they are first asked for, and kept.
+
+    Transformed kernels take four times the memory of the kernels, the others as much. Not to be used from several
+    threads at once: transformed tiles are in memory that calls share.
+    """
+
+    def __init__(self) -> None:
+        self._stored: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._transformed: dict[Node, Tensor] = {}
+        self._memory: dict[int, Tensor] = {}
+        results, kernels, inputs = _matrices()
+        self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
+
+    def arguments(self, n: Node, dtype: torch.dtype) -> dict[str, Any]:
+        """Return a node's arguments with all that is no integer in a type, and kernels in channels-last memory.
+
+        In that layout a processor's convolution takes a kernel as it is; otherwise it would bring it into
+        another at every call, which for a single picture may cost more than the convolution.
+        """
+        layout = torch.channels_last if n.kind == "conv" else torch.preserve_format
+
+        def formed(t: Tensor) -> Tensor:
+            if not t.is_floating_point():
+                return t
+            key = (id(t), dtype)
+            if key not in self._stored:
+                made = t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format)
+                self._stored[key] = t, made  # with what it was made of, whose id stays its own so long
+            return self._stored[key][1]
+
+        return {k: map_values(v, tensor=formed) for k, v in n.args.items()}
+
+    @staticmethod
+    def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
+        """Tell whether a node is a convolution that is quicker computed in tiles.
+
+        Parameters
+        ----------
+        n : Node
+        like : tensor
+            Of the type and on the device of what it is computed from.
+        size : (int, int)
+            Rows and columns of results that are wanted.
+        pictures : int
+            In how many pictures at once.
+        """
+        if n.kind != "conv" or like.device.type != "cpu" or like.dtype != torch.float32:
+            return False
+        if kernel_size(n) != (3, 3) or n["stride"] != (1, 1) or n["dilation"] != (1, 1) or n["groups"] != 1:
+            return False
+        made, channels = n["weight"].shape[:2]
+        count = pictures * math.prod(-(-s // TILE) for s in size)
+        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS * count * (channels + made)
+        return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
+
+    def tiled(self, n: Node, x: Tensor) -> Tensor:
+        """Compute a convolution without its padding.
+
+        Parameters
+        ----------
+        n : Node
+            One that `tiles`.
+        x : tensor
+            (N, C, 4 a + 2, 4 b + 2), float32 in channels-last memory.
+
+        Returns
+        -------
+        tensor
+            (N, K, 4 a, 4 b), in channels-last memory.
+        """
+        kernel = self._winograd(n)
+        x = x.contiguous(memory_format=torch.channels_last)
+        count, channels, height, width = x.shape
+        down, across = (height - 2) // TILE, (width - 2) // TILE
+        made = kernel.shape[2]
+        out = x.new_empty(count, TILE * down, TILE * across, made)
+        each = _SIDE * _SIDE * down * across * max(channels, made)
+        most = max(1, _AT_ONCE // each)
+        batches = math.ceil(count / most)
+        most = math.ceil(count / batches)
+        a, b = self._buffer(0, x, most * each), self._buffer(1, x, most * each)
+        bias = n["bias"]
+        for first in range(0, count, most):
+            self._tiles(x[first : first + most], kernel, bias, out[first : first + most], a, b)
+        return out.permute(0, 3, 1, 2)
+
+    def _tiles(self, x: Tensor, kernel: Tensor, bias: Tensor | None, out: Tensor, a: Tensor, b: Tensor) -> None:
+        """Compute some pictures; `a` and `b` hold, in turn, what one step gives to the next."""
+        count, channels, height, width = x.shape
+        down, across = (height - 2) // TILE, (width - 2) // TILE
+        tiles, made = count * down * across, kernel.shape[2]
+
+        def memory(m: Tensor, *shape: int) -> Tensor:
+            return m[: math.prod(shape)].view(shape)
+
+        picture, _, row, column = x.stride()
+        overlapping = x.as_strided(
+            (_SIDE, _SIDE, count, down, across, channels),
+            (row, column, picture, TILE * row, TILE * column, 1),
+            x.storage_offset(),
+        )
+        memory(a, *overlapping.shape).copy_(overlapping)
+        _both(self._inputs, a, b, tiles * channels)
+        torch.bmm(memory(a, _SIDE * _SIDE, tiles, channels), kernel, out=memory(b, _SIDE * _SIDE, tiles, made))
+        _both(self._results, b, a, tiles * made)
+        found = memory(b, TILE, TILE, count, down, across, made)
+        # By rows and columns of tiles, then in the tile: (N, a, 4, b, 4, K).
+        places = out.view(count, down, TILE, across, TILE, made).permute(2, 4, 0, 1, 3, 5)
+        if bias is None:
+            places.copy_(found)
+        else:
+            torch.add(found, bias, out=places)
+
+    def _winograd(self, n: Node) -> Tensor:
+        """Return the transformed kernel, (36, C, K)."""
+        if n not in self._transformed:
+            weight = n["weight"].detach()
+            g = self._of_kernels
+            # In float64: the kernel is rounded once.
+            rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
+            made = torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1)
+            self._transformed[n] = made.to(weight.dtype).contiguous()
+        return self._transformed[n]
+
+    def _buffer(self, which: int, like: Tensor, numel: int) -> Tensor:
+        if which not in self._memory or self._memory[which].numel() < numel:
+            self._memory[which] = like.new_empty(numel)
+        return self._memory[which]
+
+
+def _both(matrix: Tensor, a: Tensor, b: Tensor, numel: int) -> None:
+    """Apply a matrix (P, Q) to rows and columns of `numel` tiles (Q, Q) in `a`; the result comes to lie in `a`."""
+    p, q = matrix.shape
+    torch.mm(matrix, a[: q * q * numel].view(q, q * numel), out=b[: p * q * numel].view(p, q * numel))
+    torch.bmm(matrix.expand(p, p, q), b[: p * q * numel].view(p, q, numel), out=a[: p * p * numel].view(p, p, numel))
+
+
+def _matrices() -> tuple[Tensor, Tensor, Tensor]:
+    """Return, in float64, what is applied to products (4, 6), kernels (6, 3) and inputs (6, 6).
+
+    Toom and Cook: the product of two polynomials from their values at 5 points and at infinity; the filter is its
+    transpose.
+    """
+    points = torch.tensor(_POINTS, dtype=torch.float64)
+    infinity = torch.zeros(1, _SIDE, dtype=torch.float64)
+
+    def powers(count: int) -> Tensor:
+        last = infinity[:, :count].clone()
+        last[0, -1] = 1
+        return torch.cat([points[:, None] ** torch.arange(count), last])
+
+    # The polynomial through values at the points: coefficients of the products of (x - other points).
+    def coefficients(roots: list[float]) -> Tensor:
+        p = torch.tensor([1.0], dtype=torch.float64)
+        for r in roots:
+            p = torch.cat([p.new_zeros(1), p]) - r * torch.cat([p, p.new_zeros(1)])
+        return torch.cat([p, p.new_zeros(_SIDE - len(p))])
+
+    others = [[q for q in _POINTS if q != p] for p in _POINTS]
+    inputs = torch.stack([*(coefficients(o) for o in others), coefficients(list(_POINTS))])
+    scale = torch.tensor([*(math.prod(p - q for q in o) for p, o in zip(_POINTS, others, strict=True)), 1.0])
+    return powers(TILE).T.contiguous(), powers(3) / scale.double()[:, None], inputs

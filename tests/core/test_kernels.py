@@ -1,0 +1,99 @@
+"""Convolutions in tiles against convolutions in float64, and when tiles are chosen."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convscope_core.graph import Node, trace
+from convscope_core.graph.kernels import TILE, Kernels
+
+
+def conv_node(module: nn.Conv2d) -> Node:
+    body = nn.Sequential(module, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(module.out_channels, 2))
+    graph = trace(body.eval(), (module.in_channels, 12, 12))
+    return next(n for n in graph if n.kind == "conv")
+
+
+def deviation(a: Tensor, b: Tensor) -> float:
+    return ((a.double() - b).abs().max() / b.abs().max()).item()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pictures=st.integers(1, 5),
+    tiles=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channels=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    bias=st.booleans(),
+    last=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_tiles_give_the_convolution(
+    pictures: int, tiles: tuple[int, int], channels: tuple[int, int], bias: bool, last: bool, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    node = conv_node(nn.Conv2d(*channels, 3, padding=1, bias=bias))
+    x = torch.randn(pictures, channels[0], TILE * tiles[0] + 2, TILE * tiles[1] + 2)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        found = Kernels().tiled(node, x)
+    expected = F.conv2d(x.double(), node["weight"].double(), None if not bias else node["bias"].double())
+    assert found.shape == expected.shape
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert deviation(found, expected.detach()) <= 5e-6
+
+
+def test_tiles_round_like_a_direct_convolution() -> None:
+    torch.manual_seed(0)
+    node = conv_node(nn.Conv2d(512, 512, 3, padding=1))
+    x = torch.randn(2, 512, 14, 14).relu()
+    expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
+    with torch.inference_mode():
+        direct, tiled = F.conv2d(x, node["weight"], node["bias"]), Kernels().tiled(node, x)
+    assert deviation(tiled, expected) <= 4 * deviation(direct, expected)
+
+
+def test_pictures_that_do_not_fit_the_cache_at_once_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    node = conv_node(nn.Conv2d(8, 8, 3))
+    x = torch.randn(7, 8, 10, 10)
+    with torch.inference_mode():
+        expected = Kernels().tiled(node, x)
+        monkeypatch.setattr("convscope_core.graph.kernels._AT_ONCE", 3000)
+        torch.testing.assert_close(Kernels().tiled(node, x), expected)
+
+
+def test_when_tiles_are_chosen() -> None:
+    wide = conv_node(nn.Conv2d(256, 256, 3, padding=1))
+    like = torch.zeros(1)
+    assert Kernels.tiles(wide, like, (12, 12), 16)
+    assert not Kernels.tiles(wide, like, (1, 1), 16)
+    assert not Kernels.tiles(wide, like, (7, 7), 1)  # reading the kernel takes longer than using it
+    assert not Kernels.tiles(wide, like.bfloat16(), (12, 12), 16)
+    assert not Kernels.tiles(wide, like.to("meta"), (12, 12), 16)
+    for other in (
+        nn.Conv2d(8, 8, 3),
+        nn.Conv2d(256, 256, 3, stride=2),
+        nn.Conv2d(256, 256, 3, dilation=2),
+        nn.Conv2d(256, 256, 3, groups=2),
+        nn.Conv2d(256, 256, (3, 1)),
+    ):
+        assert not Kernels.tiles(conv_node(other), like, (12, 12), 16)
+
+
+def test_arguments_are_the_same_numbers_in_another_form() -> None:
+    node = conv_node(nn.Conv2d(3, 4, 3))
+    kernels = Kernels()
+    args = kernels.arguments(node, torch.float32)
+    assert list(args) == list(node.args)
+    assert torch.equal(args["weight"], node["weight"])
+    assert args["weight"].is_contiguous(memory_format=torch.channels_last)
+    assert kernels.arguments(node, torch.float32)["weight"] is args["weight"]
+    half = kernels.arguments(node, torch.bfloat16)
+    assert half["weight"].dtype == half["bias"].dtype == torch.bfloat16
+    assert half["stride"] == node["stride"]
