@@ -193,6 +193,11 @@ class At:
         """Return zeros in the shape of a node's value, without memory of their own."""
         return torch.zeros((), device=self._device, dtype=self._dtype).expand(self.shape(node))
 
+    def ones(self) -> Tensor:
+        """Return ones in the shape of the first input's value; what is padding, and no input, is zero."""
+        ones = torch.ones((), device=self._device, dtype=self._dtype).expand(self.shape(self.node.inputs[0]))
+        return self._source.inside(self.node, ones)
+
     def once(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute(input)``, computed once for all signals that share a picture."""
         return self._source.once(self.node, name, compute)
@@ -387,6 +392,11 @@ class Values:
     def shape(self, node: Node) -> tuple[int, ...]:
         """Return the shape of a node's value without axis 0."""
         return node.shape
+
+    def inside(self, node: Node, value: Tensor) -> Tensor:
+        """Return a value in the shape of the node's first input, zero where that is padding already."""
+        del node
+        return value
 
     def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute`` of the first input's value."""
