@@ -14,15 +14,17 @@ from torch.nn import functional as F
 
 from convscope_core.errors import ArgumentError
 from convscope_core.graph import Graph, Runner, trace
-from convscope_core.graph.backward import GRADIENT, HELD_GATE, LINEAR, SWITCHED, At, Rule, Table, Walk
+from convscope_core.graph.backward import GRADIENT, HELD_GATE, LINEAR, SWITCHED, At, Rule, Table, Walk, _to_few_channels
 from convscope_core.graph.layers import find_layers
 
 from .test_geometry import SHAPE, Head, bodies, output_shape
 from .test_graph_models import MODELS, build
 
 #: One of each habit: reused rectifiers, overlapping pools, functional rectifiers, concatenation, gates, layer norm.
-FAMILIES = ["resnet18", "squeezenet1_0", "googlenet", "densenet121", "mobilenet_v3_small", "shufflenet_v2_x0_5",
-            "regnet_y_400mf", "convnext_tiny"]  # fmt: skip
+FAMILIES = [
+    "resnet18", "googlenet", "mobilenet_v3_small", "convnext_tiny",
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf")),
+]  # fmt: skip
 
 
 def exactly(graph: Graph) -> Graph:
@@ -125,6 +127,21 @@ def test_operations_have_the_gradient_of_autograd(forward: Callable[[Any, Tensor
     signal = torch.randn(2, *graph.output.shape, dtype=torch.float64)
     walk = Walk(graph, GRADIENT, [graph.output])
     assert relative(walk(walk.forward(x), {graph.output: signal}), autograd(graph, x, signal)) < 1e-10
+
+
+@pytest.mark.parametrize("kernel", [(7, 7), (11, 11), (3, 5), (2, 2), (1, 4)])
+@pytest.mark.parametrize("stride", [2, 3, 4])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 0), (2, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_strided_first_layers(kernel: tuple[int, int], stride: int, padding: tuple[int, int], channels: int) -> None:
+    """Which are transposed in phases; also where the last pixels are read by no window."""
+    conv = nn.Conv2d(channels, 5, kernel, stride, padding)
+    x = torch.randn(2, channels, 17, 16, dtype=torch.float64, requires_grad=True)
+    y = conv.double()(x)
+    signal = torch.randn_like(y)
+    (expected,) = torch.autograd.grad(y, x, signal)
+    found = _to_few_channels(signal, conv.weight, stride, padding, x.shape[2:])
+    assert relative(found.detach(), expected) < 1e-12
 
 
 def test_gradient_at_a_layer_leaves_out_what_bypasses_it() -> None:

@@ -199,16 +199,32 @@ def test_of_a_gate_and_its_map_the_map_takes_all() -> None:
     assert a.values.sum() == pytest.approx(a.score, rel=1e-3)
 
 
-def test_relevance_can_be_projected() -> None:
-    net = Network(build("resnet18"), input_size=64)
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        *(("lrp", {"preset": p, "epsilon": 1e-2}) for p in PRESETS),
+        ("deep_taylor", {}),
+        ("deep_taylor", {"bounded": False}),
+    ],
+)
+def test_relevance_can_be_projected(method: str, options: dict[str, Any], resnet: Network) -> None:
+    """Inside receptive fields, at corners too, where padding is no input."""
+    torch.manual_seed(1)
     x = torch.rand(3, 64, 64)
-    p = project(net, x, "layer1.0.conv2", 3, method="lrp", preset="epsilon_plus")
-    a = attribute(net, x, "lrp", ("layer1.0.conv2", 3, *p.position), preset="epsilon_plus").values
-    inner = p.box.clipped(64, 64)
-    top, left = inner.top - p.box.top, inner.left - p.box.left
-    part = p.values[:, top : top + inner.height, left : left + inner.width]
-    seen = a[:, inner.top : inner.bottom, inner.left : inner.right]
-    assert abs(part - seen).max() < 1e-4 * abs(a).max()
+    for position in ((0, 0), (0, 15), (7, 8), (15, 15)):
+        p = project(resnet, x, "layer1.0.conv2", 3, position, method, start="one", **options)
+        a = attribute(resnet, x, method, ("layer1.0.conv2", 3, *position), start="one", **options).values
+        inner = p.box.clipped(64, 64)
+        top, left = inner.top - p.box.top, inner.left - p.box.left
+        part = p.values[:, top : top + inner.height, left : left + inner.width]
+        seen = a[:, inner.top : inner.bottom, inner.left : inner.right]
+        assert abs(part - seen).max() < 1e-4 * abs(a).max()
+        assert abs(a).sum() == pytest.approx(abs(p.values).sum(), rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def resnet() -> Network:
+    return Network(build("resnet18"), input_size=64)
 
 
 def test_options_out_of_range_are_refused() -> None:

@@ -16,7 +16,17 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
-from convscope_core.explain import Attribution, Projection, Unit, attribute, methods, project, project_many
+from convscope_core.explain import (
+    Attribution,
+    MethodInfo,
+    Projection,
+    Unit,
+    attribute,
+    methods,
+    project,
+    project_many,
+    projecting,
+)
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
@@ -44,6 +54,7 @@ __all__ = [
     "Images",
     "Layer",
     "LayerError",
+    "MethodInfo",
     "Network",
     "NetworkError",
     "Occluder",
@@ -63,6 +74,7 @@ __all__ = [
     "occlusion_map",
     "project",
     "project_many",
+    "projecting",
     "sample",
     "sample_images",
     "survey",

@@ -171,10 +171,10 @@ def attribute(
     Raises
     ------
     ArgumentError
-        When there is no such method, option, class, channel or position, or the method has no rule for an operation of
-        the network: before anything is computed.
+        When there is no such method, option, class or position, an option is out of range, or the method has no rule
+        for an operation of the network.
     LayerError
-        When there is no such layer.
+        When there is no such layer or channel.
     ImageError
         When the picture cannot be read, or holds NaN.
     ImportError
@@ -341,6 +341,8 @@ def methods(net: Network) -> MethodList:
         reason = ""
         try:
             m.begin(net, m.options, logits(net), net.graph.input)
+            if m.layer is not None:
+                m.layer(net, logits(net))
         except (ArgumentError, ImportError) as e:
             reason = str(e)
         found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source))

@@ -213,7 +213,7 @@ def _z_box(net: Network, *, epsilon: float, **_: Any) -> Rule:
         x, w = at.input, at.node["weight"]
         if x.shape[1] != len(low):
             raise ArgumentError("Expected the z-box rule for a layer that reads the picture's channels.")
-        ends = [v.to(x.dtype).expand(x.shape[1:]).expand_as(x) for v in (low, high)]
+        ends = [v.to(x.dtype) * at.ones() for v in (low, high)]
         parts = [(x, w, 1.0), (ends[0], w.clamp(min=0), -1.0), (ends[1], w.clamp(max=0), -1.0)]
         z = sum(sign * at.compute(v, weight=u, bias=None) for v, u, sign in parts)
         s = signal / _off_zero(torch.as_tensor(z), epsilon)
@@ -238,8 +238,7 @@ def _flat(net: Network, **_: Any) -> Rule:
 def _by_weights(change: Callable[[Tensor], Tensor]) -> Rule:
     def backward(signal: Tensor, at: At) -> Parts:
         w = change(at.node["weight"])
-        ones = torch.ones((), dtype=signal.dtype, device=signal.device).expand(at.shape(at.node.inputs[0]))
-        z = at.compute(ones, weight=w, bias=None)  # padding is no input
+        z = at.compute(at.ones(), weight=w, bias=None)
         return at.adjoint(_safe(signal, z), weight=w)
 
     return Rule(backward)

