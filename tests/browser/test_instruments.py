@@ -29,6 +29,7 @@ net = cs.load("efficientnet_lite0")
 PICTURE = ".cs-picture"
 OCCLUDER = ".cs-occluder"
 SHOWN = ".cs-probabilities"
+PATCH = "[aria-label='Top patches'] .cs-patch"
 
 # What the network itself says of the clean picture with a rectangle painted over: no code of the occluder's.
 BY_HAND = """
@@ -171,7 +172,7 @@ def test_pixels_on_the_screen_are_those_that_the_network_gets(notebook):
 def test_click_on_a_filter_shows_the_nine_patches_that_a_brute_force_search_finds(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
-    expect(root.locator(".cs-status__survey")).to_contain_text("survey of 12 pictures")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey of 12 pictures")
     grid = root.locator(".cs-grid")
     expect(grid).to_have_attribute("data-painted", "3/activation/inferno/unit")
     root.locator(".cs-tools select").first.select_option("index")
@@ -182,10 +183,10 @@ def test_click_on_a_filter_shows_the_nine_patches_that_a_brute_force_search_find
     expect(root.locator(".cs-unit__title")).to_have_text("unit 17")
     assert book.value("w.selected") == 17
     expect(root.locator(".cs-unit__content")).not_to_have_class(re.compile("cs-is-stale"))
-    expect(root.locator(".cs-patch")).to_have_count(9)
+    expect(root.locator(PATCH)).to_have_count(9)
     shown = [
         [float(patch.get_attribute(f"data-{name}")) for name in ("value", "image", "row", "column")]
-        for patch in root.locator(".cs-patch").all()
+        for patch in root.locator(PATCH).all()
     ]
     truth = book.run(
         """
@@ -207,11 +208,11 @@ print(json.dumps(found[:9]))
 def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):
     book = notebook(SMALL, "w = cs.UnitPanel(net, pictures, layer='0', channel=3); w")
     root = book.cell(1).locator(".cs-root")
-    expect(root.locator(".cs-patch")).to_have_count(9)
-    patch = root.locator(".cs-patch").nth(4)
+    expect(root.locator(PATCH)).to_have_count(9)
+    patch = root.locator(PATCH).nth(4)
     patch.hover()
     expect(patch).to_have_attribute("aria-selected", "true")
-    expect(root.locator(".cs-context")).not_to_have_class(re.compile("cs-is-stale"))
+    expect(root.locator(".cs-context").first).not_to_have_class(re.compile("cs-is-stale"))
     box = book.value("list(w.survey.top('0', 3)[4].box)")
     drawn_box = root.locator(".cs-context__box").evaluate(
         """(box) => {
@@ -223,7 +224,7 @@ def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):
     )
     assert drawn_box == pytest.approx([min(64, max(0, one)) for one in box], abs=0.1)
     image = book.value("w.survey.top('0', 3)[4].image")
-    drawn = root.locator(".cs-context__canvas").evaluate(
+    drawn = root.locator(".cs-context__canvas").first.evaluate(
         "(canvas) => [...canvas.getContext('2d').getImageData(0, 0, 64, 1).data].filter((_, i) => i % 4 < 3)"
     )
     assert drawn == book.value(f"net.picture(pictures[{image}])[0].ravel().tolist()")
@@ -389,7 +390,7 @@ net = cs.Network(module, input_size=32, name="many")
 def test_explorer_links_layers_pictures_and_address(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
-    expect(root.locator(".cs-status__survey")).to_contain_text("survey of 12 pictures")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey of 12 pictures")
     root.locator(".cs-layer[data-layer='0']").click()
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "0/activation/inferno/unit")
     address = root.locator(".cs-address")
@@ -436,11 +437,11 @@ def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widge
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-thumbnail[data-picture]")).to_have_count(12)
-    root.locator("input[type=file]").set_input_files(str(good))
+    root.locator("input[type=file][multiple]").set_input_files(str(good))
     expect(root.locator(".cs-thumbnail[data-picture]")).to_have_count(13)
     expect(root.locator(".cs-heading__name").first).to_have_text("red.png")
     assert book.value("net.picture(w.images[12].image)[32, 32].tolist()") == [200, 10, 10]
-    root.locator("input[type=file]").set_input_files(str(bad))
+    root.locator("input[type=file][multiple]").set_input_files(str(bad))
     expect(root.locator(".cs-error")).to_contain_text("broken.png")
     assert book.value("len(w.images)") == 13
 
@@ -460,16 +461,16 @@ net.forward = gated
     )
     book = notebook(slow, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
-    expect(root.locator(".cs-status__survey")).to_contain_text("survey 0 of 12")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey 0 of 12")
     book.run("gate.release()")
-    expect(root.locator(".cs-status__survey")).to_contain_text("survey 4 of 12")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey 4 of 12")
     root.get_by_role("button", name="cancel").click()
     assert book.value("w._cancel.wait(20)")
     book.run("gate.release(9)")
     # The batch under way is finished, no other is begun; what is there is kept and shown.
-    expect(root.locator(".cs-status__survey")).to_contain_text("survey stopped after 8 of 12")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey stopped after 8 of 12")
     root.locator(".cs-grid").press("Home")
-    expect(root.locator(".cs-patch")).to_have_count(8)
+    expect(root.locator(PATCH)).to_have_count(8)
     assert book.value("int(w.survey.seen.sum())") == 8
 
 
@@ -500,7 +501,7 @@ def test_saved_page_works_without_a_kernel(notebook, browser, tmp_path):
     root = page.locator(".cs-root")
     shown_at(root, 25, 25)
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
-    expect(root.locator(".cs-patch")).to_have_count(9)
+    expect(root.locator(PATCH)).to_have_count(9)
     root.get_by_label("Colour map").select_option("magma")
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/magma/unit")
     expect(root.locator(".cs-status")).to_contain_text("no kernel")

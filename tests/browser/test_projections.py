@@ -1,0 +1,89 @@
+"""Projections as a person sees them: beside the patches, in the grid, and on the picture as the occluder moves."""
+
+from __future__ import annotations
+
+import numpy as np
+from playwright.sync_api import expect
+
+from test_instruments import OCCLUDER, PATCH, SMALL, shown_at
+
+PROJECTION = "[aria-label='Projections'] .cs-patch"
+EXPLORER = "w = cs.Explorer(net, pictures, layer='0', selected=3, size=16); w"
+
+#: The shades of one projection without any code of the instruments': zero is mid-grey, few pixels clip.
+SHADES = """
+def shades(made):
+    v = made.values
+    peak = np.percentile(np.abs(v[v != 0]), 99.5)
+    return np.clip(128 + 127 * np.moveaxis(v, 0, -1) / peak, 1, 255)
+"""
+
+
+def pixels(canvas):
+    """What a canvas shows, (height, width, 3)."""
+    size, data = canvas.evaluate(
+        """canvas => [[canvas.height, canvas.width],
+           [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]]"""
+    )
+    return np.array(data).reshape(*size, 4)[..., :3]
+
+
+def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
+    book = notebook(
+        SMALL + SHADES + "survey = cs.survey(net, pictures, progress=False)",
+        "w = cs.UnitPanel(net, survey=survey, layer='0', channel=3); w",
+    )
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(PROJECTION)).to_have_count(9)
+    expect(root.locator(PROJECTION).first.locator("canvas")).to_have_attribute("width", "112")
+    truth = np.array(
+        book.value(
+            """(lambda one: shades(cs.project(net, pictures[one.image], '0', 3, (one.row, one.column))).tolist())(
+               survey.top('0', 3)[4])"""
+        )
+    )
+    shown = pixels(root.locator(PROJECTION).nth(4).locator("canvas"))
+    # A field of 5 px is shown as its pixels.
+    at = (np.arange(5) * 112 + 56) // 5
+    np.testing.assert_allclose(shown[at[:, None], at], truth, atol=5)  # the tile's own 99.5th percentile
+    root.locator(PROJECTION).nth(6).hover()
+    expect(root.locator(PATCH).nth(6)).to_have_attribute("aria-selected", "true")
+    expect(root.locator(PROJECTION).nth(6)).to_have_attribute("aria-selected", "true")
+    root.get_by_label("Method of the projections").select_option("gradient")
+    book.wait_for("() => !document.querySelector(\"[aria-label='Projections']\").classList.contains('cs-is-stale')")
+    assert book.value("w.method") == "gradient"
+
+
+def test_the_grid_fills_with_projections(notebook):
+    book = notebook(SMALL, EXPLORER)
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-status__work")).to_contain_text("survey of 12 pictures")
+    root.locator("[data-value=projection]").click()
+    expect(root.locator(".cs-grid")).to_have_attribute("data-tiled", "24")
+    shown = pixels(root.locator(".cs-grid__canvas"))
+    assert len(np.unique(shown)) > 50
+    assert "projected" not in root.locator(".cs-grid__foot").inner_text()
+    root.locator("[data-value=activation]").click()
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "0/activation/inferno/unit")
+
+
+def test_the_current_picture_is_projected_as_the_occluder_moves(notebook):
+    book = notebook(SMALL + SHADES, EXPLORER)
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    caption = root.locator(".cs-contexts figure").nth(1).locator(".cs-context__caption")
+    expect(caption).to_contain_text("row")
+    strongest = """(lambda x, r, c: (x.__setitem__((..., slice(r, r + 16), slice(c, c + 16)),
+        net.to_network(torch.full((3, 16, 16), 0.5))), cs.project(net, x, '0', 3))[1])(
+        net.prepare(pictures[0]).clone(), {}, {})"""
+    place = book.value(f"list({strongest.format(24, 24)}.position)")
+    expect(caption).to_contain_text(f"row {place[0]}, column {place[1]}")
+    # Onto what the unit answers to: then another place is the strongest.
+    top, left = (max(0, min(48, 2 * p - 8)) for p in place)
+    book.run(f"w.position = ({top}, {left})")
+    shown_at(root, top, left)
+    moved = book.value(f"list({strongest.format(top, left)}.position)")
+    assert moved != place
+    expect(caption).to_contain_text(f"row {moved[0]}, column {moved[1]}")
+    root.locator(OCCLUDER).press("Shift+ArrowLeft")
+    shown_at(root, top, max(0, left - 10))
