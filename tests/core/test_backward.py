@@ -82,7 +82,7 @@ def test_architectures_have_the_gradient_of_autograd(name: str) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(body=bodies, rectify=st.booleans(), data=st.data())
 def test_random_networks_have_the_gradient_of_autograd(body: nn.Module, rectify: bool, data: st.DataObject) -> None:
