@@ -117,7 +117,6 @@ def architecture(name: str, side: int) -> Graph:
     [
         ("resnet18", 96, "deconvnet"),
         ("resnet18", 96, "guided_backprop"),
-        ("googlenet", 96, "gradient"),
         ("googlenet", 96, "deconvnet"),
         ("alexnet", 96, "deconvnet"),
         ("convnext_tiny", 64, "gradient"),
