@@ -156,6 +156,30 @@ export interface Unit {
   share: number;
 }
 
+/** What a unit picked out of its exemplars' patches, in their order. */
+export interface Projections {
+  layer: string;
+  channel: number;
+  method: Method;
+  side: number;
+  /** Signed RGB, 127 for the strongest value; and what that is. */
+  tiles: Int8Array[];
+  peaks: number[];
+}
+
+/** What a unit picks out of the current picture. */
+export interface Here {
+  layer: string;
+  channel: number;
+  picture: number;
+  row: number;
+  column: number;
+  value: number;
+  /** Top, left, bottom, right: where the signed RGB lies in the picture. */
+  box: [number, number, number, number];
+  shades: Int8Array;
+}
+
 export interface SurveyState {
   state: "none" | "running" | "done" | "cancelled" | "failed";
   revision: number;
@@ -168,7 +192,10 @@ export interface SurveyState {
   dead?: Record<string, number>;
 }
 
-export type Lens = "activation" | "patch" | "weights";
+export type Lens = "activation" | "patch" | "projection" | "weights";
+export type Method = "deconvnet" | "guided_backprop" | "gradient";
+/** What shares a range of shades: each projection alone, or those of a unit. */
+export type Contrast = "tile" | "group";
 export type Order = "strongest" | "mean" | "index" | "best" | "rare";
 
 export interface State {
@@ -193,6 +220,8 @@ export interface State {
   scale: Scale;
   order: Order;
   lens: Lens;
+  method: Method;
+  contrast: Contrast;
   // This page's own.
   dragging: boolean;
   /** The next line drawn on the picture becomes the occluder's form. */
@@ -222,7 +251,11 @@ export interface State {
   maps: Maps | null;
   grid: Grid | null;
   health: Health | null;
+  /** How many projections have come into the grid's planes. */
+  tiled: number;
   unit: Unit | null;
+  projections: Projections | null;
+  here: Here | null;
   context: Photo | null;
   thumbnails: Photo[];
 }
@@ -244,6 +277,8 @@ export const SHARED = [
   "scale",
   "order",
   "lens",
+  "method",
+  "contrast",
 ] as const satisfies readonly (keyof State)[];
 export const GIVEN = [
   "_network",
@@ -274,6 +309,8 @@ export const initial: State = {
   scale: "unit",
   order: "strongest",
   lens: "activation",
+  method: "deconvnet",
+  contrast: "tile",
   dragging: false,
   drawing: false,
   pointer: null,
@@ -293,7 +330,10 @@ export const initial: State = {
   maps: null,
   grid: null,
   health: null,
+  tiled: 0,
   unit: null,
+  projections: null,
+  here: null,
   context: null,
   thumbnails: [],
 };

@@ -527,12 +527,19 @@ def occluding_map(
     preview: bool = False,
     start: OcclusionResult | None = None,
     budget: int | None = None,
+    seconds: float | None = None,
 ) -> Iterator[OcclusionResult]:
     """Compute an occlusion map from coarse to fine, giving what there is after every batch.
 
     Every 8th position along each axis comes first, then every 4th, every 2nd, all. Whoever stops asking keeps the
     last result. Parameters and errors are those of `occlusion_map`; errors are raised by the call itself, not by
     the first step.
+
+    Parameters
+    ----------
+    seconds : float, optional
+        About how long a batch may take, for whoever has other things to do in between. Default: as long as batches
+        of the size that memory allows.
 
     Yields
     ------
@@ -565,6 +572,7 @@ def occluding_map(
         preview,
         start,
         budget,
+        seconds,
     )
     if start is not None:
         asked.check_start(start)
@@ -586,6 +594,7 @@ class _Asked:
     preview: bool
     start: OcclusionResult | None
     budget: int | None
+    seconds: float | None
 
     @property
     def layers(self) -> list[str]:
@@ -677,7 +686,11 @@ def _computed(asked: _Asked) -> Iterator[OcclusionResult]:
             continue
         places = [(int(tops[r]), int(lefts[c])) for r, c in cells]
         batches = regions.sweep(
-            places, size, lambda chunk: occlusion.patches(chunk, size), [g.node for g in found.values()]
+            places,
+            size,
+            lambda chunk: occlusion.patches(chunk, size),
+            [g.node for g in found.values()],
+            asked.seconds,
         )
         while True:
             with net.lock:  # between batches others may ask the network something

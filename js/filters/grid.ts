@@ -21,6 +21,11 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     [
       { value: "activation", text: "activation", title: "What each filter answers on this picture" },
       { value: "patch", text: "best patch", title: "The patch that excites each filter most" },
+      {
+        value: "projection",
+        text: "projection",
+        title: "What each filter picked out of the patch that excites it most",
+      },
       { value: "weights", text: "weights", title: "The filters of the first layer themselves" },
     ],
     (lens) => store.set({ lens }),
@@ -181,7 +186,8 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     paper.putImageData(image, 0, 0);
     context.clearRect(0, 0, canvas.width, canvas.height);
     // Pixels of a map stay pixels; photographs and large maps are drawn smoothly.
-    context.imageSmoothingEnabled = planes.width > grid.tile * density || answer.lens === "patch";
+    context.imageSmoothingEnabled =
+      planes.width > grid.tile * density || answer.lens === "patch" || answer.lens === "projection";
     context.imageSmoothingQuality = "high";
     const selected = store.get("selected");
     for (let index = first; index < last; index++) {
@@ -240,7 +246,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     signal,
   );
   store.watch(["grid", "order", "health"], arrange, signal);
-  store.onChange(["colormap", "scale", "selected", "hovered"], paint, signal);
+  store.onChange(["colormap", "scale", "selected", "hovered", "tiled"], paint, signal);
   on(scroller, "scroll", paint, signal, { passive: true });
   on(search, "input", arrange, signal);
   on(search, "keydown", (event) => event.stopPropagation(), signal);
@@ -276,6 +282,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       const layers = store.get("_network").layers;
       const first = layers.find(({ kind }) => kind === "conv");
       enable("patch", surveyed);
+      enable("projection", surveyed);
       enable("weights", first?.name === store.get("layer"));
       const lens = store.get("lens");
       // Without a kernel's word a lens that makes no sense here falls back, rather than showing another layer's tiles.
@@ -305,7 +312,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     signal,
   );
   store.watch(
-    ["grid", "health", "selected", "_survey"],
+    ["grid", "health", "selected", "_survey", "tiled"],
     () => {
       const answer = store.get("grid");
       if (!answer) return text(foot, " ");
@@ -315,6 +322,11 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       const dead = known?.share.reduce((count, value) => count + (value <= 0 ? 1 : 0), 0);
       const parts = [`${answer.planes.channels} filters`, `${silent} silent on this picture`];
       if (dead !== undefined) parts.push(`${dead} never active in ${store.get("_survey").done} pictures`);
+      const come = store.get("tiled");
+      if (answer.lens === "projection" && come < answer.planes.channels) {
+        parts.unshift(`projected ${come} of ${answer.planes.channels}`);
+      }
+      scroller.dataset.tiled = String(come);
       text(foot, parts.join(" · "));
     },
     signal,

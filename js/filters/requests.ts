@@ -2,6 +2,11 @@
 import { bytes, floats } from "../lib/kernel";
 import type { Session } from "../session";
 import type { Lens } from "../state";
+import { ordered } from "./order";
+
+/** A request for projections should take this long, ms: the occluder waits for one of them at most. */
+const SLICE = 300;
+const MOST = 64;
 
 export function linkFilters({ store, kernel, signal }: Session): void {
   kernel.answers("grid", (answer, [data, low, high, max, mean, active]) =>
@@ -27,6 +32,52 @@ export function linkFilters({ store, kernel, signal }: Session): void {
   kernel.answers("health", (answer, [max, share]) =>
     store.set({ health: { layer: answer.layer as string, max: floats(max), share: floats(share) } }),
   );
+  kernel.answers("tiles", (answer, [rgb]) => {
+    const grid = store.get("grid");
+    if (grid?.lens !== "projection" || grid.layer !== answer.layer || answer.method !== store.get("method")) {
+      return;
+    }
+    const step = grid.planes.height * grid.planes.width * 3;
+    const all = bytes(rgb);
+    (answer.channels as number[]).forEach((channel, index) => {
+      grid.planes.data.set(all.subarray(index * step, (index + 1) * step), channel * step);
+      missing.delete(channel);
+    });
+    store.set({ tiled: grid.planes.channels - missing.size });
+    const pace = SLICE / Math.max(1, performance.now() - (answer.at as number));
+    chunk = Math.min(MOST, Math.max(1, Math.round(chunk * Math.min(2, pace))));
+    more();
+  });
+  /** Channels whose projections have not come yet, in the order in which they are shown. */
+  let missing = new Set<number>();
+  let chunk = 4;
+  const more = () => {
+    const [grid, surveyed] = [store.get("grid"), store.get("_survey").revision > 0];
+    // A drag goes first: the tiles go on when it rests.
+    if (missing.size === 0 || grid?.lens !== "projection" || store.get("dragging") || !surveyed) return;
+    kernel.ask("tiles", {
+      layer: grid.layer,
+      method: store.get("method"),
+      channels: [...missing].slice(0, chunk),
+      at: performance.now(),
+    });
+  };
+  const restart = () => {
+    const grid = store.get("grid");
+    missing = new Set(
+      grid?.lens === "projection" ? ordered(grid, store.get("order"), store.get("health")) : [],
+    );
+    store.set({ tiled: 0 });
+    more();
+  };
+  store.watch(["grid"], restart, signal);
+  store.onChange(
+    ["dragging"],
+    () => {
+      if (!store.get("dragging")) more();
+    },
+    signal,
+  );
   const grid = () =>
     kernel.ask("grid", {
       picture: store.get("picture"),
@@ -34,6 +85,7 @@ export function linkFilters({ store, kernel, signal }: Session): void {
       lens: store.get("lens"),
     });
   store.watch(["picture", "layer", "lens", "_revision"], grid, signal);
+  store.onChange(["method"], () => store.get("lens") === "projection" && grid(), signal);
   // What a survey knows of the layer: asked for again as it learns more.
   let asked = "";
   store.watch(
@@ -44,7 +96,7 @@ export function linkFilters({ store, kernel, signal }: Session): void {
       if (state === "none" || revision === 0 || wanted === asked) return;
       asked = wanted;
       kernel.ask("health", { layer: store.get("layer") });
-      if (store.get("lens") === "patch") grid();
+      if (store.get("lens") === "patch" || store.get("lens") === "projection") grid();
     },
     signal,
   );

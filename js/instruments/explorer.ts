@@ -9,7 +9,7 @@ import { controlsPane } from "../occluder/controls";
 import { picturePane } from "../occluder/picture";
 import { linkOccluder } from "../occluder/requests";
 import type { Session } from "../session";
-import { linkUnit } from "../unit/requests";
+import { linkHere, linkUnit } from "../unit/requests";
 import { unitPane } from "../unit/unit";
 import { type Instrument, pane, pictureHeading, saved, widget } from "../widget";
 
@@ -35,6 +35,7 @@ const explorer: Instrument = {
     linkOccluder(session);
     linkFilters(session);
     linkUnit(session);
+    linkHere(session);
     linkStrip(session);
     selectStrongest(session);
   },

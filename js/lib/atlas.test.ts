@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { layout, type Planes, paintTile, place, range, rgba, tileAt, visible } from "./atlas";
+import { layout, type Planes, paintTile, place, range, rgba, signedRgba, tileAt, visible } from "./atlas";
 import { css, table } from "./colormaps";
 
 describe("layout", () => {
@@ -101,5 +101,14 @@ describe("colouring", () => {
     expect(css("inferno", 255)).toBe("rgb(252 255 164)");
     expect(table("gray")).toHaveLength(256);
     expect(css("gray", 77)).toBe("rgb(77 77 77)");
+  });
+});
+
+describe("signedRgba", () => {
+  it("shows zero mid-grey, the strongest values black and white, and less of each with less gain", () => {
+    const shades = Int8Array.of(0, 127, -127);
+    expect([...signedRgba(shades, 1)]).toEqual([128, 255, 1, 255]);
+    expect([...signedRgba(shades, 0.5)]).toEqual([128, 192, 64, 255]);
+    expect([...signedRgba(shades, 3)]).toEqual([128, 255, 0, 255]);
   });
 });

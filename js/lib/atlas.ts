@@ -119,3 +119,15 @@ export function rgba(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
   }
   return out;
 }
+
+/** Signed RGB as the pixels of an ImageData: zero is mid-grey, and 127 times `gain` black or white. */
+export function signedRgba(shades: Int8Array, gain: number): Uint8ClampedArray<ArrayBuffer> {
+  const out = new Uint8ClampedArray((shades.length / 3) * 4);
+  for (let from = 0, to = 0; from < shades.length; from += 3, to += 4) {
+    out[to] = 128 + gain * (shades[from] ?? 0);
+    out[to + 1] = 128 + gain * (shades[from + 1] ?? 0);
+    out[to + 2] = 128 + gain * (shades[from + 2] ?? 0);
+    out[to + 3] = 255;
+  }
+  return out;
+}

@@ -1,8 +1,8 @@
 /** What the unit panel asks of the kernel, and when. */
 import { bytes } from "../lib/kernel";
-import { photoOf } from "../occluder/requests";
+import { photoOf, setting } from "../occluder/requests";
 import type { Session } from "../session";
-import type { Exemplar, Unit } from "../state";
+import type { Exemplar, Here, Method, Unit } from "../state";
 
 export function linkUnit({ store, kernel, signal }: Session): void {
   kernel.answers("unit", (answer, [crops]) => {
@@ -23,6 +23,22 @@ export function linkUnit({ store, kernel, signal }: Session): void {
     };
     store.set({ unit });
   });
+  kernel.answers("projections", (answer, [shades]) => {
+    const side = answer.side as number;
+    const peaks = answer.peaks as number[];
+    const all = new Int8Array(bytes(shades).slice().buffer);
+    const step = side * side * 3;
+    store.set({
+      projections: {
+        layer: answer.layer as string,
+        channel: answer.channel as number,
+        method: answer.method as Method,
+        side,
+        tiles: peaks.map((_, index) => all.subarray(index * step, (index + 1) * step)),
+        peaks,
+      },
+    });
+  });
   kernel.answers("whole", (answer, [rgb]) => store.set({ context: photoOf(answer, rgb) }));
 
   store.watch(
@@ -34,6 +50,16 @@ export function linkUnit({ store, kernel, signal }: Session): void {
     },
     signal,
   );
+  // After the crops, which are there at once.
+  store.watch(
+    ["unit", "method"],
+    () => {
+      const unit = store.get("unit");
+      if (!unit) return store.set({ projections: null });
+      kernel.ask("projections", { layer: unit.layer, channel: unit.channel, method: store.get("method") });
+    },
+    signal,
+  );
   // The whole picture of the exemplar under the pointer, or of the first.
   store.watch(
     ["unit", "exemplar"],
@@ -41,6 +67,39 @@ export function linkUnit({ store, kernel, signal }: Session): void {
       const image = store.get("unit")?.exemplars[store.get("exemplar") ?? 0]?.image;
       if (image !== undefined && store.get("context")?.picture !== image)
         kernel.ask("whole", { picture: image });
+    },
+    signal,
+  );
+}
+
+/** A projection of the current picture that takes longer than this waits until the drag rests, ms. */
+const QUICK = 60;
+
+/** What the selected unit picks out of the current picture, as the occluder moves. */
+export function linkHere({ store, kernel, signal }: Session): void {
+  let asked = 0;
+  let took = 0;
+  kernel.answers("here", (answer, [shades]) => {
+    took = performance.now() - asked;
+    store.set({
+      here: { ...(answer as unknown as Here), shades: new Int8Array(bytes(shades).slice().buffer) },
+    });
+  });
+  store.watch(
+    ["frame", "dragging", "layer", "selected", "method"],
+    () => {
+      const [frame, selected] = [store.get("frame"), store.get("selected")];
+      if (!frame || selected === null) return store.set({ here: null });
+      // The probabilities go first: a drag must not wait for projections.
+      if (store.get("dragging") && took > QUICK) return;
+      asked = performance.now();
+      kernel.ask("here", {
+        ...setting(store),
+        position: frame.position,
+        layer: store.get("layer"),
+        channel: selected,
+        method: store.get("method"),
+      });
     },
     signal,
   );

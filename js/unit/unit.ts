@@ -1,9 +1,9 @@
-/** One unit: the patches that excite it most, with the picture that each comes from. */
-import { rgba } from "../lib/atlas";
-import { el, on, text } from "../lib/dom";
+/** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
+import { rgba, signedRgba } from "../lib/atlas";
+import { el, on, onFrame, segmented, select, text } from "../lib/dom";
 import { activation, share, side } from "../lib/format";
 import type { Store } from "../lib/store";
-import type { Exemplar, Photo, State, Unit } from "../state";
+import type { Contrast, Exemplar, Method, Photo, State, Unit } from "../state";
 
 function paint(
   canvas: HTMLCanvasElement,
@@ -48,8 +48,38 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const context = el(
     "figure",
     { class: "cs-context" },
+    el("h3", { class: "cs-heading" }, "In its picture"),
     el("div", { class: "cs-context__frame" }, canvas, box, spot),
     el("figcaption", {}, caption, el("p", { class: "cs-context__source" }, source)),
+  );
+  const methods = select<Method>(
+    "Method of the projections",
+    [
+      { value: "deconvnet", text: "deconvnet" },
+      { value: "guided_backprop", text: "guided" },
+      { value: "gradient", text: "gradient" },
+    ],
+    (method) => store.set({ method }),
+    signal,
+  );
+  const contrasts = segmented<Contrast>(
+    "Contrast",
+    [
+      { value: "tile", text: "each", title: "Each projection uses the full range of shades" },
+      { value: "group", text: "all", title: "One range for all: their strengths can be compared" },
+    ],
+    (contrast) => store.set({ contrast }),
+    signal,
+  );
+  const projections = el("div", { class: "cs-patches", role: "listbox", "aria-label": "Projections" });
+  const hereCanvas = el("canvas", { class: "cs-context__canvas" });
+  const hereCaption = el("p", { class: "cs-context__caption" });
+  const here = el(
+    "figure",
+    { class: "cs-context", hidden: true },
+    el("h3", { class: "cs-heading" }, "On this picture"),
+    el("div", { class: "cs-context__frame" }, hereCanvas),
+    el("figcaption", {}, hereCaption),
   );
   const empty = el("p", { class: "cs-empty" });
   const content = el(
@@ -59,8 +89,14 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     axis,
     el("h3", { class: "cs-heading" }, "Top patches", count),
     patches,
-    el("h3", { class: "cs-heading" }, "In its picture"),
-    context,
+    el(
+      "h3",
+      { class: "cs-heading cs-heading--tools" },
+      "Projections",
+      el("span", { class: "cs-heading__tools" }, methods.element, contrasts.element),
+    ),
+    projections,
+    el("div", { class: "cs-contexts" }, context, here),
   );
   root.append(el("section", { class: "cs-unit", "aria-label": "Unit" }, title, facts, content, empty));
 
@@ -105,14 +141,17 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
 
   let tiles: HTMLElement[] = [];
+  let projected: HTMLElement[] = [];
   // One listener for all tiles, now and later: a listener on each would keep every patch ever shown alive.
   const look = (event: Event) => {
     const tile = (event.target as HTMLElement).closest<HTMLElement>(".cs-patch");
-    if (tile) store.set({ exemplar: tiles.indexOf(tile) });
+    if (tile) store.set({ exemplar: Math.max(tiles.indexOf(tile), projected.indexOf(tile)) });
   };
-  on(patches, "pointerover", look, signal);
-  on(patches, "focusin", look, signal);
-  on(patches, "click", look, signal);
+  for (const list of [patches, projections]) {
+    on(list, "pointerover", look, signal);
+    on(list, "focusin", look, signal);
+    on(list, "click", look, signal);
+  }
   store.watch(
     ["unit"],
     () => {
@@ -160,16 +199,115 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     },
     signal,
   );
-  on(
-    patches,
-    "keydown",
-    (event) => {
-      const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[event.key];
-      if (!step) return;
-      const at = tiles.indexOf(document.activeElement as HTMLElement);
-      tiles[Math.min(Math.max(at + step, 0), tiles.length - 1)]?.focus();
-      event.preventDefault();
-      event.stopPropagation();
+  for (const list of [patches, projections]) {
+    on(
+      list,
+      "keydown",
+      (event) => {
+        const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[event.key];
+        if (!step) return;
+        const those = list === patches ? tiles : projected;
+        const at = those.indexOf(document.activeElement as HTMLElement);
+        those[Math.min(Math.max(at + step, 0), those.length - 1)]?.focus();
+        event.preventDefault();
+        event.stopPropagation();
+      },
+      signal,
+    );
+  }
+
+  // ---- what the unit picked out of the patches, in the same order
+  store.watch(["method"], () => methods.show(store.get("method")), signal);
+  store.watch(["contrast"], () => contrasts.show(store.get("contrast")), signal);
+  store.watch(
+    ["offline"],
+    () => {
+      methods.element.disabled = store.get("offline");
+    },
+    signal,
+  );
+  const current = () => {
+    const [unit, made] = [store.get("unit"), store.get("projections")];
+    return unit && made && made.layer === unit.layer && made.channel === unit.channel ? made : null;
+  };
+  store.watch(
+    ["unit", "projections", "contrast", "method"],
+    () => {
+      const [unit, made] = [store.get("unit"), current()];
+      projections.classList.toggle("cs-is-stale", !made || made.method !== store.get("method"));
+      if (!unit) return;
+      const focused = projected.indexOf(document.activeElement as HTMLElement);
+      const strongest = Math.max(...(made?.peaks ?? []), 0);
+      projected = unit.exemplars.map((exemplar, index) => {
+        const shades = made?.tiles[index];
+        const peak = made?.peaks[index] ?? 0;
+        const drawn = el("canvas", { class: "cs-patch__canvas", "aria-hidden": "true" });
+        if (made && shades) {
+          const gain = store.get("contrast") === "group" && strongest > 0 ? peak / strongest : 1;
+          paint(drawn, signedRgba(shades, gain), made.side, made.side);
+        }
+        return el(
+          "button",
+          {
+            type: "button",
+            class: "cs-patch cs-patch--projection",
+            role: "option",
+            "aria-label": `Projection of ${describe(exemplar)}`,
+            title: `What unit ${unit.channel} picked out of ${describe(exemplar)}`,
+            "data-peak": peak,
+          },
+          drawn,
+        );
+      });
+      projections.replaceChildren(...projected);
+      if (focused >= 0) projected[focused]?.focus({ preventScroll: true });
+      chooseTiles();
+    },
+    signal,
+  );
+  function chooseTiles(): void {
+    const at = store.get("exemplar") ?? 0;
+    for (const those of [tiles, projected]) {
+      those.forEach((tile, index) => {
+        tile.setAttribute("aria-selected", String(index === at));
+        tile.tabIndex = index === at ? 0 : -1;
+      });
+    }
+  }
+
+  // ---- what it picks out of the current picture
+  const paintHere = onFrame(() => {
+    const [found, photo] = [store.get("here"), store.get("photo")];
+    const context = hereCanvas.getContext("2d");
+    if (!found || !photo || !context || found.picture !== photo.picture) return;
+    hereCanvas.width = photo.width;
+    hereCanvas.height = photo.height;
+    const faint = new Uint8ClampedArray(photo.pixels);
+    // Mid-grey, the projection's zero, with a trace of the picture: one sees where the field lies.
+    for (let at = 0; at < faint.length; at++) {
+      if (at % 4 !== 3) faint[at] = 128 + 0.3 * ((faint[at] ?? 0) - 128);
+    }
+    context.putImageData(new ImageData(faint, photo.width, photo.height), 0, 0);
+    const [top, left, bottom, right] = found.box;
+    if (bottom <= top || right <= left) return;
+    const shades = signedRgba(found.shades, 1);
+    context.putImageData(new ImageData(shades, right - left, bottom - top), left, top);
+  }, signal);
+  store.watch(
+    ["here", "photo", "layer", "selected"],
+    () => {
+      const found = store.get("here");
+      const mine = found && found.layer === store.get("layer") && found.channel === store.get("selected");
+      here.hidden = !found;
+      here.classList.toggle("cs-is-stale", !mine);
+      if (!found) return;
+      text(
+        hereCaption,
+        found.value > 0
+          ? `${activation(found.value)} · row ${found.row}, column ${found.column}`
+          : "silent on this picture",
+      );
+      paintHere();
     },
     signal,
   );
@@ -181,10 +319,7 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       const at = store.get("exemplar") ?? 0;
       const exemplar = unit?.exemplars[at];
       context.hidden = !exemplar;
-      tiles.forEach((tile, index) => {
-        tile.setAttribute("aria-selected", String(index === at));
-        tile.tabIndex = index === at ? 0 : -1;
-      });
+      chooseTiles();
       if (!exemplar || !unit) return;
       text(caption, describe(exemplar));
       text(source, exemplar.path ?? exemplar.name);

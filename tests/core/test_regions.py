@@ -347,6 +347,31 @@ def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, lis
     assert sorted(asked[2:]) == [2, 3, 3, 3, 3]
 
 
+def test_a_sweep_keeps_to_the_time_that_a_batch_may_take(
+    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a clock that goes on by 10 ms a picture, later by 100."""
+    regions = Regions(small[0], torch.randn(1, 3, 40, 36))
+    clock = [0.0]
+    monkeypatch.setattr("convscope_core.graph.regions.time.perf_counter", lambda: clock[0])
+    positions = [(r, c) for r in range(20) for c in range(15)]
+    taken: list[float] = []
+
+    def patches(places: object) -> Tensor:
+        pace = 0.01 if sum(taken) < 1.5 else 0.1
+        taken.append(pace * len(places))  # type: ignore[arg-type]
+        clock[0] += taken[-1]
+        return torch.zeros(1, 3, 5, 5)
+
+    done = [i for indices, *_ in regions.sweep(positions, (5, 5), patches, seconds=0.2) for i in indices]
+    assert sorted(done) == list(range(len(positions)))
+    assert taken[0] == pytest.approx(0.04)
+    slow = next(k for k, t in enumerate(taken) if t > 0.31)  # where the clock slows down unforeseen
+    assert max(taken[:slow] + taken[slow + 1 :]) <= 0.31
+    assert max(taken[:slow]) >= 0.13
+    assert len(taken) < 120
+
+
 def test_positions_with_windows_of_like_sizes_go_together(wide: tuple[Graph, list[Node]]) -> None:
     regions = Regions(wide[0], torch.randn(1, 3, 70, 62))
     positions = [(r, c) for r in range(0, 62, 3) for c in range(0, 54, 3)]

@@ -32,8 +32,9 @@ class Explorer(OccluderPart, FilterPart):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:
-    every filter of the chosen layer. Right: the chosen unit, with the patches that activate it most. Beneath: how the
-    probability of the target went during the drag. Pictures can be added by dropping or pasting them.
+    every filter of the chosen layer. Right: the chosen unit, with the patches that activate it most, what it picked out
+    of each, and what it picks out of the current picture. Beneath: how the probability of the target went during the
+    drag. Pictures can be added by dropping or pasting them.
 
     The panes are one widget, so that selection and hovering link without the kernel. Displayed by itself the explorer
     brings the chart along (`box` holds both); inside a layout of your own it is the panes alone.
@@ -52,7 +53,7 @@ class Explorer(OccluderPart, FilterPart):
         Patches a unit, when the explorer makes the survey itself.
     **traits
         Initial traits: `picture`, `position`, `size`, `shape`, `fill`, `target`, `selected`, `colormap`, `scale`,
-        `order`, `lens`.
+        `order`, `lens`, `method`, `contrast`, `show_trail`.
 
     Attributes
     ----------
@@ -137,6 +138,14 @@ class Explorer(OccluderPart, FilterPart):
         tiles = [thumbnail(self.net.picture(one.image), THUMBNAIL_SIDE) for one in shown]
         return {"side": THUMBNAIL_SIDE, "count": len(tiles)}, [b"".join(tile.tobytes() for tile in tiles)]
 
+    def _answer_here(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        """What the selected unit picks out of the current picture with the occluder on it."""
+        picture, fill, shape, size, _ = self._asked(content)
+        occlusion = self._occlusion(picture, fill, shape)
+        position = occlusion.clip(content.get("position", self.position), size)
+        fields, buffers = self._project_here(occlusion.occlude(position, size), content)
+        return {**fields, "picture": picture, "position": list(position)}, buffers
+
     def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
         if self.selected is None:  # as the front end does, so that there is something to look at
             maps = self.net.activations(self._current().image, [self.layer])[self.layer]
@@ -146,6 +155,8 @@ class Explorer(OccluderPart, FilterPart):
             requests.append(("health", {"layer": self.layer}))
             top = self.survey.top(self.layer, self.selected)
             requests.append(("unit", {"layer": self.layer, "channel": self.selected}))
+            requests.append(("projections", {"layer": self.layer, "channel": self.selected}))
+            requests.append(("here", {"layer": self.layer, "channel": self.selected}))
             requests += [("whole", {"picture": image}) for image in {one.image for one in top}]
         return requests
 

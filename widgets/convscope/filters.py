@@ -14,7 +14,7 @@ from convscope_core.network import Layer, Network
 from convscope_core.render import filters_rgb, quantise, shrink
 
 from ._instrument import Answer, bundle, require_network, shown_layers
-from ._surveying import SurveyPart
+from ._projecting import TILE_SIDE, ProjectionPart
 
 __all__ = ["FilterGrid"]
 
@@ -25,7 +25,7 @@ MAP_SIDE = 64
 PATCH_SIDE = 48
 
 
-class FilterPart(SurveyPart):
+class FilterPart(ProjectionPart):
     """The grid's traits and answers, for the instruments that have one."""
 
     layer = traitlets.Unicode().tag(sync=True)
@@ -43,9 +43,9 @@ class FilterPart(SurveyPart):
     order = traitlets.Enum(("strongest", "mean", "index", "best", "rare"), default_value="strongest").tag(sync=True)
     """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first."""
 
-    lens = traitlets.Enum(("activation", "patch", "weights"), default_value="activation").tag(sync=True)
-    """str: what a tile shows: the activation on this picture, the patch of a survey that excites the unit most, or
-    the weights (first layer only)."""
+    lens = traitlets.Enum(("activation", "patch", "projection", "weights"), default_value="activation").tag(sync=True)
+    """str: what a tile shows: the activation on this picture, the patch of a survey that excites the unit most, what
+    the unit picked out of that patch (its projection by `method`), or the weights (first layer only)."""
 
     def _layer(self, content: Mapping[str, Any]) -> Layer:
         return self.net.layer(str(content.get("layer") or self.layer))
@@ -82,7 +82,7 @@ class FilterPart(SurveyPart):
             planes = quantise(shrink(maps, MAP_SIDE))
             data, low, high, depth = planes.data, planes.low, planes.high, 1
         else:
-            data = self._weights(layer) if lens == "weights" else self._best_patches(layer, PATCH_SIDE)
+            data = self._pictures_of(layer, lens)
             low, high, depth = np.zeros(len(data), np.float32), np.ones(len(data), np.float32), 3
         height, width = data.shape[1:3]
         fields = {
@@ -95,6 +95,14 @@ class FilterPart(SurveyPart):
         }
         return fields, [np.ascontiguousarray(one).tobytes() for one in (data, low, high, *summary)]
 
+    def _pictures_of(self, layer: Layer, lens: str) -> np.ndarray:
+        if lens == "weights":
+            return self._weights(layer)
+        if lens == "patch":
+            return self._best_patches(layer, PATCH_SIDE)
+        # The projections themselves follow, a few at a time.
+        return np.full((layer.channels, TILE_SIDE, TILE_SIDE, 3), 128, np.uint8)
+
     def _weights(self, layer: Layer) -> np.ndarray:
         weight = self.net.weight(layer.name)
         if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
@@ -105,7 +113,11 @@ class FilterPart(SurveyPart):
         return filters_rgb(weight)
 
     def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
-        return [*super()._snapshot(), ("grid", {})]
+        requests: list[tuple[str, dict[str, Any]]] = [*super()._snapshot(), ("grid", {})]
+        if self.lens == "projection":
+            channels = list(range(self.net.layer(self.layer).channels))
+            requests.append(("tiles", {"layer": self.layer, "channels": channels}))
+        return requests
 
 
 class FilterGrid(FilterPart):

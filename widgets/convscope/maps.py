@@ -240,7 +240,7 @@ class OcclusionMap(Occluder):
             shape=core_shape(shape),
             keep_all=True,
             preview=known is None,
-            budget=2**24,
+            seconds=SLICE,
             start=known,
         )
 

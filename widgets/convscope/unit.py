@@ -16,7 +16,10 @@ __all__ = ["UnitPanel"]
 
 
 class UnitPanel(FilterPart):
-    """The patches that activate one unit most, cropped to its receptive field, each with the picture it comes from.
+    """The patches that activate one unit most and, in the same order, what the unit picked out of each.
+
+    As in figure 2 of Zeiler & Fergus (2014): nine crops to the unit's receptive field, and the nine projections of
+    those activations down to the pictures. Each patch shows the picture that it comes from.
 
     Parameters
     ----------
@@ -32,6 +35,8 @@ class UnitPanel(FilterPart):
         From `survey`. nothing is computed then.
     k : int, default 9
         Patches to show, when the panel makes the survey itself.
+    **traits
+        Initial traits: `method`, `contrast`.
 
     Raises
     ------
@@ -72,5 +77,6 @@ class UnitPanel(FilterPart):
         top = self._surveyed().top(self.layer, self.selected or 0)
         return [
             ("unit", {"layer": self.layer, "channel": self.selected or 0}),
+            ("projections", {"layer": self.layer, "channel": self.selected or 0}),
             *[("whole", {"picture": image}) for image in {one.image for one in top}],
         ]

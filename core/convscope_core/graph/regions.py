@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -62,6 +63,9 @@ _LOOPS = {"cpu"}
 
 #: Where convolutions are quickest with the channels of a position side by side.
 _CHANNELS_LAST = frozenset({"cpu", "cuda"})
+
+#: Pictures of the first batch where batches are to take a certain time.
+_FIRST = 4
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
@@ -469,6 +473,7 @@ class Regions:
         size: tuple[int, int],
         patches: Callable[[Sequence[tuple[int, int]]], Tensor],
         record: Iterable[Node] = (),
+        seconds: float | None = None,
     ) -> Iterator[tuple[list[int], Tensor, dict[Node, Changed]]]:
         """Compute many positions in batches as large as the budget allows.
 
@@ -482,6 +487,9 @@ class Regions:
         patches : callable
             From some of the positions to what the boxes hold there, as a call takes it.
         record : iterable of Node
+        seconds : float, optional
+            About how long a batch may take: batches begin small and grow as far as that, so that others get a turn
+            often. Default: no limit.
 
         Yields
         ------
@@ -490,22 +498,32 @@ class Regions:
         output, values
             As of a call.
         """
-        most = self.batch_size(size, positions)
+        limit = self.batch_size(size, positions)
+        most = limit if seconds is None else min(limit, _FIRST)
         record = tuple(record)
         waiting = self._batches(size, positions, range(len(positions)), most)
         while waiting:
             now = self._neighbours(size, positions, waiting.pop(0))
             places = [positions[i] for i in now]
+            begun = time.perf_counter()
             try:
                 output, values = self._call(places, patches(places), record, places)
             except RuntimeError as e:
                 if not _is_out_of_memory(e) or len(now) == 1:
                     raise
-                most = max(1, len(now) // 2)
+                limit = most = max(1, len(now) // 2)
                 logger.info("out of memory with %d pictures at once; going on with %d", len(now), most)
                 self._scratch = self._x.new_empty(0)
                 waiting = self._batches(size, positions, [*now, *(i for batch in waiting for i in batch)], most)
                 continue
+            if seconds is not None:
+                if output.is_cuda:
+                    torch.cuda.synchronize(output.device)
+                pace = (time.perf_counter() - begun) / len(now)
+                fitting = max(1, min(limit, int(seconds / pace), 2 * most))
+                if not 0.7 * most < fitting < 1.5 * most:  # small changes are not worth putting batches together anew
+                    most = fitting
+                    waiting = self._batches(size, positions, [i for batch in waiting for i in batch], most)
             yield now, output, values
 
     def _checked(
