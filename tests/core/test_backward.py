@@ -22,8 +22,11 @@ from .test_graph_models import MODELS, build
 
 #: One of each habit: reused rectifiers, overlapping pools, functional rectifiers, concatenation, gates, layer norm.
 FAMILIES = [
-    "resnet18", "googlenet", "mobilenet_v3_small", "convnext_tiny",
-    *(pytest.param(x, marks=pytest.mark.slow) for x in ("densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf")),
+    "googlenet", "mobilenet_v3_small", "convnext_tiny",
+    *(
+        pytest.param(x, marks=pytest.mark.slow)
+        for x in ("resnet18", "densenet121", "shufflenet_v2_x0_5", "regnet_y_400mf", "inception_v3", "efficientnet_b0")
+    ),
 ]  # fmt: skip
 
 
@@ -82,7 +85,7 @@ def test_architectures_have_the_gradient_of_autograd(name: str) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(body=bodies, rectify=st.booleans(), data=st.data())
 def test_random_networks_have_the_gradient_of_autograd(body: nn.Module, rectify: bool, data: st.DataObject) -> None:

@@ -150,7 +150,7 @@ def test_network_of_innvestigate(shared: Path, key: str, method: str, which: str
 # -- Captum, where it is right --
 
 
-@pytest.mark.parametrize("name", ["alexnet", "resnet18"])
+@pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18"])
 def test_deconvnet_and_guided_backprop_are_those_of_captum(name: str) -> None:
     """ResNet's rectifiers read sums that nothing else reads, and all are modules, though used twice and in place."""
     from captum.attr import Deconvolution, GuidedBackprop

@@ -44,7 +44,7 @@ def deconvnet(
     net : Network
     switches : bool, default True
         Whether max pools are undone by their switches; if not, each value goes to the centre of its window
-        (Mahendran & Vedaldi 2016, section 3).
+        (one of the variants of Mahendran & Vedaldi 2016).
     rectify : bool, default True
         Whether rectifiers drop the negative parts of the signal.
     forward_mask : bool, default False

@@ -197,14 +197,15 @@ def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any
 
 
 def _z_plus(net: Network, **options: Any) -> Rule:
-    """Positive contributions only: alpha-beta with 1 and 0. Montavon et al. 2017, eq. 15, for inputs of any sign."""
+    """Positive contributions only: alpha-beta with 1 and 0. The z+ rule of Montavon et al. 2017, for any input."""
     return _alpha_beta(net, **{**options, "alpha": 1.0, "beta": 0.0})
 
 
 def _z_box(net: Network, *, epsilon: float, **_: Any) -> Rule:
-    """R_i = sum over j of (c_ij - l_i w_ij+ - h_i w_ij-) / (their sum over i) R_j. Montavon et al. 2017, eq. 17.
+    """R_i = sum over j of (c_ij - l_i w_ij+ - h_i w_ij-) / (their sum over i) R_j. The z^B rule.
 
-    l and h are black and white in the network's space, channel by channel: for the first layer.
+    l and h are black and white in the network's space, channel by channel: for the first layer. Montavon et al. 2017,
+    deep Taylor decomposition with a root point within the range of pixels.
     """
     shape = (net.input_shape[0], 1, 1)
     low, high = (net.to_network(torch.full(shape, v)).to(net.device) for v in (0.0, 1.0))
@@ -224,7 +225,7 @@ def _z_box(net: Network, *, epsilon: float, **_: Any) -> Rule:
 
 
 def _w_squared(net: Network, **_: Any) -> Rule:
-    """R_i = sum over j of w_ij² / (sum over i of w_ij²) R_j, for unbounded inputs. Montavon et al. 2017, eq. 12."""
+    """R_i = sum over j of w_ij² / (sum over i of w_ij²) R_j, the w² rule of Montavon et al. 2017."""
     del net
     return _by_weights(lambda w: w**2)
 

@@ -194,9 +194,9 @@ def project_many(
 ) -> list[Projection]:
     """Project many activations of one layer, each in its own receptive field: as `project`, and much faster.
 
-    Forward and backward are computed inside the receptive fields only, in batches, exactly. With ResNet-18 it takes
-    about a tenth of the time of whole pictures at the end of layer2, with VGG-16 about a fiftieth at conv3_3. Layers
-    whose units see most of the picture are walked as a whole.
+    Forward and backward are computed inside the receptive fields only, in batches, exactly. At the end of ResNet-18's
+    layer2 it takes about a tenth of the time of whole pictures, at conv3_3 of VGG-16 less than a fiftieth
+    (tests/benchmarks/projection.py). Layers whose units see most of the picture are walked as a whole.
 
     Parameters
     ----------
@@ -219,6 +219,17 @@ def project_many(
     ------
     ArgumentError, LayerError, ImageError
         As for `project`; also when a unit's picture does not exist.
+
+    Examples
+    --------
+    The nine strongest activations of every filter of a layer, as a survey found them:
+
+    >>> layer = net.layer("layer2")                                                     # doctest: +SKIP
+    >>> units = [
+    ...     Unit(e.image, channel, e.row, e.column, e.value)
+    ...     for channel in range(layer.channels) for e in found.top(layer, channel)
+    ... ]                                                                               # doctest: +SKIP
+    >>> projections = project_many(net, images, "layer2", units)                        # doctest: +SKIP
     """
     return list(projecting(net, images, layer, units, method, **options))
 

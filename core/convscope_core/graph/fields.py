@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convscope_core.graph.backward import At, Rule, Table, Values, Walk
+from convscope_core.graph.backward import ROUTING, At, Rule, Table, Values, Walk
 from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
 from convscope_core.graph.geometry import layouts
 from convscope_core.graph.node import Graph, Node, map_values, with_args
@@ -38,10 +38,11 @@ _MOST_UNITS = 1024
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
-#: Kinds that treat every position alike.
-_BY_POSITION = ELEMENTWISE | {
+#: Kinds that treat every position alike, and have a finite derivative at zero, which stands for padding. (The signal
+#: there is zero, and has to stay so.)
+_BY_POSITION = (ELEMENTWISE - {"div"}) | {
     "linear", "layer_norm", "local_response_norm", "permute", "reshape", "cat", "softmax", "log_softmax", "slice",
-    "aten.channel_shuffle", "aten.native_channel_shuffle",
+    "aten.channel_shuffle", "aten.native_channel_shuffle", "aten.neg", "aten.rsub",
 }  # fmt: skip
 
 #: Kinds whose constant tensors belong to channels, never to positions.
@@ -347,7 +348,7 @@ class _Plan:
             return n["mode"] == "constant" and self.axes(n["input"]) == axes
         if n.kind == "slice" and n["dim"] in axes:
             return bool(n["step"] == 1)
-        if n.kind not in _BY_POSITION and torch.Tag.pointwise not in getattr(n.op, "tags", ()):
+        if n.kind not in _BY_POSITION:
             return False
         if n.kind in ("softmax", "log_softmax", "cat") and n["dim"] in axes:
             return False
@@ -378,9 +379,11 @@ class _Plan:
         return found[0], found[1]
 
     def is_read_by(self, i: Node, n: Node) -> bool:
-        """Tell whether a node is the only one that reads a value, and no rule reads it but that node's."""
+        """Tell whether a node is the only one that reads a value's memory, and no rule reads it but that node's."""
+        if i is self.graph.input or i.kind in ROUTING:
+            return False
         readers = {m for m, rule in self.walk.steps if i in rule.needs(m)}
-        return self.graph.consumers[i] == (n,) and readers <= {n} and i is not self.graph.input
+        return self.graph.consumers[i] == (n,) and readers <= {n}
 
     def shape(self, n: Node, window: _Pair | None = None) -> tuple[int, ...]:
         """Return the shape of a node's window, or of the given window on it, without the axis of units."""
