@@ -586,3 +586,26 @@ def test_an_error_in_the_middle_keeps_what_was_computed(net: Network, photo, mon
     monkeypatch.setattr(Regions, "sweep", failing(0))
     with pytest.raises(torch.OutOfMemoryError):
         occlusion_map(net, photo, 8, 4, preview=True, progress=False)
+
+
+@pytest.mark.parametrize("keep_all", [False, True])
+def test_lower_precision_says_by_how_much_it_is_off(net: Network, photo, tmp_path: Path, keep_all: bool) -> None:
+    exact = occlusion_map(net, photo, 8, 8, progress=False)
+    rough = occlusion_map(net, photo, 8, 8, precision="bfloat16", keep_all=keep_all, progress=False)
+    assert (exact.precision, exact.rounding) == ("float32", 0.0)
+    off = np.abs(rough.probability - exact.probability)
+    assert 0 < rough.rounding < 0.02
+    # All positions of this small grid, or evenly spread ones.
+    assert off.max() <= 3 * rough.rounding
+    assert off.max() > 0
+    assert "bfloat16" in repr(rough)
+    rough.save(tmp_path / "rough")
+    again = OcclusionResult.load(tmp_path / "rough")
+    assert (again.precision, again.rounding) == ("bfloat16", rough.rounding)
+    with pytest.raises(ArgumentError, match="another precision"):
+        occlusion_map(net, photo, 8, 8, start=rough, progress=False)
+
+
+def test_an_unknown_precision_is_refused_before_any_work(net: Network, photo) -> None:
+    with pytest.raises(ArgumentError, match=r"'float32', 'bfloat16', 'float16'; got 'int8'"):
+        occluding_map(net, photo, 8, 8, precision="int8")
