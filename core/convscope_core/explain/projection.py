@@ -100,8 +100,8 @@ class Projection:
         extended = f", not as published (extension={self.options['extension']!r})" if self.extended else ""
         return (
             f"Projection: {self.method} of {self.layer}, channel {self.channel} at {self.position}, on {self.network}"
-            f"{extended}\n  activation {self.activation:.4g}; values {'×'.join(map(str, v.shape))}, {v.min():.3g} to "
-            f"{v.max():.3g}, in {tuple(self.box)}"
+            f"{extended}\n  activation {self.activation:.4g}; values {'×'.join(map(str, v.shape))}, {v.min(initial=0):.3g} to "
+            f"{v.max(initial=0):.3g}, in {tuple(self.box)}"
         )
 
     def plot(self) -> Any:
