@@ -248,6 +248,20 @@ def test_known_activations_are_used(net: Network) -> None:
     np.testing.assert_allclose(double.values, 2 * one.values, rtol=1e-4, atol=1e-8)  # positively homogeneous
 
 
+def test_units_that_see_padding_only_project_to_nothing() -> None:
+    body = nn.Sequential(nn.Conv2d(2, 2, 1, stride=3), nn.ConvTranspose2d(2, 2, 1, stride=2))
+    net = Network(Head(body).eval(), input_size=SHAPE)
+    layer = net.layers[1]
+    x = torch.rand(SHAPE)
+    seen = project(net, x, layer.name, 0, (2, 2), "gradient")
+    assert (seen.values.shape, seen.crop.shape, seen.box) == ((2, 1, 1), (1, 1, 3), (3, 3, 4, 4))
+    unseen = project(net, x, layer.name, 0, (1, 1), "gradient")
+    assert unseen.values.size == unseen.crop.size == 0
+    mixed = project_many(net, x, layer.name, [Unit(0, 0, r, 2) for r in range(4)], "gradient")
+    assert [p.values.shape[1] for p in mixed] == [1, 0, 1, 0]
+    repr(unseen)
+
+
 def test_units_that_are_off_project_to_nothing(net: Network) -> None:
     x = torch.randn(3, 64, 64)
     maps = net.activations(x, "layer1.1")["layer1.1.relu#2"][0]

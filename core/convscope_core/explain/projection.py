@@ -97,11 +97,12 @@ class Projection:
 
     def __repr__(self) -> str:
         v = self.values
+        low, high = (v.min(), v.max()) if v.size else (0.0, 0.0)
         extended = f", not as published (extension={self.options['extension']!r})" if self.extended else ""
         return (
             f"Projection: {self.method} of {self.layer}, channel {self.channel} at {self.position}, on {self.network}"
-            f"{extended}\n  activation {self.activation:.4g}; values {'×'.join(map(str, v.shape))}, {v.min():.3g} to "
-            f"{v.max():.3g}, in {tuple(self.box)}"
+            f"{extended}\n  activation {self.activation:.4g}; values {'×'.join(map(str, v.shape))}, {low:.3g} to "
+            f"{high:.3g}, in {tuple(self.box)}"
         )
 
     def plot(self) -> Any:

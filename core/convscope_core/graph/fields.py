@@ -230,7 +230,8 @@ class FieldWalk:
         found = [self._box(r, c) for r, c in zip(units.rows.tolist(), units.columns.tolist(), strict=True)]
         boxes = torch.tensor([tuple(b) for b in found], device=x.device)
         tops, lefts = boxes[:, 0], boxes[:, 1]
-        size = (int((boxes[:, 2] - tops).max()), int((boxes[:, 3] - lefts).max()))
+        # none for units that see padding only
+        size = (max(int((boxes[:, 2] - tops).max()), 0), max(int((boxes[:, 3] - lefts).max()), 0))
         values = _cut(maps, (2, 3), each, tops, lefts, size)
         windows = Window(1, 0, size[0]), Window(1, 0, size[1])
         _fill(values, (2, 3), _strips((tops.tolist(), lefts.tolist()), windows, (maps.shape[2], maps.shape[3])), 0.0)
