@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
-from convscope_core.graph import Graph, Runner, trace
+from convscope_core.graph import Graph, Node, Runner, trace
+from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
@@ -341,6 +342,12 @@ class Network:
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
 
+    def values(self, x: torch.Tensor, nodes: Iterable[Node]) -> dict[Node, torch.Tensor]:
+        """Compute the values of nodes of the graph for a batch (N, C, H, W), with gradient where it is enabled."""
+        self._check_batch(x)
+        with self.lock:
+            return self._runner(x, nodes, output=False)[1]
+
     def regions(self, x: torch.Tensor, layers: Iterable[str] = (), *, budget: int | None = None) -> Regions:
         """Prepare the exact and quick answer to what changes when boxes of one picture change.
 
@@ -363,6 +370,30 @@ class Network:
         x = x.to(self.device, torch.float32)
         with self.lock:
             return Regions(self.graph, x, nodes, geometry=self._geometry, budget=budget, runner=self._runner)
+
+    def walk(self, table: Table, sources: Iterable[Node], to: Node | None = None) -> Walk:
+        """Prepare a reverse walk of the graph under a table of rules.
+
+        Parameters
+        ----------
+        table : Table
+            See `convscope_core.graph.backward`.
+        sources : iterable of Node
+            Where signals may start (as the nodes of `graph_layer`, and ``graph.output``).
+        to : Node, optional
+            Where the walk ends. Default: the input.
+
+        Returns
+        -------
+        Walk
+            To be called under the network's `lock`.
+
+        Raises
+        ------
+        ArgumentError
+            If the walk meets an operation that the table states nothing about.
+        """
+        return Walk(self.graph, table, sources, to, self._runner)
 
     def predict(self, image: ImageLike) -> Prediction:
         """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""

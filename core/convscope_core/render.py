@@ -18,7 +18,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 
-__all__ = ["Planes", "quantise", "shrink", "crop", "filters_rgb"]
+__all__ = ["Planes", "quantise", "shrink", "crop", "filters_rgb", "signed"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -181,6 +181,59 @@ def filters_rgb(weight: Tensor | npt.NDArray[Any]) -> Bytes:
     shades = np.rint(128.0 + 127.0 * values / (strongest or 1.0)).astype(np.uint8)
     shades = shades.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(np.broadcast_to(shades, (*shades.shape[:3], 3)))
+
+
+def signed(
+    values: Tensor | npt.NDArray[Any], scale: str = "tile", percentile: float = 100.0, gain: float = 1.0
+) -> Bytes:
+    """Show signed values as pictures in which zero is mid-grey (128).
+
+    Shade = 128 + 127 * gain * x / strongest, where strongest is the largest magnitude of a tile, a group or all; what
+    exceeds the range is clipped. With a scale for each tile its structure shows; with one for a group, such as the
+    nine projections of a filter, how strong they are beside one another; with one for a layer, which filters dominate.
+    (Yosinski's toolbox: x / (2 max(max x, -min x)) + 1/2 for each tile. Zeiler & Fergus 2014 give no formula.) The
+    values are shown in the network's space; neither the mean is added nor the deviation multiplied.
+
+    Parameters
+    ----------
+    values : Tensor or array (..., 3, h, w) or (..., 1, h, w)
+        Tiles, such as (C, h, w), (9, C, h, w) or (filters, 9, C, h, w). One channel becomes grey.
+    scale : {"tile", "group", "layer"}, default "tile"
+        What shares a scale: each tile alone; the tiles along the last axis before the tile's own; all.
+    percentile : float, default 100
+        Of the magnitudes, above 0 up to 100: which of them counts as the strongest. 99.5 lets few outliers clip.
+    gain : float, default 1
+        Contrast, greater than 0.
+
+    Returns
+    -------
+    uint8 array (..., h, w, 3)
+
+    Raises
+    ------
+    ArgumentError
+        When the shape, an option or a value (NaN, infinite) is of another kind.
+    """
+    x = torch.as_tensor(values).detach().cpu().double().numpy()
+    if x.ndim < 3 or x.shape[-3] not in (1, 3) or x.size == 0:
+        raise ArgumentError(f"Expected tiles (..., 3, h, w) or (..., 1, h, w); got shape {x.shape}.")
+    if not np.isfinite(x).all():
+        raise ArgumentError("Expected finite values, got NaN or infinite ones. Check the picture and the weights.")
+    if scale not in ("tile", "group", "layer"):
+        raise ArgumentError(f"Expected scale as 'tile', 'group' or 'layer'; got {scale!r}.")
+    if not 0 < percentile <= 100:
+        raise ArgumentError(f"Expected percentile above 0, up to 100; got {percentile!r}.")
+    if not 0 < gain < float("inf"):
+        raise ArgumentError(f"Expected a gain greater than 0; got {gain!r}.")
+    first = {"tile": x.ndim - 3, "group": max(x.ndim - 4, 0), "layer": 0}[scale]
+    axes = tuple(range(first, x.ndim))
+    strongest = np.percentile(np.abs(x), percentile, axis=axes, keepdims=True)
+    if percentile < 100:  # where nearly all is zero, the percentile is too
+        strongest = np.where(strongest > 0, strongest, np.abs(x).max(axis=axes, keepdims=True))
+    shades = 128.0 + 127.0 * gain * x / np.where(strongest > 0, strongest, 1.0)
+    shades = np.rint(shades.clip(1, 255)).astype(np.uint8)
+    shades = np.moveaxis(shades, -3, -1)
+    return np.ascontiguousarray(np.broadcast_to(shades, (*shades.shape[:-1], 3)))
 
 
 def _as_maps(maps: Tensor | npt.NDArray[Any]) -> Tensor:

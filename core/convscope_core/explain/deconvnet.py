@@ -1,0 +1,130 @@
+"""The deconvnet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError
+from convscope_core.explain.method import tabled
+from convscope_core.graph.backward import HELD_GATE, LINEAR, SWITCHED, At, Parts, Rule, Table, inputs, output
+from convscope_core.network import Network
+
+__all__ = ["COVERED", "PASS", "RECTIFIERS", "deconvnet"]
+
+#: What the paper's operations and their like are, on which the signal goes through the transposed operation (filters
+#: transposed, no bias; average pools spread, concatenations split) or back through the switches.
+COVERED = LINEAR | SWITCHED
+
+
+@tabled("deconvnet", "signal", start="value")
+def deconvnet(
+    net: Network,
+    *,
+    switches: bool = True,
+    rectify: bool = True,
+    forward_mask: bool = False,
+    response_norm: str = "identity",
+) -> Table:
+    """Deconvnet: filters transposed, pools undone by their switches, the signal rectified at every rectifier.
+
+    The walk starts from the explained unit's own value, all others zero. At a rectifier (ReLU, and ReLU6 without
+    its ceiling) negative parts of the signal are dropped, whatever the forward pass did there; response normalisation
+    is left out; biases are not added. Where pooling windows overlap, what they send to one position adds. Max pools
+    whose largest values tie take the first position. Multiplicative gates are held constant. Anything else, such
+    as SiLU or GELU, has no rule and is refused.
+
+    Without pooling the result depends on the picture through the unit's value alone: all that it knows of the
+    picture it has from the switches.
+
+    Parameters
+    ----------
+    net : Network
+    switches : bool, default True
+        Whether max pools are undone by their switches; if not, each value goes to the centre of its window
+        (Mahendran & Vedaldi 2016, section 3).
+    rectify : bool, default True
+        Whether rectifiers drop the negative parts of the signal.
+    forward_mask : bool, default False
+        Whether rectifiers, besides, let through only what was positive in the forward pass. With `rectify` this is
+        guided backprop, alone the gradient. Zeiler & Fergus tried it and found pictures significantly less clear
+        (footnote 1).
+    response_norm : {"identity", "gradient"}, default "identity"
+        What local response normalisation does with the signal: nothing, as in the paper, or its derivative.
+
+    References
+    ----------
+    M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014, section 2.1.
+    A. Mahendran, A. Vedaldi: Salient Deconvolutional Networks, ECCV 2016.
+    """
+    del net
+    for name, value in (("switches", switches), ("rectify", rectify), ("forward_mask", forward_mask)):
+        if not isinstance(value, bool):
+            raise ArgumentError(f"Expected {name} as True or False; got {value!r}.")
+    if response_norm not in ("identity", "gradient"):
+        raise ArgumentError(f"Expected response_norm as 'identity' or 'gradient'; got {response_norm!r}.")
+    rules = {**dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]), "mul": HELD_GATE}
+    exact = COVERED
+    if response_norm == "identity":
+        rules["local_response_norm"] = PASS
+    else:
+        exact = exact | {"local_response_norm"}
+    if not switches:
+        rules["max_pool"] = CENTRED
+        exact = exact - SWITCHED
+    return Table("deconvnet", rules, exact)
+
+
+def _positive(signal: Tensor, at: At) -> Parts:
+    del at
+    return signal.clamp(min=0)
+
+
+def _masked(signal: Tensor, at: At) -> Parts:
+    return signal * (at.output > 0)
+
+
+def _positive_masked(signal: Tensor, at: At) -> Parts:
+    return signal.clamp(min=0) * (at.output > 0)
+
+
+def _pass(signal: Tensor, at: At) -> Parts:
+    del at
+    return signal
+
+
+#: The signal as it is.
+PASS = Rule(_pass)
+
+#: What a rectifier does with the signal, by (drop what is negative in it, drop what was negative in the forward pass):
+#: the table of section 1.1 in Springenberg et al. 2015.
+RECTIFIERS = {
+    (True, False): Rule(_positive),
+    (True, True): Rule(_positive_masked, output),
+    (False, True): Rule(_masked, output),
+    (False, False): PASS,
+}
+
+
+def _to_centre(signal: Tensor, at: At) -> Parts:
+    return at.by_autograd(signal, _centres)
+
+
+#: Unpooling without switches: to the centre of each window.
+CENTRED = Rule(_to_centre, inputs)
+
+
+def _centres(x: Tensor, kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool) -> Tensor:
+    """Return the middle of every window of a max pool (of even windows the upper left of the four)."""
+    shape = torch.ops.aten.max_pool2d(x[:1, :1], kernel, stride, padding, dilation, ceil_mode).shape[2:]
+    parts = []
+    for a in (0, 1):
+        first = dilation[a] * ((kernel[a] - 1) // 2) - padding[a]
+        parts.append(torch.arange(shape[a], device=x.device) * stride[a] + first)
+    inside = [p.clamp(0, n - 1) for p, n in zip(parts, x.shape[2:], strict=True)]
+    values = x[:, :, inside[0]][:, :, :, inside[1]]
+    there = [(p == q).to(x.dtype) for p, q in zip(parts, inside, strict=True)]
+    centres: Tensor = values * there[0][:, None] * there[1]
+    return centres

@@ -1,0 +1,29 @@
+"""Guided backprop."""
+
+from __future__ import annotations
+
+from convscope_core.explain.deconvnet import COVERED, RECTIFIERS
+from convscope_core.explain.method import tabled
+from convscope_core.graph.backward import HELD_GATE, Table
+from convscope_core.network import Network
+
+__all__ = ["guided_backprop"]
+
+
+@tabled("guided_backprop", "signal", start="value")
+def guided_backprop(net: Network) -> Table:
+    """Guided backprop: the gradient, of which every rectifier lets only positive parts through.
+
+    At a rectifier (ReLU; ReLU6 without its ceiling) a part of the signal passes where both it and the forward value
+    are positive. All else is as in the gradient, but multiplicative gates are held constant. Local response
+    normalisation is differentiated. Operations other than linear ones, rectifiers, max pools and gates (SiLU, GELU...)
+    have no rule and are refused.
+
+    References
+    ----------
+    J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller: Striving for Simplicity: The All Convolutional Net,
+    ICLR workshop 2015, section 3.4.
+    """
+    del net
+    rules = {**dict.fromkeys(("relu", "relu6"), RECTIFIERS[True, True]), "mul": HELD_GATE}
+    return Table("guided_backprop", rules, COVERED | {"local_response_norm"})

@@ -1,0 +1,321 @@
+"""What a method is, and the registry of methods by name.
+
+Each file of this package states one method: a function, decorated with its name and group, whose docstring says where
+it was published and whose keyword arguments are the method's options.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.graph.backward import Table, Walk
+from convscope_core.graph.node import Node
+from convscope_core.network import Network
+
+__all__ = [
+    "GROUPS",
+    "METHODS",
+    "Method",
+    "Plan",
+    "Request",
+    "TableMethod",
+    "computed",
+    "find",
+    "logits",
+    "require",
+    "tabled",
+]
+
+#: What kind of answer a method gives (Kindermans et al. 2018, section 1): how the output changes with the input; what
+#: the network saw; how much each input value contributed.
+GROUPS = ("function", "signal", "attribution")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to explain.
+
+    Attributes
+    ----------
+    net : Network
+    x : tensor
+        The picture in network space (1, C, H, W).
+    node : Node
+        The node that holds what is explained.
+    index : tuple of int
+        Which of its values: the class; or the place of a unit, ``slice(None)`` standing for all positions.
+    to : Node
+        The node at which attributions are taken: the input, or a layer's.
+    layer : str or None
+        The name of that layer.
+    """
+
+    net: Network
+    x: Tensor
+    node: Node
+    index: tuple[int | slice, ...]
+    to: Node
+    layer: str | None
+
+    def score(self, value: Tensor) -> Tensor:
+        """Return what is explained, for values (N, *shape) of `node`: (N,). Of a whole map, the sum."""
+        place: Any = (slice(None), *self.index)
+        return value[place].reshape(len(value), -1).sum(1)
+
+    def signal(self, value: Tensor, start: str) -> Tensor:
+        """Return what starts at `node`: at the explained values the values themselves, or ones; zero elsewhere."""
+        place = (slice(None), *self.index)
+        signal = torch.zeros_like(value)
+        signal[place] = value[place] if start == "value" else 1.0
+        return signal
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """An explanation method.
+
+    Attributes
+    ----------
+    name : str
+    group : str
+        One of `GROUPS`.
+    options : mapping of str to value
+        The options with their defaults.
+    source : str
+        First line of its documentation.
+    function : callable
+        ``function(request, **options) -> (1, *shape)``, for a method that is no table of rules.
+    """
+
+    name: str
+    group: str
+    options: Mapping[str, Any]
+    source: str
+    function: Callable[..., Any] = field(repr=False)
+
+    def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all options, those given in place of the defaults.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such option.
+        """
+        for name in given:
+            if name not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise ArgumentError(
+                    f"Expected an option of {self.name} ({known}); got {name!r}.{did_you_mean(name, self.options)}"
+                )
+        return {**self.options, **given}
+
+    def begin(self, net: Network, settings: Mapping[str, Any], node: Node, to: Node) -> Plan:
+        """Prepare to explain values of a node by those of another; nothing is computed yet.
+
+        Raises
+        ------
+        ArgumentError
+            If an option is out of range, or the method cannot explain this network; it says why.
+        ImportError
+            If the method needs a package that is not installed.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class TableMethod(Method):
+    """A method that is a table of rules on the reverse walk.
+
+    Its function is ``function(net, **options) -> Table``. Options that all of them have: ``start`` ("one" or "value")
+    and ``extension`` (see `convscope_core.graph.backward.EXTENSIONS`).
+
+    Attributes
+    ----------
+    times_input : bool
+        Whether what arrives is multiplied by the value there.
+    """
+
+    times_input: bool = False
+
+    def table(self, net: Network, settings: Mapping[str, Any]) -> Table:
+        """Return the method's rules, as a network needs them.
+
+        Raises
+        ------
+        ArgumentError
+            If an option is out of range.
+        """
+        start = settings["start"]
+        if start not in ("one", "value"):
+            raise ArgumentError(f"Expected start as 'one' or 'value'; got {start!r}.")
+        own = {k: v for k, v in settings.items() if k not in ("start", "extension")}
+        table: Table = self.function(net, **own)
+        return table.extended(settings["extension"])
+
+    def begin(self, net: Network, settings: Mapping[str, Any], node: Node, to: Node) -> Plan:
+        """Prepare the reverse walk from `node` to `to`."""
+        return _Walked(self, settings, net.walk(self.table(net, settings), [node], to), node, to)
+
+
+class Plan:
+    """A method about to explain.
+
+    Attributes
+    ----------
+    extended : mapping of Node to str
+        The nodes for which the method was extended, and what it lacks.
+    """
+
+    extended: Mapping[Node, str] = MappingProxyType({})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the value of the node whose values are explained, (1, *shape)."""
+        raise NotImplementedError
+
+    def explain(self, request: Request) -> Tensor:
+        """Return the attribution, (1, *shape of `Request.to`) or (1, 1, H, W), after `forward`."""
+        raise NotImplementedError
+
+
+class _Walked(Plan):
+    def __init__(self, method: TableMethod, settings: Mapping[str, Any], walk: Walk, node: Node, to: Node) -> None:
+        self.method, self.start, self.walk = method, settings["start"], walk
+        self.node, self.to = node, to
+        self.extended = walk.extended
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.tape = self.walk.forward(x, [self.to] if self.method.times_input else ())
+        return self.tape.values[self.node]
+
+    def explain(self, request: Request) -> Tensor:
+        signal = request.signal(self.tape.values[self.node], self.start)
+        found = self.walk(self.tape, {self.node: signal})
+        return found * self.tape.values[self.to] if self.method.times_input else found
+
+
+METHODS: dict[str, Method] = {}
+"""All methods by name."""
+
+
+def logits(net: Network) -> Node:
+    """Return the node of the class scores: the output, or what goes into the soft-max that ends the network."""
+    end = net.graph.output
+    return end["input"] if end.kind in ("softmax", "log_softmax") else end
+
+
+def find(name: str) -> Method:
+    """Return a method by its name.
+
+    Raises
+    ------
+    ArgumentError
+        If there is none of this name.
+    """
+    try:
+        return METHODS[name]
+    except (KeyError, TypeError):
+        raise ArgumentError(
+            f"Expected the name of a method: {', '.join(METHODS)}; got {name!r}."
+            f"{did_you_mean(str(name), METHODS)} methods(net) lists what a network supports."
+        ) from None
+
+
+def tabled(
+    name: str, group: str, *, start: str, times_input: bool = False
+) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
+    """Register a function that returns a method's table: ``function(net, **options)``.
+
+    Parameters
+    ----------
+    name : str
+        Of the method.
+    group : str
+        One of `GROUPS`.
+    start : {"one", "value"}
+        What starts at the explained unit: one, or the unit's own value.
+    times_input : bool, default False
+        Whether what arrives is multiplied by the value there.
+    """
+
+    def register(function: Callable[..., Table]) -> Callable[..., Table]:
+        options = {**_options(function), "start": start, "extension": None}
+        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, times_input)
+        return function
+
+    return register
+
+
+def computed(name: str, group: str, needs: str) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+    """Register a function that computes the attribution with the help of a library: ``function(request, **options)``.
+
+    Parameters
+    ----------
+    name, group
+        As for `tabled`.
+    needs : str
+        The package, which must be importable.
+    """
+
+    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        METHODS[name] = _LibraryMethod(name, group, _options(function), _first_line(function), function, needs)
+        return function
+
+    return register
+
+
+@dataclass(frozen=True, eq=False)
+class _LibraryMethod(Method):
+    needs: str = ""
+
+    def begin(self, net: Network, settings: Mapping[str, Any], node: Node, to: Node) -> Plan:
+        del to
+        require(self.needs, self.name)
+        return _Computed(self, settings, net, node)
+
+
+class _Computed(Plan):
+    def __init__(self, method: Method, settings: Mapping[str, Any], net: Network, node: Node) -> None:
+        self.method, self.settings, self.net, self.node = method, settings, net, node
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            return self.net.values(x, [self.node])[self.node]
+
+    def explain(self, request: Request) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            found: Tensor = self.method.function(request, **self.settings)
+        return found.detach()
+
+
+def require(package: str, method: str) -> Any:
+    """Import an optional package.
+
+    Raises
+    ------
+    ImportError
+        Without it; the message says what to install.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(package)
+    except ImportError as e:
+        raise ImportError(
+            f"Expected {package} for the method {method}; it is not installed. pip install 'convscope[{package}]'"
+        ) from e
+
+
+def _options(function: Callable[..., Any]) -> dict[str, Any]:
+    return {p.name: p.default for p in list(inspect.signature(function).parameters.values())[1:]}
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").split("\n", 1)[0]

@@ -1,0 +1,689 @@
+"""The reverse walk: carry a signal from any nodes of a graph down to its input, under a table of rules.
+
+For each node that the signal reaches, in reverse order, the table's rule for this kind of operation says what each
+input gets; where the table states that the operation is treated exactly, it is the vector-Jacobian product. With no
+rules at all the walk computes the gradient. What the table states nothing about is refused, by name.
+
+Signals add where several operations read the same value. Many signals can share one recorded forward pass: each says
+from which picture of the batch it comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.graph.forward import Runner
+from convscope_core.graph.node import Graph, Node, map_values
+from convscope_core.graph.ops import ACTIVATIONS
+
+__all__ = [
+    "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUTING", "SWITCHED", "At", "Parts", "Rule", "Table", "Tape",
+    "Walk", "gate_of", "inputs", "nothing", "output",
+]  # fmt: skip
+
+Parts: TypeAlias = "Tensor | Sequence[Tensor | None]"
+"""What the inputs of a node get: a tensor for its first input, or one (or None) for each of `Node.inputs`."""
+
+#: Operations that move values about and change none: the transposed operation puts each part of a signal where its
+#: value came from.
+ROUTING = frozenset(
+    {
+        "cat", "flatten", "reshape", "permute", "slice", "select", "pad", "getitem", "aten.roll", "aten.flip",
+        "aten.channel_shuffle", "aten.native_channel_shuffle", "aten.pixel_shuffle", "aten.pixel_unshuffle",
+        "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.stack", "aten.expand", "aten.repeat",
+        "aten.movedim", "aten.t", "aten.index_select",
+    }
+)  # fmt: skip
+
+#: Operations that are linear, or affine, in the values that come from the picture: their transpose needs no values.
+LINEAR = ROUTING | {
+    "conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d", "linear", "batch_norm",
+    "add", "sub", "shift", "scale", "mean", "avg_pool", "adaptive_avg_pool", "aten.upsample_nearest2d",
+    "aten.upsample_bilinear2d", "aten.avg_pool1d", "aten.avg_pool3d", "aten.sum", "aten.neg", "aten.rsub",
+}  # fmt: skip
+
+#: Operations that pass on one value of each window: the signal goes back to where the forward pass took it from.
+SWITCHED = frozenset({"max_pool", "adaptive_max_pool"})
+
+
+def nothing(node: Node) -> Iterable[Node]:
+    """A rule that needs no values of the forward pass."""
+    del node
+    return ()
+
+
+def inputs(node: Node) -> Iterable[Node]:
+    """A rule that needs the values of the node's inputs."""
+    return node.inputs
+
+
+def output(node: Node) -> Iterable[Node]:
+    """A rule that needs the node's own value."""
+    return (node,)
+
+
+def _anywhere(node: Node) -> str | None:
+    del node
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """What the inputs of one kind of operation get of a signal that reaches its output.
+
+    Attributes
+    ----------
+    backward : callable
+        ``backward(signal, at) -> parts``: from the signal (S, *shape) at the node's output to what its inputs get
+        (see `Parts`). Called without gradient recording.
+    needs : callable
+        Returns, for a node, the nodes whose values `backward` asks `At.value` for: `nothing`, `inputs`, `output` or
+        any other function.
+    reaches : callable
+        Returns, for a node, the inputs that get a part; the others need not be covered by the table.
+    refuses : callable
+        Returns, for a node, why the rule cannot be applied to it; None where it can.
+    """
+
+    backward: Callable[[Tensor, At], Parts]
+    needs: Callable[[Node], Iterable[Node]] = nothing
+    reaches: Callable[[Node], Iterable[Node]] = inputs
+    refuses: Callable[[Node], str | None] = _anywhere
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A method: its rules by kind of operation, and which other operations it treats exactly.
+
+    Attributes
+    ----------
+    name : str
+        Of the method, for messages.
+    rules : mapping of str to Rule
+        By `Node.kind`.
+    exact : frozenset of str or None
+        Kinds for which the exact vector-Jacobian product is the method's stated treatment. None: all.
+    special : mapping of Node to Rule
+        Rules for single nodes, before those by kind (such as for the first layer).
+    extension : str or None
+        What to do with an operation that the method says nothing about; one of `EXTENSIONS`. None: refuse it.
+    """
+
+    name: str
+    rules: Mapping[str, Rule] = field(default_factory=lambda: MappingProxyType({}))
+    exact: frozenset[str] | None = None
+    special: Mapping[Node, Rule] = field(default_factory=lambda: MappingProxyType({}))
+    extension: str | None = None
+
+    def extended(self, extension: str | None) -> Table:
+        """Return the table with an answer for operations that the method says nothing about.
+
+        Raises
+        ------
+        ArgumentError
+            If it is none of `EXTENSIONS`.
+        """
+        if extension is not None and extension not in EXTENSIONS:
+            raise ArgumentError(
+                f"Expected extension as None or one of {', '.join(map(repr, EXTENSIONS))}; got {extension!r}."
+                f"{did_you_mean(str(extension), EXTENSIONS)}"
+            )
+        return replace(self, extension=extension)
+
+    def stated(self, node: Node) -> tuple[Rule | None, str]:
+        """Return the rule that the method states for a node; or None, and why there is none."""
+        rule = self.special.get(node) or self.rules.get(node.kind)
+        if rule is None and (self.exact is None or node.kind in self.exact):
+            rule = EXACT
+        why = f"no rule for {node.kind}" if rule is None else rule.refuses(node)
+        return (None, why) if why else (rule, "")
+
+    def rule(self, node: Node) -> Rule | None:
+        """Return the rule for a node, the extension's where the method states none; None where that is silent too."""
+        rule, _ = self.stated(node)
+        if rule is None and self.extension is not None:
+            rule = EXTENSIONS[self.extension](self, node)
+        return rule
+
+
+class At:
+    """A node with its values of the forward pass, as a rule sees it.
+
+    Attributes
+    ----------
+    node : Node
+        The node. Its arguments may differ from the graph's where only part of the maps is walked (no padding).
+    signals : int
+        Number S of signals; axis 0 of everything.
+    """
+
+    def __init__(self, node: Node, signals: int, source: Values, device: torch.device, dtype: torch.dtype) -> None:
+        self.node = node
+        self.signals = signals
+        self._source = source
+        self._device, self._dtype = device, dtype
+
+    def value(self, node: Node) -> Tensor:
+        """Return the value of a node that the rule `needs`, (S, *shape)."""
+        return self._source.value(node)
+
+    @property
+    def input(self) -> Tensor:
+        """The value of the node's first input."""
+        return self.value(self.node.inputs[0])
+
+    @property
+    def output(self) -> Tensor:
+        """The node's own value."""
+        return self.value(self.node)
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """Return the shape of a node's value, (S, *shape)."""
+        return (self.signals, *self._source.shape(node))
+
+    def zeros(self, node: Node) -> Tensor:
+        """Return zeros in the shape of a node's value, without memory of their own."""
+        return torch.zeros((), device=self._device, dtype=self._dtype).expand(self.shape(node))
+
+    def once(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``compute(input)``, computed once for all signals that share a picture."""
+        return self._source.once(self.node, name, compute)
+
+    def compute(self, *values: Tensor, **changed: Any) -> Tensor:
+        """Evaluate the node's operation.
+
+        Parameters
+        ----------
+        *values : tensor
+            In place of `Node.inputs`, in that order (those that are sizes left out); or one for the first alone.
+        **changed
+            Arguments to use in place of the node's (``weight=``, ``bias=``...).
+        """
+        result: Tensor = _evaluate(self.node, iter(values), changed, self.signals)
+        return result
+
+    def exact(self, signal: Tensor) -> Parts:
+        """Return the exact vector-Jacobian product for every input."""
+        quick = _QUICK.get(self.node.kind)
+        parts = quick(signal, self) if quick is not None else None
+        return self.by_autograd(signal) if parts is None else parts
+
+    def adjoint(self, signal: Tensor, **changed: Any) -> Tensor:
+        """Apply the transposed operation: the vector-Jacobian product for the first input of a linear operation.
+
+        Parameters
+        ----------
+        signal : tensor
+            At the node's output.
+        **changed
+            Arguments to use in place of the node's (``weight=``).
+        """
+        if self.node.kind == "conv":
+            return _conv(signal, self, changed.get("weight"))[0]
+        if self.node.kind == "linear":
+            return _linear(signal, self, changed.get("weight"))[0]
+        x = self.zeros(self.node.inputs[0]).requires_grad_()
+        with torch.enable_grad():
+            y = self.compute(x, **changed)
+        (part,) = torch.autograd.grad(y, [x], signal)
+        return part
+
+    def by_autograd(self, signal: Tensor | Mapping[int, Tensor], op: Callable[..., Any] | None = None) -> Parts:
+        """Return the vector-Jacobian product as autograd computes it for this one operation.
+
+        Parameters
+        ----------
+        signal : tensor, or mapping of int to tensor
+            At the node's output; for a node with several results, at each that got one.
+        op : callable, optional
+            An operation to use in place of the node's, with the same arguments.
+        """
+        sources = [i for i in self.node.inputs if i.kind != "size"]
+        linear = self.node.kind in LINEAR
+        leaves = []
+        for i in sources:
+            known = linear and _has_shape(i)
+            leaf = (self.zeros(i) if known else self.value(i)).detach()
+            leaves.append(leaf.requires_grad_() if leaf.is_floating_point() else leaf)
+        node = self.node if op is None else replace(self.node, op=op)
+        with torch.enable_grad():
+            y = _evaluate(node, iter(leaves), {}, self.signals)
+        if isinstance(signal, Tensor):
+            pairs = [(y, signal)]
+        else:
+            pairs = [(y[index], s) for index, s in signal.items()]
+        pairs = [(a, b) for a, b in pairs if a.requires_grad]
+        wanted = [leaf for leaf in leaves if leaf.requires_grad]
+        if not pairs or not wanted:
+            return [None] * len(self.node.inputs)
+        found = iter(torch.autograd.grad([a for a, _ in pairs], wanted, [b for _, b in pairs], allow_unused=True))
+        parts = iter([next(found) if leaf.requires_grad else None for leaf in leaves])
+        return [None if i.kind == "size" else next(parts) for i in self.node.inputs]
+
+
+# -- rules that every table may use --
+
+
+def _exact(signal: Tensor, at: At) -> Parts:
+    return at.exact(signal)
+
+
+def _exact_needs(node: Node) -> Iterable[Node]:
+    """Return what the exact vector-Jacobian product needs: nothing, where the operation is linear."""
+    if node.kind in _MASKED:
+        return (node,)
+    sources = [i for i in node.inputs if i.kind != "size"]
+    return [i for i in sources if node.kind not in LINEAR or not _has_shape(i)]
+
+
+def _has_shape(node: Node) -> bool:
+    return node.batched and min(node.shape, default=1) >= 0
+
+
+#: The exact vector-Jacobian product.
+EXACT = Rule(_exact, _exact_needs)
+
+_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax"})
+
+
+def gate_of(node: Node) -> tuple[int, int] | None:
+    """Tell which operand of a multiplication is the map and which the gate: their indices, map first.
+
+    The gate is the operand that is broadcast over the other (one number a channel, as in squeeze-and-excite, or
+    one a position), or that comes out of a sigmoid or softmax which does not read the other operand itself (as the
+    hand-written SiLU, x * sigmoid(x), does). None where neither is.
+    """
+    if node.kind != "mul" or len(node.inputs) != 2 or node["input"] is node["other"]:
+        return None
+    a, b = node.inputs
+    for index, (map_, gate) in enumerate(((a, b), (b, a))):
+        broadcast = map_.shape == node.shape != gate.shape
+        bounded = map_.shape == gate.shape and gate.kind in _GATES and map_.kind not in _GATES
+        if broadcast or (bounded and map_ not in gate.inputs):
+            return index, 1 - index
+    return None
+
+
+def _gate_input(node: Node) -> Iterable[Node]:
+    found = gate_of(node)
+    return () if found is None else (node.inputs[found[1]],)
+
+
+def _gated_input(node: Node) -> Iterable[Node]:
+    found = gate_of(node)
+    return () if found is None else (node.inputs[found[0]],)
+
+
+def _no_gate(node: Node) -> str | None:
+    if gate_of(node) is None:
+        return "a product of two maps, of which neither is a gate"
+    return None
+
+
+def _hold_gate(signal: Tensor, at: At) -> Parts:
+    found = gate_of(at.node)
+    assert found is not None
+    parts: list[Tensor | None] = [None, None]
+    parts[found[0]] = signal * at.value(at.node.inputs[found[1]])
+    return parts
+
+
+#: A multiplicative gate (squeeze-and-excite, attention over channels or positions) held constant: the signal goes to
+#: the gated map, times the gate, and nothing goes into what computes the gate. Own decision: the derivative through
+#: the gate's sigmoid is what the methods with modified rules have no rule for.
+HELD_GATE = Rule(_hold_gate, _gate_input, _gated_input, _no_gate)
+
+
+def _same(signal: Tensor, at: At) -> Parts:
+    del at
+    return signal
+
+
+def _extend_gradient(table: Table, node: Node) -> Rule | None:
+    del table, node
+    return EXACT
+
+
+def _extend_pass(table: Table, node: Node) -> Rule | None:
+    del table
+    sources = [i for i in node.inputs if i.kind != "size"]
+    return Rule(_same) if len(sources) == 1 and sources[0].shape == node.shape else None
+
+
+def _extend_rectify(table: Table, node: Node) -> Rule | None:
+    return table.rules.get("relu") if node.kind in ACTIVATIONS else None
+
+
+#: What may be done, on request, with an operation that a method says nothing about. Results are labelled.
+#: ``"rectify"``: an elementwise activation (SiLU, GELU, hardswish...) as the method treats a rectifier, which counts as
+#: open where its output is positive. ``"pass"``: an operation with one input that keeps the shape lets the signal pass
+#: as it is. ``"gradient"``: the exact vector-Jacobian product.
+EXTENSIONS: Mapping[str, Callable[[Table, Node], Rule | None]] = MappingProxyType(
+    {"rectify": _extend_rectify, "pass": _extend_pass, "gradient": _extend_gradient}
+)
+
+#: The empty table: the gradient.
+GRADIENT = Table("gradient")
+
+
+# -- values of the forward pass --
+
+
+class Values:
+    """Where a rule's values come from, one for each signal."""
+
+    def value(self, node: Node) -> Tensor:
+        """Return the value of a node, (S, *shape)."""
+        raise NotImplementedError
+
+    def shape(self, node: Node) -> tuple[int, ...]:
+        """Return the shape of a node's value without axis 0."""
+        return node.shape
+
+    def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return ``compute`` of the first input's value."""
+        del name
+        return compute(self.value(node.inputs[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """What a forward pass over N pictures left for the walk back.
+
+    Attributes
+    ----------
+    x : tensor
+        The pictures (N, C, H, W).
+    values : mapping of Node to tensor
+        The values that the rules need, and those of the nodes at which signals may start: (N, *shape).
+    """
+
+    x: Tensor
+    values: Mapping[Node, Tensor]
+    _found: dict[tuple[Node, str], Tensor] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+class _Shared(Values):
+    """The values on a tape, each picture's for all signals that come from it."""
+
+    def __init__(self, tape: Tape, pictures: Tensor | None) -> None:
+        self.tape, self.pictures = tape, pictures
+
+    def value(self, node: Node) -> Tensor:
+        return self._aligned(self.tape.values[node])
+
+    def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        key = (node, name)
+        if key not in self.tape._found:
+            self.tape._found[key] = compute(self.tape.values[node.inputs[0]])
+        return self._aligned(self.tape._found[key])
+
+    def _aligned(self, value: Tensor) -> Tensor:
+        if self.pictures is None:
+            return value
+        if len(value) == 1:
+            return value.expand(len(self.pictures), *value.shape[1:])
+        return value[self.pictures]
+
+
+class Walk:
+    """A reverse walk, ready to be run: which nodes the signal reaches, and under which rule.
+
+    Parameters
+    ----------
+    graph : Graph
+    table : Table
+        The method.
+    sources : iterable of Node
+        The nodes at which signals may start.
+    to : Node, optional
+        The node at which the walk ends. Default: the graph's input. What bypasses it is left out.
+    runner : Runner, optional
+        Evaluates the graph forward. Default: one of its own.
+
+    Raises
+    ------
+    ArgumentError
+        If the signal reaches an operation that the table states nothing about, or does not reach `to`: before
+        anything is computed.
+
+    Attributes
+    ----------
+    record : tuple of Node
+        The nodes whose values are recorded in the forward pass.
+    extended : mapping of Node to str
+        The nodes that the extension was used for, with the reason.
+    """
+
+    def __init__(
+        self, graph: Graph, table: Table, sources: Iterable[Node], to: Node | None = None, runner: Runner | None = None
+    ) -> None:
+        self.graph, self.table = graph, table
+        self.sources = tuple(dict.fromkeys(sources))
+        self.to = graph.input if to is None else to
+        self._runner = runner or Runner(graph)
+        below = _dependents(graph, self.to)
+        reached = {n for n in self.sources if n in below}
+        self.steps: list[tuple[Node, Rule]] = []
+        self.extended: dict[Node, str] = {}
+        refused: dict[Node, str] = {}
+        for n in reversed(graph.nodes):
+            if n not in reached or n is self.to:
+                continue
+            rule, why = table.stated(n)
+            if rule is None:
+                rule = table.rule(n)
+                (refused if rule is None else self.extended)[n] = why
+            if rule is not None:
+                self.steps.append((n, rule))
+            reached.update(i for i in (n.inputs if rule is None else rule.reaches(n)) if i in below)
+        if refused:
+            raise ArgumentError(_refusal(table, refused))
+        if self.to not in reached:
+            names = ", ".join(n.module or n.name for n in self.sources)
+            raise ArgumentError(
+                f"Expected a target that depends on {self.to.module or self.to.name}; {names} does not. Attribute to a "
+                f"layer that comes before the target."
+            )
+        needed = {i for n, rule in self.steps for i in rule.needs(n) if i.kind != "size"}
+        self.record = tuple(dict.fromkeys([*(n for n in graph if n in needed), *self.sources]))
+        # A value whose axis 0 is not the batch (windows of attention) cannot be shared between signals.
+        self._shareable = all(n.batched for n in self.record)
+
+    def __repr__(self) -> str:
+        return f"<Walk of {self.table.name} over {len(self.steps)} operations>"
+
+    def forward(self, x: Tensor, also: Iterable[Node] = ()) -> Tape:
+        """Compute and record what the way back needs.
+
+        Parameters
+        ----------
+        x : tensor
+            Pictures (N, C, H, W).
+        also : iterable of Node
+            Further nodes whose values to record.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            if x.is_inference():
+                x = x.clone()  # autograd may not use it otherwise
+            _, values = self._runner(x, [*self.record, *also], output=False)
+        return Tape(x, values)
+
+    def __call__(
+        self, tape: Tape, signals: Mapping[Node, Tensor], pictures: Tensor | Sequence[int] | None = None
+    ) -> Tensor:
+        """Carry signals back.
+
+        Parameters
+        ----------
+        tape : Tape
+            Of this walk's `forward`.
+        signals : mapping of Node to tensor
+            What starts at which of the sources: (S, *shape) each.
+        pictures : tensor or sequence of int, optional
+            For each signal, the picture on the tape to which it belongs. Default: one signal a picture, in order;
+            or any number, where there is one picture.
+
+        Returns
+        -------
+        tensor
+            What arrives at `to`: (S, *shape), in the signals' precision.
+        """
+        count = len(next(iter(signals.values())))
+        if pictures is None and count != len(tape):
+            pictures = torch.zeros(count, dtype=torch.long) if len(tape) == 1 else None
+            if pictures is None:
+                raise ArgumentError(
+                    f"Expected a signal for each of {len(tape)} pictures; got {count}. Say which picture each belongs "
+                    f"to."
+                )
+        with torch.inference_mode(False), torch.no_grad():
+            index = None if pictures is None else torch.as_tensor(pictures, device=tape.x.device)
+            if index is not None and not self._shareable:
+                tape, index = self.forward(tape.x[index]), None
+            return self._run(signals, _Shared(tape, index), count)
+
+    def _run(self, signals: Mapping[Node, Tensor], values: Values, count: int) -> Tensor:
+        arrived: dict[Node, Any] = dict(signals)
+        first = next(iter(signals.values()))
+        for n, rule in self.steps:
+            signal = arrived.pop(n, None)
+            if signal is None:
+                continue
+            at = At(n, count, values, first.device, first.dtype)
+            if n.kind == "getitem":  # one of several results: they go back together
+                arrived.setdefault(n["input"], {})
+                _add(arrived[n["input"]], n["index"], signal)
+                continue
+            parts = at.by_autograd(signal) if isinstance(signal, dict) else rule.backward(signal, at)
+            if isinstance(parts, Tensor):
+                parts = [parts]
+            for i, part in zip(n.inputs, parts, strict=False):
+                if part is not None:
+                    _add(arrived, i, part)
+        result: Tensor | None = arrived.get(self.to)
+        return first.new_zeros(count, *self.to.shape) if result is None else result
+
+
+def _add(where: dict[Any, Any], key: Any, part: Tensor) -> None:
+    where[key] = part if key not in where else where[key] + part
+
+
+def _dependents(graph: Graph, node: Node) -> set[Node]:
+    found = {node}
+    for n in graph:
+        if not found.isdisjoint(n.inputs) and n.kind != "size":
+            found.add(n)
+    return found
+
+
+def _refusal(table: Table, refused: Mapping[Node, str]) -> str:
+    reasons: dict[str, list[str]] = {}
+    for n, why in refused.items():
+        reasons.setdefault(why, []).append(n.module or n.name)
+    shown = []
+    for why, places in reasons.items():
+        places = list(dict.fromkeys(reversed(places)))
+        more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+        shown.append(f"{why} ({', '.join(places[:3])}{more})")
+    possible = [e for e, extend in EXTENSIONS.items() if all(extend(table, n) is not None for n in refused)]
+    return (
+        f"Expected a network of which {table.name} covers every operation on the way; it states {'; '.join(shown)}. "
+        f"Use a method that is defined for any operation (the gradient), or extend this one, which will be labelled: "
+        f"{' or '.join(f'extension={e!r}' for e in possible)}."
+    )
+
+
+# -- evaluating one node --
+
+
+def _evaluate(node: Node, values: Any, changed: Mapping[str, Any], signals: int) -> Any:
+    assert node.op is not None
+
+    def fill(i: Node) -> Any:
+        return _size(i, signals) if i.kind == "size" else next(values)
+
+    args = {k: map_values(v, fill) for k, v in node.args.items()} | dict(changed)
+    # aten operations take lists of tensors, not tuples
+    args = {
+        k: list(v) if isinstance(v, tuple) and any(isinstance(t, Tensor) for t in v) else v for k, v in args.items()
+    }
+    positional = [v for k, v in args.items() if k not in node.keywords]
+    return node.op(*positional, **{k: v for k, v in args.items() if k in node.keywords})
+
+
+def _size(node: Node, signals: int) -> Any:
+    """Compute a size for this many signals."""
+    if node.inputs and all(i.kind != "size" for i in node.inputs):
+        return signals  # the length of the batch axis is the one size that is not a constant
+    assert node.op is not None
+    return node.op(*[map_values(v, lambda i: _size(i, signals)) for v in node.args.values()])
+
+
+# -- exact vector-Jacobian products without computing the operation again --
+
+#: Rectifiers, whose derivative can be read off their output.
+_MASKED = frozenset({"relu", "relu6"})
+
+
+def _rectifier(signal: Tensor, at: At) -> Parts:
+    y = at.output
+    open_ = y > 0 if at.node.kind == "relu" else (y > 0) & (y < 6)
+    return signal * open_
+
+
+def _conv(signal: Tensor, at: At, weight: Tensor | None = None) -> Sequence[Tensor]:
+    n = at.node
+    weight = n["weight"] if weight is None else weight
+    x = at.zeros(n["input"])  # only its shape is used, so that sizes lost to the stride come back
+    rest = (n["stride"], n["padding"], n["dilation"], False, (0, 0), n["groups"], (True, False, False))
+    part: Tensor = torch.ops.aten.convolution_backward(signal, x, weight, None, *rest)[0]
+    return [part]
+
+
+def _linear(signal: Tensor, at: At, weight: Tensor | None = None) -> Sequence[Tensor]:
+    return [signal @ (at.node["weight"] if weight is None else weight)]
+
+
+def _max_pool(signal: Tensor, at: At) -> Parts:
+    n = at.node
+    window = (n["kernel_size"], n["stride"], n["padding"], n["dilation"], n["ceil_mode"])
+    switches = at.once("switches", lambda x: torch.ops.aten.max_pool2d_with_indices(x, *window)[1])
+    x = at.zeros(n["input"])
+    # Where windows overlap, what they send to one position adds.
+    part: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(signal, x, *window, switches)
+    return part
+
+
+def _add_(signal: Tensor, at: At) -> Parts | None:
+    n = at.node
+    if n.kind == "add" and n["alpha"] == 1 and all(i.shape == n.shape for i in n.inputs):
+        return [signal] * len(n.inputs)
+    return None
+
+
+def _reshape(signal: Tensor, at: At) -> Parts | None:
+    x = at.node.inputs[0]
+    return signal.reshape(at.shape(x)) if _has_shape(x) and _has_shape(at.node) else None
+
+
+_QUICK: Mapping[str, Callable[[Tensor, At], Parts | None]] = {
+    "conv": _conv,
+    "linear": _linear,
+    "relu": _rectifier,
+    "relu6": _rectifier,
+    "max_pool": _max_pool,
+    "add": _add_,
+    "reshape": _reshape,
+    "flatten": _reshape,
+}
