@@ -13,5 +13,16 @@ from convscope_core.explain.attribution import (
     attribute_tensor,
     methods,
 )
+from convscope_core.explain.control import randomised, similarity
 
-__all__ = ["Attribution", "MethodInfo", "MethodList", "Target", "attribute", "attribute_tensor", "methods"]
+__all__ = [
+    "Attribution",
+    "MethodInfo",
+    "MethodList",
+    "Target",
+    "attribute",
+    "attribute_tensor",
+    "methods",
+    "randomised",
+    "similarity",
+]
