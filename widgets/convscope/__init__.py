@@ -16,6 +16,7 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
+from convscope_core.explain import Attribution, MethodInfo, attribute, methods, randomised, similarity
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
@@ -23,6 +24,7 @@ from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
 from .filters import FilterGrid
+from .gallery import Gallery
 from .maps import OcclusionMap
 from .occluder import Occluder
 from .unit import UnitPanel
@@ -34,14 +36,17 @@ except PackageNotFoundError:  # pragma: no cover - a source tree that was never 
 
 __all__ = [
     "ArgumentError",
+    "Attribution",
     "ConvscopeError",
     "Exemplar",
     "Explorer",
     "FilterGrid",
+    "Gallery",
     "ImageError",
     "Images",
     "Layer",
     "LayerError",
+    "MethodInfo",
     "Network",
     "NetworkError",
     "Occluder",
@@ -52,10 +57,14 @@ __all__ = [
     "Survey",
     "TraceError",
     "UnitPanel",
+    "attribute",
     "load",
+    "methods",
     "occluding_map",
     "occlusion_map",
+    "randomised",
     "sample",
     "sample_images",
+    "similarity",
     "survey",
 ]
