@@ -73,7 +73,7 @@ export function largeView(session: Session, root: HTMLElement, signal: AbortSign
           caption,
           name === "map"
             ? value
-            : `${value} · ${randomised(top)} randomised · ρ ${rhoText(control?.rho ?? null)}`,
+            : `${value} · at random: ${randomised(top)} · ρ ${rhoText(control?.rho ?? null)}`,
         );
       }
       const mark = frame.querySelector<HTMLElement>(".cs-spot");

@@ -71,51 +71,12 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
     "aria-label": "Maps of every picture by every method",
     "data-lm-suppress-shortcuts": "true",
   });
-  const scroller = root.appendChild(el("div", { class: "cs-gallery__scroller" }, table));
+  root.append(el("div", { class: "cs-gallery__scroller" }, table));
   const large: Large = largeView(session, root, signal);
   let cells: Cell[] = [];
   let pictures: { row: number; spots: HTMLElement; name: HTMLElement; list: HTMLElement }[] = [];
   let controller = new AbortController();
   signal.addEventListener("abort", () => controller.abort());
-
-  // ---- building: when pictures or columns change
-  store.watch(
-    ["rows", "_columns", "_network"],
-    () => {
-      controller.abort();
-      controller = new AbortController();
-      const [rows, columns] = [store.get("rows"), store.get("_columns")];
-      cells = [];
-      pictures = [];
-      table.replaceChildren();
-      table.style.gridTemplateColumns = tracks(columns);
-      const [high, wide] = store.get("_network").size;
-      table.style.setProperty("--cs-aspect", `${wide} / ${high}`);
-      table.append(groupHeads(columns), methodHeads(columns));
-      rows.forEach((row, index) => {
-        const line = el("div", { class: "cs-gallery__line", role: "row", "aria-label": row.name });
-        line.append(pictureCell(row, index));
-        for (const column of columns) {
-          const cell = makeCell(index, column);
-          cells.push(cell);
-          const place = el(
-            "div",
-            { class: "cs-cell", role: "gridcell" },
-            cell.button,
-            cell.caption,
-            cell.control,
-          );
-          place.style.gridColumn = String(trackOf(columns, column));
-          line.append(place);
-        }
-        table.append(line);
-      });
-      showClasses();
-      show();
-      paint();
-    },
-    signal,
-  );
 
   function pictureCell(row: Row, index: number): HTMLElement {
     const canvas = el("canvas", { class: "cs-tile__canvas", "aria-hidden": "true" });
@@ -267,7 +228,7 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
       cell.rho.classList.toggle("cs-is-warn", !!known?.map && warn);
       cell.rho.dataset.rho = known?.rho == null ? "" : String(known.rho);
       cell.control.title = known?.map
-        ? `The same map with ${randomised(top)} randomised. ρ, from −1 to 1, says how alike both rank the places of ` +
+        ? `The same map with weights drawn at random: ${randomised(top)}. ρ, from −1 to 1, says how alike both rank the places of ` +
           `the picture. ${sentence}`
         : (known?.error?.message ?? "");
       const values = tile?.map
@@ -356,7 +317,44 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
     },
     signal,
   );
-  void scroller;
+  // ---- building: when pictures or columns change
+  store.watch(
+    ["rows", "_columns", "_network"],
+    () => {
+      controller.abort();
+      controller = new AbortController();
+      const [rows, columns] = [store.get("rows"), store.get("_columns")];
+      cells = [];
+      pictures = [];
+      table.replaceChildren();
+      table.style.gridTemplateColumns = tracks(columns);
+      const [high, wide] = store.get("_network").size;
+      table.style.setProperty("--cs-aspect", `${wide} / ${high}`);
+      table.append(groupHeads(columns), methodHeads(columns));
+      rows.forEach((row, index) => {
+        const line = el("div", { class: "cs-gallery__line", role: "row", "aria-label": row.name });
+        line.append(pictureCell(row, index));
+        for (const column of columns) {
+          const cell = makeCell(index, column);
+          cells.push(cell);
+          const place = el(
+            "div",
+            { class: "cs-cell", role: "gridcell" },
+            cell.button,
+            cell.caption,
+            cell.control,
+          );
+          place.style.gridColumn = String(trackOf(columns, column));
+          line.append(place);
+        }
+        table.append(line);
+      });
+      showClasses();
+      show();
+      paint();
+    },
+    signal,
+  );
 }
 
 const active = (element: HTMLElement): HTMLElement | null =>
@@ -387,7 +385,7 @@ function tracks(columns: readonly Column[]): string {
     const gap = index > 0 && columns[index - 1]?.group !== group ? "var(--cs-group-gap) " : "";
     return `${gap}minmax(var(--cs-tile-least), var(--cs-tile-most))`;
   });
-  return `var(--cs-picture) ${parts.join(" ")}`;
+  return `minmax(var(--cs-tile-least), var(--cs-tile-most)) ${parts.join(" ")}`;
 }
 
 /** Number of the grid's track, from 1, of a column. */

@@ -206,9 +206,9 @@ export const titleOf = (method: string): string => method.replace("_times_", " Ã
 
 /** What the control randomises, in words. */
 export function randomised(top: number): string {
-  if (top <= 0) return "the classifier";
+  if (top <= 0) return "classifier";
   if (top >= 1) return "all layers";
-  return `the top ${Math.round(top * 100)} % of the layers`;
+  return `top ${Math.round(top * 100)} % of layers`;
 }
 
 /** Where an arrow key leads from a place of a table; null for any other key. */

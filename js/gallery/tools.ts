@@ -46,7 +46,10 @@ export function galleryToolsPane({ store }: Session, root: HTMLElement, signal: 
     },
     "control",
   );
-  const top = el("select", { class: "cs-select", "aria-label": "What the control randomises" });
+  const top = el("select", {
+    class: "cs-select cs-select--wide",
+    "aria-label": "What the control randomises",
+  });
   top.title = "What the control randomises, from the output down";
   const strip = el("span", { class: "cs-signed__strip" });
   const legend = el("span", { class: "cs-signed", "aria-hidden": "true" }, "−", strip, "+");
@@ -79,7 +82,7 @@ export function galleryToolsPane({ store }: Session, root: HTMLElement, signal: 
       top.disabled = store.get("offline");
       const shares = [...new Set([...SHARES, share])].sort((a, b) => a - b);
       top.replaceChildren(
-        ...shares.map((one) => el("option", { value: one }, `${randomised(one)} randomised`)),
+        ...shares.map((one) => el("option", { value: one }, `${randomised(one)} at random`)),
       );
       top.value = String(share);
     },
@@ -143,8 +146,9 @@ export function refusedPane({ store }: Session, root: HTMLElement, signal: Abort
 /** What the maps can say, and what not. */
 export function notesPane({ store }: Session, root: HTMLElement, signal: AbortSignal): void {
   const given = el("p");
-  root.append(
-    el("h3", { class: "cs-heading" }, "What this can and cannot say"),
+  const notes = el(
+    "div",
+    { class: "cs-notes" },
     el(
       "p",
       {},
@@ -170,6 +174,7 @@ export function notesPane({ store }: Session, root: HTMLElement, signal: AbortSi
     ),
     given,
   );
+  root.append(el("h3", { class: "cs-heading" }, "What this can and cannot say"), notes);
   store.watch(
     ["given", "rows"],
     () => {
