@@ -202,6 +202,7 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
     }
     table.dataset.opacity = String(look.opacity);
     table.dataset.scale = look.scale_by;
+    table.dataset.colours = look.colours;
   }, signal);
   store.onChange(["tiles", "opacity", "scale_by", "colours"], paint, signal);
   onTheme(root, paint, signal);

@@ -110,7 +110,7 @@ export function refusedPane({ store }: Session, root: HTMLElement, signal: Abort
       "div",
       { class: "cs-refused", "data-method": name },
       el("div", { class: "cs-refused__name", title: refused.summary }, titleOf(name)),
-      el("div", { class: "cs-refused__reason", title: reason }, reason),
+      el("div", { class: "cs-refused__reason", tabindex: 0 }, reason),
     );
     if (extension) {
       const extend = el(
