@@ -15,7 +15,7 @@ from torch import nn
 import convscope as cs
 from convscope import gallery as gallery_module
 
-NAMES = [m for m in ("gradient", "deconvnet", "guided_backprop", "input_times_gradient")]
+NAMES = ["gradient", "deconvnet", "guided_backprop", "input_times_gradient"]
 
 
 @pytest.fixture

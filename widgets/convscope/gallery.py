@@ -126,7 +126,7 @@ class Gallery(Instrument):
     _name = "gallery"
     _esm = bundle(_name)
 
-    methods = traitlets.List(traitlets.Unicode(), None, allow_none=True).tag(sync=True)
+    methods: Any = traitlets.List(traitlets.Unicode(), None, allow_none=True).tag(sync=True)
     """list of str or None: the methods asked for; None for all that the network supports, at most eight."""
 
     target = traitlets.Any(None, allow_none=True)
@@ -231,7 +231,8 @@ class Gallery(Instrument):
 
     def _arrange(self) -> None:
         """Find out what the network supports, and so the columns."""
-        columns, refused = [], []
+        columns: list[dict[str, Any]] = []
+        refused: list[dict[str, Any]] = []
         names = [m.name for m in all_methods(self.net)] if self.methods is None else self.methods
         for name in sorted(names, key=lambda name: GROUPS.index(find(name).group)):
             column = self._column(name)
@@ -301,7 +302,7 @@ class Gallery(Instrument):
 
     @property
     def similarities(self) -> dict[tuple[int, str], float]:
-        """dict of (row, method) to float: how alike each map and its control are, -1..1, as far as computed.
+        """Similarity of each map to its control by (row, method), -1..1, as far as computed.
 
         NaN where one of them is constant. See `convscope_core.explain.similarity`.
         """

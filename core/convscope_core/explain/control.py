@@ -55,16 +55,13 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
     section 3 (there the weights are drawn as before training; here from each tensor's own mean and deviation, as a
     network with folded batch norms has no initial distribution).
     """
-    if isinstance(top, bool) or not isinstance(top, (int, float, np.number)) or not 0 <= float(top) <= 1:
-        raise ArgumentError(f"Expected top as a share of the layers, from 0 (the classifier alone) to 1; got {top!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ArgumentError(f"Expected seed as a whole number, 0 or more; got {seed!r}.")
+    share, number = _share(top), _seed(seed)
     nodes = net.graph.nodes
     places = [i for i, n in enumerate(nodes) if _is_layer(n)]
     if not places:
         raise ArgumentError(f"Expected a network with a convolution or linear layer; {net.name} has none.")
-    count = max(1, math.floor(float(top) * len(places) + 0.5))
-    generator = torch.Generator().manual_seed(int(seed))
+    count = max(1, math.floor(share * len(places) + 0.5))
+    generator = torch.Generator().manual_seed(number)
     drawn: dict[int, Tensor] = {}
     for n in reversed(nodes[places[-count] :]):
         for name in ("weight", "bias"):
@@ -73,6 +70,18 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
                 drawn[id(t)] = _redrawn(t, generator)
     name = f"{net.name}, {count} of {len(places)} layers randomised"
     return net.with_tensors(lambda t: drawn.get(id(t), t), name)
+
+
+def _share(top: Any) -> float:
+    if isinstance(top, bool) or not isinstance(top, (int, float, np.number)) or not 0 <= float(top) <= 1:
+        raise ArgumentError(f"Expected top as a share of the layers, from 0 (the classifier alone) to 1; got {top!r}.")
+    return float(top)
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ArgumentError(f"Expected seed as a whole number, 0 or more; got {seed!r}.")
+    return int(seed)
 
 
 def _is_layer(n: Node) -> bool:
