@@ -48,7 +48,7 @@ export function largeView(session: Session, root: HTMLElement, signal: AbortSign
     const { sentence: meant } = meaning(control?.rho ?? null);
     text(title, `${titleOf(method)}${column.extended ? " (extended)" : ""}`);
     text(facts, `${column.group} · ${map?.map ? `${map.map.label} · ` : ""}${column.summary}`);
-    text(sentence, hidden ? "" : meant);
+    text(sentence, hidden ? "" : `ρ ${rhoText(control?.rho ?? null)}. ${meant}`);
     const [high, wide] = store.get("_network").size;
     dialog.style.setProperty("--cs-aspect", `${wide} / ${high}`);
     dialog.dataset.place = `${row} ${method}`;
@@ -69,12 +69,7 @@ export function largeView(session: Session, root: HTMLElement, signal: AbortSign
             ? said(valuesAt(tile.map, at))
             : `± ${signedNumber(tile.map.strong)}`
           : "";
-        text(
-          caption,
-          name === "map"
-            ? value
-            : `${value} · at random: ${randomised(top)} · ρ ${rhoText(control?.rho ?? null)}`,
-        );
+        text(caption, name === "map" ? value : `${value} · ${randomised(top)} at random`);
       }
       const mark = frame.querySelector<HTMLElement>(".cs-spot");
       if (!mark) continue;
