@@ -18,7 +18,7 @@ export interface Session {
 }
 
 /** Written to the kernel only when the pointer is up: while it is down, requests carry them. */
-const HELD: readonly string[] = ["position", "size"];
+const HELD: readonly string[] = ["position", "size", "opacity"];
 
 /** A front end without such a thread is not asked for ever. */
 const GREETINGS = 6;

@@ -1,6 +1,7 @@
 /** All that the panes know: what the user chose, and what the kernel last answered. */
+import type { Column, ExplainedClass, Refused, Row, Spot, Tile, TileState } from "./gallery/tiles";
 import type { Planes, Scale } from "./lib/atlas";
-import type { Colormap } from "./lib/colormaps";
+import type { Colormap, Diverging } from "./lib/colormaps";
 import type { Shape } from "./lib/form";
 import type { Extent, Position, Size } from "./lib/geometry";
 import type { KernelError } from "./lib/kernel";
@@ -205,6 +206,9 @@ export interface State {
   _revision: number;
   _survey: SurveyState;
   _map: MapState;
+  _columns: Column[];
+  _refused: Refused[];
+  _tiles: TileState;
   picture: number;
   position: Position;
   size: Size;
@@ -222,6 +226,13 @@ export interface State {
   lens: Lens;
   method: Method;
   contrast: Contrast;
+  targets: (number | null)[];
+  extended: string[];
+  control: boolean;
+  top: number;
+  opacity: number;
+  scale_by: "group" | "map";
+  colours: Diverging;
   // This page's own.
   dragging: boolean;
   /** The next line drawn on the picture becomes the occluder's form. */
@@ -233,6 +244,8 @@ export interface State {
   /** The class whose cells are marked. */
   marked: number | null;
   hovered: number | null;
+  /** Where the gallery is looked at. */
+  spot: Spot | null;
   /** Index of the exemplar whose picture is shown whole. */
   exemplar: number | null;
   /** Kinds of request that have been under way for more than 300 ms. */
@@ -258,6 +271,13 @@ export interface State {
   here: Here | null;
   context: Photo | null;
   thumbnails: Photo[];
+  rows: Row[];
+  /** How many pictures the gallery was given; it shows as many as it has rows. */
+  given: number;
+  /** The gallery's maps by place. */
+  tiles: ReadonlyMap<string, Tile>;
+  /** What each row explains. */
+  explained: ExplainedClass[];
 }
 
 /** Keys that are traits: whatever the front end may write, and the rest. */
@@ -279,6 +299,13 @@ export const SHARED = [
   "lens",
   "method",
   "contrast",
+  "targets",
+  "extended",
+  "control",
+  "top",
+  "opacity",
+  "scale_by",
+  "colours",
 ] as const satisfies readonly (keyof State)[];
 export const GIVEN = [
   "_network",
@@ -286,6 +313,9 @@ export const GIVEN = [
   "_revision",
   "_survey",
   "_map",
+  "_columns",
+  "_refused",
+  "_tiles",
 ] as const satisfies readonly (keyof State)[];
 
 export const initial: State = {
@@ -294,6 +324,9 @@ export const initial: State = {
   _revision: 0,
   _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 },
   _map: { state: "none", revision: 0, done: 0, total: 0, left: null },
+  _columns: [],
+  _refused: [],
+  _tiles: { state: "none", revision: 0, done: 0, total: 0, left: null, failed: 0 },
   picture: 0,
   position: [0, 0],
   size: 50,
@@ -311,12 +344,20 @@ export const initial: State = {
   lens: "activation",
   method: "deconvnet",
   contrast: "tile",
+  targets: [],
+  extended: [],
+  control: true,
+  top: 0.5,
+  opacity: 1,
+  scale_by: "group",
+  colours: "red-blue",
   dragging: false,
   drawing: false,
   pointer: null,
   cell: null,
   marked: null,
   hovered: null,
+  spot: null,
   exemplar: null,
   slow: [],
   latency: null,
@@ -336,4 +377,8 @@ export const initial: State = {
   here: null,
   context: null,
   thumbnails: [],
+  rows: [],
+  given: 0,
+  tiles: new Map(),
+  explained: [],
 };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -188,21 +189,42 @@ class Network:
         self.name = name or type(module).__name__.lower()
         self.lock = threading.RLock()
         self._preprocessing = Preprocessing(preprocess, shape)
-        self.graph: Graph = trace(module, shape, self.device, copy=snapshot)
-        self._runner = Runner(self.graph)
-        self._kernels = Kernels()
+        self._take(trace(module, shape, self.device, copy=snapshot))
         self.labels = _labels(labels, self.graph.output.shape[0])
+
+    def _take(self, graph: Graph) -> None:
+        """Make what follows from a graph."""
+        self.graph = graph
+        self._runner = Runner(graph)
+        self._kernels = Kernels()
         self._fingerprint: str | None = None
         self._found: dict[str, GraphLayer] = {}
-        geometry = self._geometry = Geometry(self.graph)
+        geometry = self._geometry = Geometry(graph)
         layers = []
-        for g in find_layers(self.graph):
+        for g in find_layers(graph):
             layer = Layer(g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry)
             layers.append(layer)
             self._found[g.name] = g
         self._layers = tuple(layers)
         self._by_name = {a: layer for layer in reversed(layers) for a in layer.aliases}
         self._by_name.update({layer.name: layer for layer in layers})
+
+    def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor], name: str) -> Network:
+        """Return a network that computes the same with other weights; this one is untouched.
+
+        Parameters
+        ----------
+        change : callable
+            From each parameter or constant of the graph (batch norms folded) to what takes its place, of the same
+            shape and on the same device.
+        name : str
+            Of the new network.
+        """
+        other = copy.copy(self)
+        other.name = name
+        other.lock = threading.RLock()
+        other._take(self.graph.with_tensors(change))
+        return other
 
     def __repr__(self) -> str:
         c, h, w = self.input_shape

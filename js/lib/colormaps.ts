@@ -21,18 +21,15 @@ export const COLORMAPS = Object.keys(ANCHORS) as Colormap[];
 
 const tables = new Map<string, Uint32Array>();
 
-/** 256 opaque colours as the 32-bit words of an ImageData buffer. */
-export function table(name: Colormap): Uint32Array {
-  const known = tables.get(name);
-  if (known) return known;
-  const hex = ANCHORS[name] ?? ANCHORS.inferno;
+/** Opaque colours between anchors at equal steps. */
+function interpolated(hex: string, count: number): Uint32Array {
   const last = hex.length / 6 - 1;
   const channel = (anchor: number, offset: number) =>
     Number.parseInt(hex.slice(anchor * 6 + offset * 2, anchor * 6 + offset * 2 + 2), 16);
-  const words = new Uint32Array(256);
+  const words = new Uint32Array(count);
   const rgba = new Uint8Array(words.buffer);
-  for (let value = 0; value < 256; value++) {
-    const place = (value / 255) * last;
+  for (let value = 0; value < count; value++) {
+    const place = (value / (count - 1)) * last;
     const below = Math.min(Math.floor(place), last - 1);
     const part = place - below;
     for (let c = 0; c < 3; c++) {
@@ -40,6 +37,14 @@ export function table(name: Colormap): Uint32Array {
     }
     rgba[value * 4 + 3] = 255;
   }
+  return words;
+}
+
+/** 256 opaque colours as the 32-bit words of an ImageData buffer. */
+export function table(name: Colormap): Uint32Array {
+  const known = tables.get(name);
+  if (known) return known;
+  const words = interpolated(ANCHORS[name] ?? ANCHORS.inferno, 256);
   tables.set(name, words);
   return words;
 }
@@ -53,6 +58,51 @@ export function css(name: Colormap, value: number): string {
 /** A colour map as a CSS background, low to high. */
 export function gradient(name: Colormap): string {
   const stops = Array.from({ length: 9 }, (_, index) => css(name, Math.round((255 * index) / 8)));
+  return `linear-gradient(to right, ${stops.join(", ")})`;
+}
+
+/**
+ * Colours of signed values, from zero out: positive, then negative, the same lightness on both sides.
+ *
+ * On a light page zero is paper (ColorBrewer's RdBu and PRGn), on a dark one nearly black.
+ */
+const SIDES = {
+  "red-blue": {
+    light: ["f7f7f7fddbc7f4a582d6604db2182b67001f", "f7f7f7d1e5f092c5de4393c32166ac053061"],
+    dark: ["16181b3d1a167a2a1fc4472ff07f5bffc4a8", "16181b142a441f4a803576c46fa8f0bcd9ff"],
+  },
+  "purple-green": {
+    light: ["f7f7f7e7d4e8c2a5cf9970ab762a8340004b", "f7f7f7d9f0d3a6dba05aae611b783700441b"],
+    dark: ["16181b2f1a3d5b2f7a8f50b8c48be6ead0fb", "16181b13301d1f5c332f91506cc788c2efcc"],
+  },
+} as const;
+
+export type Diverging = keyof typeof SIDES;
+export const DIVERGING = Object.keys(SIDES) as Diverging[];
+/** Steps on each side of zero. */
+export const STEPS = 255;
+
+/** Colours of -STEPS..STEPS, zero in the middle, as the 32-bit words of an ImageData buffer. */
+export function diverging(name: Diverging, theme: "light" | "dark"): Uint32Array {
+  const key = `${name} ${theme}`;
+  const known = tables.get(key);
+  if (known) return known;
+  const words = new Uint32Array(2 * STEPS + 1);
+  (SIDES[name] ?? SIDES["red-blue"])[theme].forEach((hex, negative) => {
+    const side = interpolated(hex, STEPS + 1);
+    for (let step = 0; step <= STEPS; step++) words[negative ? STEPS - step : STEPS + step] = side[step] ?? 0;
+  });
+  tables.set(key, words);
+  return words;
+}
+
+/** Signed colours as a CSS background, negative to positive. */
+export function divergingGradient(name: Diverging, theme: "light" | "dark"): string {
+  const words = diverging(name, theme);
+  const stops = Array.from({ length: 17 }, (_, index) => {
+    const at = Math.round((index * 2 * STEPS) / 16);
+    return `rgb(${new Uint8Array(words.buffer, at * 4, 3).join(" ")})`;
+  });
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
 

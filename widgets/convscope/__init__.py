@@ -26,6 +26,8 @@ from convscope_core.explain import (
     project,
     project_many,
     projecting,
+    randomised,
+    similarity,
 )
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
@@ -34,6 +36,7 @@ from convscope_core.survey import Exemplar, Survey, survey
 
 from .explorer import Explorer
 from .filters import FilterGrid
+from .gallery import Gallery
 from .maps import OcclusionMap
 from .occluder import Occluder
 from .unit import UnitPanel
@@ -50,6 +53,7 @@ __all__ = [
     "Exemplar",
     "Explorer",
     "FilterGrid",
+    "Gallery",
     "ImageError",
     "Images",
     "Layer",
@@ -75,7 +79,9 @@ __all__ = [
     "project",
     "project_many",
     "projecting",
+    "randomised",
     "sample",
     "sample_images",
+    "similarity",
     "survey",
 ]

@@ -266,7 +266,7 @@ class Instrument(anywidget.AnyWidget):
         return page
 
 
-SAVED = {"_network", "_pictures", "_revision", "_survey", "_map"}
+SAVED = {"_network", "_pictures", "_revision", "_survey", "_map", "_columns", "_refused", "_tiles"}
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

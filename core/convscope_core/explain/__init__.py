@@ -23,6 +23,7 @@ from convscope_core.explain.attribution import (
     attribute_tensor,
     methods,
 )
+from convscope_core.explain.control import randomised, similarity
 from convscope_core.explain.projection import Projection, Unit, project, project_many, projecting
 
 __all__ = [
@@ -38,4 +39,6 @@ __all__ = [
     "project",
     "project_many",
     "projecting",
+    "randomised",
+    "similarity",
 ]
