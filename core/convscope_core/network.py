@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.backward import Table, Walk
@@ -295,12 +296,12 @@ class Network:
 
     # -- pictures --
 
-    def prepare(self, image: ImageLike) -> torch.Tensor:
+    def prepare(self, image: ImageLike | Picture) -> torch.Tensor:
         """Return a picture as the network takes it.
 
         Parameters
         ----------
-        image : path, bytes, PIL.Image.Image, array or tensor
+        image : path, bytes, PIL.Image.Image, array, tensor or Picture
             A picture (see `convscope_core.images.read_image`), or a floating-point tensor (C, H, W) or (1, C,
             H, W), which is taken to be in network space already.
 
@@ -316,7 +317,7 @@ class Network:
         """
         return self._preprocessing.prepare(image).to(self.device)
 
-    def picture(self, image: ImageLike) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    def picture(self, image: ImageLike | Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return what the network sees of a picture, as colours: uint8 (H, W, 3).
 
         The prepared picture with its normalisation undone, rounded and clipped. One channel becomes grey;
@@ -443,7 +444,7 @@ class Network:
         """
         return Walk(self.graph, table, sources, to, self._runner)
 
-    def predict(self, image: ImageLike) -> Prediction:
+    def predict(self, image: ImageLike | Picture) -> Prediction:
         """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""
         logits, _ = self.forward(self.prepare(image))
         return Prediction(self.probabilities(logits)[0].cpu().numpy(), self.labels)
@@ -452,7 +453,7 @@ class Network:
         """Return class probabilities (N, K) for the logits (N, K) that `forward` gives."""
         return logits if self.graph.output.kind == "softmax" else logits.softmax(-1)
 
-    def activations(self, image: ImageLike, layers: str | Iterable[str]) -> dict[str, torch.Tensor]:
+    def activations(self, image: ImageLike | Picture, layers: str | Iterable[str]) -> dict[str, torch.Tensor]:
         """Return the values of layers for one picture.
 
         Parameters

@@ -14,6 +14,7 @@ import PIL.Image
 import PIL.ImageOps
 import torch
 
+from convscope_core.datasets import Picture
 from convscope_core.errors import ConvscopeError, ImageError, NetworkError
 from convscope_core.images import ImageLike, read_image
 
@@ -57,7 +58,7 @@ class Preprocessing:
             with torch.random.fork_rng([]):
                 self._probe()
 
-    def prepare(self, image: ImageLike) -> torch.Tensor:
+    def prepare(self, image: ImageLike | Picture) -> torch.Tensor:
         """Return a picture, or a tensor in network space, as (1, C, H, W) float32.
 
         Raises
@@ -66,14 +67,15 @@ class Preprocessing:
             See `convscope_core.images.read_image`; also for tensors of the wrong shape and values that are
             not finite.
         """
-        if isinstance(image, torch.Tensor) and image.is_floating_point():
-            return self._checked(image)
+        source: ImageLike = image.image if isinstance(image, Picture) else image
+        if isinstance(source, torch.Tensor) and source.is_floating_point():
+            return self._checked(source)
         if self.function is None and self.shape[0] not in (1, 3):
             raise ImageError(
                 f"Expected a float tensor {self.shape} for a network of {self.shape[0]} channels; got a "
-                f"{type(image).__name__}. Give the network a preprocess function that makes one of a picture."
+                f"{type(source).__name__}. Give the network a preprocess function that makes one of a picture."
             )
-        picture = read_image(image, self.mode)
+        picture = read_image(source, self.mode)
         x = self._apply(picture)
         if x.shape != self.shape:
             raise ImageError(

@@ -19,6 +19,7 @@ from torchvision import transforms
 from torchvision.transforms import v2
 from torchvision.transforms._presets import ImageClassification
 
+from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, TraceError
 from convscope_core.network import Layer, Network, Prediction
 
@@ -448,3 +449,14 @@ def test_regions_share_kernels_and_may_be_of_lower_precision(net: Network) -> No
     found, _ = rounded([(3, 4)], patch)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05 * float(expected.abs().max()))
+
+
+def test_a_picture_of_a_data_set_is_taken_as_its_image() -> None:
+    torch.manual_seed(0)
+    net = Network(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), input_size=16
+    )
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    (picture,) = Images.of([image])
+    torch.testing.assert_close(net.prepare(picture), net.prepare(image))
+    np.testing.assert_array_equal(net.picture(picture), image)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.explain.method import GROUPS, METHODS, Request, find, logits
 from convscope_core.graph.node import Node
@@ -134,7 +135,7 @@ class Attribution:
 
 def attribute(
     net: Network,
-    image: ImageLike,
+    image: ImageLike | Picture,
     method: str,
     target: Target = None,
     layer: str | None = None,

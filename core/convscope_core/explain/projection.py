@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.datasets import Images
+from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import unit_index
 from convscope_core.explain.method import METHODS, TableMethod, find
@@ -136,7 +136,7 @@ class Projection:
 
 def project(
     net: Network,
-    image: ImageLike,
+    image: ImageLike | Picture,
     layer: str,
     channel: int,
     position: str | tuple[int, int] = "max",
