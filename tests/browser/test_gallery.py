@@ -80,7 +80,7 @@ def test_maps_hold_what_the_methods_say_and_all_follow_the_pointer(notebook):
     expect(beneath(root, 0, "gradient", ".cs-cell__caption")).to_have_text(re.compile("^±"))
 
 
-def test_a_click_on_a_class_explains_it_in_that_row(notebook):
+def test_a_click_on_a_class_explains_it_in_that_row_and_in_every_view(notebook):
     book = notebook(SMALL, GALLERY)
     root = book.cell(1).locator(".cs-root")
     done(root)
@@ -97,7 +97,14 @@ def test_a_click_on_a_class_explains_it_in_that_row(notebook):
     book.run(
         f"heat = cs.attribute(net, pictures[0], 'gradient', {index}).heatmap; place = divmod(int(heat.argmax()), 64)"
     )
-    assert pixel(tile(root, 0, "gradient"), *book.value("place")) == [0x67, 0x00, 0x1F]
+    place = book.value("place")
+    assert pixel(tile(root, 0, "gradient"), *place) == [0x67, 0x00, 0x1F]
+    # Displayed again, it is as it was left.
+    again = book.add_cell("w").root.locator(".cs-root")
+    done(again)
+    number = tile(root, 0, "gradient").get_attribute("data-number")
+    expect(tile(again, 0, "gradient")).to_have_attribute("data-number", number)
+    expect(again.locator(f".cs-explained__class[data-class='{index}']").first).to_have_attribute("aria-pressed", "true")
 
 
 def test_scale_opacity_and_colours_ask_nothing_of_the_kernel(notebook):

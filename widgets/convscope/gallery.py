@@ -415,9 +415,10 @@ class Gallery(Instrument):
         return Tile(number, found, rho, None)
 
     def _randomised(self) -> Network:
-        if self._controls is None or self._controls[:2] != (self.top, self.seed):
-            self._controls = (self.top, self.seed, randomised(self.net, self.top, self.seed))
-        return self._controls[2]
+        known = self._controls  # `_forget` may come between
+        if known is None or known[:2] != (self.top, self.seed):
+            known = self._controls = (self.top, self.seed, randomised(self.net, self.top, self.seed))
+        return known[2]
 
     def _show(self, state: str, done: int, total: int, left: float | None = None, failed: int = 0) -> None:
         """Tell the front end how far the maps are; it asks for them."""
