@@ -112,17 +112,32 @@ class TestHere:
         assert answer["peak"] == 0
 
 
-def test_the_usual_method_follows_the_pooling(net, pictures, survey, show):
-    assert show(cs.UnitPanel(net, survey=survey, layer="0")).method == "deconvnet"
+def strided(activation):
     torch.manual_seed(1)
-    strided = cs.Network(
-        torch.nn.Sequential(
-            torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
-        ).eval(),
-        input_size=32,
-    )
-    assert show(cs.FilterGrid(strided, pictures[0])).method == "guided_backprop"
-    assert show(cs.FilterGrid(strided, pictures[0], method="gradient")).method == "gradient"
+    body = torch.nn.Conv2d(3, 4, 3, stride=2), activation, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    return cs.Network(torch.nn.Sequential(*body).eval(), input_size=32)
+
+
+def test_the_usual_method_follows_the_pooling_and_the_activations(net, pictures, survey, show):
+    assert show(cs.UnitPanel(net, survey=survey, layer="0")).method == "deconvnet"
+    assert show(cs.FilterGrid(strided(torch.nn.ReLU()), pictures[0])).method == "guided_backprop"
+    assert show(cs.FilterGrid(strided(torch.nn.SiLU()), pictures[0])).method == "gradient"
+    assert show(cs.FilterGrid(net, pictures[0], method="gradient")).method == "gradient"
+
+
+def test_a_method_without_a_rule_says_so_in_the_widget(pictures, browser_end, show):
+    panel = show(cs.UnitPanel(strided(torch.nn.SiLU()), pictures, layer="0", channel=1, method="deconvnet"))
+    assert panel.wait(60)
+    answer, _ = browser_end.ask(panel, "projections", layer="0", channel=1)
+    assert not answer["ok"]
+    assert "silu" in answer["error"]["message"]
+
+
+def test_the_lens_needs_a_survey(net, pictures, browser_end, show):
+    widget = show(cs.FilterGrid(net, pictures[0], layer="3", lens="projection"))
+    answer, _ = browser_end.ask(widget, "grid")
+    assert not answer["ok"]
+    assert "survey" in answer["error"]["message"]
 
 
 def test_shades_clip_few_values_and_grey_is_summed_colours():

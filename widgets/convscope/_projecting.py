@@ -10,7 +10,9 @@ import torch
 import traitlets
 
 from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
 from convscope_core.explain import Projection, Unit, project, project_many
+from convscope_core.explain.method import find, logits
 from convscope_core.network import Layer, Network
 
 from ._instrument import Answer
@@ -31,7 +33,7 @@ class ProjectionPart(SurveyPart):
     """str: how activations are projected down to the pictures: "deconvnet" (Zeiler & Fergus 2014), "guided_backprop"
     (Springenberg et al. 2015) or "gradient". By default deconvnet where the network has max pooling; without it a
     deconvnet's projection hardly depends on the picture (Springenberg et al., section 3), and guided backprop is the
-    default."""
+    default. On networks that both have no rule for (with SiLU or GELU, say) it is the gradient."""
 
     contrast = traitlets.Enum(("tile", "group"), default_value="tile").tag(sync=True)
     """str: whether each projection spans the range from black to white, or the projections of a unit share it."""
@@ -134,8 +136,19 @@ class ProjectionPart(SurveyPart):
 
 
 def usual_method(net: Network) -> str:
-    """Deconvnet where pooling switches tie its projections to the picture, else guided backprop."""
-    return "deconvnet" if any(node.kind == "max_pool" for node in net.graph) else "guided_backprop"
+    """Deconvnet where pooling switches tie its projections to the picture, else guided backprop.
+
+    On a network with an operation that they have no rule for, the gradient.
+    """
+    pools = any(node.kind == "max_pool" for node in net.graph)
+    for name in ("deconvnet", "guided_backprop") if pools else ("guided_backprop",):
+        method = find(name)
+        try:
+            method.begin(net, method.options, logits(net), net.graph.input)
+        except ArgumentError:
+            continue
+        return name
+    return "gradient"
 
 
 def inside(made: Projection, size: tuple[int, int]) -> tuple[np.ndarray, list[int]]:

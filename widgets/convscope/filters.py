@@ -100,6 +100,7 @@ class FilterPart(ProjectionPart):
             return self._weights(layer)
         if lens == "patch":
             return self._best_patches(layer, PATCH_SIDE)
+        self._surveyed()  # without a survey there are no best patches to project
         # The projections themselves follow, a few at a time.
         return np.full((layer.channels, TILE_SIDE, TILE_SIDE, 3), 128, np.uint8)
 
