@@ -251,6 +251,29 @@ def test_an_error_is_the_tiles_own_and_the_rest_goes_on(net, pictures, show, bro
     assert gallery.attribution(0, "deconvnet") is not None
 
 
+def test_what_failed_before_there_was_a_view_is_told_to_it(net, pictures, show, browser_end, monkeypatch):
+    def breaking(self, row):
+        raise RuntimeError("the lamp went out")
+
+    monkeypatch.setattr(cs.Gallery, "_prediction", breaking)
+    gallery = show(cs.Gallery(net, pictures[0], ["gradient"]))
+    assert gallery.wait(60)
+    assert gallery._tiles["state"] == "failed"
+
+    def told():
+        browser_end.received.clear()
+        gallery._handle_custom_msg({"kind": "hello", "client": "test"}, [])
+        return [one["error"]["message"] for one, _ in browser_end.received if one.get("event") == "error"]
+
+    assert told() == ["the lamp went out"]
+    monkeypatch.undo()
+    monkeypatch.setattr(cs.Gallery, "send", lambda self, content, buffers=None: None)
+    gallery.start()
+    assert gallery.wait(60)
+    assert gallery._failures == {}
+    assert gallery._tiles["state"] == "done"
+
+
 def test_values_that_are_no_numbers_are_an_error(net, pictures, show, monkeypatch):
     real = gallery_module.attribute_tensor
 

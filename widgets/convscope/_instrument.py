@@ -84,6 +84,8 @@ class Instrument(anywidget.AnyWidget):
             raise TypeError(f"{type(self).__name__} has no option {', '.join(map(repr, unknown))}; it has: {known}")
         self.net = net
         self.images: Images | tuple[Picture, ...] = () if images is None else images
+        #: What last ended each kind of long work, until it begins again.
+        self._failures: dict[str, dict[str, Any]] = {}
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
         super().__init__(
             _network=describe(net),
@@ -111,6 +113,9 @@ class Instrument(anywidget.AnyWidget):
         elif kind == HELLO:
             # Whether messages still queue behind the cells: the front end says hello until they do not.
             self.send({"event": HELLO, "main": threading.current_thread() is threading.main_thread()})
+            # Long work may have failed before there was a view to show it.
+            for kind, error in list(self._failures.items()):
+                self.send({"event": "error", "kind": kind, "error": error})
         elif kind == CANCEL:
             self._cancelled()
         elif kind == ADD:
@@ -146,6 +151,11 @@ class Instrument(anywidget.AnyWidget):
             self.send({**head, "ok": False, "error": described(error)})
         else:
             self.send({**head, "ok": True, **fields}, list(planes))
+
+    def _failed(self, kind: str, error: Exception) -> None:
+        """Show what ended a kind of long work, in views that are yet to come, too."""
+        self._failures[kind] = {**described(error), "kind": kind}
+        self.send({"event": "error", "kind": kind, "error": self._failures[kind]})
 
     def _guarded(self, kind: str, run: Callable[[], object]) -> None:
         """Run something nobody awaits an answer of; its error is shown in the widget all the same."""

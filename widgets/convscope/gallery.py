@@ -338,6 +338,7 @@ class Gallery(Instrument):
         self._cancel = threading.Event()
         for key in [key for key, tile in self._made.items() if tile.error is not None]:
             self._made.pop(key, None)
+        self._failures.pop("tiles", None)
         self._show("running", 0, 0)
         self._worker.start(self._job(self._cancel))
 
@@ -362,7 +363,7 @@ class Gallery(Instrument):
         try:
             yield from self._steps(cancel)
         except Exception as error:
-            self.send({"event": "error", "kind": "tiles", "error": {**described(error), "kind": "tiles"}})
+            self._failed("tiles", error)
             self._show("failed", 0, 0)
 
     def _steps(self, cancel: threading.Event) -> Iterator[None]:

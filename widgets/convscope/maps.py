@@ -13,7 +13,7 @@ import traitlets
 from convscope_core.network import Network
 from convscope_core.occlusion_map import OcclusionResult, occluding_map
 
-from ._instrument import Answer, bundle, described, require_network
+from ._instrument import Answer, bundle, require_network
 from .occluder import Occluder, core_shape
 
 __all__ = ["OcclusionMap"]
@@ -182,6 +182,7 @@ class OcclusionMap(Occluder):
             return
         self._cancel = threading.Event()
         self._running = setting
+        self._failures.pop("map", None)
         self._show("running", self._results.get(setting))
         self._worker.start(self._job(setting, self._cancel))
 
@@ -222,7 +223,7 @@ class OcclusionMap(Occluder):
                     yield
             except Exception as error:
                 state = "failed"
-                self.send({"event": "error", "kind": "map", "error": {**described(error), "kind": "map"}})
+                self._failed("map", error)
         if self._running == setting:
             self._running = None
             self._show(state, result)
