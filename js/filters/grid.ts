@@ -72,11 +72,15 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     { class: "cs-tools" },
     lenses.element,
     orders.element,
-    el("span", { class: "cs-spring" }),
-    scales.element,
-    maps.element,
-    el("span", { class: "cs-zoom", role: "group", "aria-label": "Tile size" }, smaller, larger),
-    search,
+    // What does not fit beside the lenses goes to the next line together.
+    el(
+      "div",
+      { class: "cs-tools cs-tools__end" },
+      scales.element,
+      maps.element,
+      el("span", { class: "cs-zoom", role: "group", "aria-label": "Tile size" }, smaller, larger),
+      search,
+    ),
   );
 
   // ---- canvas in a scroller: the canvas stays put, a spacer gives the scroll bar its length

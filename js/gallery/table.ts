@@ -7,6 +7,7 @@ import { type Look, paintPicture, paintTile, type Theme } from "./paint";
 import { explain } from "./requests";
 import {
   type Column,
+  endOf,
   keyOf,
   meaning,
   moved,
@@ -161,7 +162,18 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
     captions();
   }, signal);
   store.onChange(["spot"], showSpot, signal);
+  store.onChange(["scale_by"], () => captions(), signal);
 
+  /** That a map is too faint for its group's scale. */
+  const alone = (tile: Tile): string => {
+    const [tiles, columns] = [store.get("tiles"), store.get("_columns")];
+    const group = columns.find(({ name }) => name === tile.method)?.group;
+    const mates = columns.filter((column) => column.group === group && column.name !== tile.method);
+    const others = mates.map(({ name }) => tiles.get(keyOf(tile.row, name, false))?.map?.strong ?? 0);
+    const own = tile.map?.strong ?? 0;
+    const shared = store.get("scale_by") === "group" && Math.max(0, ...others) > own;
+    return shared && endOf(tile, tiles, columns, "group") === own ? " · own scale" : "";
+  };
   function captions(): void {
     const [looked, tiles, rows] = [store.get("spot"), store.get("tiles"), store.get("rows")];
     for (const { row, name } of pictures) {
@@ -176,10 +188,14 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
         );
     }
     for (const cell of cells) {
-      const map = tiles.get(keyOf(cell.row, cell.column.name, false))?.map;
+      const tile = tiles.get(keyOf(cell.row, cell.column.name, false));
+      const map = tile?.map;
       const at = looked?.row === cell.row ? looked.at : null;
       cell.caption.classList.toggle("cs-is-value", !!at);
-      text(cell.caption, map ? (at ? said(valuesAt(map, at)) : `± ${signedNumber(map.strong)}`) : "");
+      text(
+        cell.caption,
+        map ? (at ? said(valuesAt(map, at)) : `± ${signedNumber(map.strong)}${alone(tile)}`) : "",
+      );
       cell.caption.title = map && !at ? "Magnitude of the strongest values (99.5 % are weaker)" : "";
     }
   }

@@ -115,6 +115,12 @@ describe("scales", () => {
     expect(endOf({ ...tile("b", 2), row: 1 }, tiles, columns, "group")).toBe(2);
   });
 
+  it("are a map's own where the group's would leave it blank", () => {
+    const faint = new Map([...tiles, [keyOf(0, "b", false), tile("b", 0.2)]]);
+    expect(endOf(tile("b", 0.2), faint, columns, "group")).toBe(0.2);
+    expect(endOf(tile("b", 0.26), faint, columns, "group")).toBe(5);
+  });
+
   it("are a control's own", () => {
     expect(endOf(tile("c", 70, true), tiles, columns, "group")).toBe(70);
   });

@@ -117,7 +117,14 @@ export function merged(
   return tiles;
 }
 
-/** The magnitude at which a tile's colours end. A control always has a scale of its own: only its order is compared. */
+/** A map weaker than this share of its group's strongest would be a blank tile on their scale. */
+const FAINT = 0.05;
+
+/**
+ * The magnitude at which a tile's colours end: by group that of the group's strongest map, where that shows anything.
+ *
+ * A control always has a scale of its own: only its order is compared.
+ */
 export function endOf(
   tile: Tile,
   tiles: ReadonlyMap<string, Tile>,
@@ -129,7 +136,8 @@ export function endOf(
   const group = columns.find(({ name }) => name === tile.method)?.group;
   const mates = columns.filter((column) => column.group === group);
   const ends = mates.map(({ name }) => tiles.get(keyOf(tile.row, name, false))?.map?.strong ?? 0);
-  return Math.max(own, ...ends);
+  const end = Math.max(own, ...ends);
+  return own < FAINT * end ? own : end;
 }
 
 /** Colour a map into the 32-bit words of an ImageData buffer; `end` is the magnitude at which colours end. */
