@@ -44,6 +44,7 @@ from convscope_core.occlusion import (
     shape_name,
     whole_number,
 )
+from convscope_core.plots import panels
 
 __all__ = ["OcclusionResult", "Preview", "occluding_map", "occlusion_map"]
 
@@ -368,14 +369,6 @@ class OcclusionResult:
         ImportError
             Without matplotlib.
         """
-        try:
-            from matplotlib.colors import ListedColormap
-            from matplotlib.figure import Figure
-            from matplotlib.patches import Patch
-        except ImportError as e:
-            raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
-        import matplotlib
-
         shown = [
             (values.astype(np.float32), f"activity of {name}, {channel}")
             for values, (name, channel) in zip(self.activities, self.maps, strict=True)
@@ -383,20 +376,22 @@ class OcclusionResult:
         shown.append((self.probability, f"probability of {self.labels[self.target]}"))
         count = len(shown) + 2
         across = min(count, 4)
-        down = math.ceil(count / across)
-        figure = Figure(figsize=(3.25 * across, 3.6 * down), layout="constrained")
-        every = list(figure.subplots(down, across).flat)
-        panels = every[:count]
+        figure, every = panels(math.ceil(count / across), across, (3.25, 3.6))
+        import matplotlib
+        from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch
+
         for unused in every[count:]:
             unused.set_visible(False)
-        panels[0].imshow(self.picture)
-        panels[0].set_title("picture")
+        photo, *values_in, last = every[:count]
+        photo.imshow(self.picture)
+        photo.set_title("picture")
         # Each value is drawn where the occluder's centre is.
         height, width = self.size
         top, left = (height - self.stride[0]) / 2, (width - self.stride[1]) / 2
         rows, columns = self.label.shape
         extent = (left, left + columns * self.stride[1], top + rows * self.stride[0], top)
-        for panel, (values, title) in zip(panels[1:-1], shown, strict=True):
+        for panel, (values, title) in zip(values_in, shown, strict=True):
             figure.colorbar(panel.imshow(values, extent=extent), ax=panel, shrink=0.8)
             panel.set_title(title)
         names = self.counts()
@@ -404,7 +399,7 @@ class OcclusionResult:
         order = {int(k): i for i, k in enumerate(kinds)}
         indices = np.vectorize(lambda k: order.get(int(k), -1), otypes=[np.int64])(self.label)
         colours = [matplotlib.colormaps["tab20"](i % 20) for i in range(max(len(kinds), 1))]
-        panels[-1].imshow(
+        last.imshow(
             np.ma.masked_less(indices, 0),
             cmap=ListedColormap(colours),
             extent=extent,
@@ -413,13 +408,11 @@ class OcclusionResult:
         )
         by_name = {self.labels[k]: colours[order[int(k)]] for k in kinds}
         handles = [Patch(color=by_name[name], label=f"{name} {n}") for name, n in names[:8]]
-        panels[-1].legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-        panels[-1].set_title("most probable")
-        for panel in panels:
+        last.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+        last.set_title("most probable")
+        for panel in every[:count]:
             panel.set_xlim(-0.5, self.picture.shape[1] - 0.5)
             panel.set_ylim(self.picture.shape[0] - 0.5, -0.5)
-            panel.set_xticks([])
-            panel.set_yticks([])
         return figure
 
 

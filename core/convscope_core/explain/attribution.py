@@ -16,6 +16,7 @@ from convscope_core.explain.method import GROUPS, METHODS, Request, find, logits
 from convscope_core.graph.node import Node
 from convscope_core.images import ImageLike
 from convscope_core.network import Network
+from convscope_core.plots import panels
 from convscope_core.render import signed
 
 __all__ = ["Attribution", "MethodInfo", "MethodList", "Target", "attribute", "attribute_tensor", "methods"]
@@ -111,12 +112,7 @@ class Attribution:
         ImportError
             Without matplotlib.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as e:
-            raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
-        figure = Figure(figsize=(7.5, 4), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure, (left, right) = panels(1, 2, (3.75, 4))
         left.imshow(self.picture)
         left.set_title(self.label)
         name = self.method + (" (extended)" if self.extended else "")
@@ -127,9 +123,6 @@ class Attribution:
             strongest = float(np.abs(self.heatmap).max()) or 1.0
             drawn = right.imshow(self.heatmap, cmap="seismic", vmin=-strongest, vmax=strongest)
             figure.colorbar(drawn, ax=right, shrink=0.8)
-        for panel in (left, right):
-            panel.set_xticks([])
-            panel.set_yticks([])
         return figure
 
 

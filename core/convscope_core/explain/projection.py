@@ -23,6 +23,7 @@ from convscope_core.explain.method import METHODS, TableMethod, find
 from convscope_core.graph.fields import FieldWalk, Units
 from convscope_core.images import ImageLike
 from convscope_core.network import Box, Network
+from convscope_core.plots import panels
 from convscope_core.render import crop, signed
 
 __all__ = ["Projection", "Unit", "project", "project_many", "projecting"]
@@ -117,20 +118,12 @@ class Projection:
         ImportError
             Without matplotlib.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as e:
-            raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
-        figure = Figure(figsize=(6, 3.3), layout="constrained")
-        left, right = figure.subplots(1, 2)
+        figure, (left, right) = panels(1, 2, (3, 3.3))
         left.imshow(self.crop)
         left.set_title(f"{self.layer}, {self.channel} at {self.position}")
         shown = self.values if len(self.values) in (1, 3) else self.values.sum(0, keepdims=True)
         right.imshow(signed(shown))
         right.set_title(self.method + (" (extended)" if self.extended else ""))
-        for panel in (left, right):
-            panel.set_xticks([])
-            panel.set_yticks([])
         return figure
 
 

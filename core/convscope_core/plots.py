@@ -1,0 +1,41 @@
+"""The figures that results draw of themselves, with matplotlib where it is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["panels"]
+
+
+def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """Return a figure of panels for pictures, without ticks.
+
+    Parameters
+    ----------
+    down, across : int
+        How many panels.
+    size : (width, height)
+        Of one, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not pyplot's: no window opens, and nothing needs to be closed.
+    list of matplotlib.axes.Axes
+        Row after row.
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
+    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+    every = list(figure.subplots(down, across, squeeze=False).flat)
+    for panel in every:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    return figure, every
