@@ -391,7 +391,7 @@ class Notebook:
     @contextlib.contextmanager
     def busy(self) -> Iterator[Execution]:
         """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does."""
-        execution = self.run_nowait("import time\nprint('busy', flush=True)\nwhile True:\n    time.sleep(0.01)\n")
+        execution = self.run_nowait("import threading\nprint('busy', flush=True)\nthreading.Event().wait()\n")
         execution.wait_for_text("busy")
         try:
             yield execution

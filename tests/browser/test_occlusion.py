@@ -14,13 +14,14 @@ FRAME = "[data-panel={}]"
 #: All 13 x 13 places of a 16 px square on a picture of 64 px, every 4 px.
 MAPS = "w = cs.OcclusionMap(net, pictures[0], size=16, stride=4); w"
 
-#: The prediction with a grey disc painted over, without any code of the occluder's.
-DISC = """
-def disc(net, picture, row, column, radius):
+#: The prediction with a grey polygon painted over, without any code of the occluder's.
+POLYGON = """
+from matplotlib.path import Path
+def polygon(net, picture, points):
     x = net.prepare(picture).clone()
     for r in range(x.shape[2]):
         for c in range(x.shape[3]):
-            if (r + 0.5 - row) ** 2 + (c + 0.5 - column) ** 2 < radius ** 2:
+            if Path(points).contains_point((r + 0.5, c + 0.5)):
                 x[0, :, r, c] = net.to_network(torch.full((3, 1, 1), 0.5)).flatten()
     return net.predict(x)
 """
@@ -48,7 +49,7 @@ def pixel(root: Locator, selector: str, row: float, column: float, side: int) ->
 
 class TestOccluder:
     def test_a_form_drawn_around_something_becomes_the_occluder(self, notebook):
-        book = notebook(SMALL + DISC, "w = cs.Occluder(net, pictures[0], size=16); w")
+        book = notebook(SMALL + POLYGON, "w = cs.Occluder(net, pictures[0], size=16); w")
         root = book.cell(1).locator(".cs-root")
         shown_at(root, 24, 24)
         root.locator("[data-value=free]").click()
@@ -72,10 +73,10 @@ class TestOccluder:
         assert abs(wide - 24) <= 2
         assert points >= 10
         shown_at(root, *position)
-        # What the network says of a disc of that size, to what a hand-drawn circle differs from one.
-        truth = book.value("disc(net, pictures[0], 30, 34, 12).probabilities[w.net.predict(pictures[0]).index].item()")
+        truth = book.value(f"polygon(net, pictures[0], {circle}).probabilities[net.predict(pictures[0]).index].item()")
         clean = book.value("net.predict(pictures[0]).probability")
-        assert abs(number(root) - truth) < 0.25 * abs(truth - clean) + 0.01
+        # Pixels whose centre lies on the line may fall on either side of it: the pointer has whole pixels of the page.
+        assert abs(number(root) - truth) < 0.05 * abs(truth - clean) + 0.001
         # It is dragged as any other.
         book.drag(root.locator(OCCLUDER), -500, -500, steps=10)
         shown_at(root, 0, 0)

@@ -10,14 +10,6 @@ from test_instruments import OCCLUDER, PATCH, SMALL, shown_at
 PROJECTION = "[aria-label='Projections'] .cs-patch"
 EXPLORER = "w = cs.Explorer(net, pictures, layer='0', selected=3, size=16); w"
 
-#: The shades of one projection without any code of the instruments': zero is mid-grey, few pixels clip.
-SHADES = """
-def shades(made):
-    v = made.values
-    peak = np.percentile(np.abs(v[v != 0]), 99.5)
-    return np.clip(128 + 127 * np.moveaxis(v, 0, -1) / peak, 1, 255)
-"""
-
 
 def pixels(canvas):
     """What a canvas shows, (height, width, 3)."""
@@ -30,7 +22,7 @@ def pixels(canvas):
 
 def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
     book = notebook(
-        SMALL + SHADES + "survey = cs.survey(net, pictures, progress=False)",
+        SMALL + "survey = cs.survey(net, pictures, progress=False)",
         "w = cs.UnitPanel(net, survey=survey, layer='0', channel=3); w",
     )
     root = book.cell(1).locator(".cs-root")
@@ -38,14 +30,17 @@ def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
     expect(root.locator(PROJECTION).first.locator("canvas")).to_have_attribute("width", "112")
     truth = np.array(
         book.value(
-            """(lambda one: shades(cs.project(net, pictures[one.image], '0', 3, (one.row, one.column))).tolist())(
-               survey.top('0', 3)[4])"""
+            """(lambda one: np.moveaxis(cs.project(net, pictures[one.image], '0', 3, (one.row, one.column)).values,
+               0, -1).tolist())(survey.top('0', 3)[4])"""
         )
     )
-    shown = pixels(root.locator(PROJECTION).nth(4).locator("canvas"))
-    # A field of 5 px is shown as its pixels.
+    tile = root.locator(PROJECTION).nth(4)
+    peak = float(tile.get_attribute("data-peak") or 0)
+    assert 0.95 * np.abs(truth).max() <= peak <= np.abs(truth).max()
+    # A field of 5 px is shown as its pixels; zero is mid-grey, and few values are stronger than the peak.
     at = (np.arange(5) * 112 + 56) // 5
-    np.testing.assert_allclose(shown[at[:, None], at], truth, atol=5)  # the tile's own 99.5th percentile
+    shown = pixels(tile.locator("canvas"))[at[:, None], at]
+    np.testing.assert_allclose(shown, 128 + 127 * (truth / peak).clip(-1, 1), atol=1)
     root.locator(PROJECTION).nth(6).hover()
     expect(root.locator(PATCH).nth(6)).to_have_attribute("aria-selected", "true")
     expect(root.locator(PROJECTION).nth(6)).to_have_attribute("aria-selected", "true")
@@ -68,7 +63,7 @@ def test_the_grid_fills_with_projections(notebook):
 
 
 def test_the_current_picture_is_projected_as_the_occluder_moves(notebook):
-    book = notebook(SMALL + SHADES, EXPLORER)
+    book = notebook(SMALL, EXPLORER)
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
     caption = root.locator(".cs-contexts figure").nth(1).locator(".cs-context__caption")

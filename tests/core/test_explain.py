@@ -21,6 +21,7 @@ from convscope_core.graph import trace
 from convscope_core.graph.backward import GRADIENT, Table, Walk
 from convscope_core.network import Network
 
+from .test_backward import Deconv
 from .test_graph_models import MODELS, build
 
 
@@ -177,16 +178,6 @@ def test_deconvnet_and_guided_backprop_are_those_of_captum(name: str) -> None:
 # -- plain autograd under custom functions, where it is not --
 
 
-class _Deconv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        return g.clamp(min=0)
-
-
 class _Guided(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -213,7 +204,7 @@ def test_functional_rectifiers_count(name: str, monkeypatch: pytest.MonkeyPatch)
         return walk(walk.forward(x), {graph.output: signal})
 
     plain = back(GRADIENT)
-    for table, function in ((deconvnet(None), _Deconv), (guided_backprop(None), _Guided)):
+    for table, function in ((deconvnet(None), Deconv), (guided_backprop(None), _Guided)):
         got = back(table)
         with monkeypatch.context() as patched:
             patched.setattr(F, "relu", lambda h, inplace=False, f=function: f.apply(h))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -85,7 +86,7 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
-class Method:
+class Method(ABC):
     """An explanation method.
 
     Attributes
@@ -126,6 +127,7 @@ class Method:
                 )
         return {**self.options, **given}
 
+    @abstractmethod
     def begin(self, net: Network, settings: Mapping[str, Any], node: Node, to: Node) -> Plan:
         """Prepare to explain values of a node by those of another; nothing is computed yet.
 
@@ -136,7 +138,6 @@ class Method:
         ImportError
             If the method needs a package that is not installed.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +174,7 @@ class TableMethod(Method):
         return _Walked(self, settings, net.walk(self.table(net, settings), [node], to), node, to)
 
 
-class Plan:
+class Plan(ABC):
     """A method about to explain.
 
     Attributes
@@ -184,13 +185,13 @@ class Plan:
 
     extended: Mapping[Node, str] = MappingProxyType({})
 
+    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """Compute the value of the node whose values are explained, (1, *shape)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def explain(self, request: Request) -> Tensor:
         """Return the attribution, (1, *shape of `Request.to`) or (1, 1, H, W), after `forward`."""
-        raise NotImplementedError
 
 
 class _Walked(Plan):

@@ -10,6 +10,7 @@ from which picture of the batch it comes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -382,12 +383,12 @@ GRADIENT = Table("gradient")
 # -- values of the forward pass --
 
 
-class Values:
+class Values(ABC):
     """Where a rule's values come from, one for each signal."""
 
+    @abstractmethod
     def value(self, node: Node) -> Tensor:
         """Return the value of a node, (S, *shape)."""
-        raise NotImplementedError
 
     def shape(self, node: Node) -> tuple[int, ...]:
         """Return the shape of a node's value without axis 0."""

@@ -23,7 +23,7 @@ from torch import Tensor
 from convscope_core.graph.backward import ROUTING, At, Rule, Table, Values, Walk
 from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
 from convscope_core.graph.geometry import layouts
-from convscope_core.graph.node import Graph, Node, map_values, with_args
+from convscope_core.graph.node import Graph, Node, map_values, needed_for, with_args
 from convscope_core.graph.ops import ELEMENTWISE, kernel_size
 
 __all__ = ["FieldWalk", "Found", "Units", "Window"]
@@ -307,7 +307,7 @@ class _Plan:
                     continue
                 if not self._is_map(n, i):
                     self.needs_maps = True
-                    if i in reached and self.graph.input in _ancestors(i):
+                    if i in reached and self.graph.input in needed_for([i]):
                         return f"the signal reaches {where} from the whole picture"
                     continue
                 wanted = self.need(n, i)
@@ -402,7 +402,7 @@ class _Plan:
 
     def _count(self) -> None:
         steps = {n for n, _ in self.walk.steps}
-        forward = set(self.walk.record) | {a for n in self.walk.record for a in _ancestors(n)}
+        forward = set(self.walk.record) | {a for n in self.walk.record for a in needed_for([n])}
         for n in self.windows:
             times = (n in steps) + (n in forward)
             self.inside += times * _multiply_adds(n, math.prod(self.shape(n)))
@@ -412,11 +412,11 @@ class _Plan:
 
     def whole_forward(self, record: Iterable[Node]) -> float:
         """Return the effort of computing values of nodes for a whole picture."""
-        return sum(_multiply_adds(n, math.prod(n.shape)) for n in _all_before(record))
+        return sum(_multiply_adds(n, math.prod(n.shape)) for n in needed_for(record))
 
     def inside_forward(self, record: Iterable[Node]) -> float:
         """Return the effort of computing values of nodes in a unit's windows."""
-        return sum(_multiply_adds(n, math.prod(self.shape(n))) for n in _all_before(record))
+        return sum(_multiply_adds(n, math.prod(self.shape(n))) for n in needed_for(record))
 
 
 class _Batch(Values):
@@ -559,7 +559,7 @@ class _Batch(Values):
     def compute(self, record: Sequence[Node]) -> None:
         """Compute the values of nodes in their windows, from the pictures."""
         graph, kept = self.plan.graph, set(record)
-        order = [n for n in graph if n in (needed := _all_before(record)) and n in self.plan.windows]
+        order = [n for n in graph if n in (needed := needed_for(record)) and n in self.plan.windows]
         last = {i: n for n in order for i in n.inputs}
         window = self.plan.windows[graph.input]
         starts = [w.at(u) for w, u in zip(window, (self.units.rows, self.units.columns), strict=True)]
@@ -694,21 +694,6 @@ def _fill(value: Tensor, axes: tuple[int, int], strips: Iterable[_Strip], fill: 
     """Put strips of windows to a value, in place."""
     for s in strips:
         value[s.first : s.last].narrow(axes[s.axis], s.low, s.high - s.low).fill_(fill)
-
-
-def _ancestors(node: Node) -> set[Node]:
-    return _all_before([node])
-
-
-def _all_before(nodes: Iterable[Node]) -> set[Node]:
-    found = set(nodes)
-    stack = list(found)
-    while stack:
-        for i in stack.pop().inputs:
-            if i not in found:
-                found.add(i)
-                stack.append(i)
-    return found
 
 
 def _has_constant_map(n: Node, axes: tuple[int, int]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from convscope_core.graph.node import Graph, Node, nodes_in
+from convscope_core.graph.node import Graph, Node, needed_for, nodes_in
 
 __all__ = ["FRESH", "IN_PLACE", "Runner"]
 
@@ -67,13 +67,7 @@ class _Plan:
 
     def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool) -> None:
         wanted = (*record, graph.output) if output else record
-        needed = set(wanted)
-        stack = list(wanted)
-        while stack:
-            for i in stack.pop().inputs:
-                if i not in needed:
-                    needed.add(i)
-                    stack.append(i)
+        needed = needed_for(wanted)
         order = [n for n in graph.nodes if n in needed and n.kind != "input"]
         slot = {graph.input: 0, **{n: i + 1 for i, n in enumerate(order)}}
         last: dict[Node, Node] = {}

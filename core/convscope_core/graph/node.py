@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-__all__ = ["Graph", "ModuleCall", "Node", "map_values", "nodes_in", "pruned", "with_args"]
+__all__ = ["Graph", "ModuleCall", "Node", "map_values", "needed_for", "nodes_in", "pruned", "with_args"]
 
 
 class ModuleCall(NamedTuple):
@@ -238,6 +238,18 @@ def nodes_in(value: Any) -> Iterator[Node]:
     elif isinstance(value, Mapping):
         for v in value.values():
             yield from nodes_in(v)
+
+
+def needed_for(nodes: Iterable[Node]) -> set[Node]:
+    """Return some nodes and all nodes that their values come from."""
+    found = set(nodes)
+    stack = list(found)
+    while stack:
+        for i in stack.pop().inputs:
+            if i not in found:
+                found.add(i)
+                stack.append(i)
+    return found
 
 
 def _feed(update: Callable[[bytes], None], value: Any, index: Mapping[Node, int]) -> None:
