@@ -36,11 +36,13 @@ export function linkOccluder({ store, kernel, signal }: Session): void {
   kernel.answers("occlude", (answer, [rgb]) => {
     const frame = answer as unknown as Frame;
     const { position, size } = frame;
+    // The first frame also waited for whatever the kernel did before it.
+    const latency = store.get("frame") ? performance.now() - (answer.at as number) : null;
     store.set({
       frame,
       patch: rgb ? { position, size: extent(size), pixels: rgba(bytes(rgb)) } : null,
       trail: visited(store.get("trail"), frame.trail, position, frame.target.now),
-      latency: performance.now() - (answer.at as number),
+      latency,
     });
   });
   kernel.answers("trail", (answer, [places, values]) => {
