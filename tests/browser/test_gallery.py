@@ -61,6 +61,15 @@ def test_maps_hold_what_the_methods_say_and_all_follow_the_pointer(notebook):
     assert [text.lower() for text in root.locator(".cs-gallery__group").all_inner_texts()] == [
         "function", "signal", "attribution",
     ]  # fmt: skip
+    # Nothing is covered by the picture, which stays in its place when the maps scroll.
+    edges = root.evaluate(
+        """root => [".cs-tools", ".cs-gallery__picture", ".cs-cell"].map((one) => {
+             const box = root.querySelector(one).getBoundingClientRect();
+             return [box.left, box.right];
+           })"""
+    )
+    assert edges[0][0] == edges[1][0]
+    assert edges[1][1] < edges[2][0]
     for name in NAMES:
         rho = book.value(f"w.similarities[1, {name!r}]")
         assert number(beneath(root, 1, name, ".cs-control__rho").inner_text()) == pytest.approx(rho, abs=0.006)
