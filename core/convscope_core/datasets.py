@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
 import importlib.util
 import itertools
 import operator
@@ -74,6 +75,8 @@ class Images(Sequence[Picture]):
             - One picture: a path, bytes, a PIL image, an array (H, W[, C]) or tensor (C, H, W), a `Picture`.
             - A list or tuple of pictures of any of these kinds; an array or tensor with one more dimension in
               front.
+            - A generator or other iterator of pictures: it is read to its end at once, and what it gave is kept, since
+              pictures have to be found again. Give files rather than decoded pictures where there are many.
             - A map-style torch data set of pictures or of (picture, label); its ``classes``, where it has
               them, turn numbers into labels. Float tensors, here as anywhere, are taken as normalised already:
               give a data set whose transform normalises as the network expects, or that has none.
@@ -119,6 +122,8 @@ class Images(Sequence[Picture]):
             if len(source) == 0:
                 raise ArgumentError(f"Expected at least one picture, got an empty {type(source).__name__}.")
             return cls(_Dataset(source))
+        if isinstance(source, Iterator):
+            return cls.of(list(source))
         hint = " Collect the pictures in a list first: list(...)." if isinstance(source, Iterable) else ""
         raise ArgumentError(
             "Expected a folder, a picture, a list of pictures or a torch data set of (picture, label), "
@@ -149,6 +154,37 @@ class Images(Sequence[Picture]):
 
     def __repr__(self) -> str:
         return f"Images({len(self)} from {self._source.origin})"
+
+    def only(self, indices: Sequence[int]) -> Images:
+        """Return some of the pictures, in the order of `indices`, without what the others need: small to pickle."""
+        return Images(self._source.only(indices))
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder that the pictures were found in, or None."""
+        return self._source.root if isinstance(self._source, _Files) else None
+
+    def identity(self, index: int) -> tuple[str, str]:
+        """Name a picture and its content, without decoding it: the same in another session, and on another machine.
+
+        Returns
+        -------
+        name : str
+            Of a file, its path below the folder that was given, or its file name; else the picture's name.
+        content : str
+            Of a file its size in bytes ("missing" if there is none), of a picture in memory a hash; empty for an item
+            of a data set that is not a file, which only its place identifies.
+        """
+        return self._source.identity(index)
+
+    def path(self, index: int) -> Path | None:
+        """The file that a picture comes from, or None; nothing is read."""
+        return self._source.path(index)
+
+    @classmethod
+    def found(cls, folder: Path, names: Sequence[str]) -> Images:
+        """The pictures of a folder whose names are known already: the folder is not looked into."""
+        return cls(_Files(folder, names))
 
     def starts_with(self, other: Images) -> bool:
         """Tell whether the first pictures of this sequence are those of `other`, in the same places.
@@ -234,7 +270,19 @@ class _Source(ABC):
 
     @abstractmethod
     def key(self, index: int) -> Hashable:
-        """Identify a picture without reading it."""
+        """Identify a picture without reading it, within this session."""
+
+    @abstractmethod
+    def path(self, index: int) -> Path | None:
+        """The file of a picture."""
+
+    @abstractmethod
+    def identity(self, index: int) -> tuple[str, str]:
+        """Identify a picture without decoding it: name and content."""
+
+    def only(self, indices: Sequence[int]) -> _Source:
+        """Some of the pictures, by themselves."""
+        return _Chosen(self, indices)
 
 
 class _Given(_Source):
@@ -254,12 +302,22 @@ class _Given(_Source):
         picture = self._pictures[index]
         return picture.path or id(picture.image)
 
+    def path(self, index: int) -> Path | None:
+        return self._pictures[index].path
+
+    def identity(self, index: int) -> tuple[str, str]:
+        picture = self._pictures[index]
+        return picture.name, _size(picture.path) if picture.path is not None else _hash(picture.image)
+
+    def only(self, indices: Sequence[int]) -> _Source:
+        return _Given(tuple(self._pictures[index] for index in indices))
+
 
 class _Files(_Source):
     """The files of a folder. A million paths are kept as text; a `Picture` is made when asked for."""
 
     def __init__(self, root: Path, names: Sequence[str]) -> None:
-        self._root = root
+        self.root = root
         self._names = names
         self.origin = f"{str(root)!r}"
 
@@ -293,12 +351,21 @@ class _Files(_Source):
 
     def __getitem__(self, index: int) -> Picture:
         name = self._names[index]
-        path = self._root / name
+        path = self.root / name
         label = path.parent.name if "/" in name else None
         return Picture(path, name, label, path)
 
     def key(self, index: int) -> Hashable:
-        return self._root / self._names[index]
+        return self.path(index)
+
+    def path(self, index: int) -> Path:
+        return self.root / self._names[index]
+
+    def identity(self, index: int) -> tuple[str, str]:
+        return self._names[index], _size(self.path(index))
+
+    def only(self, indices: Sequence[int]) -> _Source:
+        return _Files(self.root, [self._names[index] for index in indices])
 
 
 class _Dataset(_Source):
@@ -343,11 +410,27 @@ class _Dataset(_Source):
     def key(self, index: int) -> Hashable:
         return id(self._dataset), index
 
+    def path(self, index: int) -> Path | None:
+        return _file_of(self._dataset, index)
+
+    def identity(self, index: int) -> tuple[str, str]:
+        path = self.path(index)
+        if path is None:
+            return f"{type(self._dataset).__name__} {index}", ""
+        return f"{path.parent.name}/{path.name}", _size(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
 
 class _Chosen(_Source):
     """Some pictures of another source."""
 
-    def __init__(self, source: _Source, indices: range) -> None:
+    def __init__(self, source: _Source, indices: Sequence[int]) -> None:
         self._chosen_from = source
         self._indices = indices
         self.origin = source.origin
@@ -360,6 +443,15 @@ class _Chosen(_Source):
 
     def key(self, index: int) -> Hashable:
         return self._chosen_from.key(self._indices[index])
+
+    def path(self, index: int) -> Path | None:
+        return self._chosen_from.path(self._indices[index])
+
+    def identity(self, index: int) -> tuple[str, str]:
+        return self._chosen_from.identity(self._indices[index])
+
+    def only(self, indices: Sequence[int]) -> _Source:
+        return self._chosen_from.only([self._indices[index] for index in indices])
 
 
 class _Chain(_Source):
@@ -387,6 +479,29 @@ class _Chain(_Source):
     def key(self, index: int) -> Hashable:
         part, within = self._locate(index)
         return part.key(within)
+
+    def path(self, index: int) -> Path | None:
+        part, within = self._locate(index)
+        return part.path(within)
+
+    def identity(self, index: int) -> tuple[str, str]:
+        part, within = self._locate(index)
+        return part.identity(within)
+
+
+def _size(path: Path) -> str:
+    try:
+        return str(path.stat().st_size)
+    except OSError:
+        return "missing"
+
+
+def _hash(image: Any) -> str:
+    """Hash a picture in memory: its pixels, or the bytes of its file."""
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        return hashlib.sha1(image).hexdigest()
+    array = np.ascontiguousarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
+    return hashlib.sha1(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
 def _is_picture(item: Any) -> bool:

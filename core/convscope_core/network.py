@@ -136,6 +136,10 @@ class Prediction:
         return "\n".join(["Prediction", *lines])
 
 
+_CEILINGS = {"relu6": 6.0, "sigmoid": 1.0, "hardsigmoid": 1.0, "tanh": 1.0, "softmax": 1.0}
+"""Upper bounds of activations, by the kind of their node."""
+
+
 class Network:
     """A classifier to look into.
 
@@ -210,6 +214,22 @@ class Network:
         self._by_name = {a: layer for layer in reversed(layers) for a in layer.aliases}
         self._by_name.update({layer.name: layer for layer in layers})
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What cannot follow from the graph; the rest, and the lock, are made anew where it is unpickled.
+        kept = ("device", "input_shape", "name", "labels", "graph", "_preprocessing", "_fingerprint")
+        return {name: getattr(self, name) for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.lock = threading.RLock()
+        self._take(self.graph)
+        self._fingerprint = state["_fingerprint"]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What is done to a picture before the network gets it, on the CPU."""
+        return self._preprocessing
+
     def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor], name: str) -> Network:
         """Return a network that computes the same with other weights; this one is untouched.
 
@@ -283,6 +303,24 @@ class Network:
         """
         weight = self.graph_layer(name).anchor.args.get("weight")
         return weight.clone(memory_format=torch.contiguous_format) if isinstance(weight, torch.Tensor) else None
+
+    def ceiling(self, name: str) -> float | None:
+        """Return the largest value that a layer can have by its activation; None where there is no bound.
+
+        Parameters
+        ----------
+        name : str
+            A layer's name or alias.
+
+        Returns
+        -------
+        float or None
+            6 for ReLU6, 1 for sigmoid, hard sigmoid, tanh and softmax, the upper bound of a hard tanh.
+        """
+        layer = self.graph_layer(name)
+        if layer.activation == "hardtanh":
+            return float(layer.node["max_val"])
+        return _CEILINGS.get(layer.activation or "")
 
     def class_index(self, target: int | str) -> int:
         """Return the index of a class, given by index or label.
@@ -366,6 +404,32 @@ class Network:
         with self.lock, torch.inference_mode():
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
+
+    def visit(self, x: torch.Tensor, layers: Iterable[str], visit: Callable[[str, torch.Tensor], None]) -> None:
+        """Compute the values of layers for a batch, and show each as soon as it is there, without keeping any.
+
+        Parameters
+        ----------
+        x : tensor
+            (N, C, H, W) in network space, N >= 1.
+        layers : iterable of str
+            Names or aliases of layers. Nothing beyond the last of them is computed.
+        visit : callable
+            Gets a layer's name and its maps (N, channels, h, w), after the activation, in execution order. The maps
+            are overwritten once it has returned.
+        """
+        found: dict[Node, list[GraphLayer]] = {}
+        for name in dict.fromkeys(self.layer(name).name for name in self._names(layers)):
+            layer = self._found[name]
+            found.setdefault(layer.node, []).append(layer)
+        self._check_batch(x)
+
+        def show(node: Node, value: torch.Tensor) -> None:
+            for layer in found[node]:
+                visit(layer.name, _as_maps(value, layer.axes))
+
+        with self.lock, torch.inference_mode():
+            self._runner.visit(x.to(self.device, torch.float32), found, show)
 
     def values(self, x: torch.Tensor, nodes: Iterable[Node]) -> dict[Node, torch.Tensor]:
         """Compute the values of nodes of the graph for a batch (N, C, H, W), with gradient where it is enabled."""

@@ -277,7 +277,7 @@ class TestSurveyed:
         assert widget.layer == "0"
 
     def test_a_failing_survey_is_shown(self, net, pictures, browser_end, show, monkeypatch):
-        monkeypatch.setattr(net, "forward", lambda *a, **k: 1 / 0)
+        monkeypatch.setattr(net, "visit", lambda *a, **k: 1 / 0)
         widget = show(cs.UnitPanel(net, pictures, layer="0"))
         assert widget.wait(60)
         assert widget._survey["state"] == "failed"

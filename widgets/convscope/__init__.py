@@ -32,7 +32,7 @@ from convscope_core.explain import (
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
-from convscope_core.survey import Exemplar, Survey, survey
+from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
 
 from .explorer import Explorer
 from .filters import FilterGrid
@@ -54,6 +54,7 @@ __all__ = [
     "Explorer",
     "FilterGrid",
     "Gallery",
+    "HealthTable",
     "ImageError",
     "Images",
     "Layer",
@@ -72,7 +73,9 @@ __all__ = [
     "Unit",
     "UnitPanel",
     "attribute",
+    "layer_health",
     "load",
+    "load_survey",
     "methods",
     "occluding_map",
     "occlusion_map",
@@ -84,4 +87,5 @@ __all__ = [
     "sample_images",
     "similarity",
     "survey",
+    "surveying",
 ]

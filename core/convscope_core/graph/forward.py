@@ -33,6 +33,7 @@ class Runner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._plans: dict[tuple[tuple[Node, ...], bool], _Plan] = {}
+        self._visits: dict[tuple[Node, ...], _Plan] = {}
 
     def __call__(
         self, x: torch.Tensor, record: Iterable[Node] = (), *, output: bool = True
@@ -61,13 +62,37 @@ class Runner:
             plan = self._plans[key] = _Plan(self.graph, nodes, output)
         return plan.run(x)
 
+    def visit(self, x: torch.Tensor, nodes: Iterable[Node], visit: Callable[[Node, torch.Tensor], None]) -> None:
+        """Evaluate the graph as far as some nodes need it, and show each as soon as it is computed.
+
+        While its value is in the cache, and without keeping it: the memory of a layer is free before that of the
+        next but one is needed.
+
+        Parameters
+        ----------
+        x : tensor
+            The input batch (N, C, H, W).
+        nodes : iterable of Node
+            Nodes to show, not the input.
+        visit : callable
+            Gets the node and its value, which may be overwritten when the call has ended.
+        """
+        asked = tuple(dict.fromkeys(nodes))
+        plan = self._visits.get(asked)
+        if plan is None:
+            plan = self._visits[asked] = _Plan(self.graph, (), False, asked)
+        plan.run(x, visit)
+
 
 class _Plan:
-    """The steps for one set of recorded nodes: operation, slots to read, slot to write, slots to free."""
+    """The steps for one set of nodes: operation, slots to read, slot to write, slots to free.
 
-    def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool) -> None:
+    What is recorded is kept to the end; what is visited is only sure to be whole when its own step is done.
+    """
+
+    def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool, visited: tuple[Node, ...] = ()) -> None:
         wanted = (*record, graph.output) if output else record
-        needed = needed_for(wanted)
+        needed = needed_for((*wanted, *visited))
         order = [n for n in graph.nodes if n in needed and n.kind != "input"]
         slot = {graph.input: 0, **{n: i + 1 for i, n in enumerate(order)}}
         last: dict[Node, Node] = {}
@@ -78,10 +103,13 @@ class _Plan:
         self.output = slot[graph.output] if output else None
         self.record = [(n, slot[n]) for n in record]
         kept = set(wanted)
+        self.visited = {slot[n]: n for n in visited}
         self.steps: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]] = []
         for n in order:
             assert n.op is not None
             free = tuple(slot[i] for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)
+            if n not in last and n not in kept:  # only visited
+                free = (*free, slot[n])
             op = n.op
             if n.kind in IN_PLACE:
                 x = n["input"]
@@ -92,11 +120,15 @@ class _Plan:
             named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}
             self.steps.append((op, positional, named, slot[n], free))
 
-    def run(self, x: torch.Tensor) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
+    def run(
+        self, x: torch.Tensor, visit: Callable[[Node, torch.Tensor], None] | None = None
+    ) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
         values: list[Any] = [None] * self.size
         values[0] = x
         for op, args, named, into, free in self.steps:
             values[into] = op(*[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()})
+            if visit is not None and into in self.visited:
+                visit(self.visited[into], values[into])
             for i in free:
                 values[i] = None
         output = x.new_empty(0) if self.output is None else values[self.output]

@@ -141,6 +141,20 @@ class Graph:
     def __repr__(self) -> str:
         return "\n".join(["Graph:", *(f"  {n!r}" for n in self.nodes), f"  output: {self.output.name}"])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Nodes are written as a flat list that refers by number: as they are, each inside the one that uses it, a deep
+        # network would exceed the depth that pickle can recurse to. torch's operators are written by name.
+        number = {n: i for i, n in enumerate(self.nodes)}
+
+        def flat(args: Mapping[str, Any]) -> dict[str, Any]:
+            return {k: map_values(v, lambda n: _Reference(number[n])) for k, v in args.items()}
+
+        rows = [
+            (n.name, n.kind, _named(n.op), flat(n.args), n.shape, n.calls, n.keywords, n.batched) for n in self.nodes
+        ]
+        outputs, folded = ({c: number[n] for c, n in m.items() if n in number} for m in (self.outputs_of, self.folded))
+        return _restored, (rows, number[self.output], outputs, folded)
+
     def rebuilt(self, change: Callable[[Node, dict[str, Any]], Node | None]) -> Graph:
         """Return a graph in which every node was given to `change` and the later nodes use what came back.
 
@@ -196,6 +210,50 @@ class Graph:
                 _feed(h.update, v, index)
         h.update(f"output {index[self.output]}".encode())
         return h.hexdigest()
+
+
+class _Reference(NamedTuple):
+    """The place of a node in a pickled graph. `map_values` does not enter it: it is met when a graph is restored."""
+
+    number: int
+
+
+class _Operator(NamedTuple):
+    """A torch operator by name, such as ("aten", "relu", "default")."""
+
+    namespace: str
+    name: str
+    overload: str
+
+
+def _named(op: Callable[..., Any] | None) -> Any:
+    if isinstance(op, torch._ops.OpOverload):
+        namespace, _, name = op._schema.name.partition("::")
+        return _Operator(namespace, name, op._overloadname)
+    return op
+
+
+def _restored(
+    rows: list[tuple[Any, ...]], output: int, outputs_of: Mapping[ModuleCall, int], folded: Mapping[ModuleCall, int]
+) -> Graph:
+    """Make a graph of what `Graph.__reduce__` wrote."""
+    nodes: list[Node] = []
+
+    def referred(value: Any) -> Any:
+        if isinstance(value, _Reference):
+            return nodes[value.number]
+        return tuple(map(referred, value)) if isinstance(value, tuple) else value
+
+    for name, kind, op, args, *rest in rows:
+        if isinstance(op, _Operator):
+            op = getattr(getattr(getattr(torch.ops, op.namespace), op.name), op.overload)
+        nodes.append(Node(name, kind, op, {k: referred(v) for k, v in args.items()}, *rest))
+    return Graph(
+        tuple(nodes),
+        nodes[output],
+        {c: nodes[i] for c, i in outputs_of.items()},
+        {c: nodes[i] for c, i in folded.items()},
+    )
 
 
 def with_args(node: Node, args: Mapping[str, Any]) -> Node:

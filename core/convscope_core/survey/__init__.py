@@ -1,29 +1,46 @@
-"""Surveys: one pass over many images for the top activations of every channel, and its health."""
+"""Surveys: one pass over many images for the top activations of every channel, its health and its classes."""
 
 from __future__ import annotations
 
 from convscope_core.survey.accumulators import Health, TopK, histogram_edges
-from convscope_core.survey.run import (
+from convscope_core.survey.health import HealthRow, HealthTable, layer_health
+from convscope_core.survey.ledger import Skipped
+from convscope_core.survey.profile import ClassProfile
+from convscope_core.survey.result import (
+    ClassMeans,
     Exemplar,
     LayerHealth,
-    Skipped,
+    Purity,
+    QuantileExample,
+    SimilarUnit,
     Survey,
-    SurveyProgress,
     TopActivations,
-    survey,
-    surveying,
+    UnitMatch,
 )
+from convscope_core.survey.run import SurveyProgress, load_survey, survey, surveying
+from convscope_core.survey.sample import Sample
 
 __all__ = [
+    "ClassMeans",
+    "ClassProfile",
     "Exemplar",
     "Health",
+    "HealthRow",
+    "HealthTable",
     "LayerHealth",
+    "Purity",
+    "QuantileExample",
+    "Sample",
+    "SimilarUnit",
     "Skipped",
     "Survey",
     "SurveyProgress",
     "TopActivations",
     "TopK",
+    "UnitMatch",
     "histogram_edges",
+    "layer_health",
+    "load_survey",
     "survey",
     "surveying",
 ]

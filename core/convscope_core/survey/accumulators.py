@@ -69,6 +69,10 @@ class ImageStatistics:
         (N, C) float32, sum over the positions of the squared deviation from that mean.
     positions : Tensor
         (C,) int64, the number of positions, h * w.
+    saturated : Tensor
+        (N, C) int64, how many positions are at the upper bound of a bounded activation; 0 where there is none.
+    bounded : Tensor
+        (C,) bool, whether there is a bound.
     """
 
     peaks: Tensor
@@ -78,9 +82,11 @@ class ImageStatistics:
     means: Tensor
     deviations: Tensor
     positions: Tensor
+    saturated: Tensor
+    bounded: Tensor
 
     @classmethod
-    def of(cls, values: Tensor) -> ImageStatistics:
+    def of(cls, values: Tensor, ceiling: float | None = None) -> ImageStatistics:
         """Reduce activations to the statistics of each image and channel, on the device they are on.
 
         Parameters
@@ -88,6 +94,8 @@ class ImageStatistics:
         values : Tensor
             (N, C, h, w) floating point activations of one layer. Half precision is widened, double precision
             rounded, to float32.
+        ceiling : float, optional
+            The largest value that the activation function can give, if it has one: how often it does is counted.
 
         Raises
         ------
@@ -116,7 +124,7 @@ class ImageStatistics:
         # them. Plain maximum and sum keep to vector instructions in every memory layout; arg-max takes ten
         # times as long.
         precedence = torch.arange(positions, 0, -1, dtype=torch.float32, device=flat.device)
-        peaks, places, active, means, deviations = [], [], [], [], []
+        peaks, places, active, means, deviations, saturated = [], [], [], [], [], []
         for piece in pieces:
             scratch = buffer[: len(piece)]
             peak = piece.amax(dim=2, keepdim=True)
@@ -129,6 +137,9 @@ class ImageStatistics:
             deviations.append(scratch.sum(dim=2))
             torch.gt(piece, 0, out=scratch)
             active.append(scratch.sum(dim=2).long())
+            if ceiling is not None:
+                torch.ge(piece, ceiling, out=scratch)
+                saturated.append(scratch.sum(dim=2).long())
             peaks.append(peak.squeeze(2))
             means.append(mean.squeeze(2))
         place = torch.cat(places)
@@ -136,10 +147,12 @@ class ImageStatistics:
             peaks=torch.cat(peaks),
             rows=place // width,
             columns=place % width,
-            active=torch.cat(active),
+            active=(counts := torch.cat(active)),
             means=torch.cat(means),
             deviations=torch.cat(deviations),
             positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
+            saturated=torch.zeros_like(counts) if ceiling is None else torch.cat(saturated),
+            bounded=torch.full((channels,), ceiling is not None, device=values.device),
         )
 
     @classmethod
@@ -153,13 +166,18 @@ class ImageStatistics:
             means=torch.cat([p.means for p in parts], dim=1),
             deviations=torch.cat([p.deviations for p in parts], dim=1),
             positions=torch.cat([p.positions for p in parts]),
+            saturated=torch.cat([p.saturated for p in parts], dim=1),
+            bounded=torch.cat([p.bounded for p in parts]),
         )
+
+    def broken(self) -> Tensor:
+        """Mark the maps in which any activation is NaN or infinite: (N, C) bool, on the device."""
+        # A NaN, or an infinity of either sign, anywhere in the map makes its mean NaN or infinite.
+        return ~torch.isfinite(self.means)
 
     def broken_channels(self) -> list[int]:
         """Channels in which any activation of any image is NaN or infinite."""
-        # A NaN, or an infinity of either sign, anywhere in the map makes its mean NaN or infinite.
-        broken = ~torch.isfinite(self.means).all(dim=0)
-        return [int(channel) for channel in broken.nonzero().flatten().tolist()]
+        return [int(channel) for channel in self.broken().any(dim=0).nonzero().flatten().tolist()]
 
     def checked(self, name: str) -> ImageStatistics:
         """Return these statistics, or raise ArgumentError where activations are NaN or infinite."""
@@ -256,8 +274,19 @@ class TopK:
         """
         self.add(ImageStatistics.of(values).checked(self.name), images)
 
-    def add(self, statistics: ImageStatistics, images: Sequence[int] | Tensor) -> None:
-        """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
+    def add(self, statistics: ImageStatistics, images: Sequence[int] | Tensor, *, distinct: bool = False) -> None:
+        """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`).
+
+        Parameters
+        ----------
+        statistics : ImageStatistics
+            Of N images.
+        images : sequence of int or Tensor
+            (N,) their indices.
+        distinct : bool, default False
+            Whether the images are known to be distinct and not seen before. It saves looking for repetitions, which
+            makes an accelerator wait.
+        """
         index = torch.as_tensor(images, dtype=torch.int64)
         _require_shape(statistics, self.channels, self.name)
         if index.shape != (len(statistics.peaks),):
@@ -272,6 +301,7 @@ class TopK:
             index.to(self.device, non_blocking=True).expand(self.channels, -1),
             statistics.rows.T,
             statistics.columns.T,
+            distinct,
         )
 
     def merge(self, other: TopK) -> None:
@@ -288,7 +318,7 @@ class TopK:
             )
         self._insert(other._values, other._images, other._rows, other._columns)
 
-    def _insert(self, values: Tensor, images: Tensor, rows: Tensor, columns: Tensor) -> None:
+    def _insert(self, values: Tensor, images: Tensor, rows: Tensor, columns: Tensor, distinct: bool = False) -> None:
         entries = {
             "values": torch.cat([self._values, values.to(self.device)], dim=1),
             "images": torch.cat([self._images, images.to(self.device)], dim=1),
@@ -297,7 +327,7 @@ class TopK:
         }
         # Sorted by image first, a stable sort by value leaves equal values in the order of their images.
         ordered = _sorted_by(entries, "images")
-        if bool(_repeats(ordered["images"]).any()):
+        if not distinct and bool(_repeats(ordered["images"]).any()):
             # Of the entries of one image the larger value comes first, then the earlier row and column; the
             # others are emptied.
             for key in ("columns", "rows", "values", "images"):
@@ -382,6 +412,8 @@ class Health:
             "positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "active_images": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "active_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "saturated_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "bounded_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "maximum": torch.full((channels,), -torch.inf, device=self.device),
             "mean": torch.zeros(channels, dtype=torch.float64, device=self.device),
             "deviation": torch.zeros(channels, dtype=torch.float64, device=self.device),
@@ -410,6 +442,11 @@ class Health:
     def active_positions(self) -> Tensor:
         """(channels,) int64, activations greater than zero."""
         return self._state["active_positions"]
+
+    @property
+    def saturated(self) -> Tensor:
+        """(channels,) float64, share of activations at the upper bound of a bounded activation; NaN without a bound."""
+        return self._state["saturated_positions"].double() / self._state["bounded_positions"]
 
     @property
     def maximum(self) -> Tensor:
@@ -467,6 +504,8 @@ class Health:
                 "positions": positions * count,
                 "active_images": (peaks > 0).sum(dim=0),
                 "active_positions": active.sum(dim=0),
+                "saturated_positions": statistics.saturated.to(self.device).sum(dim=0),
+                "bounded_positions": positions * count * statistics.bounded.to(self.device),
                 "maximum": peaks.amax(dim=0),
                 "mean": mean,
                 "deviation": within + between,
@@ -497,7 +536,14 @@ class Health:
         weight_mine = mine["positions"] / total.clamp(min=1).double()
         weight_other = other["positions"] / total.clamp(min=1).double()
         difference = other["mean"] - mine["mean"]
-        counts = ("images", "positions", "active_images", "active_positions")
+        counts = (
+            "images",
+            "positions",
+            "active_images",
+            "active_positions",
+            "saturated_positions",
+            "bounded_positions",
+        )
         combined = {key: mine[key] + other[key] for key in counts}
         combined["maximum"] = torch.maximum(mine["maximum"], other["maximum"])
         combined["mean"] = mine["mean"] * weight_mine + other["mean"] * weight_other

@@ -1,4 +1,4 @@
-"""The survey: one pass over many images, for the top activations and the health of every channel.
+"""The survey: one pass over many images, for the top activations, the health and the classes of every channel.
 
 Zeiler & Fergus (2014, sec. 4, fig. 2) show, for some channels of each layer, the nine images of a validation
 set that excite it most. Here all channels of all chosen layers are served by the same forward passes.
@@ -8,369 +8,30 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from convscope_core.datasets import Images
-from convscope_core.errors import (
-    ArgumentError,
-    ConvscopeError,
-    ImageError,
-    LayerError,
-    NetworkError,
-    did_you_mean,
-)
-from convscope_core.graph.geometry import Box
+from convscope_core.errors import ArgumentError, ConvscopeError, ImageError, NetworkError
 from convscope_core.network import Layer, Network
-from convscope_core.survey.accumulators import (
-    Health,
-    ImageStatistics,
-    TopK,
-    histogram_edges,
-    require_counts,
-    some,
-)
+from convscope_core.preprocessing import Preprocessing
+from convscope_core.survey.accumulators import ImageStatistics, require_counts, some
+from convscope_core.survey.ledger import Ledger
+from convscope_core.survey.result import Survey
+from convscope_core.survey.shards import Job, Memory, Part, Record, Results, cut, folded, running
+from convscope_core.survey.statistics import Statistics
+from convscope_core.survey.store import Store
 
-__all__ = [
-    "Exemplar",
-    "LayerHealth",
-    "Skipped",
-    "Survey",
-    "SurveyProgress",
-    "TopActivations",
-    "survey",
-    "surveying",
-]
-
-
-class Exemplar(NamedTuple):
-    """An image that excites a channel, and where.
-
-    Attributes
-    ----------
-    value : float
-        The activation, after the rectifier that directly follows the layer.
-    image : int
-        Index into `Survey.images`.
-    row, column : int
-        Position in the channel's map: the first of the largest, in row-major order.
-    box : Box
-        Receptive field of that position, in pixels of the network's input, half-open, not clipped to the
-        picture.
-    """
-
-    value: float
-    image: int
-    row: int
-    column: int
-    box: Box
-
-
-@dataclass(frozen=True, eq=False)
-class TopActivations:
-    """The top activations of all channels of a layer, as arrays.
-
-    Attributes
-    ----------
-    values : float32 array (C, k)
-        Descending; -inf in an empty place (fewer images than k).
-    images, rows, columns : int64 arrays (C, k)
-        Index into `Survey.images` and position in the map; -1 in an empty place.
-    """
-
-    values: npt.NDArray[np.float32]
-    images: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class LayerHealth:
-    """How alive the channels of a layer are. "Active" means greater than zero.
-
-    Attributes
-    ----------
-    images : int
-        Number of images seen.
-    active_images : float64 array (C,)
-        Share of the images, 0 to 1, in which the channel is active anywhere.
-    active_positions : float64 array (C,)
-        Share of the positions of all images, 0 to 1, at which it is active.
-    maximum : float32 array (C,)
-        The largest activation; -inf if no image was seen.
-    mean, variance : float64 arrays (C,)
-        Over all positions of all images; NaN if no image was seen.
-    histogram : int64 array (C, 115)
-        Images by their largest activation: bin b counts ``edges[b - 1] <= value < edges[b]``, the first and
-        last bin are open. The top activations are its right end.
-    edges : float32 array (114,)
-        Half-octaves on either side of zero (see `histogram_edges`).
-    """
-
-    images: int
-    active_images: npt.NDArray[np.float64]
-    active_positions: npt.NDArray[np.float64]
-    maximum: npt.NDArray[np.float32]
-    mean: npt.NDArray[np.float64]
-    variance: npt.NDArray[np.float64]
-    histogram: npt.NDArray[np.int64]
-    edges: npt.NDArray[np.float32]
-
-    @property
-    def dead(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): channels that no image activated; none where no image was seen."""
-        return np.asarray((self.active_images == 0) & (self.images > 0))
-
-
-class Skipped(NamedTuple):
-    """An image that could not be read.
-
-    Attributes
-    ----------
-    image : int
-        Index into `Survey.images`.
-    reason : str
-    """
-
-    image: int
-    reason: str
-
-
-class Survey:
-    """What excites every channel of some layers of a network, over some images.
-
-    Made by `survey`; never changes.
-
-    Attributes
-    ----------
-    network : str
-        Name of the network.
-    fingerprint : str
-        Identifies its weights: surveys of different networks do not merge.
-    layers : tuple of Layer
-        In execution order.
-    k : int
-        Number of top images kept for each channel.
-    images : Images
-        What the indices of exemplars point into.
-    seen : bool array (len(images),)
-        Images that are part of the survey; read-only.
-    skipped : tuple of Skipped
-        Images that could not be read, by index.
-    """
-
-    def __init__(
-        self,
-        *,
-        network: str,
-        fingerprint: str,
-        layers: tuple[Layer, ...],
-        images: Images,
-        top: TopK,
-        health: Health,
-        seen: npt.NDArray[np.bool_],
-        skipped: Iterable[Skipped],
-    ) -> None:
-        self.network = network
-        self.fingerprint = fingerprint
-        self.layers = layers
-        self.images = images
-        self.k = top.k
-        self.seen = seen
-        self.seen.flags.writeable = False
-        self.skipped = tuple(sorted(skipped))
-        self._top = top
-        self._health = health
-        ends = np.cumsum([0, *(layer.channels for layer in layers)]).tolist()
-        self._channels = {layer.name: slice(a, b) for layer, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
-
-    @classmethod
-    def _empty(cls, net: Network, images: Images, layers: tuple[Layer, ...], k: int) -> Survey:
-        channels = sum(layer.channels for layer in layers)
-        # Apple's MPS has no float64.
-        device = torch.device("cpu") if net.device.type == "mps" else net.device
-        return cls(
-            network=net.name,
-            fingerprint=net.fingerprint,
-            layers=layers,
-            images=images,
-            top=TopK(channels, k, device=device),
-            health=Health(channels, device=device),
-            seen=np.zeros(len(images), dtype=np.bool_),
-            skipped=(),
-        )
-
-    def __repr__(self) -> str:
-        channels = sum(layer.channels for layer in self.layers)
-        text = (
-            f"Survey of {self.network}: top {self.k} of {self.seen.sum():,} images "
-            f"for {channels:,} channels of {len(self.layers)} layers"
-        )
-        return f"<{text}; {len(self.skipped)} images skipped>" if self.skipped else f"<{text}>"
-
-    def top(self, layer: str | Layer, channel: int) -> list[Exemplar]:
-        """The images that excite a channel most, strongest first; among equals the lower index.
-
-        Parameters
-        ----------
-        layer : str or Layer
-            One of `layers`, by name or alias.
-        channel : int
-            0 to the layer's number of channels less one.
-
-        Returns
-        -------
-        list of Exemplar
-            At most `k`, fewer when fewer images were seen.
-
-        Raises
-        ------
-        LayerError
-            When the layer is not part of the survey.
-        ArgumentError
-            When there is no such channel.
-        """
-        found = self._find(layer)
-        if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
-            raise ArgumentError(f"Expected a channel as a whole number, got {channel!r}.")
-        if not 0 <= channel < found.channels:
-            raise ArgumentError(f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}.")
-        arrays = self.arrays(found)
-        columns = (arrays.values, arrays.images, arrays.rows, arrays.columns)
-        return [
-            Exemplar(value, image, row, column, found.box(row, column))
-            for value, image, row, column in zip(*(c[channel].tolist() for c in columns), strict=True)
-            if image >= 0
-        ]
-
-    def arrays(self, layer: str | Layer) -> TopActivations:
-        """The top activations of all channels of a layer.
-
-        Raises
-        ------
-        LayerError
-            When the layer is not part of the survey.
-        """
-        part = self._channels[self._find(layer).name]
-        return TopActivations(**{key: values[part] for key, values in self._top_arrays.items()})
-
-    def health(self, layer: str | Layer) -> LayerHealth:
-        """How alive each channel of a layer is.
-
-        Raises
-        ------
-        LayerError
-            When the layer is not part of the survey.
-        """
-        part = self._channels[self._find(layer).name]
-        state = {key: values[part] for key, values in self._health_arrays.items()}
-        images = self._health.images
-        with np.errstate(invalid="ignore"):  # 0 / 0 where no image was seen
-            return LayerHealth(
-                images=images,
-                active_images=state["active_images"] / np.float64(images),
-                active_positions=state["active_positions"] / state["positions"],
-                maximum=state["maximum"],
-                mean=state["mean"],
-                variance=state["variance"],
-                histogram=state["histogram"],
-                edges=histogram_edges().numpy(),
-            )
-
-    def merge(self, other: Survey) -> Survey:
-        """Join the surveys of two disjoint parts of the same images.
-
-        Returns
-        -------
-        Survey
-            Of all images that either has seen, the same whichever is merged into which. Both stay as they
-            are.
-
-        Raises
-        ------
-        ArgumentError
-            When network, layers, k or images differ, or an image is part of both, which would count it twice.
-        """
-        for what, mine, theirs in (
-            ("network", (self.network, self.fingerprint), (other.network, other.fingerprint)),
-            ("layers", [layer.name for layer in self.layers], [layer.name for layer in other.layers]),
-            ("k", self.k, other.k),
-        ):
-            if mine != theirs:
-                raise ArgumentError(f"Expected two surveys of the same {what}, got {mine} and {theirs}.")
-        longer, shorter = (self, other) if len(self.images) >= len(other.images) else (other, self)
-        if not longer.images.starts_with(shorter.images):
-            raise ArgumentError(
-                f"Expected two surveys of the same images, got {self.images!r} and {other.images!r}. "
-                "Survey parts of one Images by indices=..., so that an index means the same picture in both."
-            )
-        seen = longer.seen.copy()
-        twice = np.flatnonzero(seen[: len(shorter.seen)] & shorter.seen)
-        if twice.size:
-            raise ArgumentError(
-                f"Expected surveys of different images, got {twice.size} in both, which would count "
-                f"twice: {some(twice.tolist())}."
-            )
-        seen[: len(shorter.seen)] |= shorter.seen
-        top, health = self._top.copy(), self._health.copy()
-        top.merge(other._top)
-        health.merge(other._health)
-        reasons = {index: reason for index, reason in (*other.skipped, *self.skipped) if not seen[index]}
-        return self._with(images=longer.images, top=top, health=health, seen=seen, skipped=reasons)
-
-    def _with(
-        self,
-        *,
-        images: Images,
-        top: TopK,
-        health: Health,
-        seen: npt.NDArray[np.bool_],
-        skipped: dict[int, str],
-    ) -> Survey:
-        return Survey(
-            network=self.network,
-            fingerprint=self.fingerprint,
-            layers=self.layers,
-            images=images,
-            top=top,
-            health=health,
-            seen=seen,
-            skipped=(Skipped(*entry) for entry in skipped.items()),
-        )
-
-    def _find(self, layer: str | Layer) -> Layer:
-        name = layer.name if isinstance(layer, Layer) else layer
-        for candidate in self.layers:
-            if candidate.name == name:
-                return candidate
-        for candidate in self.layers:
-            if name in candidate.aliases:
-                return candidate
-        names = [candidate.name for candidate in self.layers]
-        raise LayerError(
-            f"Expected one of the {len(names)} surveyed layers, got {name!r}."
-            f"{did_you_mean(str(name), names)} They run from {names[0]!r} to {names[-1]!r} (Survey.layers)."
-        )
-
-    @cached_property
-    def _top_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return _frozen(self._top.state_dict())
-
-    @cached_property
-    def _health_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        health = self._health
-        keys = ("positions", "active_images", "active_positions", "maximum", "mean", "variance", "histogram")
-        return _frozen({key: getattr(health, key).cpu() for key in keys})
+__all__ = ["SurveyProgress", "load_survey", "survey", "surveying"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -381,13 +42,20 @@ class SurveyProgress:
     ----------
     done, total : int
         Images visited in this run, the unreadable ones among them, and to visit.
-    survey : Survey
-        Of everything seen so far: complete in itself, and not changed by what follows.
     """
 
     done: int
     total: int
-    survey: Survey
+    _layers: tuple[Layer, ...]
+    _net: Network
+    _images: Images
+    _parts: tuple[Statistics, ...]
+    _ledger: Ledger
+
+    @cached_property
+    def survey(self) -> Survey:
+        """Of everything seen so far: complete in itself, not changed by what follows, put together when asked for."""
+        return Survey.of(self._net, self._layers, self._images, folded(self._parts), self._ledger)
 
 
 def survey(
@@ -395,8 +63,14 @@ def survey(
     images: Any,
     layers: str | Layer | Iterable[str | Layer] | None = None,
     k: int = 9,
+    store: str | Path | None = None,
+    executor: Any = None,
+    shards: int | None = None,
+    resume: bool = True,
     *,
     batch_size: int = 8,
+    workers: int = 0,
+    sample: int = 512,
     indices: Iterable[int] | None = None,
     start: Survey | None = None,
     progress: bool = True,
@@ -408,22 +82,40 @@ def survey(
 
     Parameters
     ----------
-    net, images, layers, k, batch_size, indices, start
+    net, images, layers, k, store, executor, shards, resume, batch_size, workers, sample, indices, start
         See `surveying`.
     progress : bool, default True
-        Show a progress bar.
+        Show a progress bar, with images a second and the time left.
 
     Returns
     -------
     Survey
+
+    Examples
+    --------
+    >>> survey = cs.survey(net, "imagenet/val", store="vgg16.survey")
+    >>> survey.top("features.28", 351)
     """
-    run = surveying(net, images, layers, k, batch_size=batch_size, indices=indices, start=start)
+    run = surveying(
+        net,
+        images,
+        layers,
+        k,
+        store,
+        executor,
+        shards,
+        resume,
+        batch_size=batch_size,
+        workers=workers,
+        sample=sample,
+        indices=indices,
+        start=start,
+    )
     with tqdm(desc="survey", unit="image", disable=not progress) as bar:
         for step in run:
             bar.total = step.total
             bar.update(step.done - bar.n)
-            latest = step.survey
-    return latest
+    return step.survey
 
 
 def surveying(
@@ -431,36 +123,63 @@ def surveying(
     images: Any,
     layers: str | Layer | Iterable[str | Layer] | None = None,
     k: int = 9,
+    store: str | Path | None = None,
+    executor: Any = None,
+    shards: int | None = None,
+    resume: bool = True,
     *,
     batch_size: int = 8,
+    workers: int = 0,
+    sample: int = 512,
     indices: Iterable[int] | None = None,
     start: Survey | None = None,
 ) -> Generator[SurveyProgress, None, None]:
-    """Survey step by step: yields after every batch.
+    """Survey step by step: yields after every batch, or, with an executor, after every shard.
 
     To cancel, stop iterating and close the generator: the survey of the last step is valid for the images
     seen so far. An image that cannot be read is skipped and listed in `Survey.skipped`.
 
-    The result does not depend on the order of the images or on how they are cut into runs; on the batch size
-    only as far as the network's own arithmetic does, in the last digits.
+    The images are cut into shards, whose results are merged in one fixed order. So the survey has the same bits
+    whether it ran through or was interrupted, here or in an executor, with a store or without; it depends on the batch
+    size, the number of threads and the kind of machine only as far as the network's own arithmetic does, in the last
+    digits.
 
     Parameters
     ----------
     net : Network
     images : Images, or what `Images.of` takes
-        The pictures. They are decoded in threads, while the network computes.
+        The pictures.
     layers : str, Layer or several of them, optional
         Default: all layers but the pools, whose activations are those of the layer before, again.
     k : int, default 9
         Top images to keep for each channel. Nine is the number of Zeiler & Fergus (2014, fig. 2).
+    store : path, optional
+        A file in which every shard that is done is kept. If the process dies, the same call goes on where it stopped;
+        when all is there, it only reads. Several processes may share it. `load_survey` opens it later.
+    executor : optional
+        Computes the shards in other processes or on other machines: anything with the interface of
+        `concurrent.futures.Executor` whose tasks are pickled (a process pool, MPI, submitit), or a dask client. Network
+        and pictures are sent along; files have to be readable there under the same paths. A shard whose worker dies is
+        tried again. Give each process its share of the cores (``torch.set_num_threads``) where several run on one
+        machine.
+    shards : int, optional
+        In how many pieces. By default a 256th of the images each, between 64 and 4096. A store keeps those that it was
+        made with.
+    resume : bool, default True
+        Go on from a store that exists. False: refuse one that has results already.
     batch_size : int, default 8
-        Images a forward pass. All activations of the chosen layers are held for one batch.
+        Images a forward pass.
+    workers : int, default 0
+        Processes that decode and prepare pictures (of `torch.utils.data.DataLoader`). 0: threads of this one.
+    sample : int, default 512
+        Images of the random sample on which the maxima of all channels are kept, for `Survey.quantiles`,
+        `Survey.similar` and `Survey.duplicates`: four bytes for each image and channel.
     indices : iterable of int, optional
-        Survey only these of the images: a shard. Default: all.
+        Survey only these of the images. Default: all.
     start : Survey, optional
         Continue from this survey: images that it has seen already are left out. Its images must be the first
         of `images`, in the same order; so pictures may be added at the end. `layers` and `k` must be as in
-        it, or left out.
+        it, or left out. Not together with a store, which knows by itself what it has seen.
 
     Yields
     ------
@@ -474,93 +193,338 @@ def surveying(
     LayerError
         When a layer does not exist.
     ArgumentError
-        When another argument is out of range, or `start` does not fit.
+        When another argument is out of range, `start` does not fit, or the store is of another network, of other
+        pictures or settings: the message names the difference.
     NetworkError
         While running, when a layer's activations are NaN or infinite.
     """
     pictures = Images.of(images)
-    require_counts(batch_size=batch_size)
+    require_counts(batch_size=batch_size, k=k, sample=sample, **({} if shards is None else {"shards": shards}))
+    whole: Any = workers
+    if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
+        raise ArgumentError(f"Expected workers to be a whole number of at least 0, got {workers!r}.")
+    if executor is not None and not hasattr(executor, "submit"):
+        raise ArgumentError(
+            f"Expected an executor with the interface of concurrent.futures, got {type(executor).__name__}. For "
+            "example concurrent.futures.ProcessPoolExecutor(), or a dask.distributed.Client."
+        )
     if start is None:
-        begin = Survey._empty(net, pictures, _choose(net, layers), k)
+        chosen = _choose(net, layers)
+        ledger = Ledger(len(pictures))
+        before: tuple[Statistics, ...] = ()
     else:
-        begin = _continued(net, pictures, layers, k, start)
-    todo = [index for index in _checked_indices(indices, len(pictures)) if not begin.seen[index]]
-    return _run(net, begin, todo, batch_size)
+        if store is not None:
+            raise ArgumentError("Expected a store or a survey to start from, got both. A store goes on by itself.")
+        chosen = _continued(net, pictures, layers, k, start)
+        ledger, before = start._ledger.grown(len(pictures)), (start._statistics,)
+        sample = start._statistics.sample.size
+    todo = [index for index in _checked_indices(indices, len(pictures)) if not ledger.seen[index]]
+    job = _Survey(net, chosen, k, sample, batch_size, workers)
+    if store is None:
+        return _run(job, pictures, Memory(cut(todo, shards)), ledger, before, len(todo), executor)
+    # A network that pickles by itself is checked before any work; the store too.
+    results = Store(store, job.restored)
+    try:
+        known = next(results.records(), None)
+        if known is not None and not resume:
+            raise ArgumentError(
+                f"Expected a store that does not exist yet (resume=False), but {str(results.path)!r} has results. "
+                "Delete it, or go on from it with resume=True."
+            )
+        results.begin(_about(net, chosen, k, sample, pictures), pictures, todo, shards)
+        for record in results.records():
+            _enter(ledger, record)
+        left = results.left
+    except BaseException:
+        results.close()
+        raise
+    return _run(job, pictures, results, ledger, (), left, executor)
 
 
-def _run(net: Network, begin: Survey, todo: Sequence[int], batch_size: int) -> Generator[SurveyProgress, None, None]:
-    images, names = begin.images, [layer.name for layer in begin.layers]
-    top, health, seen = begin._top.copy(), begin._health.copy(), begin.seen.copy()
-    again = set(todo)
-    skipped = {image: reason for image, reason in begin.skipped if image not in again}
+def load_survey(store: str | Path, net: Network, images: Any = None) -> Survey:
+    """Open a survey that is kept in a store, finished or not; nothing is computed.
 
-    def snapshot() -> Survey:
-        return begin._with(images=images, top=top.copy(), health=health.copy(), seen=seen.copy(), skipped=skipped)
+    Parameters
+    ----------
+    store : path
+        The file.
+    net : Network
+        The network that was surveyed.
+    images : Images, or what `Images.of` takes, optional
+        The pictures that were surveyed. By default the files that the store knows of.
 
-    if not todo:
-        yield SurveyProgress(0, 0, snapshot())
-        return
-    with _Loader(net, images, todo, ahead=2 * batch_size) as loader:
-        for done, batch in loader.batches(batch_size):
-            good = [(index, x) for index, x in batch if isinstance(x, Tensor)]
-            skipped.update((index, x) for index, x in batch if not isinstance(x, Tensor))
-            if good:
-                indices = [index for index, _ in good]
-                _, activations = net.forward(torch.cat([x for _, x in good]), names)
-                statistics = ImageStatistics.join([ImageStatistics.of(activations[name]) for name in names])
-                del activations
-                _require_finite(statistics, begin.layers, indices)
-                top.add(statistics, indices)
-                health.add(statistics)
-                seen[indices] = True
-            if done == len(todo) and not seen.any():
-                first = "; ".join(f"image {index}: {reason}" for index, reason in islice(skipped.items(), 3))
-                raise ImageError(f"Expected pictures that can be read, got {len(todo)} that all failed. {first}")
-            yield SurveyProgress(done, len(todo), snapshot())
+    Returns
+    -------
+    Survey
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such store, it is of another network, or it does not know its pictures' files.
+    """
+    path = Path(store).expanduser()
+    if not path.is_file():
+        raise ArgumentError(f"Expected the file of a survey, got {str(path)!r}, which does not exist.")
+    results = Store(path, Statistics.from_state)
+    try:
+        about = results.about
+        if about.get("kind") != "survey":
+            raise ArgumentError(f"Expected the store of a survey, {str(path)!r} is one of {about.get('kind')!r}.")
+        if about["fingerprint"] != net.fingerprint:
+            raise ArgumentError(
+                f"Expected a survey of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); "
+                f"{str(path)!r} is of {about['network?']} ({about['fingerprint'][:8]})."
+            )
+        chosen = tuple(net.layer(name) for name in about["layers"])
+        if images is None:
+            pictures = _remembered(results, about, path)
+        else:
+            pictures = Images.of(images)
+            kept = [index for index, _, _ in results.pictures()]
+            results.begin(about, pictures, kept)
+        ledger = Ledger(len(pictures))
+        for record in results.records():
+            _enter(ledger, record)
+        parts: tuple[Any, ...] = results.parts() or (_empty(chosen, about["k"], about["sample"]),)
+        return Survey.of(net, chosen, pictures, folded(parts), ledger)
+    finally:
+        results.close()
 
 
-class _Loader:
-    """Decodes and prepares images in threads, a little ahead of where they are needed, in order."""
+def _remembered(results: Store, about: Mapping[str, Any], path: Path) -> Images:
+    """The pictures of a store by what it knows about their files."""
+    kept = results.pictures()
+    files = {index: (name, file) for index, name, file in kept}
+    folder = about.get("folder?")
+    if not files or (folder is None and any(file is None for _, file in files.values())):
+        raise ArgumentError(
+            f"Expected the pictures of the survey {str(path)!r} too, images=...: they were not files, so the store "
+            "does not know where they are."
+        )
+    # Numbers count in all pictures, of which only some may have been surveyed.
+    last = max(files) + 1
+    if folder is not None:
+        names = [files.get(index, ("", None))[0] for index in range(last)]
+        return Images.found(Path(folder), names)
+    return Images.of([files.get(index, ("", ""))[1] or "not surveyed" for index in range(last)])
 
-    def __init__(self, net: Network, images: Images, todo: Sequence[int], ahead: int) -> None:
-        self._net = net
-        self._images = images
-        self._todo = iter(todo)
-        self._ahead = ahead
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="convscope-survey")
-        self._pending: deque[tuple[int, Future[Tensor | str]]] = deque()
 
-    def __enter__(self) -> _Loader:
-        return self
+def _about(net: Network, layers: Sequence[Layer], k: int, sample: int, images: Images) -> dict[str, Any]:
+    folder = images.folder
+    return {
+        "kind": "survey",
+        "network?": net.name,
+        "fingerprint": net.fingerprint,
+        "layers": [layer.name for layer in layers],
+        "k": k,
+        "sample": sample,
+        "folder?": None if folder is None else str(folder.resolve()),
+    }
 
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def batches(self, size: int) -> Generator[tuple[int, list[tuple[int, Tensor | str]]], None, None]:
-        """Yield the number of images so far, and a batch of (index, prepared picture or reason why not)."""
+def _run(
+    job: _Survey,
+    images: Images,
+    results: Results,
+    ledger: Ledger,
+    before: tuple[Statistics, ...],
+    total: int,
+    executor: Any,
+) -> Generator[SurveyProgress, None, None]:
+    """Compute what is left, and tell after each step what there is."""
+    nothing = _empty(job.layers, job.k, job.sample)
+
+    def progress(done: int, part: Part | None, record: Record | None) -> SurveyProgress:
+        seen = ledger
+        if part is not None and record is not None:
+            seen = ledger.copy()
+            _enter(seen, record)
+        parts: tuple[Any, ...] = (*before, *results.parts(), *([] if part is None else [part]))
+        return SurveyProgress(done, total, job.layers, job.net, images, parts or (nothing,), seen.copy())
+
+    try:
         done = 0
-        self._fill()
-        while self._pending:
-            batch = [self._pending.popleft() for _ in range(min(size, len(self._pending)))]
-            loaded = [(index, future.result()) for index, future in batch]
-            # Before the batch is used, so that the next one is decoded meanwhile.
-            self._fill()
-            done += len(loaded)
-            yield done, loaded
+        ended = total == 0
+        for part, record in running(job, images, results, executor) if total else ():
+            if part is None:
+                _enter(ledger, record)
+                done += record.visited
+            now = done if part is None else done + record.visited
+            ended = now >= total
+            if ended and not ledger.count:
+                reasons = "; ".join(f"image {index}: {reason}" for index, reason in islice(ledger.skipped, 3))
+                raise ImageError(f"Expected pictures that can be read, got {total} that all failed. {reasons}")
+            yield progress(min(now, total), part, record)
+        if not ended or total == 0:
+            # Nothing was left to do, or another process did the rest.
+            for record in results.records() if isinstance(results, Store) else ():
+                _enter(ledger, record)
+            yield progress(total, None, None)
+    finally:
+        if isinstance(results, Store):
+            results.close()
 
-    def _fill(self) -> None:
-        for index in islice(self._todo, self._ahead - len(self._pending)):
-            self._pending.append((index, self._pool.submit(self._load, index)))
 
-    def _load(self, index: int) -> Tensor | str:
+def _enter(ledger: Ledger, record: Record) -> None:
+    ledger.mark(record.images, record.labels)
+    for index, reason in record.skipped:
+        ledger.skip(index, reason)
+
+
+def _empty(layers: Sequence[Layer], k: int, sample: int) -> Statistics:
+    return Statistics(sum(layer.channels for layer in layers), k, sample)
+
+
+class _Survey(Job):
+    """What a survey does with each shard: forward passes, reduced as they go.
+
+    Pickles, so that it can be sent to other processes.
+    """
+
+    def __init__(
+        self, net: Network, layers: tuple[Layer, ...], k: int, sample: int, batch_size: int, workers: int
+    ) -> None:
+        self.net = net
+        self.layers = layers
+        self.k = k
+        self.sample = sample
+        self.batch_size = batch_size
+        self.workers = workers
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A layer holds the geometry of the whole graph; the network makes it anew.
+        return {**self.__dict__, "layers": [layer.name for layer in self.layers]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.layers = tuple(self.net.layer(name) for name in state["layers"])
+
+    def restored(self, state: Mapping[str, Tensor]) -> Statistics:
+        return Statistics.from_state(state)
+
+    def steps(self, images: Images, indices: Sequence[int]) -> Generator[tuple[Statistics, Record], None, None]:
+        # Apple's MPS has no float64.
+        device = torch.device("cpu") if self.net.device.type == "mps" else self.net.device
+        statistics = Statistics(sum(layer.channels for layer in self.layers), self.k, self.sample, device=device)
+        record = Record([], [], [])
+        broken: list[tuple[list[int], Tensor]] = []
+        with _Loading(self.net.preprocessing, images, self.batch_size, self.workers) as batches:
+            for batch in batches:
+                good = [(indices[place], loaded) for place, loaded in batch if loaded.tensor is not None]
+                record = Record(
+                    [*record.images, *(index for index, _ in good)],
+                    [*record.labels, *(loaded.label for _, loaded in good)],
+                    [*record.skipped, *((indices[p], x.reason) for p, x in batch if x.tensor is None)],
+                )
+                if good:
+                    x = torch.cat([loaded.tensor for _, loaded in good if loaded.tensor is not None])
+                    reduced = self._reduced(x.to(self.net.device, non_blocking=True))
+                    numbers = [index for index, _ in good]
+                    statistics.add(reduced, numbers, [loaded.label for _, loaded in good])
+                    broken.append((numbers, reduced.broken()))
+                # Whether activations are finite is asked of an accelerator once a shard: asking stops its queue.
+                if device.type == "cpu" or record.visited == len(indices):
+                    self._require_finite(broken)
+                    broken.clear()
+                yield statistics.copy(), record
+
+    def _reduced(self, x: Tensor) -> ImageStatistics:
+        """Run a batch, and reduce every layer while it is in the cache."""
+        parts: list[ImageStatistics] = []
+        ceilings = {layer.name: self.net.ceiling(layer.name) for layer in self.layers}
+
+        def visit(name: str, maps: Tensor) -> None:
+            parts.append(ImageStatistics.of(maps, ceiling=ceilings[name]))
+
+        self.net.visit(x, [layer.name for layer in self.layers], visit)
+        return ImageStatistics.join(parts)
+
+    def _require_finite(self, batches: Sequence[tuple[list[int], Tensor]]) -> None:
+        for images, broken in batches:
+            if not bool(broken.any()):
+                continue
+            channel = int(broken.any(dim=0).nonzero()[0])
+            rows = broken[:, channel].nonzero().flatten().tolist()
+            for layer in self.layers:
+                if channel < layer.channels:
+                    raise NetworkError(
+                        f"Expected finite activations, got NaN or infinite values in layer {layer.name!r}, "
+                        f"channel {channel}, for image {some([images[row] for row in rows])}. "
+                        "Check the weights, and how pictures are prepared."
+                    )
+                channel -= layer.channels
+
+
+class _Loaded(NamedTuple):
+    """A prepared picture (1, C, H, W) on the CPU with its label, or the reason why there is none."""
+
+    tensor: Tensor | None
+    label: str | None
+    reason: str
+
+
+class _Prepared(torch.utils.data.Dataset[tuple[int, _Loaded]]):
+    """Pictures, read and prepared when asked for."""
+
+    def __init__(self, preprocessing: Preprocessing, images: Images) -> None:
+        self._preprocessing = preprocessing
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, place: int) -> tuple[int, _Loaded]:
         try:
-            return self._net.prepare(self._images[index].image)
+            picture = self._images[place]
+            return place, _Loaded(self._preprocessing.prepare(picture.image), picture.label, "")
         except MemoryError:
             raise
         except ConvscopeError as error:
-            return str(error)
+            reason = str(error)
         except Exception as error:  # a user's data set may raise anything, and one picture should not end the survey
-            return f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
+        return place, _Loaded(None, None, reason)
+
+
+Batch = list[tuple[int, _Loaded]]
+
+
+class _Loading:
+    """Decodes and prepares pictures, in threads or processes, a little ahead of where they are needed, in order."""
+
+    def __init__(self, preprocessing: Preprocessing, images: Images, size: int, workers: int) -> None:
+        self._pictures = _Prepared(preprocessing, images)
+        self._size = size
+        self._workers = workers
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Iterator[Batch]:
+        if self._workers:
+            loader = torch.utils.data.DataLoader(
+                self._pictures, self._size, num_workers=self._workers, collate_fn=list, prefetch_factor=2
+            )
+            return iter(loader)
+        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="convscope-survey")
+        return self._batches(self._pool)
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+        places = iter(range(len(self._pictures)))
+        pending: deque[Future[tuple[int, _Loaded]]] = deque()
+
+        def fill() -> None:
+            for place in islice(places, 2 * self._size - len(pending)):
+                pending.append(pool.submit(self._pictures.__getitem__, place))
+
+        fill()
+        while pending:
+            batch = [pending.popleft().result() for _ in range(min(self._size, len(pending)))]
+            # Before the batch is used, so that the next one is decoded meanwhile.
+            fill()
+            yield batch
 
 
 def _choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[Layer, ...]:
@@ -578,8 +542,8 @@ def _choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) ->
 
 def _continued(
     net: Network, images: Images, layers: str | Layer | Iterable[str | Layer] | None, k: int, start: Survey
-) -> Survey:
-    """Return `start` over the images to go on with, after checking that it is a survey of the same things."""
+) -> tuple[Layer, ...]:
+    """Return the layers of the survey to go on with, after checking that it is a survey of the same things."""
     mine = [layer.name for layer in start.layers]
     wanted = mine if layers is None else [layer.name for layer in _choose(net, layers)]
     for what, theirs, asked in (
@@ -594,9 +558,7 @@ def _continued(
             "Expected images that begin with those of the survey to continue, "
             f"{start.images!r}, got {images!r}. Add new pictures at the end: survey.images + [...]."
         )
-    seen = np.zeros(len(images), dtype=np.bool_)
-    seen[: len(start.seen)] = start.seen
-    return start._with(images=images, top=start._top, health=start._health, seen=seen, skipped=dict(start.skipped))
+    return start.layers
 
 
 def _checked_indices(indices: Iterable[int] | None, count: int) -> list[int]:
@@ -606,24 +568,3 @@ def _checked_indices(indices: Iterable[int] | None, count: int) -> list[int]:
     if outside := [index for index in chosen if not 0 <= index < count]:
         raise ArgumentError(f"Expected indices of images from 0 to {count - 1}, got {some(outside)}.")
     return list(dict.fromkeys(chosen))
-
-
-def _require_finite(statistics: ImageStatistics, layers: Sequence[Layer], indices: Sequence[int]) -> None:
-    for channel in statistics.broken_channels():
-        rows = (~statistics.means[:, channel].isfinite()).nonzero().flatten().tolist()
-        for layer in layers:
-            if channel < layer.channels:
-                raise NetworkError(
-                    f"Expected finite activations, got NaN or infinite values in layer {layer.name!r}, "
-                    f"channel {channel}, for image {some([indices[row] for row in rows])}. "
-                    "Check the weights, and how pictures are prepared."
-                )
-            channel -= layer.channels
-
-
-def _frozen(tensors: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
-    """Arrays on the tensors' memory that cannot be written to by accident."""
-    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays

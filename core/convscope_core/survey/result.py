@@ -1,0 +1,680 @@
+"""What a survey found: the top activations, the health and the classes of every channel, and which units are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError, LayerError, did_you_mean
+from convscope_core.graph.geometry import Box
+from convscope_core.network import Layer, Network
+from convscope_core.survey.accumulators import histogram_edges, some
+from convscope_core.survey.ledger import Ledger, Skipped
+from convscope_core.survey.statistics import Statistics
+
+__all__ = [
+    "ClassMeans",
+    "Exemplar",
+    "LayerHealth",
+    "Purity",
+    "QuantileExample",
+    "SimilarUnit",
+    "Survey",
+    "TopActivations",
+    "UnitMatch",
+]
+
+RARE = 0.01
+"""A channel that is active in a smaller share of the images than this, but not dead, is rarely active."""
+
+_ALIKE = 8
+"""Images of the sample that must activate a channel before it is called a duplicate of another."""
+
+
+class Exemplar(NamedTuple):
+    """An image that excites a channel, and where.
+
+    Attributes
+    ----------
+    value : float
+        The activation, after the rectifier that directly follows the layer.
+    image : int
+        Index into `Survey.images`.
+    row, column : int
+        Position in the channel's map: the first of the largest, in row-major order.
+    box : Box
+        Receptive field of that position, in pixels of the network's input, half-open, not clipped to the
+        picture.
+    """
+
+    value: float
+    image: int
+    row: int
+    column: int
+    box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class TopActivations:
+    """The top activations of all channels of a layer, as arrays.
+
+    Attributes
+    ----------
+    values : float32 array (C, k)
+        Descending; -inf in an empty place (fewer images than k).
+    images, rows, columns : int64 arrays (C, k)
+        Index into `Survey.images` and position in the map; -1 in an empty place.
+    """
+
+    values: npt.NDArray[np.float32]
+    images: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerHealth:
+    """How alive the channels of a layer are. "Active" means greater than zero.
+
+    Attributes
+    ----------
+    images : int
+        Number of images seen.
+    active_images : float64 array (C,)
+        Share of the images, 0 to 1, in which the channel is active anywhere.
+    active_positions : float64 array (C,)
+        Share of the positions of all images, 0 to 1, at which it is active.
+    maximum : float32 array (C,)
+        The largest activation; -inf if no image was seen.
+    saturated : float64 array (C,)
+        Share of the positions, 0 to 1, at which a bounded activation (ReLU6, sigmoid, tanh...) is at its upper bound;
+        NaN where there is no bound.
+    mean, variance : float64 arrays (C,)
+        Over all positions of all images; NaN if no image was seen.
+    histogram : int64 array (C, 115)
+        Images by their largest activation: bin b counts ``edges[b - 1] <= value < edges[b]``, the first and
+        last bin are open. The top activations are its right end.
+    edges : float32 array (114,)
+        Half-octaves on either side of zero (see `histogram_edges`).
+    """
+
+    images: int
+    active_images: npt.NDArray[np.float64]
+    active_positions: npt.NDArray[np.float64]
+    maximum: npt.NDArray[np.float32]
+    saturated: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+    variance: npt.NDArray[np.float64]
+    histogram: npt.NDArray[np.int64]
+    edges: npt.NDArray[np.float32]
+
+    @property
+    def dead(self) -> npt.NDArray[np.bool_]:
+        """Bool (C,): channels that no image activated; none where no image was seen."""
+        return np.asarray((self.active_images == 0) & (self.images > 0))
+
+    @property
+    def rare(self) -> npt.NDArray[np.bool_]:
+        """Bool (C,): channels that are active in less than one image in a hundred, but not dead."""
+        return np.asarray((self.active_images > 0) & (self.active_images < RARE))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMeans:
+    """Mean activation of the channels of a layer over the images of each class.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        The L classes of which images were seen, in alphabetical order.
+    counts : int64 array (L,)
+        Images of each.
+    means : float64 array (L, C)
+        Mean activation over all positions of all images of the class.
+    spread : float64 array (C,)
+        Standard deviation between images of their mean activation, over all labelled images.
+    """
+
+    labels: tuple[str, ...]
+    counts: npt.NDArray[np.int64]
+    means: npt.NDArray[np.float64]
+    spread: npt.NDArray[np.float64]
+
+    def preference(self, label: str) -> npt.NDArray[np.float64]:
+        """How much more each channel responds to a class than to the others, float64 (C,).
+
+        The difference of the two mean activations in standard deviations between images: an effect size, without a
+        unit, comparable across layers. 0 for a channel that never varies, NaN where only one class was seen.
+        """
+        row = self.labels.index(label)
+        others = self.counts.sum() - self.counts[row]
+        if others == 0:
+            return np.full(self.means.shape[1], np.nan)
+        total = (self.means * self.counts[:, None]).sum(0)
+        rest = (total - self.means[row] * self.counts[row]) / others
+        difference = self.means[row] - rest
+        return np.asarray(np.divide(difference, self.spread, out=np.zeros_like(difference), where=self.spread > 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Purity:
+    """How much of one class the top images of each channel of a layer are.
+
+    Attributes
+    ----------
+    share : float64 array (C,)
+        Share of the labelled top images, 0 to 1, that have the most frequent label; NaN where none has a label.
+    label : tuple of str or None
+        (C,) that label; among equals the one of the stronger image.
+    """
+
+    share: npt.NDArray[np.float64]
+    label: tuple[str | None, ...]
+
+
+class UnitMatch(NamedTuple):
+    """A unit that prefers a class.
+
+    Attributes
+    ----------
+    layer : str
+    channel : int
+    preference : float
+        Mean activation on the class less that on the others, in standard deviations between images.
+    mean, others : float
+        The two mean activations.
+    """
+
+    layer: str
+    channel: int
+    preference: float
+    mean: float
+    others: float
+
+
+class SimilarUnit(NamedTuple):
+    """A unit that is active on the same images.
+
+    Attributes
+    ----------
+    layer : str
+    channel : int
+    correlation : float
+        Pearson correlation, -1 to 1, of the two units' maxima over the images of the sample.
+    """
+
+    layer: str
+    channel: int
+    correlation: float
+
+
+class QuantileExample(NamedTuple):
+    """An image on which a unit is less active than on its top images.
+
+    Attributes
+    ----------
+    quantile : float
+        Share of the sampled images, 0 to 1, that excite the unit less.
+    value : float
+        Its largest activation on the image.
+    image : int
+        Index into `Survey.images`.
+    """
+
+    quantile: float
+    value: float
+    image: int
+
+
+class Survey:
+    """What excites every channel of some layers of a network, over some images.
+
+    Made by `survey`; never changes.
+
+    Attributes
+    ----------
+    network : str
+        Name of the network.
+    fingerprint : str
+        Identifies its weights: surveys of different networks do not merge.
+    layers : tuple of Layer
+        In execution order.
+    k : int
+        Number of top images kept for each channel.
+    images : Images
+        What the indices of exemplars point into.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        fingerprint: str,
+        layers: tuple[Layer, ...],
+        images: Images,
+        statistics: Statistics,
+        ledger: Ledger,
+    ) -> None:
+        self.network = network
+        self.fingerprint = fingerprint
+        self.layers = layers
+        self.images = images
+        self.k = statistics.top.k
+        self._statistics = statistics
+        self._ledger = ledger
+        ends = np.cumsum([0, *(layer.channels for layer in layers)]).tolist()
+        self._channels = {layer.name: slice(a, b) for layer, a, b in zip(layers, ends[:-1], ends[1:], strict=True)}
+
+    @classmethod
+    def of(
+        cls, net: Network, layers: tuple[Layer, ...], images: Images, statistics: Statistics, ledger: Ledger
+    ) -> Survey:
+        """Put together the survey of some layers of a network."""
+        return cls(
+            network=net.name,
+            fingerprint=net.fingerprint,
+            layers=layers,
+            images=images,
+            statistics=statistics,
+            ledger=ledger,
+        )
+
+    @property
+    def seen(self) -> npt.NDArray[np.bool_]:
+        """Bool (len(images),): images that are part of the survey; read-only."""
+        return self._ledger.seen
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that could not be read, by index, with the reason."""
+        return self._ledger.skipped
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the images seen, in alphabetical order."""
+        return self._ledger.labels
+
+    def label(self, image: int) -> str | None:
+        """The label that an image had when it was seen; None if it had none."""
+        return self._ledger.label(image)
+
+    def __repr__(self) -> str:
+        channels = sum(layer.channels for layer in self.layers)
+        text = (
+            f"Survey of {self.network}: top {self.k} of {self._ledger.count:,} images "
+            f"for {channels:,} channels of {len(self.layers)} layers"
+        )
+        return f"<{text}; {len(self.skipped)} images skipped>" if self.skipped else f"<{text}>"
+
+    def top(self, layer: str | Layer, channel: int) -> list[Exemplar]:
+        """The images that excite a channel most, strongest first; among equals the lower index.
+
+        Parameters
+        ----------
+        layer : str or Layer
+            One of `layers`, by name or alias.
+        channel : int
+            0 to the layer's number of channels less one.
+
+        Returns
+        -------
+        list of Exemplar
+            At most `k`, fewer when fewer images were seen.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        ArgumentError
+            When there is no such channel.
+        """
+        found, number = self._unit(layer, channel)
+        arrays = self.arrays(found)
+        columns = (arrays.values, arrays.images, arrays.rows, arrays.columns)
+        return [
+            Exemplar(value, image, row, column, found.box(row, column))
+            for value, image, row, column in zip(*(c[number].tolist() for c in columns), strict=True)
+            if image >= 0
+        ]
+
+    def arrays(self, layer: str | Layer) -> TopActivations:
+        """The top activations of all channels of a layer.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
+        part = self._channels[self._find(layer).name]
+        return TopActivations(**{key: values[part] for key, values in self._top_arrays.items()})
+
+    def health(self, layer: str | Layer) -> LayerHealth:
+        """How alive each channel of a layer is.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
+        part = self._channels[self._find(layer).name]
+        state = {key: values[part] for key, values in self._health_arrays.items()}
+        images = self._statistics.health.images
+        with np.errstate(invalid="ignore"):  # 0 / 0 where no image was seen
+            return LayerHealth(
+                images=images,
+                active_images=state["active_images"] / np.float64(images),
+                active_positions=state["active_positions"] / state["positions"],
+                maximum=state["maximum"],
+                saturated=state["saturated"],
+                mean=state["mean"],
+                variance=state["variance"],
+                histogram=state["histogram"],
+                edges=histogram_edges().numpy(),
+            )
+
+    # -- classes --
+
+    def classes(self, layer: str | Layer) -> ClassMeans:
+        """Mean activation of the channels of a layer over the images of each class.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
+        part = self._channels[self._find(layer).name]
+        labels, counts, means, spread = self._class_arrays
+        return ClassMeans(labels, counts, means[:, part], spread[part])
+
+    def purity(self, layer: str | Layer) -> Purity:
+        """How much of one class the top images of each channel of a layer are.
+
+        Only images on which the channel is active count.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
+        top = self.arrays(layer)
+        shares: list[float] = []
+        most: list[str | None] = []
+        for values, images in zip(top.values, top.images, strict=True):
+            found = [self.label(int(image)) for value, image in zip(values, images, strict=True) if value > 0]
+            counts: dict[str, int] = {}
+            for label in found:
+                if label is not None:
+                    counts[label] = counts.get(label, 0) + 1
+            best = max(counts, key=counts.__getitem__, default=None)  # the first of equals: the stronger image's
+            most.append(best)
+            shares.append(np.nan if best is None else counts[best] / sum(counts.values()))
+        return Purity(np.array(shares), tuple(most))
+
+    def units(
+        self, label: str, layers: str | Layer | Iterable[str | Layer] | None = None, n: int = 20
+    ) -> list[UnitMatch]:
+        """Find the units that prefer a class: "units for tabby".
+
+        Parameters
+        ----------
+        label : str
+            One of `labels`.
+        layers : str, Layer or several of them, optional
+            Where to look. Default: all surveyed layers.
+        n : int, default 20
+            How many at most.
+
+        Returns
+        -------
+        list of UnitMatch
+            By preference, largest first; only units that respond to the class more than to the others.
+
+        Raises
+        ------
+        ArgumentError
+            When no image of that class was seen, or of no other class.
+        LayerError
+            When a layer is not part of the survey.
+        """
+        self._require_class(label)
+        chosen = self.layers if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        matches = []
+        for layer in dict.fromkeys(self._find(one).name for one in chosen):
+            means = self.classes(layer)
+            row, preference = means.labels.index(label), means.preference(label)
+            count, total = means.counts[row], means.counts.sum()
+            for channel in np.argsort(-preference, kind="stable")[:n].tolist():
+                if preference[channel] > 0:
+                    mean = float(means.means[row, channel])
+                    whole = float(means.means[:, channel] @ means.counts)
+                    others = (whole - mean * count) / (total - count)
+                    matches.append(UnitMatch(layer, channel, float(preference[channel]), mean, float(others)))
+        return sorted(matches, key=lambda match: -match.preference)[:n]
+
+    def _require_class(self, label: str) -> None:
+        if not self.labels:
+            raise ArgumentError(
+                "Expected a survey of labelled images, but none of these has a label. Survey a folder with one "
+                "sub-folder a class, or a data set of (picture, label)."
+            )
+        if label not in self.labels:
+            raise ArgumentError(
+                f"Expected a class of which images were surveyed, got {label!r}."
+                f"{did_you_mean(str(label), self.labels)} There are {len(self.labels)} (Survey.labels)."
+            )
+        if len(self.labels) == 1:
+            raise ArgumentError(f"Expected images of at least two classes to compare, got only {label!r}.")
+
+    # -- beyond the top --
+
+    def quantiles(self, layer: str | Layer, channel: int, n: int = 6) -> list[QuantileExample]:
+        """Images on which a unit is active to different degrees: what the top images do not show.
+
+        Parameters
+        ----------
+        layer : str or Layer
+        channel : int
+        n : int, default 6
+            How many at most.
+
+        Returns
+        -------
+        list of QuantileExample
+            Strongest first, evenly spaced by rank among the sampled images that activate the unit; without the top
+            `k` images. Where they are in their picture is found by `Network.activations`.
+        """
+        found, number = self._unit(layer, channel)
+        peaks = self._sample_arrays[1][:, self._channels[found.name]][:, number]
+        images = self._sample_arrays[0]
+        top = set(self.arrays(found).images[number].tolist())
+        order = [int(row) for row in np.lexsort((images, -peaks)) if peaks[row] > 0 and int(images[row]) not in top]
+        if len(order) > n:
+            order = [order[round(place * (len(order) - 1) / max(1, n - 1))] for place in range(n)]
+        return [
+            QuantileExample(float((peaks < peaks[row]).mean()), float(peaks[row]), int(images[row])) for row in order
+        ]
+
+    def similar(
+        self,
+        layer: str | Layer,
+        channel: int,
+        n: int = 8,
+        layers: str | Layer | Iterable[str | Layer] | None = None,
+    ) -> list[SimilarUnit]:
+        """Find the units that are active on the same images, by the correlation of their maxima over the sample.
+
+        Parameters
+        ----------
+        layer : str or Layer
+        channel : int
+        n : int, default 8
+            How many at most.
+        layers : str, Layer or several of them, optional
+            Where to look. Default: the same layer.
+
+        Returns
+        -------
+        list of SimilarUnit
+            Largest correlation first; only positive ones; not the unit itself.
+
+        Raises
+        ------
+        LayerError
+            When a layer is not part of the survey.
+        ArgumentError
+            When there is no such channel.
+        """
+        found, number = self._unit(layer, channel)
+        chosen = [found] if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        mine = _standardised(self._sample_arrays[1][:, self._channels[found.name]][:, number : number + 1])
+        units: list[SimilarUnit] = []
+        for name in dict.fromkeys(self._find(one).name for one in chosen):
+            correlation = (mine.T @ _standardised(self._sample_arrays[1][:, self._channels[name]]))[0]
+            units += [
+                SimilarUnit(name, other, min(1.0, float(correlation[other])))
+                for other in np.argsort(-correlation, kind="stable")[: n + 1].tolist()
+                if correlation[other] > 0 and (name, other) != (found.name, number)
+            ]
+        return sorted(units, key=lambda unit: -unit.correlation)[:n]
+
+    def duplicates(self, layer: str | Layer, above: float = 0.99) -> npt.NDArray[np.int64]:
+        """Channels of a layer that say the same: whose maxima over the sample correlate almost perfectly.
+
+        Parameters
+        ----------
+        layer : str or Layer
+        above : float, default 0.99
+            Correlation from which on two channels are duplicates.
+
+        Returns
+        -------
+        int64 array (C,)
+            For each channel the first channel that it duplicates; its own index if there is none. Channels that fewer
+            than eight sampled images activate are nobody's duplicates.
+        """
+        part = self._channels[self._find(layer).name]
+        peaks = self._sample_arrays[1][:, part]
+        index = np.arange(peaks.shape[1], dtype=np.int64)
+        first: npt.NDArray[np.int64] = index.copy()
+        standard = _standardised(peaks)
+        alike = standard.T @ standard >= above
+        judged = (peaks > 0).sum(0) >= _ALIKE
+        for channel in np.flatnonzero(judged).tolist():
+            # Only firsts are compared with, so that a chain of slightly different channels is not one group.
+            before = np.flatnonzero(alike[channel, :channel] & judged[:channel] & (first[:channel] == index[:channel]))
+            if before.size:
+                first[channel] = before[0]
+        return first
+
+    # -- joining --
+
+    def merge(self, other: Survey) -> Survey:
+        """Join the surveys of two disjoint parts of the same images.
+
+        Returns
+        -------
+        Survey
+            Of all images that either has seen, the same whichever is merged into which. Both stay as they
+            are.
+
+        Raises
+        ------
+        ArgumentError
+            When network, layers, k or images differ, or an image is part of both, which would count it twice.
+        """
+        for what, mine, theirs in (
+            ("network", (self.network, self.fingerprint), (other.network, other.fingerprint)),
+            ("layers", [layer.name for layer in self.layers], [layer.name for layer in other.layers]),
+            ("k", self.k, other.k),
+        ):
+            if mine != theirs:
+                raise ArgumentError(f"Expected two surveys of the same {what}, got {mine} and {theirs}.")
+        longer, shorter = (self, other) if len(self.images) >= len(other.images) else (other, self)
+        if not longer.images.starts_with(shorter.images):
+            raise ArgumentError(
+                f"Expected two surveys of the same images, got {self.images!r} and {other.images!r}. "
+                "Survey parts of one Images by indices=..., so that an index means the same picture in both."
+            )
+        twice = np.flatnonzero(longer.seen[: len(shorter.seen)] & shorter.seen)
+        if twice.size:
+            raise ArgumentError(
+                f"Expected surveys of different images, got {twice.size} in both, which would count "
+                f"twice: {some(twice.tolist())}."
+            )
+        statistics, ledger = self._statistics.copy(), longer._ledger.copy()
+        statistics.merge(other._statistics)
+        ledger.merge(shorter._ledger)
+        return Survey(
+            network=self.network,
+            fingerprint=self.fingerprint,
+            layers=self.layers,
+            images=longer.images,
+            statistics=statistics,
+            ledger=ledger,
+        )
+
+    def _unit(self, layer: str | Layer, channel: int) -> tuple[Layer, int]:
+        found = self._find(layer)
+        if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
+            raise ArgumentError(f"Expected a channel as a whole number, got {channel!r}.")
+        if not 0 <= channel < found.channels:
+            raise ArgumentError(f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}.")
+        return found, int(channel)
+
+    def _find(self, layer: str | Layer) -> Layer:
+        name = layer.name if isinstance(layer, Layer) else layer
+        for candidate in self.layers:
+            if candidate.name == name:
+                return candidate
+        for candidate in self.layers:
+            if name in candidate.aliases:
+                return candidate
+        names = [candidate.name for candidate in self.layers]
+        raise LayerError(
+            f"Expected one of the {len(names)} surveyed layers, got {name!r}."
+            f"{did_you_mean(str(name), names)} They run from {names[0]!r} to {names[-1]!r} (Survey.layers)."
+        )
+
+    @cached_property
+    def _top_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return _frozen(self._statistics.top.state_dict())
+
+    @cached_property
+    def _health_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        health = self._statistics.health
+        keys = ("positions", "active_images", "active_positions", "maximum", "saturated", "mean", "variance")
+        return _frozen({key: getattr(health, key).cpu() for key in (*keys, "histogram")})
+
+    @cached_property
+    def _class_arrays(self) -> tuple[tuple[str, ...], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        profile = self._statistics.profile
+        arrays = _frozen({"counts": profile.counts, "means": profile.means.cpu(), "spread": profile.spread.cpu()})
+        return profile.labels, arrays["counts"], arrays["means"], arrays["spread"]
+
+    @cached_property
+    def _sample_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        sample = self._statistics.sample
+        arrays = _frozen({"images": sample.images, "peaks": sample.peaks.cpu()})
+        return arrays["images"], arrays["peaks"]
+
+
+def _standardised(peaks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Columns less their mean, of length 1: their products are correlations. 0 for a column that is constant."""
+    centred = peaks.astype(np.float64) - (peaks.mean(0, dtype=np.float64) if len(peaks) else 0)
+    length = np.sqrt(np.square(centred).sum(0))
+    return np.asarray(np.divide(centred, length, out=np.zeros_like(centred), where=length > 0))
+
+
+def _frozen(tensors: dict[str, Tensor]) -> dict[str, npt.NDArray[Any]]:
+    """Arrays on the tensors' memory that cannot be written to by accident."""
+    arrays = {key: tensor.numpy() for key, tensor in tensors.items()}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays

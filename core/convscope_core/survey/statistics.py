@@ -1,0 +1,90 @@
+"""All that a survey keeps of its channels, as one accumulator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError
+from convscope_core.survey.accumulators import Health, ImageStatistics, TopK
+from convscope_core.survey.profile import ClassProfile
+from convscope_core.survey.sample import Sample
+
+__all__ = ["Statistics"]
+
+_KINDS: dict[str, Any] = {"top": TopK, "health": Health, "profile": ClassProfile, "sample": Sample}
+
+
+class Statistics:
+    """Top activations, health, class profile and random sample of the same channels, of all layers side by side.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels of all surveyed layers together.
+    k : int, default 9
+        Top images to keep for each channel.
+    sample : int, default 512
+        Images in the random sample.
+    device : torch.device or str, default "cpu"
+        Where the state lives.
+
+    Attributes
+    ----------
+    top : TopK
+    health : Health
+    profile : ClassProfile
+    sample : Sample
+    """
+
+    def __init__(self, channels: int, k: int = 9, sample: int = 512, *, device: torch.device | str = "cpu") -> None:
+        self.top = TopK(channels, k, device=device)
+        self.health = Health(channels, device=device)
+        self.profile = ClassProfile(channels, device=device)
+        self.sample = Sample(channels, sample, device=device)
+
+    def add(self, statistics: ImageStatistics, images: Sequence[int], labels: Sequence[str | None]) -> None:
+        """Take in a batch of distinct images that this has not seen, reduced already and known to be finite."""
+        self.top.add(statistics, images, distinct=True)
+        self.health.add(statistics)
+        self.profile.add(statistics, labels)
+        self.sample.add(statistics, images)
+
+    def merge(self, other: Statistics) -> None:
+        """Take in all that `other` has seen, of other images; ArgumentError where they are not of the same kind."""
+        self.top.merge(other.top)
+        self.health.merge(other.health)
+        self.profile.merge(other.profile)
+        self.sample.merge(other.sample)
+
+    def copy(self) -> Statistics:
+        """Return statistics with the same state, independent of these; no data is copied."""
+        other = copy.copy(self)
+        for name in _KINDS:
+            setattr(other, name, getattr(self, name).copy())
+        return other
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as plain CPU tensors, such as ``"top.values"``."""
+        return {f"{name}.{key}": tensor for name in _KINDS for key, tensor in getattr(self, name).state_dict().items()}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu") -> Statistics:
+        """Restore statistics from `state_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            When the state is not whole.
+        """
+        found = cls.__new__(cls)
+        for name, kind in _KINDS.items():
+            part = {key.partition(".")[2]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
+            setattr(found, name, kind.from_state(part, device=device))
+        if len({getattr(found, name).channels for name in _KINDS}) != 1:
+            raise ArgumentError("Expected statistics of the same channels; the state is damaged.")
+        return found
