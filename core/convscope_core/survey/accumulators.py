@@ -12,9 +12,10 @@ on the device in one sweep over the activations; everything after that is small.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +27,14 @@ _NOWHERE = torch.iinfo(torch.int64).max
 _MOST_POSITIONS = 2**24
 """Up to here float32 counts exactly."""
 
-_CACHED = 2**18
-"""Activations that are reduced at once on a CPU: 1 MB."""
+_CACHED = 2**17
+"""Activations that are reduced at once on a CPU: half a megabyte."""
+
+_SPARSE = 8
+"""Positions are looked for one by one where less than this fraction of the maps is asked for."""
+
+_CANCELLED = 0.05
+"""Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
 
 _OCTAVES = 14
 _STEPS_PER_OCTAVE = 2
@@ -86,7 +93,9 @@ class ImageStatistics:
     bounded: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, ceiling: float | None = None) -> ImageStatistics:
+    def of(
+        cls, values: Tensor, ceiling: float | None = None, wanted: Callable[[Tensor, slice], Tensor] | None = None
+    ) -> ImageStatistics:
         """Reduce activations to the statistics of each image and channel, on the device they are on.
 
         Parameters
@@ -96,6 +105,9 @@ class ImageStatistics:
             rounded, to float32.
         ceiling : float, optional
             The largest value that the activation function can give, if it has one: how often it does is counted.
+        wanted : callable, optional
+            From the peaks (n, C) of some images, and which of the N these are, to those whose position will be asked
+            for, (n, C) bool: the others may be left as -1. Default: all.
 
         Raises
         ------
@@ -120,33 +132,32 @@ class ImageStatistics:
         at_once = _CACHED // max(1, channels * positions) if flat.device.type == "cpu" else len(flat)
         pieces = torch.split(flat, max(1, at_once))
         buffer = torch.empty_like(pieces[0])
-        # Larger for earlier positions, so that the largest over the maxima of a map belongs to the first of
-        # them. Plain maximum and sum keep to vector instructions in every memory layout; arg-max takes ten
-        # times as long.
-        precedence = torch.arange(positions, 0, -1, dtype=torch.float32, device=flat.device)
         peaks, places, active, means, deviations, saturated = [], [], [], [], [], []
+        first = 0
         for piece in pieces:
             scratch = buffer[: len(piece)]
-            peak = piece.amax(dim=2, keepdim=True)
-            torch.eq(piece, peak, out=scratch)
-            scratch.mul_(precedence)
-            places.append(positions - scratch.amax(dim=2).long())
-            mean = piece.mean(dim=2, keepdim=True)
-            torch.sub(piece, mean, out=scratch)
-            scratch.mul_(scratch)
-            deviations.append(scratch.sum(dim=2))
-            torch.gt(piece, 0, out=scratch)
-            active.append(scratch.sum(dim=2).long())
+            if piece.device.type == "cpu" and piece.is_contiguous():
+                # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
+                place = torch.from_numpy(piece.numpy().argmax(axis=2))
+                peak = piece.gather(2, place[..., None]).squeeze(2)
+            else:
+                peak = piece.amax(dim=2)
+                asked = None if wanted is None else wanted(peak, slice(first, first + len(piece)))
+                place = _first(piece, peak, asked, scratch)
+            mean = piece.mean(dim=2)
+            deviations.append(_deviation(piece, mean, scratch))
+            active.append(torch.gt(piece, 0, out=scratch).sum(dim=2).long())
             if ceiling is not None:
-                torch.ge(piece, ceiling, out=scratch)
-                saturated.append(scratch.sum(dim=2).long())
-            peaks.append(peak.squeeze(2))
-            means.append(mean.squeeze(2))
+                saturated.append(torch.ge(piece, ceiling, out=scratch).sum(dim=2).long())
+            first += len(piece)
+            peaks.append(peak)
+            places.append(place)
+            means.append(mean)
         place = torch.cat(places)
         return cls(
             peaks=torch.cat(peaks),
-            rows=place // width,
-            columns=place % width,
+            rows=place.div(width, rounding_mode="floor"),
+            columns=torch.where(place < 0, -1, place % width),
             active=(counts := torch.cat(active)),
             means=torch.cat(means),
             deviations=torch.cat(deviations),
@@ -187,6 +198,37 @@ class ImageStatistics:
                 "They have no order, so no largest: check the pictures and the weights."
             )
         return self
+
+
+def _first(maps: Tensor, peak: Tensor, asked: Tensor | None, scratch: Tensor) -> Tensor:
+    """The first position of each map (N, C, positions) that has the largest value (N, C); -1 for some not asked for."""
+    if asked is not None and maps.device.type == "cpu":
+        few = asked.nonzero(as_tuple=True)
+        if len(few[0]) * _SPARSE < asked.numel():
+            place = torch.full(peak.shape, -1, dtype=torch.int64)
+            place[few] = torch.from_numpy(np.ascontiguousarray(maps[few].numpy()).argmax(axis=1))
+            return place
+    # Larger for earlier positions, so that the largest over the maxima of a map belongs to the first of them. Plain
+    # maximum and product keep to vector instructions in every memory layout.
+    precedence = torch.arange(maps.shape[2], 0, -1, dtype=torch.float32, device=maps.device)
+    torch.eq(maps, peak[..., None], out=scratch)
+    last: Tensor = scratch.mul_(precedence).amax(dim=2).long()
+    return maps.shape[2] - last
+
+
+def _deviation(maps: Tensor, mean: Tensor, scratch: Tensor) -> Tensor:
+    """The sum of squared deviations of each map (N, C, positions) from its mean (N, C)."""
+    if maps.device.type != "cpu" or not maps.is_contiguous():
+        torch.sub(maps, mean[..., None], out=scratch)
+        return scratch.mul_(scratch).sum(dim=2)
+    # From the squares themselves, in one pass that knows no gaps. Where the mean is large against the spread, or the
+    # squares overflow, the difference would lose its digits: those maps are gone through again.
+    squares: Tensor = torch.linalg.vector_norm(maps, dim=2).square_()
+    found = squares - mean.square() * maps.shape[2]
+    poor = ~(found > _CANCELLED * squares) & (squares != 0)
+    if bool(poor.any()):
+        found[poor] = (maps[poor] - mean[poor][:, None]).square_().sum(dim=1)
+    return found
 
 
 def some(numbers: Sequence[int], limit: int = 5) -> str:
@@ -256,6 +298,26 @@ class TopK:
     def columns(self) -> Tensor:
         """(channels, k) int64; -1 in an empty place."""
         return self._columns
+
+    def enters(self, peaks: Tensor, images: Tensor, channels: slice) -> Tensor:
+        """Tell which activations would be among the best.
+
+        Parameters
+        ----------
+        peaks : Tensor
+            (N, c) float32, the largest activation of each image and channel.
+        images : Tensor
+            (N,) int64, indices of the images.
+        channels : slice
+            Which of the channels these c are.
+
+        Returns
+        -------
+        Tensor
+            (N, c) bool.
+        """
+        worst, image = self._values[channels, -1], self._images[channels, -1]
+        return (peaks > worst) | ((peaks == worst) & (images[:, None] < image))
 
     def update(self, values: Tensor, images: Sequence[int] | Tensor) -> None:
         """Take in a batch.

@@ -6,6 +6,7 @@ set that excite it most. Here all channels of all chosen layers are served by th
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError, ImageError, NetworkError
 from convscope_core.network import Layer, Network
 from convscope_core.preprocessing import Preprocessing
-from convscope_core.survey.accumulators import ImageStatistics, require_counts, some
+from convscope_core.survey.accumulators import ImageStatistics, TopK, require_counts, some
 from convscope_core.survey.ledger import Ledger
 from convscope_core.survey.result import Survey
 from convscope_core.survey.shards import Job, Memory, Part, Record, Results, cut, folded, running
@@ -418,8 +419,8 @@ class _Survey(Job):
                 )
                 if good:
                     x = torch.cat([loaded.tensor for _, loaded in good if loaded.tensor is not None])
-                    reduced = self._reduced(x.to(self.net.device, non_blocking=True))
                     numbers = [index for index, _ in good]
+                    reduced = self._reduced(x.to(self.net.device, non_blocking=True), numbers, statistics)
                     statistics.add(reduced, numbers, [loaded.label for _, loaded in good])
                     broken.append((numbers, reduced.broken()))
                 # Whether activations are finite is asked of an accelerator once a shard: asking stops its queue.
@@ -428,16 +429,27 @@ class _Survey(Job):
                     broken.clear()
                 yield statistics.copy(), record
 
-    def _reduced(self, x: Tensor) -> ImageStatistics:
+    def _reduced(self, x: Tensor, images: Sequence[int], before: Statistics) -> ImageStatistics:
         """Run a batch, and reduce every layer while it is in the cache."""
         parts: list[ImageStatistics] = []
         ceilings = {layer.name: self.net.ceiling(layer.name) for layer in self.layers}
+        numbers = torch.tensor(images)
+        channels = 0
 
         def visit(name: str, maps: Tensor) -> None:
-            parts.append(ImageStatistics.of(maps, ceiling=ceilings[name]))
+            nonlocal channels
+            own = slice(channels, channels + maps.shape[1])
+            channels = own.stop
+            # Where the largest activation lies matters only if it is among the best.
+            wanted = functools.partial(self._wanted, before.top, numbers, own)
+            parts.append(ImageStatistics.of(maps, ceilings[name], wanted))
 
         self.net.visit(x, [layer.name for layer in self.layers], visit)
         return ImageStatistics.join(parts)
+
+    @staticmethod
+    def _wanted(top: TopK, images: Tensor, channels: slice, peaks: Tensor, rows: slice) -> Tensor:
+        return top.enters(peaks, images[rows], channels)
 
     def _require_finite(self, batches: Sequence[tuple[list[int], Tensor]]) -> None:
         for images, broken in batches:

@@ -317,6 +317,8 @@ def _elsewhere(job: Job, images: Images, results: Results, executor: Any) -> Gen
                     try:
                         if attempts[shard] >= _ATTEMPTS:
                             raise error
+                        # With the worker its copy of the job may be lost.
+                        executor, payload, key = _sent(job, executor)
                         submit(shard)
                     except Exception:
                         results.give_back([shard])
@@ -341,9 +343,10 @@ def _sent(job: Job, executor: Any) -> tuple[Any, Any, str]:
         ) from error
     key = hashlib.sha256(data).hexdigest()
     # A dask client, or its executor, can hand the weights to every worker once instead of with each task.
+    # Under a name of its own: data that another survey lets go of at this moment is not this.
     client = executor if hasattr(executor, "get_executor") else getattr(executor, "_client", None)
     if client is not None and hasattr(client, "scatter"):
-        return client.get_executor(pure=False), client.scatter(data, broadcast=True), key
+        return client.get_executor(pure=False), client.scatter(data, broadcast=True, hash=False), key
     return executor, data, key
 
 
