@@ -6,7 +6,9 @@ import { dirname, parse, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
 
-const LIMIT = 60_000; // bytes of minified JavaScript an instrument
+// Bytes of minified JavaScript an instrument. The explorer is five of them in one, so that they share a selection.
+const LIMIT = 60_000;
+const LARGER = { explorer: 68_000 };
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const outdir = resolve(root, "widgets/convscope/static");
 const names = readdirSync(resolve(root, "js/instruments")).map((file) => parse(file).name);
@@ -36,8 +38,9 @@ if (watch) {
   await esbuild.build(options);
   for (const name of names) {
     const size = statSync(resolve(outdir, `${name}.js`)).size;
-    console.log(`${name}.js: ${size} of ${LIMIT} bytes`);
-    if (size > LIMIT) {
+    const limit = LARGER[name] ?? LIMIT;
+    console.log(`${name}.js: ${size} of ${limit} bytes`);
+    if (size > limit) {
       console.error(`${name}.js is over the limit. Take something out, or say here why not.`);
       process.exitCode = 1;
     }

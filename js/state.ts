@@ -121,12 +121,37 @@ export interface Grid {
 }
 
 /** What the survey says of a layer's channels. */
+export interface HealthRow {
+  layer: string;
+  kind: string;
+  channels: number;
+  /** Shares of the channels. */
+  dead: number;
+  rare: number;
+  duplicated: number;
+  /** Mean shares of the positions; null where the activation has no upper bound. */
+  active: number;
+  saturated: number | null;
+}
+
+/** The units that prefer a class. */
+export interface Found {
+  label: string;
+  layer: string;
+  /** Of each unit of that layer, in standard deviations between pictures. */
+  preference: Float32Array;
+  /** Of all layers: layer, unit, preference. */
+  units: [string, number, number][];
+}
+
 export interface Health {
   layer: string;
   /** Largest activation over all pictures. */
   max: Float32Array;
   /** Share of pictures that activate the channel anywhere. */
   share: Float32Array;
+  /** The first unit of the layer that each repeats; its own number if none. */
+  first: Int32Array;
 }
 
 export interface Exemplar {
@@ -141,6 +166,8 @@ export interface Exemplar {
   box: [number, number, number, number];
   /** The receptive field is as large as the picture: the patch shows the whole of it. */
   whole: boolean;
+  /** Of a weaker example: the share of the sampled pictures that excite the unit less. */
+  quantile?: number;
 }
 
 export interface Unit {
@@ -155,6 +182,21 @@ export interface Unit {
   edges: number[];
   images: number;
   share: number;
+  /** The most frequent label of the top pictures, how many have it, of how many that have one. */
+  purity: [string, number, number] | null;
+  /** Classes that it prefers, and by how many standard deviations between pictures. */
+  classes: [string, number][];
+  /** Units of the layer that are active on the same pictures, and the correlation. */
+  similar: [number, number][];
+}
+
+/** Pictures of a random sample that excite a unit less than the top ones do. */
+export interface Weaker {
+  layer: string;
+  channel: number;
+  exemplars: Exemplar[];
+  side: number;
+  crops: Uint8Array[];
 }
 
 /** What a unit picked out of its exemplars' patches, in their order. */
@@ -197,7 +239,9 @@ export type Lens = "activation" | "patch" | "projection" | "weights";
 export type Method = "deconvnet" | "guided_backprop" | "gradient";
 /** What shares a range of shades: each projection alone, or those of a unit. */
 export type Contrast = "tile" | "group";
-export type Order = "strongest" | "mean" | "index" | "best" | "rare";
+export type Order = "strongest" | "mean" | "index" | "best" | "rare" | "class";
+/** Which filters are shown, by what a survey found. */
+export type Show = "all" | "alive" | "dead" | "rare" | "repeated";
 
 export interface State {
   // Kept in step with the traits of the same name.
@@ -209,6 +253,9 @@ export interface State {
   _columns: Column[];
   _refused: Refused[];
   _tiles: TileState;
+  /** The classes of which pictures were surveyed. */
+  _labels: string[];
+  _health: HealthRow[];
   picture: number;
   position: Position;
   size: Size;
@@ -223,6 +270,9 @@ export interface State {
   colormap: Colormap;
   scale: Scale;
   order: Order;
+  show: Show;
+  /** The class that units are looked for, or "". */
+  label: string;
   lens: Lens;
   method: Method;
   contrast: Contrast;
@@ -264,10 +314,12 @@ export interface State {
   maps: Maps | null;
   grid: Grid | null;
   health: Health | null;
+  found: Found | null;
   /** How many projections have come into the grid's planes. */
   tiled: number;
   unit: Unit | null;
   projections: Projections | null;
+  weaker: Weaker | null;
   here: Here | null;
   context: Photo | null;
   thumbnails: Photo[];
@@ -296,6 +348,8 @@ export const SHARED = [
   "colormap",
   "scale",
   "order",
+  "show",
+  "label",
   "lens",
   "method",
   "contrast",
@@ -316,6 +370,8 @@ export const GIVEN = [
   "_columns",
   "_refused",
   "_tiles",
+  "_labels",
+  "_health",
 ] as const satisfies readonly (keyof State)[];
 
 export const initial: State = {
@@ -327,6 +383,8 @@ export const initial: State = {
   _columns: [],
   _refused: [],
   _tiles: { state: "none", revision: 0, done: 0, total: 0, left: null, failed: 0 },
+  _labels: [],
+  _health: [],
   picture: 0,
   position: [0, 0],
   size: 50,
@@ -341,6 +399,8 @@ export const initial: State = {
   colormap: "inferno",
   scale: "unit",
   order: "strongest",
+  show: "all",
+  label: "",
   lens: "activation",
   method: "deconvnet",
   contrast: "tile",
@@ -371,9 +431,11 @@ export const initial: State = {
   maps: null,
   grid: null,
   health: null,
+  found: null,
   tiled: 0,
   unit: null,
   projections: null,
+  weaker: null,
   here: null,
   context: null,
   thumbnails: [],

@@ -6,8 +6,8 @@ import { COLORMAPS, type Colormap } from "../lib/colormaps";
 import { el, on, onFrame, onResize, segmented, select, text } from "../lib/dom";
 import { activation, share } from "../lib/format";
 import type { Store } from "../lib/store";
-import type { Lens, Order, State } from "../state";
-import { ordered, searched } from "./order";
+import type { Lens, Order, Show, State } from "../state";
+import { ailing, ordered, searched, shows } from "./order";
 
 /** About how large a tile is, CSS px, at each step of the zoom. */
 const ZOOM = [20, 30, 42, 60, 84, 120] as const;
@@ -39,6 +39,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       { value: "index", text: "by index" },
       { value: "best", text: "in survey" },
       { value: "rare", text: "rarest first" },
+      { value: "class", text: "for the class" },
     ],
     (order) => store.set({ order }),
     signal,
@@ -61,10 +62,26 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const search = el("input", {
     type: "search",
     class: "cs-search",
-    placeholder: "unit",
-    "aria-label": "Find units by number: 244, or 12, 40-48",
-    title: "Find units: 244, or 12, 40-48",
+    placeholder: "unit or class",
+    "aria-label": "Find units by number (244, or 12, 40-48) or by the class that they prefer",
+    title: "Find units by number (244, or 12, 40-48), or by the class that they prefer",
   });
+  const labels = el("datalist", { id: `cs-labels-${Math.random().toString(36).slice(2)}` });
+  search.setAttribute("list", labels.id);
+  const shown = select<Show>(
+    "Which filters",
+    [
+      { value: "all", text: "all" },
+      { value: "alive", text: "alive" },
+      { value: "dead", text: "dead" },
+      { value: "rare", text: "rarely active" },
+      { value: "repeated", text: "repeated" },
+    ],
+    (show) => store.set({ show }),
+    signal,
+  );
+  const units = el("div", { class: "cs-similar", role: "group" });
+  const results = el("div", { class: "cs-found", hidden: true }, el("span", { class: "cs-dim" }), units);
   const smaller = el("button", { type: "button", class: "cs-button", title: "Smaller tiles (-)" }, "−");
   const larger = el("button", { type: "button", class: "cs-button", title: "Larger tiles (+)" }, "+");
   const tools = el(
@@ -72,6 +89,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     { class: "cs-tools" },
     lenses.element,
     orders.element,
+    shown.element,
     // What does not fit beside the lenses goes to the next line together.
     el(
       "div",
@@ -80,6 +98,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       maps.element,
       el("span", { class: "cs-zoom", role: "group", "aria-label": "Tile size" }, smaller, larger),
       search,
+      labels,
     ),
   );
 
@@ -105,7 +124,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const empty = el("p", { class: "cs-empty" });
   const foot = el("div", { class: "cs-grid__foot" });
   const body = el("div", { class: "cs-grid__body" }, scroller, tip, empty);
-  root.append(el("div", { class: "cs-filters" }, tools, body, foot));
+  root.append(el("div", { class: "cs-filters" }, tools, results, body, foot));
 
   // ---- what is shown where
   let zoom = 2;
@@ -121,9 +140,13 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     if (here !== undefined) parts.push(`max ${activation(here)} here`);
     const health = store.get("health");
     if (health && answer && health.layer === answer.layer) {
-      parts.push(`active in ${share(health.share[channel] ?? 0)} of pictures`);
+      parts.push(ailing(health, channel), `active in ${share(health.share[channel] ?? 0)} of pictures`);
     } else if (answer) parts.push(`active in ${share(answer.active[channel] ?? 0)} of places`);
-    return parts.join(" · ");
+    const found = store.get("found");
+    if (found && found.layer === answer?.layer) {
+      parts.push(`${(found.preference[channel] ?? 0).toFixed(1)} σ for ${found.label}`);
+    }
+    return parts.filter(Boolean).join(" · ");
   };
   const tellSelected = () => {
     const selected = store.get("selected");
@@ -136,11 +159,17 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const arrange = () => {
     const answer = store.get("grid");
     const channels = answer?.planes.channels ?? 0;
-    const wanted = searched(search.value, channels);
-    search.classList.toggle("cs-is-wrong", wanted === null);
-    order = answer ? ordered(answer, store.get("order"), store.get("health")) : [];
+    const asked = search.value.trim();
+    const isClass = asked !== "" && store.get("_labels").some((label) => label.startsWith(asked));
+    const wanted = isClass ? null : searched(asked, channels);
+    search.classList.toggle("cs-is-wrong", wanted === null && !isClass);
+    const health = store.get("health");
+    order = answer ? ordered(answer, store.get("order"), health, store.get("found")) : [];
     if (wanted && wanted.size > 0) order = order.filter((channel) => wanted.has(channel));
-    else if (wanted && search.value.trim()) order = [];
+    else if (wanted && asked) order = [];
+    if (health && health.layer === answer?.layer) {
+      order = order.filter((channel) => shows(store.get("show"), health, channel));
+    }
     grid = layout(order.length, Math.max(1, width), ZOOM[zoom] ?? 42);
     const high = Math.min(TALLEST, grid.height);
     scroller.style.height = `${high}px`;
@@ -150,7 +179,11 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     spacer.style.marginTop = `${-high}px`;
     text(
       empty,
-      answer && order.length === 0 ? `No unit of this layer matches “${search.value.trim()}”.` : "",
+      !answer || order.length > 0
+        ? ""
+        : asked && !isClass
+          ? `No unit of this layer matches “${asked}”.`
+          : `No unit of this layer is ${{ rare: "rarely active" }[store.get("show") as string] ?? store.get("show")}.`,
     );
     scroller.setAttribute("aria-rowcount", String(grid.rows));
     scroller.setAttribute("aria-colcount", String(grid.columns));
@@ -214,6 +247,33 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       );
     }
     const style = getComputedStyle(scroller);
+    // Dead: struck through. Repeated: a small double stroke in the corner.
+    const health = store.get("health");
+    if (health?.layer === answer.layer) {
+      for (let index = first; index < last; index++) {
+        const what = ailing(health, order[index] ?? 0);
+        if (!what || what === "rarely active") continue;
+        const { x, y } = place(grid, index);
+        const [left, top, side] = [x * density, (y - scroller.scrollTop) * density, grid.tile * density];
+        const stroke = (colour: string, width: number) => {
+          context.strokeStyle = colour;
+          context.lineWidth = width * density;
+          context.beginPath();
+          if (what === "dead") {
+            context.moveTo(left + 0.25 * side, top + 0.75 * side);
+            context.lineTo(left + 0.75 * side, top + 0.25 * side);
+          } else {
+            for (const height of [4, 7]) {
+              context.moveTo(left + side - 10 * density, top + height * density);
+              context.lineTo(left + side - 4 * density, top + height * density);
+            }
+          }
+          context.stroke();
+        };
+        stroke("rgb(0 0 0 / 60%)", 2.5);
+        stroke("#fff", 1);
+      }
+    }
     const frame = (channel: number | null, colour: string, line: number) => {
       const index = channel === null ? -1 : order.indexOf(channel);
       if (index < first || index >= last) return;
@@ -249,7 +309,7 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     },
     signal,
   );
-  store.watch(["grid", "order", "health"], arrange, signal);
+  store.watch(["grid", "order", "health", "show", "found", "_labels"], arrange, signal);
   store.onChange(["colormap", "scale", "selected", "hovered", "tiled"], paint, signal);
   on(scroller, "scroll", paint, signal, { passive: true });
   on(search, "input", arrange, signal);
@@ -258,7 +318,63 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     search,
     "change",
     () => {
-      if (order.length > 0 && search.value.trim()) choose(order[0] ?? null);
+      const asked = search.value.trim();
+      const label = store.get("_labels").includes(asked) ? asked : "";
+      const before = store.get("label");
+      if (label) return store.set({ label, order: "class" });
+      if (before)
+        store.set({ label: "", order: store.get("order") === "class" ? "strongest" : store.get("order") });
+      if (order.length > 0 && asked) choose(order[0] ?? null);
+    },
+    signal,
+  );
+  store.watch(
+    ["_labels"],
+    () => labels.replaceChildren(...store.get("_labels").map((value) => el("option", { value }))),
+    signal,
+  );
+  store.watch(
+    ["label"],
+    () => {
+      if (store.get("label") && document.activeElement !== search) search.value = store.get("label");
+    },
+    signal,
+  );
+  store.watch(
+    ["found"],
+    () => {
+      const found = store.get("found");
+      results.hidden = !found;
+      if (!found) return;
+      text(results.firstChild as Node, `Units for ${found.label}, of all layers`);
+      units.setAttribute("aria-label", `Units for ${found.label}`);
+      units.replaceChildren(
+        ...found.units.map(([layer, unit, preference]) =>
+          el(
+            "button",
+            {
+              type: "button",
+              class: "cs-chip",
+              "data-layer": layer,
+              "data-unit": unit,
+              title: `${layer}, unit ${unit}: ${preference.toFixed(1)} standard deviations more on this class`,
+            },
+            `${layer} · ${unit}`,
+            el("span", { class: "cs-dim" }, `${preference.toFixed(1)} σ`),
+          ),
+        ),
+      );
+    },
+    signal,
+  );
+  on(
+    units,
+    "click",
+    (event) => {
+      const chip = (event.target as HTMLElement).closest<HTMLElement>(".cs-chip");
+      if (chip?.dataset.layer) {
+        store.set({ layer: chip.dataset.layer, selected: Number(chip.dataset.unit), exemplar: null });
+      }
     },
     signal,
   );
@@ -270,15 +386,19 @@ export function gridPane(store: Store<State>, root: HTMLElement, signal: AbortSi
 
   store.watch(["lens"], () => lenses.show(store.get("lens")), signal);
   store.watch(["order"], () => orders.show(store.get("order")), signal);
+  store.watch(["show"], () => shown.show(store.get("show")), signal);
   store.watch(["scale"], () => scales.show(store.get("scale")), signal);
   store.watch(["colormap"], () => maps.show(store.get("colormap")), signal);
   store.watch(
-    ["_survey", "layer", "_network"],
+    ["_survey", "layer", "_network", "label"],
     () => {
       const surveyed = store.get("_survey").revision > 0;
-      orders.offer(
-        surveyed ? ["strongest", "mean", "index", "best", "rare"] : ["strongest", "mean", "index"],
-      );
+      shown.element.hidden = !surveyed;
+      orders.offer([
+        ...(["strongest", "mean", "index"] as const),
+        ...(surveyed ? (["best", "rare"] as const) : []),
+        ...(surveyed && store.get("label") ? (["class"] as const) : []),
+      ]);
       const enable = (lens: Lens, possible: boolean) => {
         const option = lenses.element.querySelector<HTMLElement>(`[data-value="${lens}"]`);
         if (option) option.hidden = !possible;

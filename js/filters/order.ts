@@ -1,12 +1,42 @@
 /** In which order the filters of a layer are shown, and which of them. */
-import type { Grid, Health, Order } from "../state";
+import type { Found, Grid, Health, Order, Show } from "../state";
+
+/** A unit that a smaller share of the pictures activates is rarely active. */
+const RARE = 0.01;
+
+/** What a survey says against a unit: "dead", "rarely active", "repeats 17"; "" for nothing. */
+export function ailing(health: Health, channel: number): string {
+  const share = health.share[channel] ?? 0;
+  if (share <= 0) return "dead";
+  const first = health.first[channel] ?? channel;
+  if (first !== channel) return `repeats ${first}`;
+  return share < RARE ? "rarely active" : "";
+}
+
+/** Whether a unit is among those that are shown. */
+export function shows(show: Show, health: Health, channel: number): boolean {
+  const [share, first] = [health.share[channel] ?? 0, health.first[channel] ?? channel];
+  return {
+    all: true,
+    alive: share > 0,
+    dead: share <= 0,
+    rare: share > 0 && share < RARE,
+    // The first of a group, too: one wants to see them side by side.
+    repeated: health.first.some((other, index) => index !== channel && other === first) && share > 0,
+  }[show];
+}
 
 /**
  * Channel numbers in order. Ties keep the order of the index, so that the picture does not jump between equal runs.
  *
- * `best` and `rare` need what a survey measured; without it they fall back to the index.
+ * `best`, `rare` and `class` need what a survey measured; without it they fall back to the index.
  */
-export function ordered(grid: Grid, order: Order, health: Health | null): number[] {
+export function ordered(
+  grid: Grid,
+  order: Order,
+  health: Health | null,
+  found: Found | null = null,
+): number[] {
   const channels = Array.from({ length: grid.planes.channels }, (_, index) => index);
   const known =
     health && health.layer === grid.layer && health.max.length === channels.length ? health : null;
@@ -16,6 +46,7 @@ export function ordered(grid: Grid, order: Order, health: Health | null): number
     index: null,
     best: known?.max ?? null,
     rare: known ? known.share.map((value) => -value) : null,
+    class: found?.layer === grid.layer ? found.preference : null,
   };
   const key = keys[order];
   if (!key || key.length !== channels.length) return channels;

@@ -29,8 +29,34 @@ export function linkFilters({ store, kernel, signal }: Session): void {
       },
     }),
   );
-  kernel.answers("health", (answer, [max, share]) =>
-    store.set({ health: { layer: answer.layer as string, max: floats(max), share: floats(share) } }),
+  kernel.answers("health", (answer, [max, share, first]) =>
+    store.set({
+      health: {
+        layer: answer.layer as string,
+        max: floats(max),
+        share: floats(share),
+        first: new Int32Array(bytes(first).slice().buffer),
+      },
+    }),
+  );
+  kernel.answers("search", (answer, [preference]) =>
+    store.set({
+      found: {
+        label: answer.label as string,
+        layer: answer.layer as string,
+        preference: floats(preference),
+        units: answer.units as [string, number, number][],
+      },
+    }),
+  );
+  store.watch(
+    ["label", "layer", "_survey"],
+    () => {
+      const label = store.get("label");
+      if (!label) return store.set({ found: null });
+      if (store.get("_survey").revision > 0) kernel.ask("search", { label, layer: store.get("layer") });
+    },
+    signal,
   );
   kernel.answers("tiles", (answer, [rgb]) => {
     const grid = store.get("grid");
@@ -65,7 +91,9 @@ export function linkFilters({ store, kernel, signal }: Session): void {
   const restart = () => {
     const grid = store.get("grid");
     missing = new Set(
-      grid?.lens === "projection" ? ordered(grid, store.get("order"), store.get("health")) : [],
+      grid?.lens === "projection"
+        ? ordered(grid, store.get("order"), store.get("health"), store.get("found"))
+        : [],
     );
     store.set({ tiled: 0 });
     more();

@@ -7,7 +7,7 @@ const unit: Instrument = {
   name: "unit",
   link: linkUnit,
   mount: (session, root, signal) => {
-    unitPane(session.store, pane(root, "unit"), signal);
+    unitPane(session.store, pane(root, "unit"), signal, true);
     statusPane(session, pane(root, "status"), signal);
   },
 };

@@ -2,26 +2,51 @@
 import { bytes } from "../lib/kernel";
 import { photoOf, setting } from "../occluder/requests";
 import type { Session } from "../session";
-import type { Exemplar, Here, Method, Unit } from "../state";
+import type { Exemplar, Here, Method, Unit, Weaker } from "../state";
+
+function cut(all: Uint8Array, count: number, side: number): Uint8Array[] {
+  const step = side * side * 3;
+  return Array.from({ length: count }, (_, index) => all.subarray(index * step, (index + 1) * step));
+}
+
+/** The top exemplars and, after them, the weaker ones: what `exemplar` counts. */
+export function exemplarsOf(unit: Unit | null, weaker: Weaker | null): Exemplar[] {
+  const mine = unit && weaker && weaker.layer === unit.layer && weaker.channel === unit.channel;
+  return [...(unit?.exemplars ?? []), ...(mine ? weaker.exemplars : [])];
+}
 
 export function linkUnit({ store, kernel, signal }: Session): void {
   kernel.answers("unit", (answer, [crops]) => {
     const exemplars = answer.exemplars as Exemplar[];
     const side = answer.side as number;
-    const all = bytes(crops);
-    const step = side * side * 3;
     const unit: Unit = {
       layer: answer.layer as string,
       channel: answer.channel as number,
       exemplars,
       side,
-      crops: exemplars.map((_, index) => all.subarray(index * step, (index + 1) * step)),
+      crops: cut(bytes(crops), exemplars.length, side),
       counts: answer.counts as number[],
       edges: answer.edges as number[],
       images: answer.images as number,
       share: answer.share as number,
+      purity: answer.purity as Unit["purity"],
+      classes: answer.classes as Unit["classes"],
+      similar: answer.similar as Unit["similar"],
     };
     store.set({ unit });
+  });
+  kernel.answers("weaker", (answer, [crops]) => {
+    const exemplars = answer.exemplars as Exemplar[];
+    const side = answer.side as number;
+    store.set({
+      weaker: {
+        layer: answer.layer as string,
+        channel: answer.channel as number,
+        exemplars,
+        side,
+        crops: cut(bytes(crops), exemplars.length, side),
+      },
+    });
   });
   kernel.answers("projections", (answer, [shades]) => {
     const side = answer.side as number;
@@ -60,11 +85,22 @@ export function linkUnit({ store, kernel, signal }: Session): void {
     },
     signal,
   );
+  // These last: they take a forward pass each.
+  store.watch(
+    ["unit"],
+    () => {
+      const unit = store.get("unit");
+      if (!unit) return store.set({ weaker: null });
+      kernel.ask("weaker", { layer: unit.layer, channel: unit.channel });
+    },
+    signal,
+  );
   // The whole picture of the exemplar under the pointer, or of the first.
   store.watch(
     ["unit", "exemplar"],
     () => {
-      const image = store.get("unit")?.exemplars[store.get("exemplar") ?? 0]?.image;
+      const shown = exemplarsOf(store.get("unit"), store.get("weaker"));
+      const image = shown[store.get("exemplar") ?? 0]?.image;
       if (image !== undefined && store.get("context")?.picture !== image)
         kernel.ask("whole", { picture: image });
     },

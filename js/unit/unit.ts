@@ -4,6 +4,7 @@ import { el, on, onFrame, segmented, select, text } from "../lib/dom";
 import { activation, share, side } from "../lib/format";
 import type { Store } from "../lib/store";
 import type { Contrast, Exemplar, Method, Photo, State, Unit } from "../state";
+import { exemplarsOf } from "./requests";
 
 function paint(
   canvas: HTMLCanvasElement,
@@ -33,7 +34,8 @@ function histogram(root: HTMLElement, unit: Unit): void {
   );
 }
 
-export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
+/** `charted`: a chart beneath shows the histogram while there is a kernel, so the pane need not. */
+export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSignal, charted = false): void {
   const title = el("h2", { class: "cs-unit__title" });
   const facts = el("p", { class: "cs-unit__facts" });
   const bars = el("div", { class: "cs-histogram", role: "img" });
@@ -45,12 +47,13 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
   const caption = el("p", { class: "cs-context__caption" });
   const source = el("bdi", {});
+  const file = el("button", { type: "button", class: "cs-link", hidden: true }, "copy path");
   const context = el(
     "figure",
     { class: "cs-context" },
     el("h3", { class: "cs-heading" }, "In its picture"),
     el("div", { class: "cs-context__frame" }, canvas, box, spot),
-    el("figcaption", {}, caption, el("p", { class: "cs-context__source" }, source)),
+    el("figcaption", {}, caption, el("p", { class: "cs-context__source" }, source), file),
   );
   const methods = select<Method>(
     "Method of the projections",
@@ -72,6 +75,28 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     signal,
   );
   const projections = el("div", { class: "cs-patches", role: "listbox", "aria-label": "Projections" });
+  const weaker = el("div", {
+    class: "cs-patches cs-patches--weaker",
+    role: "listbox",
+    "aria-label": "Weaker examples",
+  });
+  const weakerHeading = el(
+    "h3",
+    { class: "cs-heading", title: "From a random sample of the pictures: what the top patches do not show" },
+    "Weaker examples",
+    el("span", { class: "cs-dim" }, "share of weaker pictures"),
+  );
+  const similar = el("p", { class: "cs-similar", role: "group", "aria-label": "Similar units" });
+  const similarHeading = el(
+    "h3",
+    {
+      class: "cs-heading",
+      title: "Units of this layer whose maxima correlate over a random sample of the pictures",
+    },
+    "Similar units",
+    el("span", { class: "cs-dim" }, "active on the same pictures"),
+  );
+  const classes = el("p", { class: "cs-unit__classes" });
   const hereCanvas = el("canvas", { class: "cs-context__canvas" });
   const hereCaption = el("p", { class: "cs-context__caption" });
   const here = el(
@@ -87,16 +112,26 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     { class: "cs-unit__content" },
     bars,
     axis,
-    el("h3", { class: "cs-heading" }, "Top patches", count),
-    patches,
+    classes,
     el(
-      "h3",
-      { class: "cs-heading cs-heading--tools" },
-      "Projections",
-      el("span", { class: "cs-heading__tools" }, methods.element, contrasts.element),
+      "div",
+      { class: "cs-unit__parts" },
+      el("div", {}, el("h3", { class: "cs-heading" }, "Top patches", count), patches),
+      el(
+        "div",
+        {},
+        el(
+          "h3",
+          { class: "cs-heading cs-heading--tools" },
+          "Projections",
+          el("span", { class: "cs-heading__tools" }, methods.element, contrasts.element),
+        ),
+        projections,
+      ),
+      el("div", { class: "cs-contexts" }, context, here),
+      el("div", {}, weakerHeading, weaker),
+      el("div", {}, similarHeading, similar),
     ),
-    projections,
-    el("div", { class: "cs-contexts" }, context, here),
   );
   root.append(el("section", { class: "cs-unit", "aria-label": "Unit" }, title, facts, content, empty));
 
@@ -142,12 +177,16 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
 
   let tiles: HTMLElement[] = [];
   let projected: HTMLElement[] = [];
+  let lesser: HTMLElement[] = [];
   // One listener for all tiles, now and later: a listener on each would keep every patch ever shown alive.
   const look = (event: Event) => {
     const tile = (event.target as HTMLElement).closest<HTMLElement>(".cs-patch");
-    if (tile) store.set({ exemplar: Math.max(tiles.indexOf(tile), projected.indexOf(tile)) });
+    if (!tile) return;
+    const further = lesser.indexOf(tile);
+    const at = further < 0 ? Math.max(tiles.indexOf(tile), projected.indexOf(tile)) : tiles.length + further;
+    store.set({ exemplar: at });
   };
-  for (const list of [patches, projections]) {
+  for (const list of [patches, projections, weaker]) {
     on(list, "pointerover", look, signal);
     on(list, "focusin", look, signal);
     on(list, "click", look, signal);
@@ -157,7 +196,36 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     () => {
       const unit = store.get("unit");
       if (!unit) return;
-      text(count, `of ${unit.images} pictures`);
+      const [most, times, labelled] = unit.purity ?? [];
+      const pure = (times ?? 0) > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
+      text(count, `of ${unit.images} pictures${(labelled ?? 0) > 1 ? ` · ${pure}` : ""}`);
+      classes.hidden = unit.classes.length === 0;
+      classes.replaceChildren(
+        "prefers ",
+        ...unit.classes.flatMap(([label, preference], index) => [
+          index ? ", " : "",
+          el("b", {}, label),
+          ` ${preference.toFixed(1)} σ`,
+        ]),
+      );
+      classes.title =
+        "How much more it responds to pictures of a class than to others, in standard deviations between pictures";
+      similarHeading.hidden = similar.hidden = unit.similar.length === 0;
+      similar.replaceChildren(
+        ...unit.similar.map(([channel, correlation]) =>
+          el(
+            "button",
+            {
+              type: "button",
+              class: "cs-chip",
+              "data-unit": channel,
+              title: `Unit ${channel}: correlation ${correlation.toFixed(2)}`,
+            },
+            `${channel}`,
+            el("span", { class: "cs-dim" }, correlation.toFixed(2)),
+          ),
+        ),
+      );
       histogram(bars, unit);
       bars.setAttribute("aria-label", `Active in ${share(unit.share)} of ${unit.images} pictures`);
       axis.replaceChildren(
@@ -166,47 +234,89 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
         el("span", {}, activation(unit.edges.at(-1) ?? 0)),
       );
       const focused = tiles.indexOf(document.activeElement as HTMLElement);
-      tiles = unit.exemplars.map((exemplar, index) => {
-        const patch = el("canvas", { class: "cs-patch__canvas", "aria-hidden": "true" });
-        const crop = unit.crops[index];
-        if (crop) paint(patch, rgba(crop), unit.side, unit.side);
-        const tile = el(
-          "button",
-          {
-            type: "button",
-            class: "cs-patch",
-            role: "option",
-            "aria-label": describe(exemplar),
-            title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
-            "data-value": exemplar.value,
-            "data-image": exemplar.image,
-            "data-row": exemplar.row,
-            "data-column": exemplar.column,
-          },
-          patch,
-          el("span", { class: "cs-patch__value" }, activation(exemplar.value)),
-        );
-        if (exemplar.whole) {
-          const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
-          mark(spot, exemplar, store.get("_network").size);
-          tile.append(spot);
-        }
-        return tile;
-      });
+      tiles = unit.exemplars.map((exemplar, index) =>
+        tileOf(exemplar, unit.crops[index], unit.side, activation(exemplar.value)),
+      );
       patches.replaceChildren(...tiles);
       if (focused >= 0) tiles[focused]?.focus({ preventScroll: true });
       if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
     },
     signal,
   );
-  for (const list of [patches, projections]) {
+  function tileOf(
+    exemplar: Exemplar,
+    crop: Uint8Array | undefined,
+    size: number,
+    value: string,
+  ): HTMLElement {
+    const patch = el("canvas", { class: "cs-patch__canvas", "aria-hidden": "true" });
+    if (crop) paint(patch, rgba(crop), size, size);
+    const tile = el(
+      "button",
+      {
+        type: "button",
+        class: "cs-patch",
+        role: "option",
+        "aria-label": describe(exemplar),
+        title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
+        "data-value": exemplar.value,
+        "data-image": exemplar.image,
+        "data-row": exemplar.row,
+        "data-column": exemplar.column,
+      },
+      patch,
+      el("span", { class: "cs-patch__value" }, value),
+    );
+    if (exemplar.whole) {
+      const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
+      mark(spot, exemplar, store.get("_network").size);
+      tile.append(spot);
+    }
+    return tile;
+  }
+
+  // ---- what is between the top and nothing, and who else responds
+  store.watch(
+    ["unit", "weaker"],
+    () => {
+      const [unit, found] = [store.get("unit"), store.get("weaker")];
+      const mine = !!unit && found?.layer === unit.layer && found.channel === unit.channel;
+      weaker.classList.toggle("cs-is-stale", !mine);
+      if (mine) {
+        lesser = found.exemplars.map((exemplar, index) =>
+          tileOf(exemplar, found.crops[index], found.side, share(exemplar.quantile ?? 0)),
+        );
+        weaker.replaceChildren(...lesser);
+      }
+      weakerHeading.hidden = weaker.hidden = lesser.length === 0;
+      chooseTiles();
+    },
+    signal,
+  );
+  on(
+    similar,
+    "click",
+    (event) => {
+      const unit = (event.target as HTMLElement).closest<HTMLElement>(".cs-chip")?.dataset.unit;
+      if (unit !== undefined) store.set({ selected: Number(unit) });
+    },
+    signal,
+  );
+  store.watch(
+    ["offline"],
+    () => {
+      for (const chip of similar.children) (chip as HTMLButtonElement).disabled = store.get("offline");
+    },
+    signal,
+  );
+  for (const list of [patches, projections, weaker]) {
     on(
       list,
       "keydown",
       (event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 3, ArrowUp: -3 }[event.key];
         if (!step) return;
-        const those = list === patches ? tiles : projected;
+        const those = list === patches ? tiles : list === weaker ? lesser : projected;
         const at = those.indexOf(document.activeElement as HTMLElement);
         those[Math.min(Math.max(at + step, 0), those.length - 1)]?.focus();
         event.preventDefault();
@@ -215,6 +325,14 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
       signal,
     );
   }
+
+  store.watch(
+    ["offline"],
+    () => {
+      bars.hidden = axis.hidden = charted && !store.get("offline");
+    },
+    signal,
+  );
 
   // ---- what the unit picked out of the patches, in the same order
   store.watch(["method"], () => methods.show(store.get("method")), signal);
@@ -267,10 +385,15 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
   function chooseTiles(): void {
     const at = store.get("exemplar") ?? 0;
-    for (const those of [tiles, projected]) {
+    for (const [those, before] of [
+      [tiles, 0],
+      [projected, 0],
+      [lesser, tiles.length],
+    ] as const) {
       those.forEach((tile, index) => {
-        tile.setAttribute("aria-selected", String(index === at));
-        tile.tabIndex = index === at ? 0 : -1;
+        tile.setAttribute("aria-selected", String(index + before === at));
+        // One of each list can be reached with Tab.
+        tile.tabIndex = index + before === at || (index === 0 && !those[at - before]) ? 0 : -1;
       });
     }
   }
@@ -313,22 +436,38 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   );
 
   store.watch(
-    ["unit", "exemplar", "context"],
+    ["unit", "weaker", "exemplar", "context"],
     () => {
       const unit = store.get("unit");
-      const at = store.get("exemplar") ?? 0;
-      const exemplar = unit?.exemplars[at];
+      const exemplar = exemplarsOf(unit, store.get("weaker"))[store.get("exemplar") ?? 0];
       context.hidden = !exemplar;
       chooseTiles();
       if (!exemplar || !unit) return;
       text(caption, describe(exemplar));
       text(source, exemplar.path ?? exemplar.name);
       source.title = exemplar.path ?? exemplar.name;
+      file.hidden = !exemplar.path;
       const photo = store.get("context");
       const shown = photo?.picture === exemplar.image;
       context.classList.toggle("cs-is-stale", !shown);
       if (photo && shown) showBox(photo, exemplar);
     },
+    signal,
+  );
+  // A page that came over the network may not open files; a saved page may.
+  on(
+    file,
+    "click",
+    () => {
+      const path = source.title;
+      if (location.protocol === "file:") window.open(`file://${encodeURI(path)}`);
+      else void navigator.clipboard?.writeText(path).then(() => text(file, "copied"));
+    },
+    signal,
+  );
+  store.watch(
+    ["exemplar", "unit"],
+    () => text(file, location.protocol === "file:" ? "open file" : "copy path"),
     signal,
   );
   function showBox(photo: Photo, exemplar: Exemplar): void {

@@ -37,6 +37,7 @@ from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, l
 from .explorer import Explorer
 from .filters import FilterGrid
 from .gallery import Gallery
+from .health_view import HealthView
 from .maps import OcclusionMap
 from .occluder import Occluder
 from .unit import UnitPanel
@@ -55,6 +56,7 @@ __all__ = [
     "FilterGrid",
     "Gallery",
     "HealthTable",
+    "HealthView",
     "ImageError",
     "Images",
     "Layer",

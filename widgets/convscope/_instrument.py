@@ -276,7 +276,18 @@ class Instrument(anywidget.AnyWidget):
         return page
 
 
-SAVED = {"_network", "_pictures", "_revision", "_survey", "_map", "_columns", "_refused", "_tiles"}
+SAVED = {
+    "_network",
+    "_pictures",
+    "_revision",
+    "_survey",
+    "_map",
+    "_columns",
+    "_refused",
+    "_tiles",
+    "_labels",
+    "_health",
+}
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">

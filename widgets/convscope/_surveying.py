@@ -23,6 +23,8 @@ __all__ = ["SurveyPart"]
 
 #: Side of the crops of the unit panel, px.
 CROP_SIDE = 112
+#: Weaker examples, beside the top ones.
+WEAKER = 6
 #: Pictures a pass: a drag waits for one of them at most.
 BATCH = 4
 #: Partial results are shown at most this often, seconds.
@@ -35,6 +37,7 @@ class SurveyPart(Instrument):
     """What instruments with a survey share: the survey itself, its progress, exemplars and health of a layer."""
 
     _survey = traitlets.Dict().tag(sync=True)
+    _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, net: Network, images: Images | None = None, survey: Survey | None = None, **traits: Any) -> None:
         self.survey: Survey | None = survey
@@ -116,6 +119,8 @@ class SurveyPart(Instrument):
         if fresh and survey is not None:
             revision += 1
             dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
+            if len(survey.labels) > 1:  # with one class there is nothing to prefer
+                self._labels = list(survey.labels)
         self._survey = {
             "state": state,
             "revision": revision,
@@ -175,32 +180,20 @@ class SurveyPart(Instrument):
     def _answer_health(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
         layer = self.net.layer(str(content["layer"]))
         health = self._surveyed().health(layer.name)
-        arrays = (health.maximum, health.active_images)
-        return {"layer": layer.name}, [np.ascontiguousarray(one, np.float32).tobytes() for one in arrays]
+        arrays = [np.ascontiguousarray(one, np.float32) for one in (health.maximum, health.active_images)]
+        first = self._surveyed().duplicates(layer.name).astype(np.int32)
+        return {"layer": layer.name}, [one.tobytes() for one in (*arrays, first)]
 
     def _answer_unit(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
         survey = self._surveyed()
         layer = self.net.layer(str(content["layer"]))
         channel = int(content["channel"])
-        exemplars, crops = [], []
-        for one in survey.top(layer.name, channel):
-            patch, whole = self._crop(one, CROP_SIDE)
-            picture = survey.images[one.image]
-            crops.append(patch.tobytes())
-            exemplars.append(
-                {
-                    "value": one.value,
-                    "image": one.image,
-                    "name": picture.name,
-                    "path": None if picture.path is None else str(picture.path),
-                    "label": picture.label,
-                    "row": one.row,
-                    "column": one.column,
-                    "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
-                    "whole": whole,
-                }
-            )
+        top = survey.top(layer.name, channel)
+        exemplars, crops = self._shown(top)
         health = survey.health(layer.name)
+        labels = [label for one in top if one.value > 0 and (label := survey.label(one.image)) is not None]
+        # The first of equally frequent ones is the stronger picture's.
+        most = max(labels, key=labels.count, default=None)
         counts, edges = bars(health.histogram[channel], health.edges)
         fields = {
             "layer": layer.name,
@@ -211,8 +204,51 @@ class SurveyPart(Instrument):
             "edges": edges,
             "images": int(survey.seen.sum()),
             "share": float(health.active_images[channel]),
+            "purity": None if most is None else [most, labels.count(most), len(labels)],
+            "classes": [[one.label, one.preference] for one in survey.preferences(layer.name, channel)],
+            "similar": [[one.channel, one.correlation] for one in survey.similar(layer.name, channel)],
         }
         return fields, [b"".join(crops)]
+
+    def _answer_weaker(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        """Pictures that excite a unit less than the top ones do, from a random sample."""
+        survey = self._surveyed()
+        layer, channel = self.net.layer(str(content["layer"])), int(content["channel"])
+        found, quantiles = [], []
+        for one in survey.quantiles(layer.name, channel, WEAKER):
+            # The sample knows how strongly, not where: that is found again, for these few.
+            maps = self.net.activations(survey.images[one.image].image, layer.name)[layer.name][0, channel]
+            row, column = divmod(int(maps.argmax()), maps.shape[1])
+            found.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
+            quantiles.append(one.quantile)
+        exemplars, crops = self._shown(found)
+        for exemplar, quantile in zip(exemplars, quantiles, strict=True):
+            exemplar["quantile"] = quantile
+        fields = {"layer": layer.name, "channel": channel, "exemplars": exemplars, "side": CROP_SIDE}
+        return fields, [b"".join(crops)]
+
+    def _shown(self, found: Sequence[Exemplar]) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """Exemplars as the front end shows them, and their patches."""
+        images = self._surveyed().images
+        exemplars, crops = [], []
+        for one in found:
+            patch, whole = self._crop(one, CROP_SIDE)
+            picture = images[one.image]
+            crops.append(patch.tobytes())
+            exemplars.append(
+                {
+                    "value": one.value,
+                    "image": one.image,
+                    "name": picture.name,
+                    "path": None if picture.path is None else str(picture.path.absolute()),
+                    "label": picture.label,
+                    "row": one.row,
+                    "column": one.column,
+                    "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
+                    "whole": whole,
+                }
+            )
+        return exemplars, crops
 
     def _answer_whole(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
         image = int(content["picture"])

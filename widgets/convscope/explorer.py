@@ -53,7 +53,7 @@ class Explorer(OccluderPart, FilterPart):
         Patches a unit, when the explorer makes the survey itself.
     **traits
         Initial traits: `picture`, `position`, `size`, `shape`, `fill`, `target`, `selected`, `colormap`, `scale`,
-        `order`, `lens`, `method`, `contrast`, `show_trail`.
+        `order`, `show`, `label`, `lens`, `method`, `contrast`, `show_trail`.
 
     Attributes
     ----------
@@ -156,6 +156,7 @@ class Explorer(OccluderPart, FilterPart):
             top = self.survey.top(self.layer, self.selected)
             requests.append(("unit", {"layer": self.layer, "channel": self.selected}))
             requests.append(("projections", {"layer": self.layer, "channel": self.selected}))
+            requests.append(("weaker", {"layer": self.layer, "channel": self.selected}))
             requests.append(("here", {"layer": self.layer, "channel": self.selected}))
             requests += [("whole", {"picture": image}) for image in {one.image for one in top}]
         return requests

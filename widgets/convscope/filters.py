@@ -21,6 +21,8 @@ __all__ = ["FilterGrid"]
 #: A map is sent with at most this many pixels a side: more than a tile shows, and 64 channels of VGG-16's first layer
 #: come to 260 KB instead of 3.2 MB.
 MAP_SIDE = 64
+#: Units of all layers that a search for a class lists.
+SEARCHED = 8
 #: Side of a best patch, px.
 PATCH_SIDE = 48
 
@@ -40,8 +42,18 @@ class FilterPart(ProjectionPart):
     scale = traitlets.Enum(("unit", "layer"), default_value="unit").tag(sync=True)
     """str: whether each tile, or the whole layer, spans the colour map."""
 
-    order = traitlets.Enum(("strongest", "mean", "index", "best", "rare"), default_value="strongest").tag(sync=True)
-    """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first."""
+    order = traitlets.Enum(("strongest", "mean", "index", "best", "rare", "class"), default_value="strongest").tag(
+        sync=True
+    )
+    """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first, by
+    preference for the class `label`."""
+
+    show = traitlets.Enum(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
+    """str: which units are shown, by what a survey found: all, those that some picture activates, the others, those
+    that less than one picture in a hundred activates, those that say the same as another."""
+
+    label = traitlets.Unicode().tag(sync=True)
+    """str: the class whose units are looked for, one of the survey's labels; empty for none."""
 
     lens = traitlets.Enum(("activation", "patch", "projection", "weights"), default_value="activation").tag(sync=True)
     """str: what a tile shows: the activation on this picture, the patch of a survey that excites the unit most, what
@@ -61,6 +73,14 @@ class FilterPart(ProjectionPart):
         if value is not None and channels is not None and not 0 <= value < channels:
             raise traitlets.TraitError(f"selected: {self.layer} has units 0..{channels - 1}, got {value}")
         return value
+
+    def _answer_search(self, content: Mapping[str, Any], _buffers: Sequence[Any]) -> Answer:
+        """The units that prefer a class, of all layers; and the preference of every unit of one."""
+        survey, layer, label = self._surveyed(), self._layer(content), str(content["label"])
+        units = [[one.layer, one.channel, one.preference] for one in survey.units(label, n=SEARCHED)]
+        preference = survey.classes(layer.name).preference(label)
+        fields = {"label": label, "layer": layer.name, "units": units}
+        return fields, [np.ascontiguousarray(preference, np.float32).tobytes()]
 
     @traitlets.observe("layer")
     def _keep_selection(self, _change: Any) -> None:
@@ -138,7 +158,7 @@ class FilterGrid(FilterPart):
     survey : Survey, optional
         From `survey`; adds the best patches and orders by what the filters did over all its pictures.
     **traits
-        Initial traits: `selected`, `colormap`, `scale`, `order`, `lens`.
+        Initial traits: `selected`, `colormap`, `scale`, `order`, `show`, `label`, `lens`.
 
     Raises
     ------

@@ -8,6 +8,7 @@ from convscope_core.survey.ledger import Skipped
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.result import (
     ClassMeans,
+    ClassPreference,
     Exemplar,
     LayerHealth,
     Purity,
@@ -22,6 +23,7 @@ from convscope_core.survey.sample import Sample
 
 __all__ = [
     "ClassMeans",
+    "ClassPreference",
     "ClassProfile",
     "Exemplar",
     "Health",

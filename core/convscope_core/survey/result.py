@@ -21,6 +21,7 @@ from convscope_core.survey.statistics import Statistics
 
 __all__ = [
     "ClassMeans",
+    "ClassPreference",
     "Exemplar",
     "LayerHealth",
     "Purity",
@@ -197,6 +198,23 @@ class UnitMatch(NamedTuple):
     preference: float
     mean: float
     others: float
+
+
+class ClassPreference(NamedTuple):
+    """A class that a unit prefers.
+
+    Attributes
+    ----------
+    label : str
+    preference : float
+        Mean activation on the class less that on the others, in standard deviations between images.
+    mean : float
+        Mean activation on the class.
+    """
+
+    label: str
+    preference: float
+    mean: float
 
 
 class SimilarUnit(NamedTuple):
@@ -457,6 +475,34 @@ class Survey:
                     others = (whole - mean * count) / (total - count)
                     matches.append(UnitMatch(layer, channel, float(preference[channel]), mean, float(others)))
         return sorted(matches, key=lambda match: -match.preference)[:n]
+
+    def preferences(self, layer: str | Layer, channel: int, n: int = 5) -> list[ClassPreference]:
+        """Find the classes that a unit responds to more than to the others: the other way round from `units`.
+
+        Parameters
+        ----------
+        layer : str or Layer
+        channel : int
+        n : int, default 5
+            How many at most.
+
+        Returns
+        -------
+        list of ClassPreference
+            Largest preference first, only positive ones; none where images of fewer than two classes were seen.
+        """
+        found, number = self._unit(layer, channel)
+        classes = self.classes(found)
+        means, spread = classes.means[:, number], classes.spread[number]
+        others = classes.counts.sum() - classes.counts
+        if len(means) < 2 or not spread > 0:
+            return []
+        preference = (means - ((means * classes.counts).sum() - means * classes.counts) / others) / spread
+        return [
+            ClassPreference(classes.labels[row], float(preference[row]), float(means[row]))
+            for row in np.argsort(-preference, kind="stable")[:n].tolist()
+            if preference[row] > 0
+        ]
 
     def _require_class(self, label: str) -> None:
         if not self.labels:

@@ -1,0 +1,123 @@
+/** Layer by layer: which filters are dead, rarely active or repeated, as shares of a bar. */
+import { el, on, text } from "../lib/dom";
+import { share } from "../lib/format";
+import type { Store } from "../lib/store";
+import type { HealthRow, State } from "../state";
+import { said, sum } from "./said";
+
+const KINDS = ["dead", "rare", "duplicated"] as const;
+const NAMES = { dead: "dead", rare: "rarely active", duplicated: "repeated" };
+
+export function healthPane(store: Store<State>, root: HTMLElement, signal: AbortSignal): void {
+  const summary = el("p", { class: "cs-health__summary" });
+  const legend = el(
+    "p",
+    { class: "cs-health__legend", "aria-hidden": "true" },
+    ...KINDS.map((kind) =>
+      el("span", {}, el("i", { class: `cs-health__part cs-health__part--${kind}` }), NAMES[kind]),
+    ),
+  );
+  const head = el(
+    "div",
+    { class: "cs-health__row cs-health__row--head", role: "row" },
+    ...["layer", "filters", "share of the filters", "active", "saturated"].map((name) =>
+      el("span", { role: "columnheader" }, name),
+    ),
+  );
+  const list = el("div", { class: "cs-health__rows", role: "rowgroup" });
+  const table = el(
+    "div",
+    { class: "cs-health", role: "grid", "aria-label": "Health of the layers" },
+    head,
+    list,
+  );
+  const empty = el("p", { class: "cs-empty" });
+  root.append(summary, legend, table, empty);
+
+  let rows: HTMLElement[] = [];
+  const choose = (row: HTMLElement | null | undefined) => {
+    if (row?.dataset.layer) store.set({ layer: row.dataset.layer });
+  };
+  store.watch(
+    ["_health", "_survey"],
+    () => {
+      const found = store.get("_health");
+      const survey = store.get("_survey");
+      table.hidden = legend.hidden = found.length === 0;
+      text(summary, found.length > 0 ? sum(found, survey.done) : "");
+      text(
+        empty,
+        found.length > 0
+          ? ""
+          : survey.state === "failed"
+            ? "The survey failed; the error is shown below."
+            : "Looking through the pictures…",
+      );
+      const focused = rows.indexOf(document.activeElement as HTMLElement);
+      rows = found.map(row);
+      list.replaceChildren(...rows);
+      mark();
+      if (focused >= 0) rows[focused]?.focus({ preventScroll: true });
+    },
+    signal,
+  );
+  function mark(): void {
+    const layer = store.get("layer");
+    rows.forEach((row, index) => {
+      const chosen = row.dataset.layer === layer;
+      row.setAttribute("aria-selected", String(chosen));
+      const first = index === 0 && !rows.some((other) => other.dataset.layer === layer);
+      row.tabIndex = chosen || first ? 0 : -1;
+    });
+  }
+  store.watch(["layer"], mark, signal);
+  on(
+    list,
+    "click",
+    (event) => choose((event.target as HTMLElement).closest<HTMLElement>(".cs-health__row")),
+    signal,
+  );
+  on(
+    list,
+    "keydown",
+    (event) => {
+      const at = rows.indexOf(document.activeElement as HTMLElement);
+      const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
+      if (next !== undefined) rows[Math.min(Math.max(next, 0), rows.length - 1)]?.focus();
+      else if (event.key === "Enter" || event.key === " ") choose(rows[at]);
+      else return;
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    signal,
+  );
+}
+
+function row(one: HealthRow): HTMLElement {
+  const bar = el("span", { class: "cs-health__bar" });
+  for (const kind of KINDS) {
+    const part = el("i", { class: `cs-health__part cs-health__part--${kind}` });
+    part.style.width = `${100 * one[kind]}%`;
+    bar.append(part);
+  }
+  return el(
+    "div",
+    {
+      class: "cs-health__row",
+      role: "row",
+      "data-layer": one.layer,
+      "aria-label": said(one),
+      title: said(one),
+    },
+    el(
+      "span",
+      { class: "cs-health__name", role: "gridcell" },
+      one.layer,
+      el("span", { class: "cs-dim" }, one.kind),
+    ),
+    el("span", { role: "gridcell" }, one.channels.toLocaleString("en")),
+    el("span", { role: "gridcell" }, bar),
+    el("span", { role: "gridcell" }, share(one.active)),
+    el("span", { role: "gridcell" }, one.saturated === null ? "–" : share(one.saturated)),
+  );
+}

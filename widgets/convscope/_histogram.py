@@ -1,0 +1,138 @@
+"""How strongly a unit responds to all pictures, and where its top ones lie among them, drawn by bqplot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import bqplot
+import numpy as np
+
+from ._history import CLEAN, NOW
+from ._surveying import bars
+
+if TYPE_CHECKING:
+    from .unit import UnitPanel
+
+__all__ = ["Histogram"]
+
+#: The orange of the instruments' accents: it reads on light and dark grounds alike.
+TOP = "#f76707"
+
+
+class Histogram:
+    """The largest activation of the panel's unit in every picture of the survey.
+
+    The first bar counts the pictures that do not activate the unit; the others are the survey's half-octaves, so that
+    the axis is logarithmic. The height is the square root of the count, which keeps single pictures visible beside
+    thousands. Triangles mark the top activations.
+
+    Parameters
+    ----------
+    panel : UnitPanel
+        It is followed: layer, unit, and the survey as it grows.
+
+    Attributes
+    ----------
+    counts : list of int
+        Pictures in each bar.
+    edges : list of float
+        The bars' edges, one more than bars.
+    top : ndarray
+        The top activations, as marked.
+    figure : bqplot.Figure
+    """
+
+    def __init__(self, panel: UnitPanel) -> None:
+        self._panel: UnitPanel | None = panel
+        self.counts: list[int] = []
+        self.edges: list[float] = []
+        self.top: np.ndarray = np.zeros(0)
+        places = bqplot.LinearScale()
+        heights = bqplot.LinearScale(min=0)
+        scales = {"x": places, "y": heights}
+        self._bars = bqplot.Bars(x=[0.0], y=[0.0], scales=scales, colors=[NOW], padding=0.08, stroke="transparent")
+        self._marks = bqplot.Scatter(
+            x=[0.0],
+            y=[0.0],
+            scales=scales,
+            colors=[TOP],
+            marker="triangle-up",
+            default_size=42,
+            stroke="transparent",
+            visible=False,
+        )
+        style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
+        plain = {"tick_style": style, "grid_lines": "none", "color": CLEAN}
+        self._across = bqplot.Axis(scale=places, num_ticks=6, **plain)
+        self._up = bqplot.Axis(scale=heights, side="left", orientation="vertical", **plain)
+        self.figure = bqplot.Figure(
+            marks=[self._bars, self._marks],
+            axes=[self._across, self._up],
+            title=" ",
+            title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
+            fig_margin={"top": 24, "bottom": 24, "left": 40, "right": 12},
+            background_style={"fill": "none"},
+            layout={"width": "100%", "max_width": "1000px", "height": "150px", "min_width": "0"},
+            animation_duration=0,
+        )
+        panel.observe(self._draw, ["layer", "selected", "_survey"])
+        self._draw()
+
+    def _draw(self, _change: Any = None) -> None:
+        panel = self._panel
+        if panel is None or panel.survey is None or panel.selected is None:
+            return
+        survey, layer, channel = panel.survey, panel.layer, panel.selected
+        if layer not in {one.name for one in survey.layers}:
+            return
+        health = survey.health(layer)
+        self.counts, self.edges = bars(health.histogram[channel], health.edges)
+        self.top = np.array([one.value for one in survey.top(layer, channel) if one.value > 0])
+        with self._bars.hold_sync():
+            self._bars.x = np.arange(len(self.counts)) + 0.5
+            self._bars.y = np.sqrt(self.counts)
+        with self._marks.hold_sync():
+            self._marks.x = place(self.top, self.edges)
+            self._marks.y = np.zeros(len(self.top))
+        self._marks.visible = len(self.top) > 0
+        ticks = np.unique(np.linspace(1, len(self.counts), min(6, len(self.counts))).round()).astype(int)
+        with self._across.hold_sync():
+            self._across.tick_labels = {str(tick): f"{self.edges[tick]:.3g}" for tick in ticks}
+            self._across.tick_values = ticks.astype(float)
+        most = max(self.counts)
+        heights = sorted({1, round(most / 4), most} - {0})
+        with self._up.hold_sync():
+            self._up.tick_labels = {repr(float(np.sqrt(count))): f"{count:,}" for count in heights}
+            self._up.tick_values = np.sqrt(heights)
+        pictures = sum(self.counts)
+        self.figure.title = (
+            f"largest activation of unit {channel} in {pictures:,} pictures; triangles: the top {len(self.top)}"
+        )
+
+    def close(self) -> None:
+        """Stop following and close the chart; a second call does nothing."""
+        panel, self._panel = self._panel, None
+        if panel is not None:
+            panel.unobserve(self._draw, ["layer", "selected", "_survey"])
+            self.figure.close()
+
+
+def place(values: np.ndarray, edges: list[float]) -> np.ndarray:
+    """Where values lie on an axis on which each bar is one wide; within a bar by their logarithm.
+
+    Parameters
+    ----------
+    values : ndarray
+        (n,) positive.
+    edges : list of float
+        The bars' edges; the first bar ends at 0 or its own edge, the others are positive.
+
+    Returns
+    -------
+    ndarray
+        (n,) between 0 and the number of bars.
+    """
+    inner = np.maximum(np.asarray(edges[1:], dtype=float), 1e-30)
+    if len(inner) < 2 or not len(values):
+        return np.full(len(values), float(len(edges) - 1))
+    return 1 + np.interp(np.log(np.maximum(values, inner[0])), np.log(inner), np.arange(len(inner)))
