@@ -459,11 +459,11 @@ def test_survey_shows_progress_and_stops_when_cancelled(notebook):
         + """
 import threading
 gate = threading.Semaphore(0)
-quick = net.forward
-def gated(x, layers=()):
-    if len(layers) > 1: gate.acquire()
-    return quick(x, layers)
-net.forward = gated
+quick = net.visit
+def gated(*arguments):
+    gate.acquire()
+    quick(*arguments)
+net.visit = gated
 """
     )
     book = notebook(slow, "w = cs.Explorer(net, pictures, layer='3'); w")

@@ -64,7 +64,7 @@ class Histogram:
         style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
         plain = {"tick_style": style, "grid_lines": "none", "color": CLEAN}
         self._across = bqplot.Axis(scale=places, num_ticks=6, **plain)
-        self._up = bqplot.Axis(scale=heights, side="left", orientation="vertical", **plain)
+        self._up = bqplot.Axis(scale=heights, side="left", **plain)
         self.figure = bqplot.Figure(
             marks=[self._bars, self._marks],
             axes=[self._across, self._up],

@@ -1,0 +1,124 @@
+"""Searching, filtering and looking at a unit in JupyterLab, on a survey with classes."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+# Filters whose answers are known: red, green, blue, red again, never, always.
+COLOURS = """
+import tempfile, pathlib, numpy as np, torch, convscope as cs
+from PIL import Image
+from torch import nn
+conv = nn.Conv2d(3, 6, 1)
+with torch.no_grad():
+    conv.weight.zero_()
+    conv.bias.zero_()
+    for channel, colour in enumerate((0, 1, 2, 0)):
+        conv.weight[channel, colour] = 1.0 if channel < 3 else 2.0
+        conv.bias[channel] = -0.2 if channel < 3 else -0.4
+    conv.bias[4], conv.bias[5] = -1.0, 7.0
+module = nn.Sequential(conv, nn.ReLU6(), nn.Flatten(), nn.Linear(6 * 1024, 2)).eval()
+net = cs.Network(module, input_size=32, name="colours")
+root = pathlib.Path(tempfile.mkdtemp())
+for place, name in enumerate(("red", "green", "blue")):
+    (root / name).mkdir()
+    for step in range(12):
+        colour = [8, 8, 8]
+        colour[place] = 100 + 10 * step
+        Image.new("RGB", (32, 32), tuple(colour)).save(root / name / f"{step}.png")
+survey = cs.survey(net, root, "0", progress=False)
+"""
+
+
+def agrees(book, expression: str, value: object) -> None:  # type: ignore[no-untyped-def]
+    """The kernel comes to say so: traits follow the page a message or two later."""
+    found = None
+    for _ in range(100):
+        found = book.value(expression)
+        if found == value:
+            return
+    raise AssertionError(f"{expression} is {found!r}, not {value!r}")
+
+
+def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(COLOURS, "w = cs.FilterGrid(net, root / 'red/3.png', layer='0', survey=survey); w")
+    root = book.cell(1).locator(".cs-root")
+    search = root.locator(".cs-search")
+    grid = root.locator(".cs-grid")
+    expect(grid).to_have_attribute("aria-rowcount", "1")
+    expect(root.locator("datalist option")).to_have_count(3)
+    search.fill("green")
+    search.press("Enter")
+    chip = root.locator(".cs-found .cs-chip")
+    expect(chip).to_have_count(1)
+    expect(chip).to_contain_text("0 · 1")
+    chip.click()
+    agrees(book, "[w.selected, w.label, w.order]", [1, "green", "class"])
+    expect(root.locator("[role=gridcell]")).to_contain_text("unit 1")
+    # The first tile is the unit that prefers the class.
+    grid.focus()
+    grid.press("Home")
+    agrees(book, "w.selected", 1)
+
+    which = root.get_by_label("Which filters")
+    which.select_option("dead")
+    grid.press("Home")
+    expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* dead"))
+    agrees(book, "w.selected", 4)
+    which.select_option("repeated")
+    grid.press("Home")
+    grid.press("End")
+    expect(root.locator("[role=gridcell]")).to_contain_text("repeats 0")
+    agrees(book, "[w.selected, w.show]", [3, "repeated"])
+    which.select_option("rare")
+    expect(root.locator(".cs-empty")).to_contain_text("rarely active")
+
+    book.run("w.show = 'all'; w.label = 'purple'")
+    expect(root.locator(".cs-error")).to_contain_text("Expected a class of which images were surveyed")
+
+
+def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_histogram(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(COLOURS, "w = cs.UnitPanel(net, survey=survey, layer='0', channel=0); w")
+    output = book.cell(1)
+    root = output.locator(".cs-root")
+    expect(root.locator(".cs-unit__classes")).to_contain_text("prefers red")
+    expect(root.locator(".cs-unit__content")).to_contain_text("9 of 9 red")
+    weaker = root.locator("[aria-label='Weaker examples'] .cs-patch")
+    expect(weaker).to_have_count(3)  # twelve red pictures, nine of which are the top
+    weaker.nth(2).hover()
+    expect(weaker.nth(2)).to_have_attribute("aria-selected", "true")
+    name = book.value("survey.images[survey.quantiles('0', 0)[2].image].name")
+    expect(root.locator(".cs-context__source")).to_contain_text(name)
+    expect(root.locator(".cs-context .cs-link")).to_have_text("copy path")
+    expect(output.locator(".bqplot .bar")).not_to_have_count(0)
+    chip = root.locator("[aria-label='Similar units'] .cs-chip")
+    expect(chip).to_have_count(1)
+    chip.click()
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
+    agrees(book, "w.selected", 3)
+    expect(output.locator(".bqplot")).to_contain_text("unit 3 in 36 pictures")
+
+
+def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(COLOURS, "w = cs.HealthView(net, root); w")
+    root = book.cell(1).locator(".cs-root")
+    rows = root.locator(".cs-health__rows [role=row]")
+    expect(rows).to_have_count(2)
+    expect(root.locator(".cs-health__summary")).to_contain_text("8 filters of 2 layers over 36 pictures")
+    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 dead, none rarely active, 1 repeated"))
+    width = (
+        rows.nth(0)
+        .locator(".cs-health__part--dead")
+        .evaluate("(part) => part.offsetWidth / part.parentElement.offsetWidth")
+    )
+    assert abs(width - 1 / 6) < 0.02
+    rows.nth(0).focus()
+    rows.nth(0).press("ArrowDown")
+    expect(rows.nth(1)).to_be_focused()
+    rows.nth(1).press("Enter")
+    expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
+    agrees(book, "w.layer", "3")
+    book.run("w.layer = '0'")
+    expect(rows.nth(0)).to_have_attribute("aria-selected", "true")

@@ -1,0 +1,121 @@
+"""What the instruments answer from a survey: classes, health, weaker examples, the histogram."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import convscope as cs
+from convscope._histogram import place
+
+
+@pytest.fixture(scope="module")
+def labelled(pictures):
+    return [cs.Picture(one, f"picture {index}", "ab"[index % 2]) for index, one in enumerate(pictures)]
+
+
+@pytest.fixture(scope="module")
+def survey(net, labelled):
+    return cs.survey(net, labelled, k=3, progress=False)
+
+
+class TestGrid:
+    def test_health_comes_with_what_each_unit_repeats(self, net, pictures, survey, browser_end, show):
+        grid = show(cs.FilterGrid(net, pictures[0], layer="0", survey=survey))
+        answer, (_, _, first) = browser_end.ask(grid, "health", layer="0")
+        assert answer["ok"]
+        assert np.frombuffer(first, np.int32).tolist() == survey.duplicates("0").tolist()
+
+    def test_a_search_lists_units_of_all_layers_and_ranks_those_of_one(self, net, pictures, survey, browser_end, show):
+        grid = show(cs.FilterGrid(net, pictures[0], layer="0", survey=survey, label="a", order="class", show="alive"))
+        assert grid._labels == ["a", "b"]
+        answer, (preference,) = browser_end.ask(grid, "search", label="a", layer="0")
+        assert answer["units"] == [[one.layer, one.channel, one.preference] for one in survey.units("a", n=8)]
+        expected = survey.classes("0").preference("a")
+        assert np.frombuffer(preference, np.float32) == pytest.approx(expected, rel=1e-5)
+
+    def test_an_unknown_class_is_an_answer_with_what_there_is(self, net, pictures, survey, browser_end, show):
+        grid = show(cs.FilterGrid(net, pictures[0], survey=survey))
+        answer, _ = browser_end.ask(grid, "search", label="c")
+        assert not answer["ok"]
+        assert "got 'c'" in answer["error"]["message"]
+
+    def test_with_one_class_none_is_offered(self, net, pictures, show):
+        alone = cs.survey(net, [cs.Picture(pictures[0], "x", "a")], progress=False)
+        assert show(cs.FilterGrid(net, pictures[0], survey=alone))._labels == []
+
+
+class TestUnit:
+    def test_a_unit_tells_its_classes_and_who_is_like_it(self, net, survey, browser_end, show):
+        panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
+        answer, _ = browser_end.ask(panel, "unit", layer="3", channel=2)
+        assert answer["classes"] == [[one.label, one.preference] for one in survey.preferences("3", 2)]
+        assert answer["similar"] == [[one.channel, one.correlation] for one in survey.similar("3", 2)]
+        labels = [survey.label(one.image) for one in survey.top("3", 2)]
+        most, times, of = answer["purity"]
+        assert (times, of) == (max(map(labels.count, labels)), 3)
+        assert labels.count(most) == times
+
+    def test_weaker_examples_are_where_the_network_says(self, net, survey, browser_end, show):
+        panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
+        answer, (crops,) = browser_end.ask(panel, "weaker", layer="3", channel=2)
+        expected = survey.quantiles("3", 2)
+        assert [one["image"] for one in answer["exemplars"]] == [one.image for one in expected]
+        assert len(crops) == len(expected) * answer["side"] ** 2 * 3
+        for one in answer["exemplars"]:
+            maps = net.activations(survey.images[one["image"]], "3")["3"][0, 2]
+            assert float(maps[one["row"], one["column"]]) == float(maps.max())
+            assert one["value"] == pytest.approx(float(maps.max()), rel=1e-5)
+
+    def test_the_histogram_counts_every_picture_and_marks_the_top(self, net, survey, show):
+        panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
+        histogram = panel.histogram
+        assert sum(histogram.counts) == 11
+        assert histogram.top == pytest.approx([one.value for one in survey.top("3", 2)])
+        marks = histogram.figure.marks[1]
+        assert marks.visible
+        for x, value in zip(marks.x, histogram.top, strict=True):
+            assert histogram.edges[math.floor(x)] <= value * (1 + 1e-6)
+            assert value <= histogram.edges[math.ceil(x)] * (1 + 1e-6)
+        assert panel.box.children == (panel, histogram.figure)
+
+    def test_the_histogram_follows_the_selection(self, net, survey, show):
+        panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
+        panel.selected = 5
+        assert panel.histogram.top == pytest.approx([one.value for one in survey.top("3", 5) if one.value > 0])
+        assert "unit 5 in 11 pictures" in panel.histogram.figure.title
+        panel.close()
+        panel.close()
+
+    def test_marks_lie_at_the_logarithm_between_edges(self):
+        assert place(np.array([1.0, 2.0, 4.0]), [0.0, 1.0, 4.0]).tolist() == pytest.approx([1.0, 1.5, 2.0])
+        assert place(np.array([]), [0.0, 0.0]).tolist() == []
+
+
+class TestHealthView:
+    def test_rows_are_those_of_the_table(self, net, survey, show):
+        view = show(cs.HealthView(net, survey=survey))
+        assert [row["layer"] for row in view._health] == [layer.name for layer in survey.layers]
+        assert [row["dead"] for row in view._health] == cs.layer_health(survey).columns()["dead"]
+        assert {row["saturated"] for row in view._health} == {None}
+        assert len(view.table) == len(view._health)
+
+    def test_a_layer_can_be_chosen(self, net, survey, show):
+        view = show(cs.HealthView(net, survey, layer="1"))
+        assert view.layer == "0"  # the rectifier's name means the convolution
+        with pytest.raises(cs.LayerError):
+            view.layer = "nowhere"
+
+    def test_it_surveys_by_itself_and_says_what_it_needs(self, net, pictures, browser_end, show):
+        view = show(cs.HealthView(net, pictures))
+        assert view.wait(60)
+        assert view._survey["state"] == "done"
+        assert len(view._health) == 3
+        with pytest.raises(cs.ArgumentError, match="HealthView"):
+            cs.HealthView(net)
+
+    def test_a_saved_page_holds_the_rows(self, net, survey, show):
+        page = show(cs.HealthView(net, survey)).to_html()
+        assert '"duplicated"' in page
