@@ -384,3 +384,45 @@ def test_many_channels_and_images(seed: int) -> None:
     for batch in torch.randperm(200, generator=torch.Generator().manual_seed(seed)).split(23):
         top.update(values[batch], batch)
     assert listed(top) == brute_force_top(values, 9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), k=st.integers(1, 3), channels=st.integers(1, 12))
+def test_distinct_images_one_by_one_give_the_top_of_all(seed: int, k: int, channels: int) -> None:
+    # Whole numbers, so that equal activations are frequent; in any order, so that a later batch may win a tie.
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(0, 4, (12, channels, 2, 2), generator=generator).float()
+    order = torch.randperm(12, generator=generator)
+    whole, one_by_one = TopK(channels, k), TopK(channels, k)
+    whole.update(values, range(12))
+    for part in order.split(2):
+        wanted = lambda peaks, rows, part=part: one_by_one.enters(peaks, part[rows], slice(None))  # noqa: E731
+        for maps in (values[part], values[part].contiguous(memory_format=torch.channels_last)):
+            statistics = ImageStatistics.of(maps, None, wanted)
+        one_by_one.add(statistics, part, distinct=True)
+    for name in ("values", "images", "rows", "columns"):
+        assert torch.equal(getattr(one_by_one, name), getattr(whole, name)), name
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_ceiling_is_counted_in_every_layout(layout: torch.memory_format) -> None:
+    values = torch.randint(0, 8, (3, 4, 5, 6), generator=torch.Generator().manual_seed(0)).float().clamp(max=6)
+    found = ImageStatistics.of(values.contiguous(memory_format=layout), 6.0)
+    assert torch.equal(found.saturated, (values == 6).sum((2, 3)))
+    free = ImageStatistics.of(values)
+    assert not free.bounded.any()
+    health = Health(8)
+    health.add(ImageStatistics.join([found, free]))
+    assert health.saturated[:4] == pytest.approx((values == 6).double().mean((0, 2, 3)))
+    assert health.saturated[4:].isnan().all()
+    again = Health.from_state(health.state_dict())
+    again.merge(health)
+    assert torch.equal(again.saturated[:4], health.saturated[:4])
+
+
+def test_broken_maps_are_marked() -> None:
+    values = torch.zeros(2, 3, 4, 4)
+    values[1, 2, 0, 3] = torch.inf
+    values[0, 1, 3, 3] = torch.nan
+    marked = ImageStatistics.of(values).broken()
+    assert marked.nonzero().tolist() == [[0, 1], [1, 2]]

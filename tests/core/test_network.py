@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 import weakref
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -460,3 +462,42 @@ def test_a_picture_of_a_data_set_is_taken_as_its_image() -> None:
     (picture,) = Images.of([image])
     torch.testing.assert_close(net.prepare(picture), net.prepare(image))
     np.testing.assert_array_equal(net.picture(picture), image)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny"])
+def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
+    torch.manual_seed(0)
+    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64, device="cpu")
+    x = torch.randn(2, 3, 64, 64)
+    names = [layer.name for layer in net.layers]
+    _, values = net.forward(x, names)
+    seen: dict[str, torch.Tensor] = {}
+    net.visit(x, reversed(names), lambda layer, maps: seen.update({layer: maps.clone()}))
+    assert list(seen) == names, "in execution order"
+    for layer in names:
+        assert torch.equal(seen[layer], values[layer]), layer
+    # Nothing beyond the last layer that is asked for.
+    counted: list[str] = []
+    net.visit(x, names[0], lambda layer, _: counted.append(layer))
+    assert counted == names[:1]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5"])
+def test_a_network_pickles_to_the_same_network(name: str) -> None:
+    torch.manual_seed(0)
+    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64, device="cpu")
+    again = pickle.loads(pickle.dumps(net))
+    x = torch.randn(2, 3, 64, 64)
+    assert torch.equal(again.forward(x)[0], net.forward(x)[0])
+    assert [layer.name for layer in again.layers] == [layer.name for layer in net.layers]
+    assert again.graph.digest() == net.fingerprint == again.fingerprint
+    assert again.labels == net.labels
+
+
+def test_the_ceiling_of_a_layer_is_that_of_its_activation() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 2, 1), nn.Hardtanh(-1, 2.5), nn.Conv2d(2, 2, 1), nn.Sigmoid(), nn.Conv2d(2, 2, 1), nn.ReLU(),
+        nn.Conv2d(2, 2, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(32, 2),
+    )  # fmt: skip
+    net = Network(module.eval(), input_size=4, device="cpu")
+    assert [net.ceiling(layer.name) for layer in net.layers] == [2.5, 1.0, None, 6.0, None]

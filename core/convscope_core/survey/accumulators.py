@@ -358,13 +358,21 @@ class TopK:
             )
         if len(index) and int(index.min()) < 0:
             raise ArgumentError(f"Expected image indices of 0 or greater, got {int(index.min())}.")
-        self._insert(
-            statistics.peaks.T,
-            index.to(self.device, non_blocking=True).expand(self.channels, -1),
-            statistics.rows.T,
-            statistics.columns.T,
-            distinct,
-        )
+        values, rows, columns = statistics.peaks.T, statistics.rows.T, statistics.columns.T
+        numbers = index.to(self.device, non_blocking=True).expand(self.channels, -1)
+        if distinct and self.device.type == "cpu":
+            # Before long a batch is among the best of few channels: only those are sorted. Elsewhere asking which would
+            # make the accelerator wait.
+            few = self.enters(statistics.peaks, index, slice(None)).any(dim=0).nonzero().flatten()
+            if len(few) * 2 < self.channels:
+                part = copy.copy(self)
+                for name in _STATE:
+                    setattr(part, name, getattr(self, name)[few])
+                part._insert(values[few], numbers[few], rows[few], columns[few], distinct)
+                for name in _STATE:
+                    setattr(self, name, getattr(self, name).index_copy(0, few, getattr(part, name)))
+                return
+        self._insert(values, numbers, rows, columns, distinct)
 
     def merge(self, other: TopK) -> None:
         """Take in all that `other` has seen.
@@ -648,6 +656,8 @@ class Health:
         }
         return health
 
+
+_STATE = ("_values", "_images", "_rows", "_columns")
 
 _EMPTY: dict[str, float] = {"values": -torch.inf, "images": _NOWHERE, "rows": -1, "columns": -1}
 """The entries of a `TopK` and what an empty place holds."""
