@@ -330,6 +330,8 @@ export interface State {
   tiles: ReadonlyMap<string, Tile>;
   /** What each row explains. */
   explained: ExplainedClass[];
+  /** Whether more maps of the gallery are to come. */
+  awaited: boolean;
 }
 
 /** Keys that are traits: whatever the front end may write, and the rest. */
@@ -443,4 +445,5 @@ export const initial: State = {
   given: 0,
   tiles: new Map(),
   explained: [],
+  awaited: false,
 };

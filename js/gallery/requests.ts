@@ -21,9 +21,11 @@ export function linkGallery({ store, kernel, signal }: Session): void {
       explained: answer.targets as ExplainedClass[],
     });
     if (more) ask();
+    store.set({ awaited: kernel.awaits("tiles") });
   });
   const ask = () => {
     const have = [...store.get("tiles").values()].map(({ number }) => number);
+    store.set({ awaited: true });
     kernel.ask("tiles", { have });
   };
   kernel.ask("rows", {});

@@ -223,6 +223,8 @@ export function tablePane(session: Session, root: HTMLElement, signal: AbortSign
   store.onChange(["tiles", "opacity", "scale_by", "colours"], paint, signal);
   onTheme(root, paint, signal);
 
+  store.watch(["awaited"], () => table.setAttribute("aria-busy", String(store.get("awaited"))), signal);
+
   const show = () => {
     const [tiles, top, controls] = [store.get("tiles"), store.get("top"), store.get("control")];
     const rows = store.get("rows");

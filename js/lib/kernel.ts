@@ -79,6 +79,11 @@ export class Kernel {
     this.#line(kind).flight.submit(request);
   }
 
+  /** Whether an answer of a kind is still to come. */
+  awaits(kind: string): boolean {
+    return this.#line(kind).flight.busy;
+  }
+
   /** Tell, without an answer (`cancel`, `release`, files to add). */
   tell(kind: string, content: Record<string, unknown> = {}, buffers: ArrayBuffer[] = []): void {
     this.#channel.send({ kind, client: this.#client, ...content }, undefined, buffers);

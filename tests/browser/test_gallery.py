@@ -24,6 +24,8 @@ pictures = [np.random.default_rng(0).random((32, 32, 3)).astype(np.float32)]
 def done(root: Locator) -> None:
     expect(root.locator(".cs-status__work")).to_have_attribute("data-state", "done")
     expect(root.locator(".cs-tile[aria-busy=true]")).to_have_count(0)
+    # The page has heard that nothing more comes, so it has asked for the last time.
+    expect(root.locator(".cs-gallery")).to_have_attribute("aria-busy", "false")
 
 
 def tile(root: Locator, row: int, method: str) -> Locator:
