@@ -14,9 +14,9 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError
+from convscope_core.jobs.ledger import Ledger
 from convscope_core.network import Network
 from convscope_core.survey import ClassProfile, Sample, Survey, layer_health, survey
-from convscope_core.survey.ledger import Ledger
 
 LABELS = ("ant", "bee", None)
 

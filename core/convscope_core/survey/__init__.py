@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from convscope_core.jobs.ledger import Skipped
 from convscope_core.survey.accumulators import Health, TopK, histogram_edges
 from convscope_core.survey.health import HealthRow, HealthTable, layer_health
-from convscope_core.survey.ledger import Skipped
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.result import (
     ClassMeans,

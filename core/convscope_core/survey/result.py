@@ -14,9 +14,9 @@ from torch import Tensor
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.graph.geometry import Box
+from convscope_core.jobs.ledger import Ledger, Skipped
 from convscope_core.network import Layer, Network
 from convscope_core.survey.accumulators import histogram_edges, some
-from convscope_core.survey.ledger import Ledger, Skipped
 from convscope_core.survey.statistics import Statistics
 
 __all__ = [

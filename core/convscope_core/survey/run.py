@@ -7,30 +7,27 @@ set that excite it most. Here all channels of all chosen layers are served by th
 from __future__ import annotations
 
 import functools
-import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, ConvscopeError, ImageError, NetworkError
+from convscope_core.errors import ArgumentError, ImageError, NetworkError
+from convscope_core.jobs.ledger import Ledger
+from convscope_core.jobs.loading import Loading
+from convscope_core.jobs.shards import Job, Memory, Part, Record, Results, cut, folded, running
+from convscope_core.jobs.store import Store
 from convscope_core.network import Layer, Network
-from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey.accumulators import ImageStatistics, TopK, require_counts, some
-from convscope_core.survey.ledger import Ledger
 from convscope_core.survey.result import Survey
-from convscope_core.survey.shards import Job, Memory, Part, Record, Results, cut, folded, running
 from convscope_core.survey.statistics import Statistics
-from convscope_core.survey.store import Store
 
 __all__ = ["SurveyProgress", "load_survey", "survey", "surveying"]
 
@@ -346,11 +343,11 @@ def _run(
     try:
         done = 0
         ended = total == 0
-        for part, record in running(job, images, results, executor) if total else ():
-            if part is None:
+        for part, record, whole in running(job, images, results, executor) if total else ():
+            if whole:
                 _enter(ledger, record)
                 done += record.visited
-            now = done if part is None else done + record.visited
+            now = done if whole else done + record.visited
             ended = now >= total
             if ended and not ledger.count:
                 reasons = "; ".join(f"image {index}: {reason}" for index, reason in islice(ledger.skipped, 3))
@@ -409,7 +406,7 @@ class _Survey(Job):
         statistics = Statistics(sum(layer.channels for layer in self.layers), self.k, self.sample, device=device)
         record = Record([], [], [])
         broken: list[tuple[list[int], Tensor]] = []
-        with _Loading(self.net.preprocessing, images, self.batch_size, self.workers) as batches:
+        with Loading(self.net.preprocessing, images, self.batch_size, self.workers) as batches:
             for batch in batches:
                 good = [(indices[place], loaded) for place, loaded in batch if loaded.tensor is not None]
                 record = Record(
@@ -465,78 +462,6 @@ class _Survey(Job):
                         "Check the weights, and how pictures are prepared."
                     )
                 channel -= layer.channels
-
-
-class _Loaded(NamedTuple):
-    """A prepared picture (1, C, H, W) on the CPU with its label, or the reason why there is none."""
-
-    tensor: Tensor | None
-    label: str | None
-    reason: str
-
-
-class _Prepared(torch.utils.data.Dataset[tuple[int, _Loaded]]):
-    """Pictures, read and prepared when asked for."""
-
-    def __init__(self, preprocessing: Preprocessing, images: Images) -> None:
-        self._preprocessing = preprocessing
-        self._images = images
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, place: int) -> tuple[int, _Loaded]:
-        try:
-            picture = self._images[place]
-            return place, _Loaded(self._preprocessing.prepare(picture.image), picture.label, "")
-        except MemoryError:
-            raise
-        except ConvscopeError as error:
-            reason = str(error)
-        except Exception as error:  # a user's data set may raise anything, and one picture should not end the survey
-            reason = f"{type(error).__name__}: {error}"
-        return place, _Loaded(None, None, reason)
-
-
-Batch = list[tuple[int, _Loaded]]
-
-
-class _Loading:
-    """Decodes and prepares pictures, in threads or processes, a little ahead of where they are needed, in order."""
-
-    def __init__(self, preprocessing: Preprocessing, images: Images, size: int, workers: int) -> None:
-        self._pictures = _Prepared(preprocessing, images)
-        self._size = size
-        self._workers = workers
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> Iterator[Batch]:
-        if self._workers:
-            loader = torch.utils.data.DataLoader(
-                self._pictures, self._size, num_workers=self._workers, collate_fn=list, prefetch_factor=2
-            )
-            return iter(loader)
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="convscope-survey")
-        return self._batches(self._pool)
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
-        places = iter(range(len(self._pictures)))
-        pending: deque[Future[tuple[int, _Loaded]]] = deque()
-
-        def fill() -> None:
-            for place in islice(places, 2 * self._size - len(pending)):
-                pending.append(pool.submit(self._pictures.__getitem__, place))
-
-        fill()
-        while pending:
-            batch = [pending.popleft().result() for _ in range(min(self._size, len(pending)))]
-            # Before the batch is used, so that the next one is decoded meanwhile.
-            fill()
-            yield batch
 
 
 def _choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[Layer, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.shards import Part, Place, Record, Results, cut, grow, ordered, packed, unpacked
+from convscope_core.jobs.shards import Part, Place, Record, Results, cut, grow, ordered, packed, unpacked
 
 __all__ = ["Store"]
 
@@ -25,6 +25,11 @@ _APPLICATION = 0x63767363
 _VERSION = 1
 _PATIENCE = 120.0
 """Seconds to wait while another process writes."""
+
+_PIECE = 2**28
+"""Bytes of a part in one row."""
+_SMALL = 2**26
+"""Parts of up to so many bytes are kept in memory once they are known."""
 
 _SCHEMA = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -38,8 +43,9 @@ CREATE TABLE shards (
 CREATE TABLE nodes (
     level INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    part BLOB NOT NULL,     -- safetensors, zlib
-    PRIMARY KEY (level, position)
+    piece INTEGER NOT NULL, -- SQLite takes no value beyond a gigabyte
+    part BLOB NOT NULL,     -- safetensors, zlib, cut into pieces
+    PRIMARY KEY (level, position, piece)
 ) WITHOUT ROWID;
 """
 
@@ -135,7 +141,7 @@ class Store(Results):
         indices : sequence of int
             Those to work on. More than the store has become shards of their own, if they begin with the store's.
         shards : int, optional
-            See `convscope_core.survey.shards.cut`.
+            See `convscope_core.jobs.shards.cut`.
 
         Raises
         ------
@@ -264,32 +270,47 @@ class _Nodes(MutableMapping[Place, Part]):
         self._known = known
 
     def __iter__(self) -> Iterator[Place]:
-        places = {(level, position) for level, position in self._file.execute("SELECT level, position FROM nodes")}
+        places = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
         for place in self._known.keys() - places:
             del self._known[place]
         return iter(places)
 
     def __len__(self) -> int:
-        return int(self._file.execute("SELECT count(*) FROM nodes").fetchone()[0])
+        return len(set(self))
 
     def __contains__(self, place: object) -> bool:
         return place in set(self)
 
     def __getitem__(self, place: Place) -> Part:
         if place not in self._known:
-            row = self._file.execute("SELECT part FROM nodes WHERE level = ? AND position = ?", place).fetchone()
-            if row is None:
+            pieces = self._file.execute(
+                "SELECT part FROM nodes WHERE level = ? AND position = ? ORDER BY piece", place
+            ).fetchall()
+            if not pieces:
                 raise KeyError(place)
-            self._known[place] = self._restore(unpacked(row[0]))
+            data = b"".join(piece for (piece,) in pieces)
+            return self._remembered(place, self._restore(unpacked(data)), len(data))
         return self._known[place]
 
     def __setitem__(self, place: Place, part: Part) -> None:
-        self._file.execute("INSERT INTO nodes VALUES (?, ?, ?)", (*place, packed(part)))
-        self._known[place] = part
+        data = packed(part)
+        self._file.executemany(
+            "INSERT INTO nodes VALUES (?, ?, ?, ?)",
+            (
+                (*place, number, data[start : start + _PIECE])
+                for number, start in enumerate(range(0, len(data), _PIECE))
+            ),
+        )
+        self._remembered(place, part, len(data))
 
     def __delitem__(self, place: Place) -> None:
         self._file.execute("DELETE FROM nodes WHERE level = ? AND position = ?", place)
         self._known.pop(place, None)
+
+    def _remembered(self, place: Place, part: Part, size: int) -> Part:
+        if size <= _SMALL:
+            self._known[place] = part
+        return part
 
 
 def _described(images: Images, index: int) -> tuple[str, str, str | None]:

@@ -4,7 +4,7 @@ A *job* turns the images of a shard into a *part*: an accumulator that merges. T
 leaves of a binary tree, so that the result has the same bits whoever computed which shard when, and whatever was
 interrupted between; and so that at any moment only a handful of merged parts exist, however many shards are done.
 
-Where the parts are kept is up to the *results*: `Memory`, or a file (`convscope_core.survey.store.Store`).
+Where the parts are kept is up to the *results*: `Memory`, or a file (`convscope_core.jobs.store.Store`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,12 @@ __all__ = ["Event", "Job", "Memory", "Part", "Record", "Results", "cut", "folded
 
 _OUTSTANDING = 64
 """Shards that wait in an executor at once: enough for its workers, few enough to leave some to another process."""
+
+_TRIAL = 2**20
+"""Bytes that are compressed to see whether it pays..."""
+
+_WORTHWHILE = 1.25
+"""...which it does by this factor."""
 
 _ATTEMPTS = 3
 """How often a shard is tried whose worker fails for a reason that is not the work's."""
@@ -80,7 +86,7 @@ class Job(ABC):
     """What is done with each shard. It must pickle if it is to run in other processes."""
 
     @abstractmethod
-    def steps(self, images: Images, indices: Sequence[int]) -> Generator[tuple[Part, Record], None, None]:
+    def steps(self, images: Images, indices: Sequence[int]) -> Generator[tuple[Part | None, Record], None, None]:
         """Compute a shard batch by batch.
 
         Parameters
@@ -92,8 +98,9 @@ class Job(ABC):
 
         Yields
         ------
-        part : Part
-            Of the images of this shard so far; not changed by what follows.
+        part : Part or None
+            Of the images of this shard so far; not changed by what follows. None before the last batch, for a job whose
+            parts are too large to be copied every time.
         record : Record
             What became of them.
         """
@@ -216,9 +223,11 @@ def folded(parts: Sequence[P]) -> P:
 
 def packed(part: Part) -> bytes:
     """Write a part as compressed safetensors."""
-    state = {key: tensor.contiguous() for key, tensor in part.state_dict().items()}
-    # The lowest level: counts are mostly zeros, and the digits of the rest do not compress at any.
-    return zlib.compress(safetensors.torch.save(state), 1)
+    data = safetensors.torch.save({key: tensor.contiguous() for key, tensor in part.state_dict().items()})
+    # The lowest level: counts are mostly zeros, and the digits of the rest do not compress at any. Sums of the size of
+    # the weights are nothing but digits: those are stored as they are.
+    trial = zlib.compress(data[:_TRIAL], 1)
+    return zlib.compress(data, 1 if len(trial) * _WORTHWHILE < min(len(data), _TRIAL) else 0)
 
 
 def unpacked(data: bytes) -> dict[str, Tensor]:
@@ -235,13 +244,16 @@ class Event(NamedTuple):
     Attributes
     ----------
     part : Part or None
-        Of the shard under way; None when it is part of the results now.
+        Of the shard under way, if the job tells; None when it is part of the results now.
     record : Record
         Of this shard so far.
+    done : bool
+        Whether the shard is part of the results now.
     """
 
     part: Part | None
     record: Record
+    done: bool
 
 
 def running(job: Job, images: Images, results: Results, executor: Any = None) -> Generator[Event, None, None]:
@@ -277,13 +289,13 @@ def _here(job: Job, images: Images, results: Results) -> Generator[Event, None, 
         try:
             indices = results.indices(shard)
             for part, record in job.steps(images.only(indices), indices):
-                if record.visited < len(indices):
-                    yield Event(part, record)
+                if record.visited < len(indices) or part is None:
+                    yield Event(part, record, False)
                     continue
                 # Parts that are done are on the CPU, where merging has the same bits as in any other process.
                 results.put(shard, job.restored(part.state_dict()), record)
                 done = True
-                yield Event(None, record)
+                yield Event(None, record, True)
         finally:
             if not done:
                 results.give_back([shard])
@@ -325,7 +337,7 @@ def _elsewhere(job: Job, images: Images, results: Results, executor: Any) -> Gen
                         raise error from None
                     continue
                 results.put(shard, job.restored(unpacked(data)), record)
-                yield Event(None, record)
+                yield Event(None, record, True)
     finally:
         for future in pending:
             future.cancel()
@@ -374,4 +386,5 @@ def _compute(data: bytes, key: str, images: Images, indices: Sequence[int]) -> t
     """Compute a shard in a worker."""
     job = _received(_Bytes(data, key))
     *_, (part, record) = job.steps(images, indices)
+    assert part is not None
     return packed(part), record
