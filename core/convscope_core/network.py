@@ -16,6 +16,7 @@ from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.backward import Table, Walk
+from convscope_core.graph.forward import Visit
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
@@ -424,12 +425,18 @@ class Network:
             found.setdefault(layer.node, []).append(layer)
         self._check_batch(x)
 
-        def show(node: Node, value: torch.Tensor) -> None:
+        def show(node: Node, value: torch.Tensor, _: Sequence[torch.Tensor]) -> None:
             for layer in found[node]:
                 visit(layer.name, _as_maps(value, layer.axes))
 
         with self.lock, torch.inference_mode():
             self._runner.visit(x.to(self.device, torch.float32), found, show)
+
+    def visit_nodes(self, x: torch.Tensor, nodes: Iterable[Node], visit: Visit) -> None:
+        """Compute nodes of the graph for a batch (N, C, H, W), and show each with its inputs, without keeping any."""
+        self._check_batch(x)
+        with self.lock, torch.inference_mode():
+            self._runner.visit(x.to(self.device, torch.float32), nodes, visit)
 
     def values(self, x: torch.Tensor, nodes: Iterable[Node]) -> dict[Node, torch.Tensor]:
         """Compute the values of nodes of the graph for a batch (N, C, H, W), with gradient where it is enabled."""

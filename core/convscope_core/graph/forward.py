@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 
 from convscope_core.graph.node import Graph, Node, needed_for, nodes_in
 
-__all__ = ["FRESH", "IN_PLACE", "Runner"]
+__all__ = ["FRESH", "IN_PLACE", "Runner", "Visit"]
 
 FRESH = frozenset(
     {"conv", "linear", "batch_norm", "add", "sub", "mul", "cat", "max_pool", "avg_pool", "scale", "shift"}
 )
 """Kinds whose result is new memory that nothing else refers to."""
+
+Visit: TypeAlias = Callable[[Node, torch.Tensor, Sequence[torch.Tensor]], None]
+"""Gets a node, its value and the values of `Node.inputs`."""
 
 
 class Runner:
@@ -62,7 +65,7 @@ class Runner:
             plan = self._plans[key] = _Plan(self.graph, nodes, output)
         return plan.run(x)
 
-    def visit(self, x: torch.Tensor, nodes: Iterable[Node], visit: Callable[[Node, torch.Tensor], None]) -> None:
+    def visit(self, x: torch.Tensor, nodes: Iterable[Node], visit: Visit) -> None:
         """Evaluate the graph as far as some nodes need it, and show each as soon as it is computed.
 
         While its value is in the cache, and without keeping it: the memory of a layer is free before that of the
@@ -75,7 +78,8 @@ class Runner:
         nodes : iterable of Node
             Nodes to show, not the input.
         visit : callable
-            Gets the node and its value, which may be overwritten when the call has ended.
+            Gets the node, its value, and the values of its inputs, which all may be overwritten when the call has
+            ended.
         """
         asked = tuple(dict.fromkeys(nodes))
         plan = self._visits.get(asked)
@@ -103,7 +107,7 @@ class _Plan:
         self.output = slot[graph.output] if output else None
         self.record = [(n, slot[n]) for n in record]
         kept = set(wanted)
-        self.visited = {slot[n]: n for n in visited}
+        self.visited = {slot[n]: (n, tuple(slot[i] for i in n.inputs)) for n in visited}
         self.steps: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]] = []
         for n in order:
             assert n.op is not None
@@ -120,15 +124,14 @@ class _Plan:
             named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}
             self.steps.append((op, positional, named, slot[n], free))
 
-    def run(
-        self, x: torch.Tensor, visit: Callable[[Node, torch.Tensor], None] | None = None
-    ) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
+    def run(self, x: torch.Tensor, visit: Visit | None = None) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
         values: list[Any] = [None] * self.size
         values[0] = x
         for op, args, named, into, free in self.steps:
             values[into] = op(*[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()})
             if visit is not None and into in self.visited:
-                visit(self.visited[into], values[into])
+                node, read = self.visited[into]
+                visit(node, values[into], [values[i] for i in read])
             for i in free:
                 values[i] = None
         output = x.new_empty(0) if self.output is None else values[self.output]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -14,12 +14,66 @@ from torch import Tensor
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ConvscopeError
+from convscope_core.jobs.shards import Record
 from convscope_core.preprocessing import Preprocessing
 
-__all__ = ["Batch", "Loaded", "Loading"]
+__all__ = ["Loaded", "loaded"]
 
 
 class Loaded(NamedTuple):
+    """A batch of prepared pictures.
+
+    Attributes
+    ----------
+    x : Tensor (N, C, H, W) or None
+        On the CPU; None when not one of the batch could be read.
+    numbers : list of int
+        The pictures' numbers.
+    labels : list of str or None
+    record : Record
+        What became of this and all earlier batches.
+    """
+
+    x: Tensor | None
+    numbers: list[int]
+    labels: list[str | None]
+    record: Record
+
+
+def loaded(
+    preprocessing: Preprocessing, images: Images, indices: Sequence[int], batch_size: int, workers: int
+) -> Generator[Loaded, None, None]:
+    """Read and prepare pictures batch by batch, in order.
+
+    Parameters
+    ----------
+    preprocessing : Preprocessing
+    images : Images
+    indices : sequence of int
+        The number of each picture, for the record.
+    batch_size : int
+    workers : int
+        Processes that read; 0 for threads.
+
+    Yields
+    ------
+    Loaded
+    """
+    record = Record([], [], [])
+    with _Loading(preprocessing, images, batch_size, workers) as batches:
+        for batch in batches:
+            good = [(indices[place], one) for place, one in batch if one.tensor is not None]
+            numbers, labels = [number for number, _ in good], [one.label for _, one in good]
+            record = Record(
+                [*record.images, *numbers],
+                [*record.labels, *labels],
+                [*record.skipped, *((indices[place], one.reason) for place, one in batch if one.tensor is None)],
+            )
+            tensors = [one.tensor for _, one in good if one.tensor is not None]
+            yield Loaded(torch.cat(tensors) if tensors else None, numbers, labels, record)
+
+
+class _Read(NamedTuple):
     """A prepared picture (1, C, H, W) on the CPU with its label, or the reason why there is none."""
 
     tensor: Tensor | None
@@ -27,7 +81,7 @@ class Loaded(NamedTuple):
     reason: str
 
 
-class _Prepared(torch.utils.data.Dataset[tuple[int, Loaded]]):
+class _Prepared(torch.utils.data.Dataset[tuple[int, _Read]]):
     """Pictures, read and prepared when asked for."""
 
     def __init__(self, preprocessing: Preprocessing, images: Images) -> None:
@@ -37,23 +91,23 @@ class _Prepared(torch.utils.data.Dataset[tuple[int, Loaded]]):
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, place: int) -> tuple[int, Loaded]:
+    def __getitem__(self, place: int) -> tuple[int, _Read]:
         try:
             picture = self._images[place]
-            return place, Loaded(self._preprocessing.prepare(picture.image), picture.label, "")
+            return place, _Read(self._preprocessing.prepare(picture.image), picture.label, "")
         except MemoryError:
             raise
         except ConvscopeError as error:
             reason = str(error)
         except Exception as error:  # a user's data set may raise anything, and one picture should not end the work
             reason = f"{type(error).__name__}: {error}"
-        return place, Loaded(None, None, reason)
+        return place, _Read(None, None, reason)
 
 
-Batch = list[tuple[int, Loaded]]
+_Batch = list[tuple[int, _Read]]
 
 
-class Loading:
+class _Loading:
     """Decodes and prepares pictures, in threads or processes, a little ahead of where they are needed, in order."""
 
     def __init__(self, preprocessing: Preprocessing, images: Images, size: int, workers: int) -> None:
@@ -62,7 +116,7 @@ class Loading:
         self._workers = workers
         self._pool: ThreadPoolExecutor | None = None
 
-    def __enter__(self) -> Iterator[Batch]:
+    def __enter__(self) -> Iterator[_Batch]:
         if self._workers:
             loader = torch.utils.data.DataLoader(
                 self._pictures, self._size, num_workers=self._workers, collate_fn=list, prefetch_factor=2
@@ -75,9 +129,9 @@ class Loading:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[Batch]:
+    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[_Batch]:
         places = iter(range(len(self._pictures)))
-        pending: deque[Future[tuple[int, Loaded]]] = deque()
+        pending: deque[Future[tuple[int, _Read]]] = deque()
 
         def fill() -> None:
             for place in islice(places, 2 * self._size - len(pending)):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
-from convscope_core.jobs.shards import Part, Place, Record, Results, cut, grow, ordered, packed, unpacked
+from convscope_core.jobs.shards import Job, Part, Place, Record, Results, cut, grow, ordered, packed, unpacked
 
 __all__ = ["Store"]
 
@@ -93,6 +93,47 @@ class Store(Results):
             ) from error
         except sqlite3.DatabaseError as error:
             raise ArgumentError(f"Expected a store, got {str(self.path)!r}, which is another kind of file.") from error
+
+    @classmethod
+    def opened(
+        cls,
+        path: str | Path,
+        job: Job,
+        about: Mapping[str, Any],
+        images: Images,
+        indices: Sequence[int],
+        shards: int | None = None,
+        *,
+        resume: bool = True,
+    ) -> Store:
+        """Open the store of a job, or make it.
+
+        Parameters
+        ----------
+        path : path
+        job : Job
+        about, images, indices, shards
+            See `begin`.
+        resume : bool, default True
+            Whether a store that has results may be gone on from.
+
+        Raises
+        ------
+        ArgumentError
+            When it has results and may not, or it is of something else.
+        """
+        store = cls(path, job.restored)
+        try:
+            if not resume and next(store.records(), None) is not None:
+                raise ArgumentError(
+                    f"Expected a store that does not exist yet (resume=False), but {str(store.path)!r} has results. "
+                    "Delete it, or go on from it with resume=True."
+                )
+            store.begin(about, images, indices, shards)
+        except BaseException:
+            store.close()
+            raise
+        return store
 
     @contextmanager
     def _transaction(self) -> Generator[bool, None, None]:

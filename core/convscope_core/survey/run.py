@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
 from convscope_core.jobs.ledger import Ledger
-from convscope_core.jobs.loading import Loading
+from convscope_core.jobs.loading import loaded
 from convscope_core.jobs.shards import Job, Memory, Part, Record, Results, cut, folded, running
 from convscope_core.jobs.store import Store
 from convscope_core.network import Layer, Network
@@ -220,22 +220,10 @@ def surveying(
     job = _Survey(net, chosen, k, sample, batch_size, workers)
     if store is None:
         return _run(job, pictures, Memory(cut(todo, shards)), ledger, before, len(todo), executor)
-    # A network that pickles by itself is checked before any work; the store too.
-    results = Store(store, job.restored)
-    try:
-        known = next(results.records(), None)
-        if known is not None and not resume:
-            raise ArgumentError(
-                f"Expected a store that does not exist yet (resume=False), but {str(results.path)!r} has results. "
-                "Delete it, or go on from it with resume=True."
-            )
-        results.begin(_about(net, chosen, k, sample, pictures), pictures, todo, shards)
-        for record in results.records():
-            _enter(ledger, record)
-        left = results.left
-    except BaseException:
-        results.close()
-        raise
+    results = Store.opened(store, job, _about(net, chosen, k, sample, pictures), pictures, todo, shards, resume=resume)
+    for record in results.records():
+        _enter(ledger, record)
+    left = results.left
     return _run(job, pictures, results, ledger, (), left, executor)
 
 
@@ -404,27 +392,17 @@ class _Survey(Job):
         # Apple's MPS has no float64.
         device = torch.device("cpu") if self.net.device.type == "mps" else self.net.device
         statistics = Statistics(sum(layer.channels for layer in self.layers), self.k, self.sample, device=device)
-        record = Record([], [], [])
         broken: list[tuple[list[int], Tensor]] = []
-        with Loading(self.net.preprocessing, images, self.batch_size, self.workers) as batches:
-            for batch in batches:
-                good = [(indices[place], loaded) for place, loaded in batch if loaded.tensor is not None]
-                record = Record(
-                    [*record.images, *(index for index, _ in good)],
-                    [*record.labels, *(loaded.label for _, loaded in good)],
-                    [*record.skipped, *((indices[p], x.reason) for p, x in batch if x.tensor is None)],
-                )
-                if good:
-                    x = torch.cat([loaded.tensor for _, loaded in good if loaded.tensor is not None])
-                    numbers = [index for index, _ in good]
-                    reduced = self._reduced(x.to(self.net.device, non_blocking=True), numbers, statistics)
-                    statistics.add(reduced, numbers, [loaded.label for _, loaded in good])
-                    broken.append((numbers, reduced.broken()))
-                # Whether activations are finite is asked of an accelerator once a shard: asking stops its queue.
-                if device.type == "cpu" or record.visited == len(indices):
-                    self._require_finite(broken)
-                    broken.clear()
-                yield statistics.copy(), record
+        for batch in loaded(self.net.preprocessing, images, indices, self.batch_size, self.workers):
+            if batch.x is not None:
+                reduced = self._reduced(batch.x.to(self.net.device, non_blocking=True), batch.numbers, statistics)
+                statistics.add(reduced, batch.numbers, batch.labels)
+                broken.append((batch.numbers, reduced.broken()))
+            # Whether activations are finite is asked of an accelerator once a shard: asking stops its queue.
+            if device.type == "cpu" or batch.record.visited == len(indices):
+                self._require_finite(broken)
+                broken.clear()
+            yield statistics.copy(), batch.record
 
     def _reduced(self, x: Tensor, images: Sequence[int], before: Statistics) -> ImageStatistics:
         """Run a batch, and reduce every layer while it is in the cache."""

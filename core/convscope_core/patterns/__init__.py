@@ -1,0 +1,8 @@
+"""Patterns of neurons (Kindermans et al. 2018): what in a neuron's input varies with its output, and how well."""
+
+from __future__ import annotations
+
+from convscope_core.patterns.estimate import FitReport, LayerFit, Patterns
+from convscope_core.patterns.fit import FitProgress, fit_patterns, fitting_patterns
+
+__all__ = ["FitProgress", "FitReport", "LayerFit", "Patterns", "fit_patterns", "fitting_patterns"]

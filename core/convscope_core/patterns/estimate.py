@@ -1,0 +1,375 @@
+"""From sums to patterns: the direction in which a neuron's signal lies, with what is doubtful about it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.network import Layer, Network
+from convscope_core.patterns.neurons import EXTENDED, Neurons
+from convscope_core.patterns.statistics import REGIMES, LayerSums, PatternSums
+
+__all__ = ["DENOMINATORS", "FitReport", "LayerFit", "Patterns", "pattern_of"]
+
+DENOMINATORS = ("paper", "bias_neuron")
+
+_VANISHING = 1e-6
+"""Denominators below this share of their terms are differences of rounding errors."""
+
+_FEW = 100
+"""Samples below which a unit's pattern is called thin, by default."""
+
+
+@dataclass(frozen=True)
+class LayerFit:
+    """What became of the units of one layer.
+
+    Attributes
+    ----------
+    layer, kind : str
+        The layer and what it is: "conv", "linear", "add" (a residual sum) or "pool" (an average pool).
+    regime : str
+        Of whose samples the pattern is: "positive", "negative" or "all".
+    gate : str
+        What decides on the regime: "rectifier", "activation" (another activation function, taken as a rectifier),
+        "output" (the sign of a class score) or "none".
+    units, fan_in : int
+        Units, and inputs of each.
+    samples : int
+        Positions of all pictures.
+    least : int
+        Samples in the regime of the unit that has fewest, dead ones left out; 0 if all are dead.
+    dead : tuple of int
+        Units whose regime no sample was in. Their pattern is zero, or the linear one if that was fitted too.
+    thin : tuple of int
+        Units with few samples in their regime, so that the pattern is uncertain.
+    vanishing : tuple of int
+        Units whose denominator is nothing but rounding error: zero, or the linear pattern.
+    negative : tuple of int
+        Units whose denominator is negative, so that the pattern's sign is turned. It can be with a large positive bias
+        and ``denominator="paper"``.
+    """
+
+    layer: str
+    kind: str
+    regime: str
+    gate: str
+    units: int
+    fan_in: int
+    samples: int
+    least: int
+    dead: tuple[int, ...]
+    thin: tuple[int, ...]
+    vanishing: tuple[int, ...]
+    negative: tuple[int, ...]
+
+    @property
+    def fitted(self) -> int:
+        """Units with a pattern of the regime."""
+        return self.units - len(self.dead) - len(self.vanishing)
+
+    @property
+    def extended(self) -> bool:
+        """Whether the paper does not speak of this kind of neuron or gate."""
+        return self.kind in EXTENDED or self.gate == "activation" or (self.gate == "none" and self.regime == "all")
+
+    @property
+    def problems(self) -> str:
+        """What is doubtful, in words; empty where nothing is."""
+        units = {name: getattr(self, name) for name in ("dead", "thin", "vanishing", "negative")}
+        return ", ".join(f"{len(found)} {name}" for name, found in units.items() if found)
+
+
+class FitReport(tuple[LayerFit, ...]):
+    """What became of every layer, in a tuple that prints as a table."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        heads = ("layer", "kind", "regime", "gate", "fitted", "samples", "problems")
+        rows = [(r.layer, r.kind, r.regime, r.gate, f"{r.fitted}/{r.units}", str(r.samples), r.problems) for r in self]
+        wide = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+        lines = []
+        for row in [heads, *rows]:
+            cells = [
+                f"{v:>{w}}" if h in ("fitted", "samples") else f"{v:<{w}}"
+                for v, w, h in zip(row, wide, heads, strict=True)
+            ]
+            lines.append("  ".join(cells).rstrip())
+        return "\n".join(lines)
+
+
+def pattern_of(
+    neurons: Neurons, sums: LayerSums, regime: str, denominator: str = "paper", few: int = _FEW
+) -> tuple[Tensor, LayerFit]:
+    """Return the patterns of a layer (Kindermans et al. 2018, eq. 8; for all samples eq. 4).
+
+    a = (E_r[x y] - E_r[x] E[y]) / (w^T E_r[x y] - w^T E_r[x] E[y]), where E[y] is over all samples and E_r over those
+    of the regime. With all samples it is cov[x, y] / var[y].
+
+    Parameters
+    ----------
+    neurons : Neurons
+    sums : LayerSums
+    regime : {"positive", "negative", "all"}
+    denominator : {"paper", "bias_neuron"}
+        The paper's, for which w^T a = 1 but which can vanish or be negative where a bias is large; or with the bias as
+        an input neuron that is constantly one, for which it is positive, w^T a + b a_b = 1, and a_b is not kept.
+    few : int
+        Units with fewer samples are listed as thin.
+
+    Returns
+    -------
+    Tensor (outputs, inputs a group, *kernel)
+        float32.
+    LayerFit
+    """
+    n, u, uu, x, xu = sums.of(regime)
+    w, b = neurons.weight.to(x), neurons.bias.to(x)
+    wide = (-1, *[1] * (w.dim() - 1))
+    mean = sums.tensors["u"] / max(sums.count, 1)
+    number = n.clamp(min=1)
+    numerator = (xu - x * mean.reshape(wide)) / number.reshape(wide)
+    below = (numerator * w).flatten(1).sum(1)
+    if denominator == "bias_neuron":
+        below = below + b * (u / number - mean)
+    # y = u + d without the bias. What is subtracted from what in the denominator:
+    d = sums.tensors["shift"] - b
+    squares = (uu + 2 * d * u + d * d * n) / number
+    scale = squares + ((u / number + d) * (mean + d)).abs()
+    dead = n == 0
+    vanishing = ~dead & ~(below.abs() > _VANISHING * scale)
+    good = ~dead & ~vanishing
+    pattern = numerator / torch.where(good, below, 1.0).reshape(wide)
+    other = torch.zeros_like(pattern)
+    if regime != "all" and sums.whole:
+        other = pattern_of(neurons, sums, "all", denominator, few)[0].to(pattern)
+    pattern = torch.where(good.reshape(wide), pattern, other)
+    units = {
+        "dead": dead,
+        "thin": good & (n < few),
+        "vanishing": vanishing,
+        "negative": good & (below < 0),
+    }
+    fit = LayerFit(
+        layer=neurons.name,
+        kind=neurons.kind,
+        regime=regime,
+        gate=neurons.gate,
+        units=neurons.outputs,
+        fan_in=neurons.fan_in,
+        samples=sums.count,
+        least=int(n[~dead].min()) if bool((~dead).any()) else 0,
+        **{name: tuple(mask.nonzero().flatten().tolist()) for name, mask in units.items()},
+    )
+    return pattern.float().cpu().contiguous(), fit
+
+
+class Patterns(Mapping[str, Tensor]):
+    """The patterns of a network's neurons: for each layer a tensor of its weight's shape.
+
+    ``patterns["features.0"]`` is the pattern of the regime that was asked for. A residual sum has (channels, 2): the
+    share of each operand; an average pool (channels, 1, *kernel). Pass it on as ``patterns=`` to
+    ``attribute(net, image, "patternnet")``.
+
+    Attributes
+    ----------
+    network : str
+        The network's name.
+    fingerprint : str
+        The network's fingerprint: patterns belong to weights.
+    regimes : tuple of str
+        The regimes that were fitted; the first is the main one.
+    denominator : str
+        See `fit_patterns`.
+    images : int
+        Pictures that they were fitted on.
+    report : FitReport
+        What became of each layer; prints as a table.
+    """
+
+    def __init__(
+        self,
+        network: str,
+        fingerprint: str,
+        regimes: Sequence[str],
+        denominator: str,
+        images: int,
+        fits: Mapping[tuple[str, str], LayerFit],
+        tensors: Mapping[tuple[str, str], Tensor],
+    ) -> None:
+        self.network = network
+        self.fingerprint = fingerprint
+        self.regimes = tuple(regimes)
+        self.denominator = denominator
+        self.images = images
+        self._fits = dict(fits)
+        self._tensors = dict(tensors)
+        self._layers = tuple(dict.fromkeys(layer for layer, _ in tensors))
+
+    @classmethod
+    def of(
+        cls,
+        net: Network,
+        neurons: Sequence[Neurons],
+        sums: PatternSums,
+        regimes: Sequence[str] = ("positive",),
+        denominator: str = "paper",
+        few: int = _FEW,
+    ) -> Patterns:
+        """Compute the patterns from sums over pictures."""
+        fits, tensors = {}, {}
+        for layer, found in zip(neurons, sums.layers, strict=True):
+            for regime in regimes_of(layer, regimes):
+                tensors[layer.name, regime], fits[layer.name, regime] = pattern_of(
+                    layer, found, regime, denominator, few
+                )
+        return cls(net.name, net.fingerprint, regimes, denominator, sums.images, fits, tensors)
+
+    def __repr__(self) -> str:
+        doubtful = sum(1 for fit in self.report if fit.problems)
+        lines = [
+            f"Patterns of {self.network}: {len(self)} layers, {', '.join(self.regimes)}, from {self.images} pictures",
+            f"  {doubtful} layers with units that have problems: see .report"
+            if doubtful
+            else "  all units of all layers fitted",
+        ]
+        return "\n".join(lines)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __getitem__(self, layer: str | Layer) -> Tensor:
+        name = layer.name if isinstance(layer, Layer) else layer
+        if name not in self._layers:
+            raise KeyError(f"no patterns of {name!r}.{did_you_mean(str(name), self._layers)}")
+        return self._tensors[name, self.regime(name)]
+
+    def regime(self, layer: str) -> str:
+        """Return the regime of a layer's own pattern: the main one, or "all" where no rectifier follows."""
+        return next(regime for name, regime in self._tensors if name == layer)
+
+    def fitted(self, layer: str, regime: str) -> Tensor | None:
+        """Return a layer's patterns of a regime; None where they were not fitted."""
+        return self._tensors.get((layer, regime))
+
+    @property
+    def report(self) -> FitReport:
+        """What became of each layer, in the regime of its own pattern."""
+        return FitReport(self._fits[name, self.regime(name)] for name in self._layers)
+
+    def reported(self, regime: str) -> FitReport:
+        """What became of each layer that was fitted in a regime."""
+        return FitReport(fit for (_, r), fit in self._fits.items() if r == regime)
+
+    def require(self, net: Network) -> None:
+        """Raise an ArgumentError unless these are patterns of this network with these weights."""
+        if self.fingerprint != net.fingerprint:
+            raise ArgumentError(
+                f"Expected patterns of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); got those of "
+                f"{self.network} ({self.fingerprint[:8]}). Patterns belong to weights: fit_patterns(net, images) makes "
+                "those of this network."
+            )
+
+    def save(self, path: str | Path) -> Path:
+        """Write the patterns as safetensors, with the report and the network's fingerprint.
+
+        Parameters
+        ----------
+        path : path
+            The file. What is there is overwritten.
+
+        Returns
+        -------
+        Path
+        """
+        about = {
+            "format": _FORMAT,
+            "network": self.network,
+            "fingerprint": self.fingerprint,
+            "regimes": self.regimes,
+            "denominator": self.denominator,
+            "images": self.images,
+            "fits": [asdict(fit) for fit in self._fits.values()],
+        }
+        tensors = {f"{regime}/{layer}": tensor for (layer, regime), tensor in self._tensors.items()}
+        target = Path(path).expanduser()
+        try:
+            safetensors.torch.save_file(tensors, target, {"convscope": json.dumps(about)})
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ArgumentError(f"Expected a file that can be written, got {str(target)!r}: {error}.") from error
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Patterns:
+        """Read patterns that were saved.
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such file, or it holds something else.
+        """
+        source = Path(path).expanduser()
+        try:
+            with safetensors.safe_open(source, "pt") as file:
+                about = json.loads((file.metadata() or {}).get("convscope", "{}"))
+                if about.get("format") != _FORMAT:
+                    raise ArgumentError(f"Expected a file of Patterns.save, got {str(source)!r}, which is another.")
+                names = {f.name for f in fields(LayerFit)}
+                fits = [LayerFit(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in about["fits"]]
+                tensors = {(fit.layer, fit.regime): file.get_tensor(f"{fit.regime}/{fit.layer}") for fit in fits}
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ArgumentError(f"Expected a file of Patterns.save, got {str(source)!r}: {error}.") from error
+        return cls(
+            about["network"],
+            about["fingerprint"],
+            about["regimes"],
+            about["denominator"],
+            about["images"],
+            {(fit.layer, fit.regime): fit for fit in fits},
+            tensors,
+        )
+
+
+_FORMAT = "convscope patterns 1"
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def regimes_of(neurons: Neurons, regimes: Sequence[str]) -> tuple[str, ...]:
+    """Return the regimes in which a layer is fitted, its own first.
+
+    Where no rectifier follows, as before a residual sum, outputs of either sign are passed on, so the layer's own
+    pattern is that of all samples (own decision; the paper's networks have no such layer).
+    """
+    if neurons.gate == "none":
+        return ("all", *(r for r in regimes if r != "all" and len(regimes) > 1))
+    return tuple(regimes)
+
+
+def require_regimes(regime: str | Sequence[str]) -> tuple[str, ...]:
+    """Return regimes as a tuple, each once; ArgumentError unless each is one of `REGIMES`."""
+    given = (regime,) if isinstance(regime, str) else tuple(regime)
+    for one in given:
+        if one not in REGIMES:
+            raise ArgumentError(
+                f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}; got {one!r}."
+                f"{did_you_mean(str(one), REGIMES)}"
+            )
+    if not given:
+        raise ArgumentError(f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}; got none.")
+    return tuple(dict.fromkeys(given))

@@ -1,0 +1,317 @@
+"""The neurons of a network that have patterns: what each layer's outputs are a linear function of, and what gates them.
+
+A convolution, a linear layer, a residual sum and an average pool are all the same thing here: neurons y = w^T x over
+inputs x, with weights of shape (outputs, inputs a group, *kernel), in groups that share no inputs. A sum of two maps
+has, for each channel, the two weights of its operands; a pool has one kernel for each channel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError
+from convscope_core.graph.backward import gate_of
+from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.ops import ACTIVATIONS, RECTIFIERS
+from convscope_core.network import Layer, Network
+
+__all__ = ["EXTENDED", "GATES", "Neurons", "neurons_of", "split"]
+
+#: Kinds of neurons to which the paper's definition was extended here.
+EXTENDED = frozenset({"add", "pool"})
+
+#: What decides whether an output counts as active: a rectifier after the layer; another activation function, taken as
+#: if it were one; the output's own sign, for the scores that end a network; nothing.
+GATES = ("rectifier", "activation", "output", "none")
+
+_CONVOLUTIONS = ("conv", "conv1d", "conv3d")
+
+#: Activations that are no gates: their output is as telling on the one side of zero as on the other.
+_SQUASHING = frozenset({"sigmoid", "hardsigmoid", "tanh", "log_sigmoid", "hardshrink", "softshrink"})
+
+#: Operations between a layer and its rectifier that keep each value's sign, or the sign of the largest of a window.
+_SIGN_KEEPING = frozenset({"max_pool", "adaptive_max_pool", "flatten", "reshape", "permute"})
+
+#: Operations between a layer and its rectifier that change values channel by channel.
+_AFFINE = frozenset({"batch_norm", "scale", "shift"})
+
+
+@dataclass(frozen=True, eq=False)
+class Neurons:
+    """The neurons of one layer.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer. A module that is called several times is a layer each time (``fc#2``), with patterns of its own.
+    node : Node
+        The operation, before the activation.
+    kind : {"conv", "linear", "add", "pool"}
+    weight : Tensor (outputs, inputs a group, *kernel)
+    bias : Tensor (outputs,)
+    groups : int
+    gate : str
+        One of `GATES`.
+    through : tuple of Node
+        Affine operations between the node and its rectifier, which may turn the sign.
+    """
+
+    name: str
+    node: Node
+    kind: str
+    weight: Tensor = field(repr=False)
+    bias: Tensor = field(repr=False)
+    groups: int
+    gate: str
+    through: tuple[Node, ...]
+
+    @property
+    def outputs(self) -> int:
+        """How many units there are: channels."""
+        return len(self.weight)
+
+    @property
+    def fan_in(self) -> int:
+        """How many inputs each unit has."""
+        return self.weight[0].numel()
+
+    def flat(self, value: Tensor) -> Tensor:
+        """Return the node's value as (samples, outputs, *positions): leading axes of a linear layer are samples."""
+        return value.reshape(-1, self.outputs) if self.kind == "linear" else value
+
+    def gated(self, value: Tensor) -> Tensor:
+        """Return the sign-deciding value: positive where the rectifier is open."""
+        for n in self.through:
+            assert n.op is not None
+            args = [value if isinstance(a, Node) else a for a in n.args.values()]
+            positional = [a for k, a in zip(n.args, args, strict=True) if k not in n.keywords]
+            value = n.op(*positional, **{k: a for k, a in zip(n.args, args, strict=True) if k in n.keywords})
+        return value
+
+    def blank(self, value: Tensor, factors: int) -> tuple[Tensor, list[Tensor], Tensor]:
+        """Make room for several factors of each output.
+
+        Parameters
+        ----------
+        value : Tensor
+            The node's value, `flat`.
+        factors : int
+
+        Returns
+        -------
+        whole : Tensor (samples, groups * factors * outputs a group, *positions)
+            Uninitialised, for `weighted`.
+        parts : list of Tensor (samples, groups, outputs a group, *positions)
+            Views of it, one for each factor.
+        value : Tensor (samples, groups, outputs a group, *positions)
+            The value in the same shape.
+        """
+        last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
+        whole = torch.empty(
+            (len(value), factors * self.outputs, *value.shape[2:]),
+            dtype=value.dtype,
+            device=value.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )
+        each = self.outputs // self.groups
+        parts = split(whole, 1, (self.groups, factors, each))
+        return whole, [parts[:, :, i] for i in range(factors)], split(value, 1, (self.groups, each))
+
+    def weighted(self, inputs: Sequence[Tensor], whole: Tensor, factors: int) -> Tensor:
+        """Return, for each factor and output, the sum over samples and positions of input times factor.
+
+        The gradient that a convolution's weight would get if `whole` were the gradient of its output: no patch is ever
+        copied out of the maps (Kindermans et al. need E[x y] for every input of every neuron).
+
+        Parameters
+        ----------
+        inputs : sequence of Tensor
+            Values of the node's inputs.
+        whole : Tensor
+            From `blank`; or with the groups alone in place of outputs.
+        factors : int
+
+        Returns
+        -------
+        Tensor (factors, outputs, inputs a group, *kernel)
+        """
+        if self.kind == "linear":
+            found = whole.T @ inputs[0].reshape(-1, inputs[0].shape[-1])
+        elif self.kind == "add":
+            g = split(whole, 1, (self.groups, -1)).flatten(3)
+            found = torch.stack([torch.einsum("ncfp,ncp->cf", g, x.flatten(2)) for x in map(_mapped, inputs)], -1)
+            found = found.flatten(0, 1)
+        elif whole.shape[2:].numel() == 1 and self.kind == "pool":  # the whole map is one window
+            g = whole.reshape(len(whole), self.groups, -1)
+            found = torch.einsum("ncf,nchw->cfhw", g, inputs[0]).flatten(0, 1)[:, None]
+        else:
+            found = self._gradient(inputs[0], whole)
+        found = split(found, 0, (self.groups, factors, -1)).transpose(0, 1)
+        return found.reshape(factors, -1, *self.weight.shape[1:])
+
+    def _gradient(self, x: Tensor, g: Tensor) -> Tensor:
+        axes = self.weight.dim() - 2
+        args = {
+            "stride": tuple(self.weight.shape[2:]),
+            "padding": (0,) * axes,
+            "dilation": (1,) * axes,
+            **self.node.args,
+        }
+        weight = torch.empty((g.shape[1], *self.weight.shape[1:]), dtype=x.dtype, device=x.device)
+        found: Tensor = torch.ops.aten.convolution_backward(
+            g, x, weight, None, args["stride"], args["padding"], args["dilation"], False, (0,) * axes, self.groups,
+            (False, True, False),
+        )[1]  # fmt: skip
+        return found
+
+    def summed(self, inputs: Sequence[Tensor], value: Tensor) -> Tensor:
+        """Return the sum over samples and positions of each input: (groups, inputs a group, *kernel)."""
+        if self.kind == "linear":
+            return inputs[0].reshape(-1, inputs[0].shape[-1]).sum(0)[None]
+        if self.kind == "add":
+            return torch.stack([_mapped(x).flatten(2).sum((0, 2)) for x in inputs], -1)
+        # One picture with the sum of all: a sum over positions does not care which picture they are of.
+        once = inputs[0].sum(0, keepdim=True)
+        if self.kind == "pool" and value.shape[2:].numel() == 1:
+            return once[0][:, None]
+        return self._gradient(once, value.new_ones((1, self.groups, *value.shape[2:])))
+
+
+def split(x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
+    """Cut an axis into several, without copying."""
+    found: Tensor = x.unflatten(axis, tuple(sizes))  # type: ignore[no-untyped-call]
+    return found
+
+
+def _mapped(x: Tensor) -> Tensor:
+    """Vectors as maps of one position."""
+    return x[..., None] if x.dim() == 2 else x
+
+
+def neurons_of(net: Network, layers: str | Layer | Iterable[str | Layer] | None = None) -> tuple[Neurons, ...]:
+    """Return the neurons of a network that signals of its class scores pass on their way to the picture.
+
+    Left out: what computes a multiplicative gate (squeeze-and-excite), which is held constant on the way back; sums
+    that broadcast; average pools whose windows are cut off at the border.
+
+    Parameters
+    ----------
+    net : Network
+    layers : str, Layer or several of them, optional
+        Only these. Default: all.
+
+    Raises
+    ------
+    ArgumentError
+        When the network has none, or a layer that was asked for has no patterns.
+    LayerError
+        When there is no such layer.
+    """
+    named = {g.anchor: g.name for g in map(net.graph_layer, [layer.name for layer in net.layers])}
+    channels_first = {
+        g.anchor for g in map(net.graph_layer, [layer.name for layer in net.layers]) if g.axes in ((0,), (0, 1, 2))
+    }
+    found: dict[str, Neurons] = {}
+    reached = _reached(net.graph)
+    for n in net.graph:
+        if n not in reached:
+            continue
+        name = named.get(n) or n.module or n.name
+        while name in found:
+            name += "'"
+        made = _neurons(net.graph, n, name, n in channels_first)
+        if made is not None:
+            found[name] = made
+    if layers is not None:
+        asked = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        chosen = [net.layer(item).name if item not in found else item for item in map(_name_of, asked)]
+        if missing := [name for name in chosen if name not in found]:
+            raise ArgumentError(
+                f"Expected layers with neurons (convolutions, linear layers, sums, average pools), got {missing[0]!r}, "
+                f"which is none. Those of {net.name}: {', '.join(found)}."
+            )
+        found = {name: neurons for name, neurons in found.items() if name in chosen}
+    if not found:
+        raise ArgumentError(f"Expected a network with convolutions or linear layers; {net.name} has none.")
+    return tuple(found.values())
+
+
+def _name_of(layer: str | Layer) -> str:
+    return layer.name if isinstance(layer, Layer) else layer
+
+
+def _reached(graph: Graph) -> set[Node]:
+    """The nodes that a signal from the output passes, gates held constant."""
+    reached = {graph.output}
+    for n in reversed(graph.nodes):
+        if n in reached:
+            gate = gate_of(n)
+            reached.update([n.inputs[gate[0]]] if gate is not None else n.inputs)
+    return reached
+
+
+def _neurons(graph: Graph, n: Node, name: str, channels_first: bool) -> Neurons | None:
+    weight, bias, groups = n.args.get("weight"), n.args.get("bias"), 1
+    if n.kind in _CONVOLUTIONS and isinstance(weight, Tensor):
+        kind, groups = "conv", n["groups"]
+    elif n.kind == "linear" and isinstance(weight, Tensor):
+        kind = "linear"
+    elif n.kind in ("add", "sub") and channels_first and len(n.inputs) == 2:
+        if any(i.shape != n.shape for i in n.inputs):
+            return None
+        kind, groups = "add", n.shape[0]
+        other = float(n["alpha"]) * (1 if n.kind == "add" else -1)
+        weight = torch.tensor([1.0, other]).repeat(groups, 1)
+    elif (kernel := _pool(n)) is not None:
+        kind, groups = "pool", n.inputs[0].shape[0]
+        weight = torch.full((groups, 1, *kernel), 1 / math.prod(kernel))
+    else:
+        return None
+    if not isinstance(bias, Tensor):
+        bias = torch.zeros(len(weight))
+    gate, through = _gate(graph, n)
+    return Neurons(name, n, kind, weight, bias, groups, gate, through)
+
+
+def _pool(n: Node) -> tuple[int, int] | None:
+    """Return the kernel of an average pool whose windows are all whole; None for anything else."""
+    if not n.inputs or len(n.inputs[0].shape) != 3:
+        return None
+    size = n.inputs[0].shape[1:]
+    if n.kind == "mean" and n["dim"] == (2, 3):
+        return size[0], size[1]
+    if n.kind == "adaptive_avg_pool":
+        out = n.shape[1:]
+        whole = all(a % b == 0 for a, b in zip(size, out, strict=True))
+        kernel = size[0] // out[0], size[1] // out[1]
+        return kernel if whole and kernel != (1, 1) else None
+    if n.kind == "avg_pool" and n["divisor_override"] is None and n["padding"] == (0, 0):
+        kernel, stride = n["kernel_size"], n["stride"]
+        inside = all((o - 1) * s + k <= a for o, s, k, a in zip(n.shape[1:], stride, kernel, size, strict=True))
+        return (kernel[0], kernel[1]) if inside else None
+    return None
+
+
+def _gate(graph: Graph, n: Node) -> tuple[str, tuple[Node, ...]]:
+    """Find what decides whether an output is active, with the affine operations in between."""
+    through: list[Node] = []
+    while True:
+        users = graph.consumers[n]
+        if n is graph.output or (len(users) == 1 and users[0] is graph.output and users[0].kind.endswith("softmax")):
+            return "output", ()
+        if len(users) != 1:
+            return "none", ()
+        n = users[0]
+        if n.kind in RECTIFIERS:
+            return "rectifier", tuple(through)
+        if n.kind in ACTIVATIONS and n.kind not in _SQUASHING:
+            return "activation", tuple(through)
+        if n.kind in _AFFINE and len([i for i in n.inputs if i.kind != "size"]) == 1:
+            through.append(n)
+        elif n.kind not in _SIGN_KEEPING:
+            return "none", ()

@@ -1,0 +1,313 @@
+"""Sums from which patterns follow: mergeable, of any batches in any order.
+
+Kindermans et al. (2018, eq. 8) need, for a neuron y = w^T x and a regime r of its outputs, E_r[x y], E_r[x] and
+E[y]. All are sums over samples, and a sample is one position of one picture. What is kept:
+
+- of all samples: how many there are, and for each unit the sum and the sum of squares of its output;
+- of the active ones (positive at the rectifier, bias included) the same, and the sums of x and of x y;
+- of all samples the sums of x and of x y, where the linear or the negative regime is asked for.
+
+Outputs are taken relative to a constant for each unit, the mean over the first batch: the patterns do not depend on it,
+the digits do. (Outputs 20 deviations from zero cost float32 sums three digits, and none with the shift.) Each batch is
+summed in the network's precision, batches in float64.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError, NetworkError
+from convscope_core.patterns.neurons import Neurons, split
+
+__all__ = ["REGIMES", "LayerSums", "PatternSums", "full_precision"]
+
+#: Which samples: those where the unit is active, those where it is not, all.
+REGIMES = ("positive", "negative", "all")
+
+_ROWS = 256
+"""Samples of a large linear layer that are collected before its sums, as large as its weights, are gone through."""
+
+_LARGE = 2**20
+"""Weights from which on that is worth it."""
+
+_CHUNK = 2**24
+"""Numbers of such a sum that are computed at once."""
+
+
+@contextlib.contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Switch off what computes float32 with fewer digits: TF32 and autocast."""
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
+        torch.backends.cudnn.allow_tf32 = cudnn
+
+
+class LayerSums:
+    """The sums of one layer.
+
+    Parameters
+    ----------
+    active, whole : bool
+        Whether sums of inputs are kept over the active samples, and over all.
+
+    Attributes
+    ----------
+    count : int
+        Samples.
+    tensors : dict of str to Tensor
+        float64, empty before the first batch: ``shift``, ``n_active``, ``u``, ``uu``, ``u_active``, ``uu_active``
+        (outputs,), where u is the output less the shift; with `whole` ``x`` (groups, inputs a group, *kernel) and
+        ``xu`` (outputs, inputs a group, *kernel); with `active` ``x_active`` and ``xu_active`` in that shape.
+    """
+
+    def __init__(self, active: bool, whole: bool) -> None:
+        self.active = active
+        self.whole = whole
+        self.count = 0
+        self.tensors: dict[str, Tensor] = {}
+        self._rows: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, neurons: Neurons, inputs: Sequence[Tensor], value: Tensor) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        neurons : Neurons
+            The layer.
+        inputs : sequence of Tensor
+            Values of the node's inputs.
+        value : Tensor
+            Value of the node, before the activation.
+        """
+        z = neurons.flat(value)
+        axes = (0, *range(2, z.dim()))
+        if not self.tensors:
+            self._begin(neurons, z.mean(axes, dtype=torch.float64 if z.device.type != "mps" else None))
+        factors = 2 * self.active + self.whole
+        whole, parts, grouped = neurons.blank(z, factors)
+        u = parts[-1]
+        shift = split(self.tensors["shift"].to(z), 0, (neurons.groups, -1))
+        torch.sub(grouped, shift.reshape(*shift.shape, *[1] * (z.dim() - 2)), out=u)
+        t = self.tensors
+        self.count += z.numel() // neurons.outputs
+        t["u"] += _total(u)
+        t["uu"] += _total(u, squared=True)
+        if self.active:
+            gate, masked = parts[:2]
+            torch.gt(split(neurons.gated(z), 1, grouped.shape[1:3]), 0, out=gate)
+            torch.mul(u, gate, out=masked)
+            t["n_active"] += _total(gate)
+            t["u_active"] += _total(masked)
+            t["uu_active"] += _total(masked, squared=True)
+        if self.whole:
+            t["x"] += neurons.summed(inputs, z).to(t["x"])
+        if neurons.kind == "linear" and neurons.weight.numel() >= _LARGE:
+            # Sums as large as the weights: better gone through once for many pictures.
+            self._rows.append((inputs[0].reshape(-1, inputs[0].shape[-1]).clone(), whole))
+            if sum(len(g) for _, g in self._rows) >= _ROWS:
+                self._flush()
+        else:
+            self._enter(neurons.weighted(inputs, whole, factors))
+
+    def _begin(self, neurons: Neurons, shift: Tensor) -> None:
+        accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
+        shift = shift.to(accumulator, torch.float64)
+        self.tensors["shift"] = torch.where(shift.isfinite(), shift, 0.0)
+        for name in ("n_active", "u", "uu", "u_active", "uu_active"):
+            self.tensors[name] = torch.zeros_like(shift)
+        shape = tuple(neurons.weight.shape)
+        if self.active:
+            self.tensors["x_active"] = shift.new_zeros(shape)
+            self.tensors["xu_active"] = shift.new_zeros(shape)
+        if self.whole:
+            self.tensors["x"] = shift.new_zeros((neurons.groups, *shape[1:]))
+            self.tensors["xu"] = shift.new_zeros(shape)
+
+    def _sums(self) -> list[Tensor]:
+        """The sums of inputs times each factor, in the order of the factors."""
+        names = (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
+        return [self.tensors[name] for name in names]
+
+    def _enter(self, found: Tensor) -> None:
+        for into, part in zip(self._sums(), found, strict=True):
+            into += part.to(into.device)
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        x = torch.cat([x for x, _ in self._rows])
+        factors = torch.cat([g for _, g in self._rows])
+        self._rows.clear()
+        sums = self._sums()
+        step = max(1, _CHUNK // x.shape[1])
+        for into, g in zip(sums, factors.chunk(len(sums), 1), strict=True):
+            for first in range(0, g.shape[1], step):
+                into[first : first + step] += (g[:, first : first + step].T @ x).to(into.device)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all outputs so far were finite numbers."""
+        return not self.tensors or bool(self.tensors["uu"].isfinite().all())
+
+    def merge(self, other: LayerSums) -> None:
+        """Take in all that `other` has seen."""
+        self._flush()
+        other._flush()
+        if not other.tensors:
+            return
+        if not self.tensors:
+            self.tensors = {name: tensor.clone() for name, tensor in other.tensors.items()}
+            self.count = other.count
+            return
+        t, o = self.tensors, other.tensors
+        # From the other's constant to ours: u = u' + d.
+        d = o["shift"].to(t["shift"].device) - t["shift"]
+        o = {name: tensor.to(d.device) for name, tensor in o.items()}
+        t["uu"] += o["uu"] + 2 * d * o["u"] + d * d * other.count
+        t["u"] += o["u"] + d * other.count
+        t["uu_active"] += o["uu_active"] + 2 * d * o["u_active"] + d * d * o["n_active"]
+        t["u_active"] += o["u_active"] + d * o["n_active"]
+        t["n_active"] += o["n_active"]
+        for kind in ("", "_active"):
+            if f"x{kind}" in t:
+                wide = d.reshape(-1, *[1] * (t[f"xu{kind}"].dim() - 1))
+                t[f"xu{kind}"] += o[f"xu{kind}"] + wide * _each(o[f"x{kind}"], len(d))
+                t[f"x{kind}"] += o[f"x{kind}"]
+        self.count += other.count
+
+    def copy(self) -> LayerSums:
+        """Return an independent one with the same state."""
+        self._flush()
+        other = copy.copy(self)
+        other._rows = []
+        other.tensors = {name: tensor.clone() for name, tensor in self.tensors.items()}
+        return other
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as plain CPU tensors."""
+        self._flush()
+        kind = torch.tensor([self.count, self.active, self.whole])
+        return {"kind": kind, **{name: tensor.cpu() for name, tensor in self.tensors.items()}}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
+        """Make one of its `state_dict`."""
+        count, active, whole = (int(v) for v in state["kind"])
+        sums = cls(bool(active), bool(whole))
+        sums.count = count
+        sums.tensors = {name: tensor for name, tensor in state.items() if name != "kind"}
+        return sums
+
+    def of(self, regime: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return the sums of a regime.
+
+        Parameters
+        ----------
+        regime : str
+            One of `REGIMES`.
+
+        Returns
+        -------
+        n, u, uu : Tensor (outputs,)
+        x, xu : Tensor (outputs, inputs a group, *kernel)
+
+        Raises
+        ------
+        ArgumentError
+            When they were not kept.
+        """
+        self._flush()
+        t = self.tensors
+        if not t or (regime != "all" and not self.active) or (regime != "positive" and not self.whole):
+            raise ArgumentError(f"Expected sums of the regime {regime!r}, which were not kept.")
+        if regime == "positive":
+            return t["n_active"], t["u_active"], t["uu_active"], t["x_active"], t["xu_active"]
+        everything = torch.full_like(t["u"], self.count), t["u"], t["uu"], _each(t["x"], len(t["u"])), t["xu"]
+        if regime == "all":
+            return everything
+        n, u, uu, x, xu = (a - b for a, b in zip(everything, self.of("positive"), strict=True))
+        return n, u, uu, x, xu
+
+
+def _each(x: Tensor, outputs: int) -> Tensor:
+    """Sums of inputs for each group as sums for each output."""
+    return x if len(x) == outputs else x.repeat_interleave(outputs // len(x), 0)
+
+
+def _total(x: Tensor, *, squared: bool = False) -> Tensor:
+    """Sum (samples, groups, outputs a group, *positions) to (outputs,): float32 within a picture, float64 beyond."""
+    each = x.square() if squared else x
+    if each.dim() > 3:
+        each = each.flatten(3).sum(3)
+    if each.device.type == "mps":
+        each = each.cpu()
+    return each.sum(0, dtype=torch.float64).flatten()
+
+
+class PatternSums:
+    """The sums of several layers over the same pictures.
+
+    Parameters
+    ----------
+    layers : sequence of LayerSums
+
+    Attributes
+    ----------
+    images : int
+        Pictures seen.
+    """
+
+    def __init__(self, layers: Sequence[LayerSums]) -> None:
+        self.layers = list(layers)
+        self.images = 0
+
+    def merge(self, other: PatternSums) -> None:
+        """Take in all that `other` has seen."""
+        for mine, theirs in zip(self.layers, other.layers, strict=True):
+            mine.merge(theirs)
+        self.images += other.images
+
+    def copy(self) -> PatternSums:
+        """Return an independent one with the same state."""
+        other = PatternSums([layer.copy() for layer in self.layers])
+        other.images = self.images
+        return other
+
+    def require_finite(self, neurons: Sequence[Neurons], what: str) -> None:
+        """Raise a NetworkError that names the layer if an output was NaN or infinite."""
+        for layer, sums in zip(neurons, self.layers, strict=True):
+            if not sums.finite:
+                raise NetworkError(
+                    f"Expected finite activations, got NaN or infinite values in layer {layer.name!r}, for {what}. "
+                    "Check the weights, and how pictures are prepared."
+                )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as plain CPU tensors."""
+        state = {"images": torch.tensor(self.images)}
+        for number, layer in enumerate(self.layers):
+            state |= {f"{number}.{name}": tensor for name, tensor in layer.state_dict().items()}
+        return state
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> PatternSums:
+        """Make one of its `state_dict`."""
+        parts: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in state.items():
+            number, _, name = key.partition(".")
+            if name:
+                parts.setdefault(int(number), {})[name] = tensor
+        sums = cls([LayerSums.from_state(parts[number]) for number in sorted(parts)])
+        sums.images = int(state["images"])
+        return sums
