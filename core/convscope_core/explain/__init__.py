@@ -12,6 +12,7 @@ from convscope_core.explain import (  # noqa: F401
     input_times_gradient,
     integrated_gradients,
     lrp,
+    patterned,
     smoothgrad,
 )
 from convscope_core.explain.attribution import (

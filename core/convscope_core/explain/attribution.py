@@ -48,10 +48,11 @@ class Attribution:
     layer : str or None
         The layer at which the values are, or by whose maps the method explains; None for the picture.
     options : dict
-        All options of the method, and the seed where there is chance.
+        All options of the method, and the seed where there is chance; "scale", what the values are to be divided by,
+        where they would not fit into float32.
     extended : dict of str to str
-        Where the published method says nothing and the option `extension` stood in: place in the network to what it
-        stood in for. Empty for the method as published.
+        Where the published method says nothing, and the option `extension` or a rule of our own stood in: place in the
+        network to the operation there. Empty for the method as published.
     picture : uint8 array (H, W, 3)
         The picture as the network sees it.
     network : str
@@ -85,9 +86,11 @@ class Attribution:
         if shown:
             lines.append(f"  {shown}")
         if self.extended:
+            kinds = ", ".join(dict.fromkeys(self.extended.values()))
+            how = self.options.get("extension")
             lines.append(
-                f"  not the published method: extension={self.options['extension']!r} at {len(self.extended)} "
-                f"operations ({next(iter(self.extended.values()))}...)"
+                f"  beyond the published method at {len(self.extended)} operations ({kinds})"
+                + (f": extension={how!r}" if how else "")
             )
         return "\n".join(lines)
 
@@ -206,7 +209,7 @@ def attribute_tensor(
         label=label,
         score=score,
         layer=request.layer,
-        options=settings,
+        options=settings if plan.scale == 1 else {**settings, "scale": plan.scale},
         extended={n.module or n.name: n.kind for n in plan.extended},
         picture=net.picture(x.cpu()),
         network=net.name,

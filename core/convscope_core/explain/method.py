@@ -151,9 +151,12 @@ class TableMethod(Method):
     ----------
     times_input : bool
         Whether what arrives is multiplied by the value there.
+    rescales : bool
+        Whether the walk may exceed the range of float32 and is then done again from a smaller start.
     """
 
     times_input: bool = False
+    rescales: bool = False
 
     def table(self, net: Network, settings: Mapping[str, Any]) -> Table:
         """Return the method's rules, as a network needs them.
@@ -181,9 +184,12 @@ class Plan(ABC):
     ----------
     extended : mapping of Node to str
         The nodes for which the method was extended, and what it lacks.
+    scale : float
+        What the attribution has to be divided by, where it would not fit into float32 otherwise; else 1.
     """
 
     extended: Mapping[Node, str] = MappingProxyType({})
+    scale: float = 1.0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -207,6 +213,13 @@ class _Walked(Plan):
     def explain(self, request: Request) -> Tensor:
         signal = request.signal(self.tape.values[self.node], self.start)
         found = self.walk(self.tape, {self.node: signal})
+        if self.method.rescales:
+            # The walk is linear in what starts it: where long networks go beyond float32, a smaller start does not.
+            for power in (-60, -120):
+                if bool(found.isfinite().all()):
+                    break
+                self.scale = 2.0**power
+                found = self.walk(self.tape, {self.node: signal * self.scale})
         return found * self.tape.values[self.to] if self.method.times_input else found
 
 
@@ -238,7 +251,7 @@ def find(name: str) -> Method:
 
 
 def tabled(
-    name: str, group: str, *, start: str, times_input: bool = False
+    name: str, group: str, *, start: str, times_input: bool = False, rescales: bool = False
 ) -> Callable[[Callable[..., Table]], Callable[..., Table]]:
     """Register a function that returns a method's table: ``function(net, **options)``.
 
@@ -252,11 +265,13 @@ def tabled(
         What starts at the explained unit: one, or the unit's own value.
     times_input : bool, default False
         Whether what arrives is multiplied by the value there.
+    rescales : bool, default False
+        Whether the walk may exceed the range of float32, and may start smaller then.
     """
 
     def register(function: Callable[..., Table]) -> Callable[..., Table]:
         options = {**_options(function), "start": start, "extension": None}
-        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, None, times_input)
+        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, None, times_input, rescales)
         return function
 
     return register

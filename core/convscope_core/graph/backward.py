@@ -76,6 +76,11 @@ def _anywhere(node: Node) -> str | None:
     return None
 
 
+def _never(node: Node) -> bool:
+    del node
+    return False
+
+
 @dataclass(frozen=True, eq=False)
 class Rule:
     """What the inputs of one kind of operation get of a signal that reaches its output.
@@ -116,6 +121,8 @@ class Table:
         Rules for single nodes, before those by kind (such as for the first layer).
     extension : str or None
         What to do with an operation that the method says nothing about; one of `EXTENSIONS`. None: refuse it.
+    own : callable
+        Tells, for a node, whether its rule is not the published method's but stands in for one: results are labelled.
     """
 
     name: str
@@ -123,6 +130,7 @@ class Table:
     exact: frozenset[str] | None = None
     special: Mapping[Node, Rule] = field(default_factory=lambda: MappingProxyType({}))
     extension: str | None = None
+    own: Callable[[Node], bool] = _never
 
     def extended(self, extension: str | None) -> Table:
         """Return the table with an answer for operations that the method says nothing about.
@@ -474,7 +482,7 @@ class Walk:
     record : tuple of Node
         The nodes whose values are recorded in the forward pass.
     extended : mapping of Node to str
-        The nodes that the extension was used for, with the reason.
+        The nodes that the extension, or a rule that the published method lacks, was used for, with the reason.
     """
 
     def __init__(
@@ -496,6 +504,8 @@ class Walk:
             if rule is None:
                 rule = table.rule(n)
                 (refused if rule is None else self.extended)[n] = why
+            elif table.own(n):
+                self.extended[n] = f"a rule of our own for {n.kind}"
             if rule is not None:
                 self.steps.append((n, rule))
             reached.update(i for i in (n.inputs if rule is None else rule.reaches(n)) if i in below)

@@ -25,6 +25,9 @@ DENOMINATORS = ("paper", "bias_neuron")
 _VANISHING = 1e-6
 """Denominators below this share of their terms are differences of rounding errors."""
 
+_CACHED = 4
+"""Sets of weights, each as large as the patterns, that are kept for the next picture."""
+
 _FEW = 100
 """Samples below which a unit's pattern is called thin, by default."""
 
@@ -215,6 +218,10 @@ class Patterns(Mapping[str, Tensor]):
         self._fits = dict(fits)
         self._tensors = dict(tensors)
         self._layers = tuple(dict.fromkeys(layer for layer, _ in tensors))
+        self._cache: dict[Any, dict[str, Tensor]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": {}}
 
     @classmethod
     def of(
@@ -237,13 +244,9 @@ class Patterns(Mapping[str, Tensor]):
 
     def __repr__(self) -> str:
         doubtful = sum(1 for fit in self.report if fit.problems)
-        lines = [
-            f"Patterns of {self.network}: {len(self)} layers, {', '.join(self.regimes)}, from {self.images} pictures",
-            f"  {doubtful} layers with units that have problems: see .report"
-            if doubtful
-            else "  all units of all layers fitted",
-        ]
-        return "\n".join(lines)
+        found = f"units of {doubtful} layers have problems" if doubtful else "all units fitted"
+        what = f"{len(self)} layers, {', '.join(self.regimes)}, {self.images} pictures"
+        return f"<Patterns of {self.network}: {what}, {found}>"
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -273,6 +276,14 @@ class Patterns(Mapping[str, Tensor]):
     def reported(self, regime: str) -> FitReport:
         """What became of each layer that was fitted in a regime."""
         return FitReport(fit for (_, r), fit in self._fits.items() if r == regime)
+
+    def cache(self, key: Any) -> dict[str, Tensor]:
+        """Return a place for what was computed from these patterns; of several keys the last few are kept."""
+        found = self._cache.pop(key, {})
+        while len(self._cache) >= _CACHED:
+            self._cache.pop(next(iter(self._cache)))
+        self._cache[key] = found
+        return found
 
     def require(self, net: Network) -> None:
         """Raise an ArgumentError unless these are patterns of this network with these weights."""

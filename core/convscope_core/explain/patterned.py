@@ -1,0 +1,241 @@
+"""PatternNet and PatternAttribution: the walk back with each filter's place taken by its signal's direction.
+
+Both are the gradient's walk with other weights (Kindermans et al. 2018, section 4 and fig. 1): a filter w is replaced
+by its pattern a, which shows the signal; or by the product w a, which shows how much each part of the signal
+contributes. Rectifiers and max pools let through what they let through in the forward pass. The walk starts from the
+explained unit's own value.
+
+Extensions, which are labelled: the paper speaks of convolutions, linear layers, rectifiers and max pools. Here a
+residual sum is a linear neuron with weights (1, 1) whose pattern says what share of the signal each operand carries; an
+average pool is one with equal weights; a batch norm that could not be folded is a neuron with one input (its pattern is
+the reciprocal of its gain); ReLU6 is a rectifier with its own derivative; a multiplicative gate is held constant;
+response normalisation lets pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convscope_core.errors import ArgumentError
+from convscope_core.explain.deconvnet import PASS, RECTIFIERS
+from convscope_core.explain.method import tabled
+from convscope_core.explain.options import require_choice, require_whole
+from convscope_core.graph.backward import EXACT, HELD_GATE, ROUTING, SWITCHED, At, Parts, Rule, Table, inputs
+from convscope_core.graph.node import Node
+from convscope_core.network import Network
+from convscope_core.patterns.estimate import Patterns
+from convscope_core.patterns.estimators import ESTIMATORS, direction
+from convscope_core.patterns.neurons import Neurons, neurons_of
+
+__all__ = ["patternattribution", "patternnet"]
+
+_AVERAGES = ("avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d")
+
+_OWN = frozenset({"add", "sub", "mul", "relu6", "batch_norm", "scale", "local_response_norm", *_AVERAGES})
+
+
+def own(node: Node) -> bool:
+    """Tell whether the paper has no rule for an operation, and this table has."""
+    # A pool whose windows are single positions (VGG's, on pictures of its own size) does nothing.
+    return node.kind in _OWN and not (node.kind == "adaptive_avg_pool" and node.shape == node.inputs[0].shape)
+
+
+SUMS = ("pattern", "copy")
+
+
+@tabled("patternnet", "signal", start="value", rescales=True)
+def patternnet(
+    net: Network,
+    *,
+    patterns: Patterns | None = None,
+    estimator: str = "two_component",
+    sums: str = "pattern",
+    seed: int = 0,
+) -> Table:
+    """PatternNet: the signal that the explained unit detected, by patterns fitted on data.
+
+    Walks back as the gradient does, with every filter replaced by the direction in which its signal lies.
+
+    Parameters
+    ----------
+    net : Network
+    patterns : Patterns
+        From `fit_patterns`, of this network.
+    estimator : str, default "two_component"
+        Which signal estimator gives the directions: "two_component" (the method as published), "linear" (S_a, patterns
+        of the regime "all"), "filter" (S_w), "random", or "identity" (S_x). The last three need no patterns.
+    sums : {"pattern", "copy"}, default "pattern"
+        What residual sums and average pools do: as linear neurons with patterns of their own; or, sums hand the signal
+        to both operands and pools spread it.
+    seed : int, default 0
+        For the random directions.
+
+    References
+    ----------
+    P.-J. Kindermans, K. T. Schütt, M. Alber, K.-R. Müller, D. Erhan, B. Kim, S. Dähne: Learning how to explain neural
+    networks: PatternNet and PatternAttribution, ICLR 2018, section 4 and eq. 8. Sums, pools and normalisations: own.
+    """
+    return _table("patternnet", net, patterns, estimator, sums, seed)
+
+
+@tabled("patternattribution", "attribution", start="value", rescales=True)
+def patternattribution(
+    net: Network,
+    *,
+    patterns: Patterns | None = None,
+    estimator: str = "two_component",
+    sums: str = "pattern",
+    seed: int = 0,
+) -> Table:
+    """PatternAttribution: how much each part of the signal contributes, by patterns fitted on data.
+
+    Walks back as the gradient does, with every filter replaced by its product with the direction of its signal. As w^T
+    a = 1, each neuron hands on what it gets, but for what falls on padding or on closed rectifiers.
+
+    Parameters
+    ----------
+    net : Network
+    patterns : Patterns
+        From `fit_patterns`, of this network.
+    estimator : str, default "two_component"
+        As for `patternnet`. With "filter" this is the w² rule, with "identity" LRP's z rule without biases.
+    sums : {"pattern", "copy"}, default "pattern"
+        As for `patternnet`.
+    seed : int, default 0
+        For the random directions.
+
+    References
+    ----------
+    P.-J. Kindermans, K. T. Schütt, M. Alber, K.-R. Müller, D. Erhan, B. Kim, S. Dähne: Learning how to explain neural
+    networks: PatternNet and PatternAttribution, ICLR 2018, section 4 and eq. 8. Sums, pools and normalisations: own.
+    """
+    return _table("patternattribution", net, patterns, estimator, sums, seed)
+
+
+def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, sums: str, seed: int) -> Table:
+    require_choice(estimator, "estimator", ESTIMATORS)
+    require_choice(sums, "sums", SUMS)
+    require_whole(seed, "seed", 0)
+    if patterns is not None and not isinstance(patterns, Patterns):
+        raise ArgumentError(
+            f"Expected patterns as fit_patterns or Patterns.load gives them; got {type(patterns).__name__}."
+        )
+    attribution = name == "patternattribution"
+    layers = [n for n in neurons_of(net) if sums == "pattern" or n.kind in ("conv", "linear")]
+    if patterns is not None:
+        patterns.require(net)
+    rules = {
+        "relu": RECTIFIERS[False, True],
+        "mul": HELD_GATE,
+        "local_response_norm": PASS,
+        **dict.fromkeys(("batch_norm", "scale"), PASS if attribution else INVERSE),
+        **dict.fromkeys(("relu6", "add", "sub", *_AVERAGES), EXACT),
+    }
+    if estimator == "identity":
+        special = {n.node: _identity(n, attribution=attribution) for n in layers}
+    else:
+
+        def weights(n: Neurons) -> Tensor:
+            u = direction(n, estimator, patterns, seed)
+            return n.weight.detach().cpu() * u if attribution else u
+
+        key = (estimator, attribution, net.fingerprint, seed if estimator == "random" else 0)
+        special = {
+            n.node: _replaced(n, made)
+            for n, made in zip(layers, _kept(net, patterns, key, layers, weights), strict=True)
+        }
+    return Table(name, rules, ROUTING | SWITCHED | {"shift"}, special, own=own)
+
+
+def _kept(
+    net: Network,
+    patterns: Patterns | None,
+    key: tuple[Any, ...],
+    layers: list[Neurons],
+    weights: Callable[[Neurons], Tensor],
+) -> list[Tensor]:
+    """The weights of the walk, on the network's device, kept with the patterns for the next picture."""
+    cache: dict[Any, Tensor] = {} if patterns is None else patterns.cache(key)
+    found = []
+    for n in layers:
+        if n.name not in cache:
+            made = weights(n).to(net.device)
+            own = n.node.args.get("weight")
+            if isinstance(own, Tensor) and own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last):
+                made = made.contiguous(memory_format=torch.channels_last)
+            cache[n.name] = made
+        found.append(cache[n.name])
+    return found
+
+
+# -- rules --
+
+
+def _replaced(n: Neurons, weight: Tensor) -> Rule:
+    """The transposed operation with other weights."""
+    if n.kind == "add":
+        return Rule(lambda signal, at: [signal * _along(weight[:, i], signal) for i in range(len(at.node.inputs))])
+    if n.kind == "pool":
+        return Rule(lambda signal, at: at.by_autograd(signal, _pooling(n, weight)))
+    return Rule(lambda signal, at: at.adjoint(signal, weight=weight))
+
+
+def _along(channels: Tensor, signal: Tensor) -> Tensor:
+    return channels.reshape(-1, *[1] * (signal.dim() - 2)).to(signal)
+
+
+def _pooling(n: Neurons, weight: Tensor) -> Callable[..., Tensor]:
+    """A pool with another kernel for each channel, with the arguments of the pool."""
+    stride = n.node.args.get("stride", tuple(weight.shape[2:]))
+
+    def pool(x: Tensor, *_: Any, **__: Any) -> Tensor:
+        found = F.conv2d(x, weight.to(x), stride=stride, groups=x.shape[1])
+        return found if len(n.node.shape) == 3 else found.flatten(1)
+
+    return pool
+
+
+def _identity(n: Neurons, *, attribution: bool) -> Rule:
+    """All of the input is signal: S_x(x) = x, for each neuron in proportion to what arrives at it.
+
+    As attribution w x / y, LRP's z rule (Bach et al. 2015, eq. 56) without biases.
+    """
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        values = [at.value(i) for i in at.node.inputs]
+        if n.kind == "add":
+            w = [n.weight[0, i].item() for i in range(2)]
+            y = sum(v * k for v, k in zip(values, w, strict=True))
+            s = _ratio(signal, torch.as_tensor(y))
+            return [v * s * (k if attribution else 1.0) for v, k in zip(values, w, strict=True)]
+        x = values[0]
+        if n.kind == "pool":
+            kernel = n.weight.to(x)
+            y = _pooling(n, kernel)(x)
+            used = kernel if attribution else torch.ones_like(kernel)
+            (part, *_) = at.by_autograd(_ratio(signal, y), _pooling(n, used))
+            return [None if part is None else x * part]
+        y = at.compute(x, bias=None)
+        weight = at.node["weight"]
+        return x * at.adjoint(_ratio(signal, y), weight=weight if attribution else torch.ones_like(weight))
+
+    return Rule(backward, inputs)
+
+
+def _ratio(signal: Tensor, y: Tensor) -> Tensor:
+    """Signal / y, 0 where y is 0."""
+    return torch.where(y == 0, 0.0, signal / torch.where(y == 0, 1.0, y))
+
+
+def _inverse(signal: Tensor, at: At) -> Parts:
+    gain = at.adjoint(torch.ones_like(signal))
+    return _ratio(signal, gain)
+
+
+#: A neuron with one input y = g x: its pattern is 1 / g, whatever the data.
+INVERSE = Rule(_inverse)
