@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["panels"]
+__all__ = ["axes", "panels"]
 
 
 def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
@@ -29,13 +29,39 @@ def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list
     ImportError
         Without matplotlib.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
-    figure = Figure(figsize=(size[0] * across, size[1] * down), layout="constrained")
+    figure = _figure((size[0] * across, size[1] * down))
     every = list(figure.subplots(down, across, squeeze=False).flat)
     for panel in every:
         panel.set_xticks([])
         panel.set_yticks([])
     return figure, every
+
+
+def axes(size: tuple[float, float]) -> tuple[Any, Any]:
+    """Return a figure with one panel for curves, and the panel.
+
+    Parameters
+    ----------
+    size : (width, height)
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
+    figure = _figure(size)
+    return figure, figure.subplots()
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
+    return Figure(figsize=size, layout="constrained")
