@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,6 +137,22 @@ class Prediction:
         return "\n".join(["Prediction", *lines])
 
 
+class Redrawn(NamedTuple):
+    """How a network came out of another by drawing weights at random.
+
+    Attributes
+    ----------
+    origin : Network
+    nodes : frozenset of str
+        Names of the graph's nodes whose weights were drawn.
+    seed : int
+    """
+
+    origin: Network
+    nodes: frozenset[str]
+    seed: int
+
+
 _CEILINGS = {"relu6": 6.0, "sigmoid": 1.0, "hardsigmoid": 1.0, "tanh": 1.0, "softmax": 1.0}
 """Upper bounds of activations, by the kind of their node."""
 
@@ -197,6 +213,9 @@ class Network:
         self._preprocessing = Preprocessing(preprocess, shape)
         self._take(trace(module, shape, self.device, copy=snapshot))
         self.labels = _labels(labels, self.graph.output.shape[0])
+
+    #: Where layers' weights were drawn anew at random: the network that this one was, the names of the nodes, the seed.
+    redrawn: Redrawn | None = None
 
     def _take(self, graph: Graph) -> None:
         """Make what follows from a graph."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
-from convscope_core.network import Network
+from convscope_core.network import Network, Redrawn
 
 __all__ = ["randomised", "similarity"]
 
@@ -30,7 +30,8 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
     equal stays what it is. A weight that a randomised layer shares with a lower one is randomised in both.
 
     Numbers are drawn from the output down: with the same seed a greater `top` leaves the layers above as they were
-    with a smaller one (the cascading randomisation of Adebayo et al.).
+    with a smaller one (the cascading randomisation of Adebayo et al.). Methods that go by patterns take patterns of the
+    given network for this one too, those of randomised layers drawn anew likewise.
 
     Parameters
     ----------
@@ -69,7 +70,9 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
             if isinstance(t, Tensor) and t.is_floating_point() and id(t) not in drawn:
                 drawn[id(t)] = _redrawn(t, generator)
     name = f"{net.name}, {count} of {len(places)} layers randomised"
-    return net.with_tensors(lambda t: drawn.get(id(t), t), name)
+    other = net.with_tensors(lambda t: drawn.get(id(t), t), name)
+    other.redrawn = Redrawn(net, frozenset(n.name for n in nodes[places[-count] :]), number)
+    return other
 
 
 def _share(top: Any) -> float:

@@ -14,6 +14,7 @@ response normalisation lets pass.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -142,14 +143,31 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
 
         def weights(n: Neurons) -> Tensor:
             u = direction(n, estimator, patterns, seed)
+            if (
+                net.redrawn is not None
+                and n.node.name in net.redrawn.nodes
+                and estimator in ("two_component", "linear")
+            ):
+                u = _forgotten(u, n, net.redrawn.seed)
             return n.weight.detach().cpu() * u if attribution else u
 
-        key = (estimator, attribution, net.fingerprint, seed if estimator == "random" else 0)
+        state = None if net.redrawn is None else net.redrawn[1:]
+        key = (estimator, attribution, state, net.device, seed if estimator == "random" else 0)
         special = {
             n.node: _replaced(n, made)
             for n, made in zip(layers, _kept(net, patterns, key, layers, weights), strict=True)
         }
     return Table(name, rules, ROUTING | SWITCHED | {"shift"}, special, own=own)
+
+
+def _forgotten(u: Tensor, n: Neurons, seed: int) -> Tensor:
+    """The patterns of a layer that was randomised for a control: drawn anew as its weights were.
+
+    Patterns are part of what was learnt from data: a layer that has forgotten its filters has forgotten these too.
+    """
+    generator = torch.Generator().manual_seed(seed ^ zlib.crc32(n.name.encode()))
+    noise = torch.randn(u.shape, generator=generator, dtype=torch.float64)
+    return (u.double().mean() + u.double().std(correction=0) * noise).float()
 
 
 def _kept(

@@ -286,7 +286,12 @@ class Patterns(Mapping[str, Tensor]):
         return found
 
     def require(self, net: Network) -> None:
-        """Raise an ArgumentError unless these are patterns of this network with these weights."""
+        """Raise an ArgumentError unless these are patterns of this network with these weights.
+
+        Or of those that it had before layers of it were randomised for a control.
+        """
+        if net.redrawn is not None:
+            net = net.redrawn.origin
         if self.fingerprint != net.fingerprint:
             raise ArgumentError(
                 f"Expected patterns of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); got those of "
