@@ -222,11 +222,11 @@ def test_the_regimes_together_are_the_covariance(net: Network) -> None:
     """pi_+ num_+ + pi_- num_- = cov[x, y] (eq. 6), on the sums themselves."""
     (layer,) = neurons_of(net, "3")
     sums = sums_of(net, layer, pictures(60), 7)
-    n, _, _, x, xu = sums.of("all")
+    n, x, xu = sums.of("all")
     mean = (sums.tensors["u"] / sums.count).reshape(-1, 1, 1, 1)
     covariance = xu - x * mean
     parts = [sums.of(regime) for regime in ("positive", "negative")]
-    np.testing.assert_allclose(sum(p[4] - p[3] * mean for p in parts), covariance, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(sum(p[2] - p[1] * mean for p in parts), covariance, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(sum(p[0] for p in parts), n)
 
 
@@ -363,7 +363,7 @@ def test_denominators_that_vanish_or_turn_are_reported_and_the_bias_neuron_is_th
     (layer,) = neurons_of(net)
     sums = LayerSums(active=True, whole=False)
     sums.add(layer, [x], torch.nn.functional.linear(x, layer.weight, layer.bias))
-    n, _, _, inputs, weighted = sums.of("positive")
+    n, inputs, weighted = sums.of("positive")
     mean = sums.tensors["u"] / sums.count
     numerator = ((weighted - inputs * mean[:, None]) / n[:, None])[:, 0]
     for denominator, values in expected.items():

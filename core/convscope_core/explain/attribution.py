@@ -16,6 +16,7 @@ from convscope_core.explain.method import GROUPS, METHODS, Request, find, logits
 from convscope_core.graph.node import Node
 from convscope_core.images import ImageLike
 from convscope_core.network import Network
+from convscope_core.patterns.estimate import Patterns
 from convscope_core.plots import panels
 from convscope_core.render import signed
 
@@ -321,12 +322,14 @@ class MethodList(tuple[MethodInfo, ...]):
         return "\n".join(lines)
 
 
-def methods(net: Network) -> MethodList:
+def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
     """Return all methods, with whether this network supports them and why not.
 
     Parameters
     ----------
     net : Network
+    patterns : Patterns, optional
+        For the methods that need them (see `convscope_core.patterns.fit_patterns`).
 
     Returns
     -------
@@ -337,7 +340,8 @@ def methods(net: Network) -> MethodList:
     for m in sorted(METHODS.values(), key=lambda m: (GROUPS.index(m.group), m.name)):
         reason = ""
         try:
-            m.begin(net, m.options, logits(net), net.graph.input)
+            options = {**m.options, "patterns": patterns} if "patterns" in m.options else m.options
+            m.begin(net, options, logits(net), net.graph.input)
             if m.layer is not None:
                 m.layer(net, logits(net))
         except (ArgumentError, ImportError) as e:

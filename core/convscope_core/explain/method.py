@@ -212,15 +212,20 @@ class _Walked(Plan):
 
     def explain(self, request: Request) -> Tensor:
         signal = request.signal(self.tape.values[self.node], self.start)
-        found = self.walk(self.tape, {self.node: signal})
-        if self.method.rescales:
-            # The walk is linear in what starts it: where long networks go beyond float32, a smaller start does not.
-            for power in (-60, -120):
-                if bool(found.isfinite().all()):
-                    break
-                self.scale = 2.0**power
-                found = self.walk(self.tape, {self.node: signal * self.scale})
-        return found * self.tape.values[self.to] if self.method.times_input else found
+        if not self.method.rescales:
+            found = self.walk(self.tape, {self.node: signal})
+            return found * self.tape.values[self.to] if self.method.times_input else found
+        # The walk is linear in what starts it. In long networks it may grow beyond float32: it starts small, and what
+        # comes out is brought back (exactly: by powers of two) if it fits.
+        for power in (-60, -120):
+            found = self.walk(self.tape, {self.node: signal * 2.0**power})
+            if bool(found.isfinite().all()):
+                break
+        whole = found * 2.0**-power
+        if bool(whole.isfinite().all()):
+            return whole
+        self.scale = 2.0**power
+        return found
 
 
 METHODS: dict[str, Method] = {}

@@ -136,19 +136,22 @@ def pattern_of(
         float32.
     LayerFit
     """
-    n, u, uu, x, xu = sums.of(regime)
+    n, x, xu = sums.of(regime)
     w, b = neurons.weight.to(x), neurons.bias.to(x)
     wide = (-1, *[1] * (w.dim() - 1))
+    # u = y + b - shift, so that y = u + d.
+    d = sums.tensors["shift"] - b
     mean = sums.tensors["u"] / max(sums.count, 1)
     number = n.clamp(min=1)
-    numerator = (xu - x * mean.reshape(wide)) / number.reshape(wide)
-    below = (numerator * w).flatten(1).sum(1)
+    x, xu = x / number.reshape(wide), xu / number.reshape(wide)
+    numerator = xu - x * mean.reshape(wide)
+    below = _dot(numerator, w)
+    # E_r[y] and E_r[y y], as w^T x = y.
+    first = _dot(x, w)
+    second = _dot(xu, w) + d * first
     if denominator == "bias_neuron":
-        below = below + b * (u / number - mean)
-    # y = u + d without the bias. What is subtracted from what in the denominator:
-    d = sums.tensors["shift"] - b
-    squares = (uu + 2 * d * u + d * d * n) / number
-    scale = squares + ((u / number + d) * (mean + d)).abs()
+        below = below + b * (first - d - mean)
+    scale = second.abs() + (first * (mean + d)).abs()
     dead = n == 0
     vanishing = ~dead & ~(below.abs() > _VANISHING * scale)
     good = ~dead & ~vanishing
@@ -175,6 +178,10 @@ def pattern_of(
         **{name: tuple(mask.nonzero().flatten().tolist()) for name, mask in units.items()},
     )
     return pattern.float().cpu().contiguous(), fit
+
+
+def _dot(a: Tensor, w: Tensor) -> Tensor:
+    return (a * w).flatten(1).sum(1)
 
 
 class Patterns(Mapping[str, Tensor]):

@@ -82,7 +82,7 @@ def fit_patterns(
     shards: int | None = None,
     resume: bool = True,
     *,
-    batch_size: int = 16,
+    batch_size: int = 8,
     workers: int = 0,
     few: int = 100,
     progress: bool = True,
@@ -131,7 +131,7 @@ def fitting_patterns(
     shards: int | None = None,
     resume: bool = True,
     *,
-    batch_size: int = 16,
+    batch_size: int = 8,
     workers: int = 0,
     few: int = 100,
 ) -> Generator[FitProgress, None, None]:
@@ -165,7 +165,7 @@ def fitting_patterns(
         In how many pieces. By default at most 16, of at least 64 images.
     resume : bool, default True
         Go on from a store that exists. False: refuse one that has results already.
-    batch_size : int, default 16
+    batch_size : int, default 8
         Images a forward pass.
     workers : int, default 0
         Processes that decode and prepare pictures. 0: threads of this one.

@@ -20,7 +20,7 @@ from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.ops import ACTIVATIONS, RECTIFIERS
 from convscope_core.network import Layer, Network
 
-__all__ = ["EXTENDED", "GATES", "Neurons", "neurons_of", "split"]
+__all__ = ["EXTENDED", "GATES", "Neurons", "neurons_of"]
 
 #: Kinds of neurons to which the paper's definition was extended here.
 EXTENDED = frozenset({"add", "pool"})
@@ -93,66 +93,63 @@ class Neurons:
             value = n.op(*positional, **{k: a for k, a in zip(n.args, args, strict=True) if k in n.keywords})
         return value
 
-    def blank(self, value: Tensor, factors: int) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Make room for several factors of each output.
+    def factors(self, value: Tensor, count: int) -> tuple[Tensor | None, list[Tensor]]:
+        """Make room for several factors of each output, in the layout that `weighted` reads best.
 
         Parameters
         ----------
-        value : Tensor
+        value : Tensor (samples, outputs, *positions)
             The node's value, `flat`.
-        factors : int
+        count : int
 
         Returns
         -------
-        whole : Tensor (samples, groups * factors * outputs a group, *positions)
-            Uninitialised, for `weighted`.
-        parts : list of Tensor (samples, groups, outputs a group, *positions)
-            Views of it, one for each factor.
-        value : Tensor (samples, groups, outputs a group, *positions)
-            The value in the same shape.
+        whole : Tensor (samples, count * outputs, *positions) or None
+            All of them side by side, where that helps.
+        factors : list of Tensor
+            Uninitialised, each of the shape of `value`; views of `whole`.
         """
+        if self.groups > 1:
+            return None, [torch.empty_like(value) for _ in range(count)]
         last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
         whole = torch.empty(
-            (len(value), factors * self.outputs, *value.shape[2:]),
+            (len(value), count * self.outputs, *value.shape[2:]),
             dtype=value.dtype,
             device=value.device,
             memory_format=torch.channels_last if last else torch.contiguous_format,
         )
-        each = self.outputs // self.groups
-        parts = split(whole, 1, (self.groups, factors, each))
-        return whole, [parts[:, :, i] for i in range(factors)], split(value, 1, (self.groups, each))
+        return whole, list(torch.split(whole, self.outputs, 1))
 
-    def weighted(self, inputs: Sequence[Tensor], whole: Tensor, factors: int) -> Tensor:
-        """Return, for each factor and output, the sum over samples and positions of input times factor.
+    def weighted(self, inputs: Sequence[Tensor], whole: Tensor | None, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Return, for each factor, the sum over samples and positions of every input of every output times the factor.
 
-        The gradient that a convolution's weight would get if `whole` were the gradient of its output: no patch is ever
-        copied out of the maps (Kindermans et al. need E[x y] for every input of every neuron).
+        The gradient that a convolution's weight would get if the factor were the gradient of its output: no patch is
+        ever copied out of the maps.
 
         Parameters
         ----------
         inputs : sequence of Tensor
             Values of the node's inputs.
-        whole : Tensor
-            From `blank`; or with the groups alone in place of outputs.
-        factors : int
+        whole, factors
+            From `factors`.
 
         Returns
         -------
-        Tensor (factors, outputs, inputs a group, *kernel)
+        list of Tensor (outputs, inputs a group, *kernel)
         """
+        if self.kind == "add":
+            return [torch.stack([_totals(g * x) for x in inputs], -1) for g in factors]
+        if self.kind == "pool" and factors[0].shape[2:].numel() == 1:  # the whole map is one window
+            windows = [g.reshape(*g.shape[:2], 1, 1) for g in factors]
+            return [(g * inputs[0]).sum(0)[:, None] for g in windows]
+        if whole is None:
+            return [self._gradient(inputs[0], g) for g in factors]
+        # All factors as outputs of one layer, so that the inputs are read once.
         if self.kind == "linear":
             found = whole.T @ inputs[0].reshape(-1, inputs[0].shape[-1])
-        elif self.kind == "add":
-            g = split(whole, 1, (self.groups, -1)).flatten(3)
-            found = torch.stack([torch.einsum("ncfp,ncp->cf", g, x.flatten(2)) for x in map(_mapped, inputs)], -1)
-            found = found.flatten(0, 1)
-        elif whole.shape[2:].numel() == 1 and self.kind == "pool":  # the whole map is one window
-            g = whole.reshape(len(whole), self.groups, -1)
-            found = torch.einsum("ncf,nchw->cfhw", g, inputs[0]).flatten(0, 1)[:, None]
         else:
             found = self._gradient(inputs[0], whole)
-        found = split(found, 0, (self.groups, factors, -1)).transpose(0, 1)
-        return found.reshape(factors, -1, *self.weight.shape[1:])
+        return list(torch.split(found, self.outputs))
 
     def _gradient(self, x: Tensor, g: Tensor) -> Tensor:
         axes = self.weight.dim() - 2
@@ -174,7 +171,7 @@ class Neurons:
         if self.kind == "linear":
             return inputs[0].reshape(-1, inputs[0].shape[-1]).sum(0)[None]
         if self.kind == "add":
-            return torch.stack([_mapped(x).flatten(2).sum((0, 2)) for x in inputs], -1)
+            return torch.stack([_totals(x) for x in inputs], -1)
         # One picture with the sum of all: a sum over positions does not care which picture they are of.
         once = inputs[0].sum(0, keepdim=True)
         if self.kind == "pool" and value.shape[2:].numel() == 1:
@@ -182,15 +179,9 @@ class Neurons:
         return self._gradient(once, value.new_ones((1, self.groups, *value.shape[2:])))
 
 
-def split(x: Tensor, axis: int, sizes: Sequence[int]) -> Tensor:
-    """Cut an axis into several, without copying."""
-    found: Tensor = x.unflatten(axis, tuple(sizes))  # type: ignore[no-untyped-call]
-    return found
-
-
-def _mapped(x: Tensor) -> Tensor:
-    """Vectors as maps of one position."""
-    return x[..., None] if x.dim() == 2 else x
+def _totals(x: Tensor) -> Tensor:
+    """The sum of each channel."""
+    return x.sum((0, *range(2, x.dim())))
 
 
 def neurons_of(net: Network, layers: str | Layer | Iterable[str | Layer] | None = None) -> tuple[Neurons, ...]:

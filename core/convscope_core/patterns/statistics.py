@@ -3,9 +3,11 @@
 Kindermans et al. (2018, eq. 8) need, for a neuron y = w^T x and a regime r of its outputs, E_r[x y], E_r[x] and
 E[y]. All are sums over samples, and a sample is one position of one picture. What is kept:
 
-- of all samples: how many there are, and for each unit the sum and the sum of squares of its output;
-- of the active ones (positive at the rectifier, bias included) the same, and the sums of x and of x y;
+- of all samples: how many there are, and for each unit the sum of its output;
+- of the active ones (positive at the rectifier, bias included) how many, and the sums of x and of x y;
 - of all samples the sums of x and of x y, where the linear or the negative regime is asked for.
+
+Sums of y and y y in a regime need not be kept: they are w^T times those of x and x y.
 
 Outputs are taken relative to a constant for each unit, the mean over the first batch: the patterns do not depend on it,
 the digits do. (Outputs 20 deviations from zero cost float32 sums three digits, and none with the shift.) Each batch is
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, NetworkError
-from convscope_core.patterns.neurons import Neurons, split
+from convscope_core.patterns.neurons import Neurons
 
 __all__ = ["REGIMES", "LayerSums", "PatternSums", "full_precision"]
 
@@ -66,9 +68,9 @@ class LayerSums:
     count : int
         Samples.
     tensors : dict of str to Tensor
-        float64, empty before the first batch: ``shift``, ``n_active``, ``u``, ``uu``, ``u_active``, ``uu_active``
-        (outputs,), where u is the output less the shift; with `whole` ``x`` (groups, inputs a group, *kernel) and
-        ``xu`` (outputs, inputs a group, *kernel); with `active` ``x_active`` and ``xu_active`` in that shape.
+        float64, empty before the first batch: ``shift``, ``u``, ``n_active`` (outputs,), where u is the output less the
+        shift; with `whole` ``x`` (groups, inputs a group, *kernel) and ``xu`` (outputs, inputs a group, *kernel); with
+        `active` ``x_active`` and ``xu_active`` in that shape.
     """
 
     def __init__(self, active: bool, whole: bool) -> None:
@@ -76,7 +78,7 @@ class LayerSums:
         self.whole = whole
         self.count = 0
         self.tensors: dict[str, Tensor] = {}
-        self._rows: list[tuple[Tensor, Tensor]] = []
+        self._rows: list[tuple[Tensor, list[Tensor]]] = []
 
     def add(self, neurons: Neurons, inputs: Sequence[Tensor], value: Tensor) -> None:
         """Take in a batch.
@@ -93,38 +95,35 @@ class LayerSums:
         z = neurons.flat(value)
         axes = (0, *range(2, z.dim()))
         if not self.tensors:
-            self._begin(neurons, z.mean(axes, dtype=torch.float64 if z.device.type != "mps" else None))
-        factors = 2 * self.active + self.whole
-        whole, parts, grouped = neurons.blank(z, factors)
-        u = parts[-1]
-        shift = split(self.tensors["shift"].to(z), 0, (neurons.groups, -1))
-        torch.sub(grouped, shift.reshape(*shift.shape, *[1] * (z.dim() - 2)), out=u)
+            with torch.inference_mode(False):  # what is accumulated must be open to change later
+                self._begin(neurons, z.mean(axes, dtype=None if z.device.type == "mps" else torch.float64))
+        whole, factors = neurons.factors(z, 2 * self.active + self.whole)
+        u = factors[-1]
         t = self.tensors
+        torch.sub(z, t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2)), out=u)
         self.count += z.numel() // neurons.outputs
         t["u"] += _total(u)
-        t["uu"] += _total(u, squared=True)
         if self.active:
-            gate, masked = parts[:2]
-            torch.gt(split(neurons.gated(z), 1, grouped.shape[1:3]), 0, out=gate)
+            gate, masked = factors[:2]
+            torch.gt(neurons.gated(z), 0, out=gate)
             torch.mul(u, gate, out=masked)
             t["n_active"] += _total(gate)
-            t["u_active"] += _total(masked)
-            t["uu_active"] += _total(masked, squared=True)
         if self.whole:
             t["x"] += neurons.summed(inputs, z).to(t["x"])
         if neurons.kind == "linear" and neurons.weight.numel() >= _LARGE:
             # Sums as large as the weights: better gone through once for many pictures.
-            self._rows.append((inputs[0].reshape(-1, inputs[0].shape[-1]).clone(), whole))
-            if sum(len(g) for _, g in self._rows) >= _ROWS:
+            self._rows.append((inputs[0].reshape(-1, inputs[0].shape[-1]).clone(), factors))
+            if sum(len(x) for x, _ in self._rows) >= _ROWS:
                 self._flush()
         else:
-            self._enter(neurons.weighted(inputs, whole, factors))
+            for into, part in zip(self._sums(), neurons.weighted(inputs, whole, factors), strict=True):
+                into += part.to(into.device)
 
     def _begin(self, neurons: Neurons, shift: Tensor) -> None:
         accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
         shift = shift.to(accumulator, torch.float64)
         self.tensors["shift"] = torch.where(shift.isfinite(), shift, 0.0)
-        for name in ("n_active", "u", "uu", "u_active", "uu_active"):
+        for name in ("u", "n_active"):
             self.tensors[name] = torch.zeros_like(shift)
         shape = tuple(neurons.weight.shape)
         if self.active:
@@ -139,26 +138,21 @@ class LayerSums:
         names = (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
         return [self.tensors[name] for name in names]
 
-    def _enter(self, found: Tensor) -> None:
-        for into, part in zip(self._sums(), found, strict=True):
-            into += part.to(into.device)
-
     def _flush(self) -> None:
         if not self._rows:
             return
         x = torch.cat([x for x, _ in self._rows])
-        factors = torch.cat([g for _, g in self._rows])
-        self._rows.clear()
-        sums = self._sums()
         step = max(1, _CHUNK // x.shape[1])
-        for into, g in zip(sums, factors.chunk(len(sums), 1), strict=True):
-            for first in range(0, g.shape[1], step):
-                into[first : first + step] += (g[:, first : first + step].T @ x).to(into.device)
+        for number, into in enumerate(self._sums()):
+            factor = torch.cat([factors[number] for _, factors in self._rows])
+            for first in range(0, factor.shape[1], step):
+                into[first : first + step] += (factor[:, first : first + step].T @ x).to(into.device)
+        self._rows.clear()
 
     @property
     def finite(self) -> bool:
         """Whether all outputs so far were finite numbers."""
-        return not self.tensors or bool(self.tensors["uu"].isfinite().all())
+        return not self.tensors or bool(self.tensors["u"].isfinite().all())
 
     def merge(self, other: LayerSums) -> None:
         """Take in all that `other` has seen."""
@@ -174,10 +168,7 @@ class LayerSums:
         # From the other's constant to ours: u = u' + d.
         d = o["shift"].to(t["shift"].device) - t["shift"]
         o = {name: tensor.to(d.device) for name, tensor in o.items()}
-        t["uu"] += o["uu"] + 2 * d * o["u"] + d * d * other.count
         t["u"] += o["u"] + d * other.count
-        t["uu_active"] += o["uu_active"] + 2 * d * o["u_active"] + d * d * o["n_active"]
-        t["u_active"] += o["u_active"] + d * o["n_active"]
         t["n_active"] += o["n_active"]
         for kind in ("", "_active"):
             if f"x{kind}" in t:
@@ -209,7 +200,7 @@ class LayerSums:
         sums.tensors = {name: tensor for name, tensor in state.items() if name != "kind"}
         return sums
 
-    def of(self, regime: str) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def of(self, regime: str) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sums of a regime.
 
         Parameters
@@ -219,7 +210,8 @@ class LayerSums:
 
         Returns
         -------
-        n, u, uu : Tensor (outputs,)
+        n : Tensor (outputs,)
+            Samples.
         x, xu : Tensor (outputs, inputs a group, *kernel)
 
         Raises
@@ -232,12 +224,11 @@ class LayerSums:
         if not t or (regime != "all" and not self.active) or (regime != "positive" and not self.whole):
             raise ArgumentError(f"Expected sums of the regime {regime!r}, which were not kept.")
         if regime == "positive":
-            return t["n_active"], t["u_active"], t["uu_active"], t["x_active"], t["xu_active"]
-        everything = torch.full_like(t["u"], self.count), t["u"], t["uu"], _each(t["x"], len(t["u"])), t["xu"]
+            return t["n_active"], t["x_active"], t["xu_active"]
+        n, x, xu = torch.full_like(t["u"], self.count), _each(t["x"], len(t["u"])), t["xu"]
         if regime == "all":
-            return everything
-        n, u, uu, x, xu = (a - b for a, b in zip(everything, self.of("positive"), strict=True))
-        return n, u, uu, x, xu
+            return n, x, xu
+        return n - t["n_active"], x - t["x_active"], xu - t["xu_active"]
 
 
 def _each(x: Tensor, outputs: int) -> Tensor:
@@ -245,14 +236,12 @@ def _each(x: Tensor, outputs: int) -> Tensor:
     return x if len(x) == outputs else x.repeat_interleave(outputs // len(x), 0)
 
 
-def _total(x: Tensor, *, squared: bool = False) -> Tensor:
-    """Sum (samples, groups, outputs a group, *positions) to (outputs,): float32 within a picture, float64 beyond."""
-    each = x.square() if squared else x
-    if each.dim() > 3:
-        each = each.flatten(3).sum(3)
+def _total(x: Tensor) -> Tensor:
+    """Sum (samples, outputs, *positions) to (outputs,): float32 within a picture, float64 beyond."""
+    each = x.sum(tuple(range(2, x.dim()))) if x.dim() > 2 else x
     if each.device.type == "mps":
         each = each.cpu()
-    return each.sum(0, dtype=torch.float64).flatten()
+    return each.sum(0, dtype=torch.float64)
 
 
 class PatternSums:
