@@ -4,5 +4,15 @@ from __future__ import annotations
 
 from convscope_core.patterns.estimate import FitReport, LayerFit, Patterns
 from convscope_core.patterns.fit import FitProgress, fit_patterns, fitting_patterns
+from convscope_core.patterns.quality import SignalQuality, signal_quality
 
-__all__ = ["FitProgress", "FitReport", "LayerFit", "Patterns", "fit_patterns", "fitting_patterns"]
+__all__ = [
+    "FitProgress",
+    "FitReport",
+    "LayerFit",
+    "Patterns",
+    "SignalQuality",
+    "fit_patterns",
+    "fitting_patterns",
+    "signal_quality",
+]
