@@ -121,6 +121,31 @@ export interface Grid {
 }
 
 /** What the survey says of a layer's channels. */
+/** What became of a layer's units when patterns were fitted. Units are cut to the first of many. */
+export interface PatternRow {
+  layer: string;
+  kind: string;
+  regime: string;
+  gate: string;
+  extended: boolean;
+  units: number;
+  fitted: number;
+  samples: number;
+  problems: { name: string; count: number; units: number[] }[];
+  /** Mean quality by estimator, null where it was not measured. */
+  quality: Record<string, number | null>;
+}
+
+export interface PatternSummary {
+  network: string;
+  images: number;
+  regimes: string[];
+  denominator: string;
+  /** Whose quality is known. */
+  estimators: string[];
+  rows: PatternRow[];
+}
+
 export interface HealthRow {
   layer: string;
   kind: string;
@@ -256,6 +281,8 @@ export interface State {
   /** The classes of which pictures were surveyed. */
   _labels: string[];
   _health: HealthRow[];
+  _patterns: PatternSummary;
+  only_problems: boolean;
   picture: number;
   position: Position;
   size: Size;
@@ -362,6 +389,7 @@ export const SHARED = [
   "opacity",
   "scale_by",
   "colours",
+  "only_problems",
 ] as const satisfies readonly (keyof State)[];
 export const GIVEN = [
   "_network",
@@ -374,6 +402,7 @@ export const GIVEN = [
   "_tiles",
   "_labels",
   "_health",
+  "_patterns",
 ] as const satisfies readonly (keyof State)[];
 
 export const initial: State = {
@@ -387,6 +416,8 @@ export const initial: State = {
   _tiles: { state: "none", revision: 0, done: 0, total: 0, left: null, failed: 0 },
   _labels: [],
   _health: [],
+  _patterns: { network: "", images: 0, regimes: [], denominator: "paper", estimators: [], rows: [] },
+  only_problems: false,
   picture: 0,
   position: [0, 0],
   size: 50,

@@ -446,7 +446,7 @@ function methodHeads(columns: readonly Column[]): HTMLElement {
           "span",
           {
             class: "cs-extended",
-            title: `Not the published method, which says nothing about ${where}: extension="${how}" stands in there.`,
+            title: `Beyond the published method, which says nothing about ${where}: ${how ? `extension="${how}"` : "a rule of our own"} stands in there.`,
           },
           "extended",
         ),

@@ -9,7 +9,7 @@ export interface Column {
   group: Group;
   summary: string;
   /** The extension, and the operations that the method is not published for; null for the method as published. */
-  extended: { how: string; where: string } | null;
+  extended: { how: string | null; where: string } | null;
 }
 
 export interface Refused extends Column {

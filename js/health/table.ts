@@ -1,6 +1,7 @@
 /** Layer by layer: which filters are dead, rarely active or repeated, as shares of a bar. */
-import { el, on, text } from "../lib/dom";
+import { el, text } from "../lib/dom";
 import { share } from "../lib/format";
+import { Rows } from "../lib/rows";
 import type { Store } from "../lib/store";
 import type { HealthRow, State } from "../state";
 import { said, sum } from "./said";
@@ -34,10 +35,12 @@ export function healthPane(store: Store<State>, root: HTMLElement, signal: Abort
   const empty = el("p", { class: "cs-empty" });
   root.append(summary, legend, table, empty);
 
-  let rows: HTMLElement[] = [];
-  const choose = (row: HTMLElement | null | undefined) => {
-    if (row?.dataset.layer) store.set({ layer: row.dataset.layer });
-  };
+  const rows = new Rows(
+    list,
+    () => store.get("layer"),
+    (layer) => store.set({ layer }),
+    signal,
+  );
   store.watch(
     ["_health", "_survey"],
     () => {
@@ -53,44 +56,11 @@ export function healthPane(store: Store<State>, root: HTMLElement, signal: Abort
             ? "The survey failed; the error is shown below."
             : "Looking through the pictures…",
       );
-      const focused = rows.indexOf(document.activeElement as HTMLElement);
-      rows = found.map(row);
-      list.replaceChildren(...rows);
-      mark();
-      if (focused >= 0) rows[focused]?.focus({ preventScroll: true });
+      rows.show(found.map(row));
     },
     signal,
   );
-  function mark(): void {
-    const layer = store.get("layer");
-    rows.forEach((row, index) => {
-      const chosen = row.dataset.layer === layer;
-      row.setAttribute("aria-selected", String(chosen));
-      const first = index === 0 && !rows.some((other) => other.dataset.layer === layer);
-      row.tabIndex = chosen || first ? 0 : -1;
-    });
-  }
-  store.watch(["layer"], mark, signal);
-  on(
-    list,
-    "click",
-    (event) => choose((event.target as HTMLElement).closest<HTMLElement>(".cs-health__row")),
-    signal,
-  );
-  on(
-    list,
-    "keydown",
-    (event) => {
-      const at = rows.indexOf(document.activeElement as HTMLElement);
-      const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 }[event.key];
-      if (next !== undefined) rows[Math.min(Math.max(next, 0), rows.length - 1)]?.focus();
-      else if (event.key === "Enter" || event.key === " ") choose(rows[at]);
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    signal,
-  );
+  store.watch(["layer"], () => rows.mark(), signal);
 }
 
 function row(one: HealthRow): HTMLElement {

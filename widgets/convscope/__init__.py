@@ -16,6 +16,7 @@ from convscope_core.errors import (
     NetworkError,
     TraceError,
 )
+from convscope_core.experiments import Degradation, degradation, degrading
 from convscope_core.explain import (
     Attribution,
     MethodInfo,
@@ -32,14 +33,17 @@ from convscope_core.explain import (
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
+from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
 from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
 
+from .charts import degradation_chart, quality_chart
 from .explorer import Explorer
 from .filters import FilterGrid
 from .gallery import Gallery
 from .health_view import HealthView
 from .maps import OcclusionMap
 from .occluder import Occluder
+from .pattern_report import PatternReport
 from .unit import UnitPanel
 
 try:
@@ -51,6 +55,7 @@ __all__ = [
     "ArgumentError",
     "Attribution",
     "ConvscopeError",
+    "Degradation",
     "Exemplar",
     "Explorer",
     "FilterGrid",
@@ -67,14 +72,22 @@ __all__ = [
     "Occluder",
     "OcclusionMap",
     "OcclusionResult",
+    "PatternReport",
+    "Patterns",
     "Picture",
     "Prediction",
     "Projection",
+    "SignalQuality",
     "Survey",
     "TraceError",
     "Unit",
     "UnitPanel",
     "attribute",
+    "degradation",
+    "degradation_chart",
+    "degrading",
+    "fit_patterns",
+    "fitting_patterns",
     "layer_health",
     "load",
     "load_survey",
@@ -84,9 +97,11 @@ __all__ = [
     "project",
     "project_many",
     "projecting",
+    "quality_chart",
     "randomised",
     "sample",
     "sample_images",
+    "signal_quality",
     "similarity",
     "survey",
     "surveying",

@@ -287,6 +287,7 @@ SAVED = {
     "_tiles",
     "_labels",
     "_health",
+    "_patterns",
 }
 
 PAGE = """<!doctype html>

@@ -19,9 +19,10 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Attribution, attribute_tensor, randomised, similarity
 from convscope_core.explain import methods as all_methods
-from convscope_core.explain.method import GROUPS, Method, TableMethod, find, logits
+from convscope_core.explain.method import GROUPS, METHODS, Method, TableMethod, find, logits
 from convscope_core.graph.backward import EXTENSIONS
 from convscope_core.network import Network, Prediction
+from convscope_core.patterns import Patterns
 
 from ._instrument import Answer, Instrument, bundle, described, require_network
 
@@ -89,6 +90,8 @@ class Gallery(Instrument):
         Whether to compute and show the controls.
     options : dict of str to dict, optional
         Options of methods, by their name: ``{"deconvnet": {"switches": False}}``.
+    patterns : Patterns, optional
+        From `fit_patterns`, of this network: for PatternNet and PatternAttribution, which are not possible without.
     **traits
         Further traits: `targets`, `extended`, `top`, `seed`, `opacity`, `scale_by`, `colours`.
 
@@ -170,6 +173,7 @@ class Gallery(Instrument):
         control: bool = True,
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
+        patterns: Patterns | None = None,
         **traits: Any,
     ) -> None:
         require_network(net)
@@ -178,6 +182,10 @@ class Gallery(Instrument):
         pictures = pictures[:ROWS]
         self._inputs = {row: net.prepare(one.image) for row, one in enumerate(pictures)}  # refused here, if at all
         self.options = {name: dict(chosen) for name, chosen in (options or {}).items()}
+        if patterns is not None:
+            patterns.require(net)
+            for name in (m.name for m in METHODS.values() if "patterns" in m.options):
+                self.options[name] = {"patterns": patterns, **self.options.get(name, {})}
         for name, chosen in self.options.items():
             find(name).settings(chosen)
         self._predictions: dict[int, Prediction] = {}
@@ -239,7 +247,8 @@ class Gallery(Instrument):
             (refused if "reason" in column else columns).append(column)
         if self.methods is None and len(columns) > COLUMNS:
             # Those that take long give way first.
-            order = sorted(columns, key=lambda c: c["name"] not in self.extended and is_dear(find(c["name"])))
+            asked = (*self.extended, *self.options)
+            order = sorted(columns, key=lambda c: c["name"] not in asked and is_dear(find(c["name"])))
             for column in order[COLUMNS:]:
                 columns.remove(column)
                 reason = f"At most {COLUMNS} are shown by themselves; methods=[...] chooses."
@@ -261,7 +270,7 @@ class Gallery(Instrument):
                 return {**column, "reason": str(error), "kind": kind, "extension": extension}
             settings = {**settings, "extension": extension}
             plan = found.begin(self.net, settings, logits(self.net), self.net.graph.input)
-        if plan.extended:
+        if plan.extended:  # "how" is None where the method's own table has a rule that is not the paper's
             kinds = Counter(node.kind for node in plan.extended)
             where = ", ".join(f"{kind} (×{count})" if count > 1 else kind for kind, count in kinds.items())
             column["extended"] = {"how": settings["extension"], "where": where}

@@ -1,0 +1,58 @@
+/** A list of rows of which one is chosen: by click, or by arrows and Enter, one stop of the tabulator for all. */
+import { on } from "./dom";
+
+export class Rows {
+  #rows: HTMLElement[] = [];
+  #list: HTMLElement;
+  #chosen: () => string;
+
+  /** `chosen` says which row's `data-layer` is chosen; `choose` is called with the one that was picked. */
+  constructor(list: HTMLElement, chosen: () => string, choose: (layer: string) => void, signal: AbortSignal) {
+    this.#list = list;
+    this.#chosen = chosen;
+    const pick = (row: HTMLElement | null | undefined) => {
+      if (row?.dataset.layer) choose(row.dataset.layer);
+    };
+    on(
+      list,
+      "click",
+      (event) => pick((event.target as HTMLElement).closest<HTMLElement>("[data-layer]")),
+      signal,
+    );
+    on(
+      list,
+      "keydown",
+      (event) => {
+        const at = this.#rows.indexOf(document.activeElement as HTMLElement);
+        const last = this.#rows.length - 1;
+        const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
+        if (next !== undefined) this.#rows[Math.min(Math.max(next, 0), last)]?.focus();
+        else if (event.key === "Enter" || event.key === " ") pick(this.#rows[at]);
+        else return;
+        event.preventDefault();
+        event.stopPropagation();
+      },
+      signal,
+    );
+  }
+
+  /** Show other rows; the focus stays at its place. */
+  show(rows: HTMLElement[]): void {
+    const focused = this.#rows.indexOf(document.activeElement as HTMLElement);
+    this.#rows = rows;
+    this.#list.replaceChildren(...rows);
+    this.mark();
+    if (focused >= 0) rows[Math.min(focused, rows.length - 1)]?.focus({ preventScroll: true });
+  }
+
+  /** Mark the chosen row. */
+  mark(): void {
+    const layer = this.#chosen();
+    const known = this.#rows.some((row) => row.dataset.layer === layer);
+    this.#rows.forEach((row, index) => {
+      const chosen = row.dataset.layer === layer;
+      row.setAttribute("aria-selected", String(chosen));
+      row.tabIndex = chosen || (index === 0 && !known) ? 0 : -1;
+    });
+  }
+}

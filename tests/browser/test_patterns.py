@@ -1,0 +1,48 @@
+"""The report of a fit as a person uses it."""
+
+from __future__ import annotations
+
+from playwright.sync_api import expect
+
+from test_surveys import agrees
+
+FITTED = """
+import numpy as np, torch, convscope as cs
+from torch import nn
+torch.manual_seed(0)
+module = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 3))
+with torch.no_grad():
+    module[0].bias[2] = -100.0
+net = cs.Network(module.eval(), input_size=16, name="small")
+rng = np.random.default_rng(0)
+pictures = [rng.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(24)]
+patterns = cs.fit_patterns(net, pictures, ("positive", "negative", "all"), few=2, progress=False)
+quality = cs.signal_quality(net, patterns, pictures, samples=64, progress=False)
+"""
+
+
+def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(FITTED, "w = cs.PatternReport(net, patterns, quality); w")
+    root = book.cell(1).locator(".cs-root")
+    rows = root.locator(".cs-patterns__row[data-layer]")
+    expect(rows).to_have_count(3)
+    expect(root.locator(".cs-health__summary")).to_contain_text("on 24 pictures")
+    first = rows.nth(0)
+    expect(first).to_contain_text("5/6")
+    expect(first).to_contain_text("1 dead")
+    expect(first.locator(".cs-patterns__dot")).to_have_count(4)
+    expect(book.cell(1).locator("svg .lines").first).to_be_attached()
+    rows.nth(1).click()
+    expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
+    agrees(book, "w.layer", "2")
+    rows.nth(1).press("ArrowUp")
+    expect(first).to_be_focused()
+    first.press("Enter")
+    expect(root.locator(".cs-patterns__details")).to_contain_text("1 unit, dead")
+    agrees(book, "w.layer", "0")
+    ailing = book.value("[fit.layer for fit in patterns.report if fit.problems]")
+    root.get_by_label("only layers with problems").check()
+    expect(rows).to_have_count(len(ailing))
+    agrees(book, "w.only_problems", True)
+    book.run("w.only_problems = False")
+    expect(rows).to_have_count(3)

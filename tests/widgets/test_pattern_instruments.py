@@ -1,0 +1,132 @@
+"""The report of a fit, the charts of the experiments, and patterns in the gallery."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import traitlets
+from torch import nn
+
+import convscope as cs
+from convscope.charts import colours_of
+from convscope_core.experiments import degradation
+
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def net() -> cs.Network:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 4, 3), nn.ReLU(), nn.Flatten()
+    module = nn.Sequential(*layers, nn.Linear(100, 3)).eval()
+    with torch.no_grad():
+        module[0].bias[2] = -100
+    return cs.Network(module, input_size=SIDE, device="cpu", name="small")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in range(24)]
+
+
+@pytest.fixture(scope="module")
+def patterns(net: cs.Network, pictures: list[np.ndarray]) -> cs.Patterns:
+    return cs.fit_patterns(net, pictures, ("positive", "negative", "all"), progress=False)
+
+
+@pytest.fixture(scope="module")
+def quality(net: cs.Network, patterns: cs.Patterns, pictures: list[np.ndarray]) -> cs.SignalQuality:
+    return cs.signal_quality(net, patterns, pictures, samples=64, progress=False)
+
+
+def test_a_report_shows_what_the_fit_says(net: cs.Network, patterns: cs.Patterns, quality: cs.SignalQuality) -> None:
+    report = cs.PatternReport(net, patterns, quality)
+    shown = report._patterns
+    assert shown["images"] == 24
+    assert [row["layer"] for row in shown["rows"]] == list(patterns)
+    for row, fit in zip(shown["rows"], patterns.report, strict=True):
+        assert (row["fitted"], row["units"], row["samples"]) == (fit.fitted, fit.units, fit.samples)
+        assert {p["name"]: p["count"] for p in row["problems"]} == {
+            name: len(getattr(fit, name)) for name in ("dead", "thin", "vanishing", "negative") if getattr(fit, name)
+        }
+        for name in quality.estimators:
+            assert row["quality"][name] == pytest.approx(quality.mean(fit.layer, name))
+    assert shown["rows"][0]["problems"][0] == {"name": "dead", "count": 1, "units": [2]}
+    report.layer = "3"
+    with pytest.raises(cs.ArgumentError, match="'conv9'"):
+        report.layer = "conv9"
+    assert len(report.box.children) == 2
+    page = report.to_html()
+    assert "small" in page
+    report.close()
+    alone = cs.PatternReport(net, patterns, only_problems=True)
+    assert len(alone.box.children) == 1
+    assert alone._patterns["estimators"] == []
+
+
+def test_a_report_refuses_what_belongs_to_another_network(
+    net: cs.Network, patterns: cs.Patterns, quality: cs.SignalQuality
+) -> None:
+    other = net.with_tensors(lambda t: t + 1, "other")
+    with pytest.raises(cs.ArgumentError, match="with these weights"):
+        cs.PatternReport(other, patterns)
+    with pytest.raises(cs.ArgumentError, match="signal quality"):
+        cs.PatternReport(net, patterns, cs.SignalQuality({}, {}, (), "pre", "all", 4, "other", "0" * 64))
+    with pytest.raises(cs.ArgumentError, match="dict"):
+        cs.PatternReport(net, {})  # type: ignore[arg-type]
+    with pytest.raises((TypeError, traitlets.TraitError)):
+        cs.PatternReport(net, patterns, colour="red")
+
+
+def test_the_chart_of_quality_has_its_numbers(quality: cs.SignalQuality) -> None:
+    figure = cs.quality_chart(quality)
+    assert [mark.labels[0] for mark in figure.marks] == [
+        "random", "filter S_w", "linear S_a", "two-component S_a±",
+    ]  # fmt: skip
+    for mark, name in zip(figure.marks, quality.estimators, strict=True):
+        expected = np.array([quality.mean(layer, name) for layer in quality.layers])
+        np.testing.assert_allclose(mark.y, expected[np.isfinite(expected)])
+    assert list(figure.axes[0].tick_labels.values()) == list(quality.layers)
+
+
+def test_the_chart_of_degradation_has_its_numbers(net: cs.Network, pictures: list[np.ndarray]) -> None:
+    result = degradation(net, pictures[:3], ["random", "gradient"], patch=4, steps=5, progress=False)
+    figure = cs.degradation_chart(result)
+    lines = [mark for mark in figure.marks if mark.labels]
+    assert [line.labels[0] for line in lines] == list(result.order)
+    for line in lines:
+        np.testing.assert_allclose(line.y, result.mean[result.methods.index(line.labels[0])])
+    assert len(figure.marks) == 4
+    alone = degradation(net, pictures[:1], ["gradient"], patch=4, steps=5, progress=False)
+    assert len(cs.degradation_chart(alone).marks) == 1, "no band with one picture"
+    colours = colours_of(["random", "a", "b"])
+    assert len(set(colours.values())) == 3
+
+
+def test_the_gallery_takes_patterns(net: cs.Network, patterns: cs.Patterns, pictures: list[np.ndarray]) -> None:
+    gallery = cs.Gallery(net, pictures[:1], patterns=patterns)
+    assert gallery.wait(120)
+    groups = {column["name"]: column["group"] for column in gallery._columns}
+    assert groups["patternnet"] == "signal"
+    assert groups["patternattribution"] == "attribution"
+    found = gallery.attribution(0, "patternattribution")
+    assert found is not None
+    expected = cs.attribute(net, pictures[0], "patternattribution", patterns=patterns)
+    np.testing.assert_allclose(found.values, expected.values)
+    control = gallery.attribution(0, "patternnet", control=True)
+    assert control is not None
+    without = cs.Gallery(net, pictures[:1], ["gradient", "patternnet"], control=False)
+    refused = {column["name"]: column["reason"] for column in without._refused}
+    assert "fit_patterns" in refused["patternnet"]
+    other = net.with_tensors(lambda t: t + 1, "other")
+    with pytest.raises(cs.ArgumentError, match="with these weights"):
+        cs.Gallery(other, pictures[:1], patterns=patterns)
+
+
+def test_patterns_and_curves_come_back_from_files(patterns: cs.Patterns, tmp_path: Path) -> None:
+    back = cs.Patterns.load(patterns.save(tmp_path / "small.patterns"))
+    assert back.report == patterns.report

@@ -1,0 +1,177 @@
+"""The curves of experiments, drawn by bqplot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from convscope_core.experiments import Degradation
+from convscope_core.patterns import SignalQuality
+
+from ._history import CLEAN
+
+__all__ = ["degradation_chart", "quality_chart"]
+
+#: Colours and markers of the estimators: told apart by the colour-blind too, on light and dark grounds.
+STYLES = {
+    "random": ("#868e96", "cross"),
+    "filter": ("#b5179e", "square"),
+    "linear": ("#2b7bd6", "triangle-up"),
+    "two_component": ("#e8590c", "circle"),
+}
+
+#: As in the paper.
+TITLES = {"filter": "filter S_w", "linear": "linear S_a", "two_component": "two-component S_a±"}
+
+#: For methods that have none of their own.
+OTHERS = ("#2b7bd6", "#b5179e", "#0f8f83", "#e8590c", "#8f6fe8", "#a07a00", "#d6336c", "#4c8c2b")
+
+#: Layers named along the axis at most: more would run into one another.
+NAMED = 28
+
+TEXT = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
+
+
+def quality_chart(quality: SignalQuality) -> Any:
+    """Draw the mean quality of each signal estimator layer by layer (Kindermans et al. 2018, fig. 3).
+
+    Parameters
+    ----------
+    quality : SignalQuality
+        From `signal_quality`.
+
+    Returns
+    -------
+    bqplot.Figure
+        An ipywidget. A layer in which no unit was measured has no mark.
+    """
+    import bqplot
+
+    scales = {
+        "x": bqplot.LinearScale(min=-0.5, max=len(quality.layers) - 0.5),
+        "y": bqplot.LinearScale(min=0.0, max=1.0),
+    }
+    marks = []
+    for name in quality.estimators:
+        colour, marker = STYLES[name]
+        values = np.array([quality.mean(layer, name) for layer in quality.layers])
+        there = np.isfinite(values)
+        marks.append(
+            bqplot.Lines(
+                x=np.arange(len(values))[there].astype(float),
+                y=values[there],
+                scales=scales,
+                colors=[colour],
+                labels=[TITLES.get(name, name)],
+                display_legend=True,
+                marker=marker,
+                marker_size=40,
+                stroke_width=1.5,
+                line_style="dashed" if name == "random" else "solid",
+            )
+        )
+    every = -(-len(quality.layers) // NAMED)
+    places = np.arange(0, len(quality.layers), every)
+    across = bqplot.Axis(
+        scale=scales["x"],
+        tick_values=places.astype(float),
+        tick_labels={f"{float(place):g}": quality.layers[place] for place in places},
+        tick_rotate=-50,
+        tick_style={**TEXT, "text-anchor": "end"},
+        grid_lines="none",
+        color=CLEAN,
+    )
+    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), "bottom-left", 110)
+
+
+def degradation_chart(result: Degradation) -> Any:
+    """Draw how the class goes as patches are replaced, with the band over the images (Kindermans et al. 2018, fig. 4).
+
+    Parameters
+    ----------
+    result : Degradation
+        From `degradation`.
+
+    Returns
+    -------
+    bqplot.Figure
+        An ipywidget: for each method, steepest first in the legend, a line and the 95 % interval of the mean.
+    """
+    import bqplot
+
+    patches = np.asarray(result.patches, float)
+    scales = {"x": bqplot.LinearScale(min=0.0, max=float(patches[-1])), "y": bqplot.LinearScale(min=0.0)}
+    colours = colours_of(result.methods)
+    bands, lines = [], []
+    for name in result.order:
+        row = result.methods.index(name)
+        if np.isfinite(result.band[row]).all():
+            bands.append(
+                bqplot.Lines(
+                    x=patches,
+                    y=result.band[row],
+                    scales=scales,
+                    colors=[colours[name]],
+                    opacities=[0.0, 0.0],
+                    fill="between",
+                    fill_colors=[colours[name]],
+                    fill_opacities=[0.15, 0.15],
+                )
+            )
+        lines.append(
+            bqplot.Lines(
+                x=patches,
+                y=result.mean[row],
+                scales=scales,
+                colors=[colours[name]],
+                labels=[name],
+                display_legend=True,
+                stroke_width=2,
+                line_style="dashed" if name == "random" else "solid",
+            )
+        )
+    words = "patches put back" if result.mode == "insertion" else "patches replaced"
+    across = bqplot.Axis(
+        scale=scales["x"], label=words, label_color=CLEAN, tick_style=TEXT, grid_lines="none", color=CLEAN, num_ticks=6
+    )
+    corner = "bottom-right" if result.mode == "insertion" else "top-right"
+    return _figure([*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), corner, 44)
+
+
+def colours_of(names: Sequence[str]) -> dict[str, str]:
+    """Give each name a colour: random the grey that it has everywhere, the others in their order."""
+    others = [name for name in names if name != "random"]
+    return {"random": STYLES["random"][0]} | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
+
+
+def _upward(bqplot: Any, scale: Any, label: str) -> Any:
+    return bqplot.Axis(
+        scale=scale,
+        orientation="vertical",
+        label=label,
+        label_color=CLEAN,
+        label_offset="36px",
+        tick_style=TEXT,
+        tick_format=".1f",
+        grid_color="#8a949e33",
+        num_ticks=6,
+        color=CLEAN,
+    )
+
+
+def _figure(marks: list[Any], across: Any, up: Any, legend: str, below: int) -> Any:
+    import bqplot
+
+    return bqplot.Figure(
+        marks=marks,
+        axes=[across, up],
+        legend_location=legend,
+        legend_style={"fill": "none", "stroke": "none"},
+        legend_text={"font-size": "11px", "fill": CLEAN},
+        fig_margin={"top": 12, "bottom": below, "left": 54, "right": 16},
+        background_style={"fill": "none"},
+        layout={"width": "100%", "max_width": "980px", "height": f"{220 + below}px", "min_width": "0"},
+        animation_duration=0,
+    )
