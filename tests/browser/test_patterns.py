@@ -31,7 +31,7 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     expect(first).to_contain_text("5/6")
     expect(first).to_contain_text("1 dead")
     expect(first.locator(".cs-patterns__dot")).to_have_count(4)
-    expect(book.cell(1).locator("svg .lines").first).to_be_attached()
+    expect(book.cell(1).locator(".bqplot svg").first).to_be_visible()
     rows.nth(1).click()
     expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
     agrees(book, "w.layer", "2")

@@ -73,6 +73,7 @@ def quality_chart(quality: SignalQuality) -> Any:
             )
         )
     every = -(-len(quality.layers) // NAMED)
+    below = 24 + min(90, 5 * max(map(len, quality.layers), default=0))
     places = np.arange(0, len(quality.layers), every)
     across = bqplot.Axis(
         scale=scales["x"],
@@ -83,7 +84,7 @@ def quality_chart(quality: SignalQuality) -> Any:
         grid_lines="none",
         color=CLEAN,
     )
-    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), "bottom-left", 110)
+    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), "bottom-left", below)
 
 
 def degradation_chart(result: Degradation) -> Any:
@@ -149,7 +150,7 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 def _upward(bqplot: Any, scale: Any, label: str) -> Any:
     return bqplot.Axis(
         scale=scale,
-        orientation="vertical",
+        side="left",
         label=label,
         label_color=CLEAN,
         label_offset="36px",

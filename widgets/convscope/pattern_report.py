@@ -80,6 +80,8 @@ class PatternReport(Instrument):
             from .charts import quality_chart
 
             self.chart = quality_chart(quality)
+            for mark in self.chart.marks:
+                mark.display_legend = False  # the table has it
         self.box = ipywidgets.VBox([self] if self.chart is None else [self, self.chart], layout={"width": "100%"})
 
     @traitlets.validate("layer")
