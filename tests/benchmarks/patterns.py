@@ -1,0 +1,106 @@
+"""What patterns cost: fitting beside a training step, and explaining beside a gradient.
+
+    python tests/benchmarks/patterns.py [--models vgg16,resnet50] [--images 32] [--batch 8] [--repeat 3] [--threads 1]
+
+Side by side in one run, taken in turn, over the same prepared pictures of 224 in float32; weights and running statistics
+are random:
+
+- step: forward and backward pass of the torchvision module for all weights, in batches, no optimiser.
+- fit: `convscope.fit_patterns`, regime "positive"; and all three regimes.
+- gradient: forward and backward pass of the module for one picture, by autograd, for the picture alone.
+- patternnet, patternattribution: `convscope.attribute`.
+
+Figures are processor time, as ratios. The bound by arithmetic: a training step is three passes (forward, and a gradient
+each for inputs and weights), a fit of one regime three (forward and two weight gradients) and of all four, so that 1.0
+and 1.33 are to be expected; an explanation is the two passes of a gradient, 1.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torchvision
+
+from convscope_core.explain import attribute
+from convscope_core.network import Network
+from convscope_core.patterns import fit_patterns
+
+PICTURES = 4
+"""Explained in a turn."""
+
+
+def timed(run: Callable[[], object]) -> float:
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
+def network(name: str) -> tuple[Network, torch.nn.Module]:
+    torch.manual_seed(0)
+    module = torchvision.models.get_model(name, weights=None).eval()
+    for m in module.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+    return Network(module, name=name, device="cpu"), module
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default="vgg16,resnet50")
+    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    x = torch.randn(given.images, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    images = list(x)
+    print(
+        "| network | fit, positive / step | fit, all / step | patternnet / gradient | patternattribution / gradient |"
+    )
+    print("|---|---|---|---|---|")
+    for name in given.models.split(","):
+        net, module = network(name)
+
+        def step(module: torch.nn.Module = module) -> None:
+            for batch in x.split(given.batch):
+                module.zero_grad()
+                module(batch).logsumexp(1).sum().backward()
+
+        def gradient(module: torch.nn.Module = module) -> None:
+            for one in images[:PICTURES]:
+                leaf = one[None].clone().requires_grad_()
+                module(leaf)[0, 0].backward(inputs=[leaf])
+
+        def fit(regime: tuple[str, ...], net: Network = net) -> object:
+            return fit_patterns(net, images, regime, batch_size=given.batch, progress=False)
+
+        patterns = fit_patterns(net, images[: given.batch], progress=False)
+
+        def explain(method: str, net: Network = net, patterns: object = patterns) -> None:
+            for one in images[:PICTURES]:
+                attribute(net, one, method, 0, patterns=patterns)
+
+        step(), gradient(), explain("patternnet"), explain("patternattribution")
+        found: list[tuple[float, ...]] = []
+        for _ in range(given.repeat):
+            training, plain = timed(step), timed(gradient)
+            found.append(
+                (
+                    timed(lambda: fit(("positive",))) / training,
+                    timed(lambda: fit(("positive", "negative", "all"))) / training,
+                    timed(lambda: explain("patternnet")) / plain,
+                    timed(lambda: explain("patternattribution")) / plain,
+                )
+            )
+        cells = " | ".join(f"{statistics.median(column):.2f}" for column in zip(*found, strict=True))
+        print(f"| {name} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
