@@ -2,8 +2,8 @@
 
     python tests/benchmarks/patterns.py [--models vgg16,resnet50] [--images 32] [--batch 8] [--repeat 3] [--threads 1]
 
-Side by side in one run, taken in turn, over the same prepared pictures of 224 in float32; weights and running statistics
-are random:
+Side by side in one run, taken in turn, over the same prepared pictures of 224 in float32; weights and running
+statistics are random:
 
 - step: forward and backward pass of the torchvision module for all weights, in batches, no optimiser.
 - fit: `convscope.fit_patterns`, regime "positive"; and all three regimes.

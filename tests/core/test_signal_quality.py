@@ -146,6 +146,18 @@ def test_units_that_do_not_vary_have_no_quality_and_a_batch_norm_s_sign_counts()
         assert np.isfinite(found.rho["conv", estimator][[0, 1, 3]]).all()
 
 
+def test_units_whose_inputs_never_vary_have_no_quality() -> None:
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 4, 6), nn.Conv2d(4, 4, 1, groups=4)
+    first.bias.data[1] = -100
+    net = Network(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()).eval(), input_size=6, device="cpu")
+    patterns = fit_patterns(net, pictures(40), ALL, progress=False)
+    found = signal_quality(net, patterns, pictures(40, seed=2), layers="2", progress=False)
+    for estimator in found.estimators:
+        assert np.isnan(found.rho["2", estimator][1])
+        assert np.isfinite(found.rho["2", estimator][0])
+
+
 def test_bad_input_is_refused(net: Network, patterns: Patterns) -> None:
     images = pictures(8)
     for changed, message in (

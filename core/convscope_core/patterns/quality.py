@@ -337,6 +337,8 @@ def _layer(
             if min(len(p[0]) for p in parts) < 3:
                 continue
             targets = [(v + b[some[mine]]) * g if target == "relu" else v for _, v, g in parts]
+            if not bool((parts[0][0].var(0) > 0).any()):
+                continue  # inputs that never vary: there is nothing to correlate
             solver = _Ridge(parts[0][0], ridge)
             for name in names:
                 vectors = [u.flatten(1)[some[mine]] for u in directions[n.name, name]]
@@ -362,7 +364,7 @@ class _Ridge:
         self.mean = x.mean(0)
         self.x = x - self.mean
         samples, inputs = x.shape
-        self.shade = ridge * float(self.x.square().sum() / samples / inputs) + 1e-300
+        self.shade = ridge * float(self.x.square().sum() / samples / inputs)
         self.dual = samples < inputs
         gram = (self.x @ self.x.T if self.dual else self.x.T @ self.x) / samples
         gram.diagonal().add_(self.shade)
