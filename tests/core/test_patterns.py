@@ -520,13 +520,43 @@ def test_explanations_agree_with_autograd_through_replaced_layers(net: Network, 
         np.testing.assert_allclose(got.values, x.grad[0], rtol=1e-3, atol=1e-5 * float(x.grad.abs().max()))
 
 
-def test_signals_beyond_the_range_of_float32_come_back_scaled(net: Network) -> None:
-    huge = {(n.name, "positive"): torch.full(tuple(n.weight.shape), 1e15) for n in neurons_of(net)}
-    patterns = Patterns(net.name, net.fingerprint, ("positive",), "paper", 0, {}, huge)
-    got = attribute(net, pictures(1)[0], "patternnet", patterns=patterns)
-    assert np.isfinite(got.values).all()
-    assert abs(got.values).max() > 0
-    assert 0 < got.options["scale"] < 1
+@pytest.mark.parametrize("size", [1e-9, 1e12, 1e15])
+def test_signals_beyond_the_range_of_float32_are_brought_back(net: Network, size: float) -> None:
+    """Three layers with patterns of that size: the same map, times its third power."""
+    plain = {(n.name, "positive"): torch.randn(n.weight.shape) for n in neurons_of(net)}
+    maps = []
+    for factor in (1.0, size):
+        tensors = {key: factor * tensor for key, tensor in plain.items()}
+        patterns = Patterns(net.name, net.fingerprint, ("positive",), "paper", 0, {}, tensors)
+        maps.append(attribute(net, pictures(1)[0], "patternnet", patterns=patterns))
+    assert np.isfinite(maps[1].values).all()
+    scale = maps[1].options.get("scale", 1.0)
+    assert (scale < 1) == (size == 1e15)
+    got = maps[1].values.astype(np.float64) / scale / size**3
+    np.testing.assert_allclose(got, maps[0].values, rtol=1e-4, atol=1e-6 * abs(maps[0].values).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("resnet18", 32), ("googlenet", 64), ("densenet121", 32), ("mobilenet_v2", 32)]
+)
+def test_torchvision_s_families_are_covered(name: str, side: int) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    options = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    module = torchvision.models.get_model(name, weights=None, num_classes=5, **options).eval()
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+    net = Network(module, input_size=side, device="cpu")
+    images = pictures(4, (3, side, side))
+    patterns = fit_patterns(net, images, progress=False)
+    assert {fit.kind for fit in patterns.report} >= {"conv", "linear"}
+    for method in ("patternnet", "patternattribution"):
+        found = attribute(net, images[0], method, patterns=patterns)
+        assert np.isfinite(found.values).all()
+        assert set(found.extended.values()) <= {"add", "relu6", "avg_pool", "adaptive_avg_pool", "mean", "batch_norm"}
 
 
 def test_extensions_are_labelled_and_the_paper_s_own_networks_are_not(net: Network, fitted: Patterns) -> None:

@@ -152,7 +152,7 @@ class TableMethod(Method):
     times_input : bool
         Whether what arrives is multiplied by the value there.
     rescales : bool
-        Whether the walk may exceed the range of float32 and is then done again from a smaller start.
+        Whether the walk may exceed the range of float32, and is brought back on the way.
     """
 
     times_input: bool = False
@@ -215,16 +215,14 @@ class _Walked(Plan):
         if not self.method.rescales:
             found = self.walk(self.tape, {self.node: signal})
             return found * self.tape.values[self.to] if self.method.times_input else found
-        # The walk is linear in what starts it. In long networks it may grow beyond float32: it starts small, and what
-        # comes out is brought back (exactly: by powers of two) if it fits.
-        for power in (-60, -120):
-            found = self.walk(self.tape, {self.node: signal * 2.0**power})
-            if bool(found.isfinite().all()):
-                break
-        whole = found * 2.0**-power
+        exponents = torch.zeros(len(signal), dtype=torch.float32, device=signal.device)
+        found = self.walk(self.tape, {self.node: signal}, exponents=exponents)
+        # Exact: a power of two. In two steps, as the power alone may be beyond float32.
+        half = torch.exp2(exponents / 2).reshape(-1, *[1] * (found.dim() - 1))
+        whole = found * half * half
         if bool(whole.isfinite().all()):
             return whole
-        self.scale = 2.0**power
+        self.scale = 2.0 ** -float(exponents[0])
         return found
 
 
@@ -271,7 +269,7 @@ def tabled(
     times_input : bool, default False
         Whether what arrives is multiplied by the value there.
     rescales : bool, default False
-        Whether the walk may exceed the range of float32, and may start smaller then.
+        Whether the walk may exceed the range of float32, and is to be brought back on the way.
     """
 
     def register(function: Callable[..., Table]) -> Callable[..., Table]:

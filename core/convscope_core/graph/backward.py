@@ -456,6 +456,10 @@ class _Shared(Values):
         return value[self.pictures]
 
 
+_FAR = 40
+"""Powers of two from one at which signals are brought back: far from where float32 ends, whatever the next layer does."""
+
+
 class Walk:
     """A reverse walk, ready to be run: which nodes the signal reaches, and under which rule.
 
@@ -542,7 +546,11 @@ class Walk:
         return Tape(x, values)
 
     def __call__(
-        self, tape: Tape, signals: Mapping[Node, Tensor], pictures: Tensor | Sequence[int] | None = None
+        self,
+        tape: Tape,
+        signals: Mapping[Node, Tensor],
+        pictures: Tensor | Sequence[int] | None = None,
+        exponents: Tensor | None = None,
     ) -> Tensor:
         """Carry signals back.
 
@@ -555,6 +563,10 @@ class Walk:
         pictures : tensor or sequence of int, optional
             For each signal, the picture on the tape to which it belongs. Default: one signal a picture, in order;
             or any number, where there is one picture.
+        exponents : tensor, optional
+            (S,) zeros, for tables with which signals may leave the range of their precision, and that are linear in
+            them: each is brought back by powers of two on the way, and what arrives is to be multiplied by two to what
+            is in here afterwards.
 
         Returns
         -------
@@ -573,9 +585,11 @@ class Walk:
             index = None if pictures is None else torch.as_tensor(pictures, device=tape.x.device)
             if index is not None and not self._shareable:
                 tape, index = self.forward(tape.x[index]), None
-            return self._run(signals, _Shared(tape, index), count)
+            return self._run(signals, _Shared(tape, index), count, exponents)
 
-    def _run(self, signals: Mapping[Node, Tensor], values: Values, count: int) -> Tensor:
+    def _run(
+        self, signals: Mapping[Node, Tensor], values: Values, count: int, exponents: Tensor | None = None
+    ) -> Tensor:
         arrived: dict[Node, Any] = dict(signals)
         first = next(iter(signals.values()))
         for n, rule in self.steps:
@@ -593,8 +607,27 @@ class Walk:
             for i, part in zip(n.inputs, parts, strict=False):
                 if part is not None:
                     _add(arrived, i, part)
+            if exponents is not None and n in self.table.special:
+                _rescale(arrived, [part for part in parts if part is not None], exponents)
         result: Tensor | None = arrived.get(self.to)
         return first.new_zeros(count, *self.to.shape) if result is None else result
+
+
+def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tensor) -> None:
+    """Bring signals whose newest parts are very large or small to the middle of the range, wherever they have arrived."""
+    tops = [torch.linalg.vector_norm(part.flatten(1), ord=float("inf"), dim=1) for part in parts]
+    top = torch.stack(tops).amax(0)
+    power = torch.where((top > 0) & top.isfinite(), top, 1.0).log2().round()
+    power = torch.where(power.abs() > _FAR, power, 0.0)
+    if not bool(power.any()):
+        return
+    exponents += power.to(exponents)
+
+    def scaled(x: Tensor) -> Tensor:
+        return x * torch.exp2(-power).reshape(-1, *[1] * (x.dim() - 1)).to(x)
+
+    for node, signal in arrived.items():
+        arrived[node] = {k: scaled(v) for k, v in signal.items()} if isinstance(signal, dict) else scaled(signal)
 
 
 def _add(where: dict[Any, Any], key: Any, part: Tensor) -> None:
