@@ -457,7 +457,7 @@ class _Shared(Values):
 
 
 _FAR = 40
-"""Powers of two from one at which signals are brought back: far from where float32 ends, whatever the next layer does."""
+"""Powers of two from one at which signals are brought back: far from where float32 ends."""
 
 
 class Walk:
@@ -614,7 +614,7 @@ class Walk:
 
 
 def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tensor) -> None:
-    """Bring signals whose newest parts are very large or small to the middle of the range, wherever they have arrived."""
+    """Bring signals whose newest parts are very large or small back into range, wherever they have arrived."""
     tops = [torch.linalg.vector_norm(part.flatten(1), ord=float("inf"), dim=1) for part in parts]
     top = torch.stack(tops).amax(0)
     power = torch.where((top > 0) & top.isfinite(), top, 1.0).log2().round()
