@@ -615,7 +615,8 @@ class Walk:
 
 def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tensor) -> None:
     """Bring signals whose newest parts are very large or small back into range, wherever they have arrived."""
-    tops = [torch.linalg.vector_norm(part.flatten(1), ord=float("inf"), dim=1) for part in parts]
+    axes = [tuple(range(1, part.dim())) for part in parts]
+    tops = [torch.maximum(part.amax(a), -part.amin(a)) for part, a in zip(parts, axes, strict=True)]
     top = torch.stack(tops).amax(0)
     power = torch.where((top > 0) & top.isfinite(), top, 1.0).log2().round()
     power = torch.where(power.abs() > _FAR, power, 0.0)
