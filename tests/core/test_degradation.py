@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +63,13 @@ def by_hand(net: Network, module: nn.Module, x: Tensor, method: str, patch: int,
     return target, curve
 
 
-@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("groups", [False, True])
 @pytest.mark.parametrize(("patch", "steps"), [(9, 4), (5, 11), (4, 25)])
 def test_curves_are_those_of_the_protocol(
-    net: Network, module: nn.Module, patch: int, steps: int, pairs: bool, monkeypatch: pytest.MonkeyPatch
+    net: Network, module: nn.Module, patch: int, steps: int, groups: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By whole forward passes, and in pairs with the region walk; 22 pixels hold no whole number of patches."""
-    monkeypatch.setattr(module_under_test, "_walk_pays", lambda *_: pairs)
+    """By whole forward passes, and in groups with the region walk; 22 pixels hold no whole number of patches."""
+    monkeypatch.setattr(module_under_test, "_walk_pays", lambda *_: groups)
     images = pictures()
     found = degradation(net, images, METHODS, patch=patch, steps=steps, progress=False)
     for row, method in enumerate(METHODS):
@@ -130,6 +132,33 @@ def test_methods_may_have_options_and_labels(net: Network) -> None:
     assert "patternattribution" not in default.methods
 
 
+def test_the_seed_is_that_of_noise_too(net: Network) -> None:
+    def curves(seed: int) -> Any:
+        asked = {"noisy": ("smoothgrad", {"samples": 2})}
+        return degradation(net, pictures(2), asked, patch=3, steps=40, seed=seed, progress=False).probability
+
+    np.testing.assert_array_equal(curves(1), curves(1))
+    assert not np.array_equal(curves(1), curves(2))
+
+
+def test_partial_results_are_not_kept(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They grow with the pictures: all of them together would grow with the square of their number."""
+    alive: weakref.WeakSet[Degradation] = weakref.WeakSet()
+    most = 0
+
+    def watched(*args: Any, **settings: Any) -> Any:
+        nonlocal most
+        for partial in degrading(*args, **settings):
+            alive.add(partial)
+            gc.collect()
+            most = max(most, len(alive))
+            yield partial
+
+    monkeypatch.setattr(module_under_test, "degrading", watched)
+    degradation(net, pictures(8), ["random"], steps=2, progress=False)
+    assert most <= 3
+
+
 def test_partial_results_are_valid_and_unreadable_pictures_are_listed(net: Network, tmp_path: Path) -> None:
     good = pictures(2)
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -163,7 +192,9 @@ def test_it_saves_loads_and_draws_itself(net: Network, tmp_path: Path) -> None:
     ("changed", "message"),
     [({"mode": "delete"}, "mode"), ({"patch": 23}, "patches that fit"), ({"steps": 5}, "at most 4 steps"),
      ({"methods": ["gradeint"]}, "gradient"), ({"methods": []}, "at least one method"), ({"seed": -1}, "seed"),
-     ({"methods": {"a": ("gradient", {"no": 1})}}, "no"), ({"fill": "inpaint", "mode": "deletion"}, "inpaint")],
+     ({"methods": {"a": ("gradient", {"no": 1})}}, "no"), ({"methods": ["lrp", "lrp"]}, "different methods"),
+     ({"methods": {"a": "gradient"}}, "name of a method, options"), ({"methods": ["patternnet"]}, "atterns"),
+     ({"methods": {"a": ("random", {"b": 1})}}, "random"), ({"fill": "inpaint", "mode": "deletion"}, "inpaint")],
 )  # fmt: skip
 def test_bad_input_is_refused(net: Network, changed: dict[str, Any], message: str) -> None:
     settings = {"methods": ["gradient"], "steps": 3, "progress": False} | changed
