@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -176,18 +177,62 @@ def test_the_memory_layout_of_the_activations_does_not_matter() -> None:
     torch.testing.assert_close(healths[0].variance, healths[1].variance, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("cached", [1, 130, 200])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_how_many_images_are_reduced_at_once_does_not_matter(
-    monkeypatch: pytest.MonkeyPatch, cached: int, layout: torch.memory_format
+WAYS = {
+    "by map": lambda maps, ceiling=None: ImageStatistics.of(maps.contiguous(), ceiling),
+    "by position": lambda maps, ceiling=None: ImageStatistics.of(
+        maps.contiguous(memory_format=torch.channels_last), ceiling
+    ),
+    "at once": lambda maps, ceiling=None: SimpleNamespace(**accumulators._at_once(maps, ceiling)),
+}
+"""By memory layout on a CPU, and as on an accelerator."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)),
+    cached=st.sampled_from([1, 8, 100, 2**20]),
+    kind=st.sampled_from(["rectified", "negative", "few", "far"]),
+    seed=st.integers(0, 10_000),
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_reduce_equals_brute_force(
+    way: str, shape: tuple[int, ...], cached: int, kind: str, seed: int
 ) -> None:
-    values = torch.randn(7, 4, 4, 4, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
-    expected = ImageStatistics.of(values)
-    monkeypatch.setattr(accumulators, "_CACHED", cached)
-    for name, value in vars(ImageStatistics.of(values)).items():
-        torch.testing.assert_close(value, getattr(expected, name))
-    assert torch.equal(expected.peaks, values.amax((2, 3)))
-    assert torch.equal(expected.rows * 4 + expected.columns, values.flatten(2).argmax(2))
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    values = {
+        "rectified": values.relu(),
+        "negative": values - 10,
+        "few": values.round(),  # equal values are frequent
+        "far": values + 1000,  # little spread around a large mean
+    }[kind]
+    ceiling = float(values.max())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accumulators, "_CACHED_MAPS", cached)
+        patch.setattr(accumulators, "_CACHED_LINES", cached)
+        found = WAYS[way](values, ceiling)
+    flat = values.double().flatten(2)
+    places = torch.from_numpy(flat.numpy().argmax(axis=2))
+    assert torch.equal(found.peaks.double(), flat.amax(2))
+    assert torch.equal(found.rows * shape[3] + found.columns, places)
+    assert torch.equal(found.active, (flat > 0).sum(2))
+    assert torch.equal(found.saturated, (flat == ceiling).sum(2))
+    torch.testing.assert_close(found.means.double(), flat.mean(2), rtol=1e-6, atol=1e-6)
+    deviations = flat.var(2, correction=0) * flat.shape[2]
+    # The spread around 1000 is known to float32's digits of 1000.
+    torch.testing.assert_close(found.deviations.double(), deviations, rtol=1e-4, atol=1e-2 if kind == "far" else 1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_large_maps_keep_their_digits(way: str) -> None:
+    # Half a million positions: a float32 sum that adds one by one would have lost all but three digits.
+    values = 0.1 + 0.01 * torch.rand(1, 2, 700, 800, generator=torch.Generator().manual_seed(0))
+    values[0, 1, 650, 7] = values[0, 1, 699, 799] = 1.0
+    found = WAYS[way](values)
+    flat = values.double().flatten(2)
+    torch.testing.assert_close(found.means.double(), flat.mean(2), rtol=1e-6, atol=0)
+    deviations = flat.var(2, correction=0) * flat.shape[2]
+    torch.testing.assert_close(found.deviations.double(), deviations, rtol=1e-4, atol=0)
+    assert (found.rows[0, 1], found.columns[0, 1]) == (650, 7)
 
 
 def test_half_precision_is_widened_without_loss() -> None:
@@ -396,10 +441,7 @@ def test_distinct_images_one_by_one_give_the_top_of_all(seed: int, k: int, chann
     whole, one_by_one = TopK(channels, k), TopK(channels, k)
     whole.update(values, range(12))
     for part in order.split(2):
-        wanted = lambda peaks, rows, part=part: one_by_one.enters(peaks, part[rows], slice(None))  # noqa: E731
-        for maps in (values[part], values[part].contiguous(memory_format=torch.channels_last)):
-            statistics = ImageStatistics.of(maps, None, wanted)
-        one_by_one.add(statistics, part, distinct=True)
+        one_by_one.add(ImageStatistics.of(values[part]), part, distinct=True)
     for name in ("values", "images", "rows", "columns"):
         assert torch.equal(getattr(one_by_one, name), getattr(whole, name)), name
 
@@ -420,9 +462,14 @@ def test_the_ceiling_is_counted_in_every_layout(layout: torch.memory_format) -> 
     assert torch.equal(again.saturated[:4], health.saturated[:4])
 
 
-def test_broken_maps_are_marked() -> None:
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_broken_maps_are_marked(layout: torch.memory_format) -> None:
     values = torch.zeros(2, 3, 4, 4)
     values[1, 2, 0, 3] = torch.inf
     values[0, 1, 3, 3] = torch.nan
-    marked = ImageStatistics.of(values).broken()
-    assert marked.nonzero().tolist() == [[0, 1], [1, 2]]
+    values[0, 2] = -torch.inf
+    found = ImageStatistics.of(values.contiguous(memory_format=layout))
+    assert found.broken().nonzero().tolist() == [[0, 1], [0, 2], [1, 2]]
+    # Nothing points out of a map, should anybody look before the refusal.
+    assert int(found.rows.max()) < 4
+    assert int(found.columns.max()) < 4

@@ -12,11 +12,11 @@ on the device in one sweep over the activations; everything after that is small.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
@@ -27,13 +27,11 @@ _NOWHERE = torch.iinfo(torch.int64).max
 _MOST_POSITIONS = 2**24
 """Up to here float32 counts exactly."""
 
-_CACHED = 2**17
-"""Activations that are reduced at once on a CPU: half a megabyte."""
+_CACHED_MAPS, _CACHED_LINES = 2**17, 2**19
+"""Activations that are reduced at once on a CPU, in maps that lie in one piece and, by each thread, in others, as
+measured."""
 
-_SPARSE = 8
-"""Positions are looked for one by one where less than this fraction of the maps is asked for."""
-
-_CANCELLED = 0.05
+_CANCELLED = 0.01
 """Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
 
 _OCTAVES = 14
@@ -93,9 +91,7 @@ class ImageStatistics:
     bounded: Tensor
 
     @classmethod
-    def of(
-        cls, values: Tensor, ceiling: float | None = None, wanted: Callable[[Tensor, slice], Tensor] | None = None
-    ) -> ImageStatistics:
+    def of(cls, values: Tensor, ceiling: float | None = None) -> ImageStatistics:
         """Reduce activations to the statistics of each image and channel, on the device they are on.
 
         Parameters
@@ -105,9 +101,6 @@ class ImageStatistics:
             rounded, to float32.
         ceiling : float, optional
             The largest value that the activation function can give, if it has one: how often it does is counted.
-        wanted : callable, optional
-            From the peaks (n, C) of some images, and which of the N these are, to those whose position will be asked
-            for, (n, C) bool: the others may be left as -1. Default: all.
 
         Raises
         ------
@@ -126,43 +119,16 @@ class ImageStatistics:
             raise ArgumentError(
                 f"Expected maps with 1 to {_MOST_POSITIONS} positions, got shape {tuple(values.shape)}."
             )
-        flat = values.detach().float().flatten(2)
-        # On a CPU a few images at a time through one scratch buffer: the passes below then run in the cache,
-        # and no large temporary is mapped and unmapped. An accelerator takes the batch at once.
-        at_once = _CACHED // max(1, channels * positions) if flat.device.type == "cpu" else len(flat)
-        pieces = torch.split(flat, max(1, at_once))
-        buffer = torch.empty_like(pieces[0])
-        peaks, places, active, means, deviations, saturated = [], [], [], [], [], []
-        first = 0
-        for piece in pieces:
-            scratch = buffer[: len(piece)]
-            if piece.device.type == "cpu" and piece.is_contiguous():
-                # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
-                place = torch.from_numpy(piece.numpy().argmax(axis=2))
-                peak = piece.gather(2, place[..., None]).squeeze(2)
-            else:
-                peak = piece.amax(dim=2)
-                asked = None if wanted is None else wanted(peak, slice(first, first + len(piece)))
-                place = _first(piece, peak, asked, scratch)
-            mean = piece.mean(dim=2)
-            deviations.append(_deviation(piece, mean, scratch))
-            active.append(torch.gt(piece, 0, out=scratch).sum(dim=2).long())
-            if ceiling is not None:
-                saturated.append(torch.ge(piece, ceiling, out=scratch).sum(dim=2).long())
-            first += len(piece)
-            peaks.append(peak)
-            places.append(place)
-            means.append(mean)
-        place = torch.cat(places)
+        maps = values.detach().float()
+        if maps.device.type != "cpu":
+            found = _at_once(maps, ceiling)
+        elif maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous():
+            found = _by_position(maps, ceiling)
+        else:
+            found = _by_map(maps.contiguous(), ceiling)
         return cls(
-            peaks=torch.cat(peaks),
-            rows=place.div(width, rounding_mode="floor"),
-            columns=torch.where(place < 0, -1, place % width),
-            active=(counts := torch.cat(active)),
-            means=torch.cat(means),
-            deviations=torch.cat(deviations),
+            **found,
             positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
-            saturated=torch.zeros_like(counts) if ceiling is None else torch.cat(saturated),
             bounded=torch.full((channels,), ceiling is not None, device=values.device),
         )
 
@@ -200,35 +166,102 @@ class ImageStatistics:
         return self
 
 
-def _first(maps: Tensor, peak: Tensor, asked: Tensor | None, scratch: Tensor) -> Tensor:
-    """The first position of each map (N, C, positions) that has the largest value (N, C); -1 for some not asked for."""
-    if asked is not None and maps.device.type == "cpu":
-        few = asked.nonzero(as_tuple=True)
-        if len(few[0]) * _SPARSE < asked.numel():
-            place = torch.full(peak.shape, -1, dtype=torch.int64)
-            place[few] = torch.from_numpy(np.ascontiguousarray(maps[few].numpy()).argmax(axis=1))
-            return place
-    # Larger for earlier positions, so that the largest over the maxima of a map belongs to the first of them. Plain
-    # maximum and product keep to vector instructions in every memory layout.
-    precedence = torch.arange(maps.shape[2], 0, -1, dtype=torch.float32, device=maps.device)
-    torch.eq(maps, peak[..., None], out=scratch)
-    last: Tensor = scratch.mul_(precedence).amax(dim=2).long()
-    return maps.shape[2] - last
+def _by_map(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) on a CPU of which each lies in one piece."""
+    count, channels, height, width = maps.shape
+    flat = maps.flatten(2)
+    # A few images at a time through one scratch buffer: the passes below then run in the cache, and no large temporary
+    # is mapped and unmapped.
+    images = max(1, _CACHED_MAPS // (channels * height * width))
+    scratch = torch.empty_like(flat[:images])
+    found: list[tuple[Tensor, ...]] = []
+    for first in range(0, max(1, count), images):
+        block = flat[first : first + images]
+        flags = scratch[: len(block)]
+        # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
+        place = torch.from_numpy(block.numpy().argmax(axis=2))
+        peak = block.gather(2, place[..., None]).squeeze(2)
+        squares = torch.linalg.vector_norm(block, dim=2).square_()
+        active = torch.gt(block, 0, out=flags).sum(dim=2)
+        saturated = torch.zeros_like(active) if ceiling is None else torch.ge(block, ceiling, out=flags).sum(dim=2)
+        found.append((peak, place, block.mean(dim=2), squares, active, saturated))
+    peaks, places, means, squares, active, saturated = map(torch.cat, zip(*found, strict=True))
+    return {
+        "peaks": peaks,
+        **_lines(places, width),
+        "means": means,
+        "deviations": _deviations(flat, means, squares),
+        "active": active.long(),
+        "saturated": saturated.long(),
+    }
 
 
-def _deviation(maps: Tensor, mean: Tensor, scratch: Tensor) -> Tensor:
-    """The sum of squared deviations of each map (N, C, positions) from its mean (N, C)."""
-    if maps.device.type != "cpu" or not maps.is_contiguous():
-        torch.sub(maps, mean[..., None], out=scratch)
-        return scratch.mul_(scratch).sum(dim=2)
-    # From the squares themselves, in one pass that knows no gaps. Where the mean is large against the spread, or the
-    # squares overflow, the difference would lose its digits: those maps are gone through again.
-    squares: Tensor = torch.linalg.vector_norm(maps, dim=2).square_()
-    found = squares - mean.square() * maps.shape[2]
+def _by_position(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
+    count, channels, height, width = maps.shape
+    # Some whole images at a time, or a band of lines of one, so that all passes over it run in the caches of the cores.
+    cached = _CACHED_LINES * torch.get_num_threads()
+    band = max(1, min(height, cached // (width * channels)))
+    images = max(1, cached // (height * width * channels)) if band == height else 1
+    scratch = torch.empty(min(images, count) * band * width * channels)
+    found: list[tuple[Tensor, ...]] = []
+    for first in range(0, count, images):
+        for top in range(0, height, band):
+            block = maps[first : first + images, :, top : top + band]
+            lines = block.permute(0, 2, 3, 1)
+            into = scratch[: block.numel()].view(lines.shape)
+            # Pooling finds the value and the first place of it in one pass of vector instructions.
+            peak, place = F.max_pool2d(block, block.shape[2:], return_indices=True)
+            total = lines.sum(dim=(1, 2))
+            squares = torch.mul(lines, lines, out=into).sum(dim=(1, 2))
+            active = torch.gt(lines, 0, out=into).sum(dim=(1, 2))
+            saturated = active * 0 if ceiling is None else torch.ge(lines, ceiling, out=into).sum(dim=(1, 2))
+            found.append((peak.flatten(1), place.flatten(1) + top * width, total, squares, active, saturated))
+    # (N, bands, C)
+    peaks, places, *sums = (torch.cat(bands).view(count, -1, channels) for bands in zip(*found, strict=True))
+    peak, best = peaks.max(dim=1)  # of equal bands the first
+    total, squares, active, saturated = (each.sum(dim=1) for each in sums)
+    means = total / (height * width)
+    return {
+        "peaks": peak,
+        **_lines(places.gather(1, best[:, None])[:, 0], width),
+        "means": means,
+        "deviations": _deviations(maps.flatten(2), means, squares),
+        "active": active.long(),
+        "saturated": saturated.long(),
+    }
+
+
+def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
+    """The sum of squared deviations of maps (N, C, positions) from their means, given the sums of their squares."""
+    found = squares - means.square() * maps.shape[2]
+    # Where the mean is large against the spread, or the squares overflow, the difference loses its digits: those maps
+    # are gone through again.
     poor = ~(found > _CANCELLED * squares) & (squares != 0)
     if bool(poor.any()):
-        found[poor] = (maps[poor] - mean[poor][:, None]).square_().sum(dim=1)
+        found[poor] = (maps[poor] - means[poor][:, None]).square_().sum(dim=1)
     return found
+
+
+def _at_once(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) of any layout on any device: the whole batch in each pass, as accelerators like it."""
+    flat = maps.flatten(2)
+    peaks, places = flat.max(dim=2)
+    means = flat.mean(dim=2)
+    active = (flat > 0).sum(dim=2)
+    return {
+        "peaks": peaks,
+        **_lines(places, maps.shape[3]),
+        "means": means,
+        "deviations": (flat - means[..., None]).square_().sum(dim=2),
+        "active": active,
+        "saturated": torch.zeros_like(active) if ceiling is None else (flat >= ceiling).sum(dim=2),
+    }
+
+
+def _lines(places: Tensor, width: int) -> dict[str, Tensor]:
+    """Rows and columns of positions that are counted in row-major order."""
+    return {"rows": places.div(width, rounding_mode="floor"), "columns": places % width}
 
 
 def some(numbers: Sequence[int], limit: int = 5) -> str:
@@ -299,26 +332,6 @@ class TopK:
         """(channels, k) int64; -1 in an empty place."""
         return self._columns
 
-    def enters(self, peaks: Tensor, images: Tensor, channels: slice) -> Tensor:
-        """Tell which activations would be among the best.
-
-        Parameters
-        ----------
-        peaks : Tensor
-            (N, c) float32, the largest activation of each image and channel.
-        images : Tensor
-            (N,) int64, indices of the images.
-        channels : slice
-            Which of the channels these c are.
-
-        Returns
-        -------
-        Tensor
-            (N, c) bool.
-        """
-        worst, image = self._values[channels, -1], self._images[channels, -1]
-        return (peaks > worst) | ((peaks == worst) & (images[:, None] < image))
-
     def update(self, values: Tensor, images: Sequence[int] | Tensor) -> None:
         """Take in a batch.
 
@@ -363,7 +376,9 @@ class TopK:
         if distinct and self.device.type == "cpu":
             # Before long a batch is among the best of few channels: only those are sorted. Elsewhere asking which would
             # make the accelerator wait.
-            few = self.enters(statistics.peaks, index, slice(None)).any(dim=0).nonzero().flatten()
+            worst, image, peaks = self._values[:, -1], self._images[:, -1], statistics.peaks
+            enters = (peaks > worst) | ((peaks == worst) & (index[:, None] < image))
+            few = enters.any(dim=0).nonzero().flatten()
             if len(few) * 2 < self.channels:
                 part = copy.copy(self)
                 for name in _STATE:

@@ -6,7 +6,6 @@ set that excite it most. Here all channels of all chosen layers are served by th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +24,7 @@ from convscope_core.jobs.loading import loaded
 from convscope_core.jobs.shards import Job, Memory, Part, Record, Results, cut, folded, running
 from convscope_core.jobs.store import Store
 from convscope_core.network import Layer, Network
-from convscope_core.survey.accumulators import ImageStatistics, TopK, require_counts, some
+from convscope_core.survey.accumulators import ImageStatistics, require_counts, some
 from convscope_core.survey.result import Survey
 from convscope_core.survey.statistics import Statistics
 
@@ -395,7 +394,7 @@ class _Survey(Job):
         broken: list[tuple[list[int], Tensor]] = []
         for batch in loaded(self.net.preprocessing, images, indices, self.batch_size, self.workers):
             if batch.x is not None:
-                reduced = self._reduced(batch.x.to(self.net.device, non_blocking=True), batch.numbers, statistics)
+                reduced = self._reduced(batch.x.to(self.net.device, non_blocking=True))
                 statistics.add(reduced, batch.numbers, batch.labels)
                 broken.append((batch.numbers, reduced.broken()))
             # Whether activations are finite is asked of an accelerator once a shard: asking stops its queue.
@@ -404,27 +403,16 @@ class _Survey(Job):
                 broken.clear()
             yield statistics.copy(), batch.record
 
-    def _reduced(self, x: Tensor, images: Sequence[int], before: Statistics) -> ImageStatistics:
+    def _reduced(self, x: Tensor) -> ImageStatistics:
         """Run a batch, and reduce every layer while it is in the cache."""
         parts: list[ImageStatistics] = []
         ceilings = {layer.name: self.net.ceiling(layer.name) for layer in self.layers}
-        numbers = torch.tensor(images)
-        channels = 0
 
         def visit(name: str, maps: Tensor) -> None:
-            nonlocal channels
-            own = slice(channels, channels + maps.shape[1])
-            channels = own.stop
-            # Where the largest activation lies matters only if it is among the best.
-            wanted = functools.partial(self._wanted, before.top, numbers, own)
-            parts.append(ImageStatistics.of(maps, ceilings[name], wanted))
+            parts.append(ImageStatistics.of(maps, ceilings[name]))
 
         self.net.visit(x, [layer.name for layer in self.layers], visit)
         return ImageStatistics.join(parts)
-
-    @staticmethod
-    def _wanted(top: TopK, images: Tensor, channels: slice, peaks: Tensor, rows: slice) -> Tensor:
-        return top.enters(peaks, images[rows], channels)
 
     def _require_finite(self, batches: Sequence[tuple[list[int], Tensor]]) -> None:
         for images, broken in batches:
