@@ -2,9 +2,9 @@
 
     python tests/benchmarks/survey.py [--models vgg16,resnet50] [--images 64] [--batch 8] [--repeat 3] [--threads 1,2]
 
-Side by side in one run, taken in turn, over the same prepared pictures of 224 in float32:
+Side by side in one run, taken in turn, over the same pictures of 224 in float32 and the same loader:
 
-- forward: a bare no_grad loop of the torchvision (timm) module over batches.
+- forward: a bare no_grad loop of the torchvision (timm) module over the batches.
 - survey: `convscope.survey` of all convolutional layers: top activations, health, class means and random sample of
   every channel. "all" is the default, every layer but the pools.
 - store: the same, kept in a file.
@@ -28,6 +28,7 @@ import torch
 import torchvision
 
 from convscope_core.datasets import Images
+from convscope_core.jobs.loading import loaded
 from convscope_core.models import load
 from convscope_core.network import Network
 from convscope_core.survey import survey
@@ -69,14 +70,13 @@ def main() -> None:
     for name in options.models.split(","):
         torch.manual_seed(0)
         net, module = network(name)
-        pictures = torch.randn(options.images, *net.input_shape)
-        images = Images.of(pictures)
+        images = Images.of(torch.randn(options.images, *net.input_shape))
         convolutions = [layer.name for layer in net.layers if layer.kind == "conv"]
 
-        def forward(module: torch.nn.Module = module, pictures: torch.Tensor = pictures) -> None:
+        def forward(module: torch.nn.Module = module, net: Network = net, images: Images = images) -> None:
             with torch.no_grad():
-                for batch in pictures.split(options.batch):
-                    module(batch)
+                for batch in loaded(net.preprocessing, images, range(len(images)), options.batch, 0):
+                    module(batch.x)
 
         def surveyed(
             layers: list[str] | None, store: str | None = None, net: Network = net, images: Images = images
