@@ -166,6 +166,12 @@ def test_batch_size_does_not_matter(net: Network, images: Images, whole: Survey,
     assert_same(survey(net, images, k=5, batch_size=batch_size, progress=False), whole)
 
 
+def test_pictures_from_a_generator_are_surveyed_like_their_list(net: Network, whole: Survey) -> None:
+    found = survey(net, (picture for picture in pictures(23)), k=5, progress=False)
+    assert_same(found, whole)
+    assert len(found.images) == 23  # kept, so that the top pictures can be shown
+
+
 def test_the_order_of_the_indices_does_not_matter(net: Network, images: Images, whole: Survey) -> None:
     order = torch.randperm(23, generator=torch.Generator().manual_seed(0)).tolist()
     assert_same(survey(net, images, k=5, indices=order, progress=False), whole)
