@@ -239,6 +239,8 @@ def test_without_labels_or_classes_the_search_says_what_to_do(net: Network, foun
         plain.units("red")
     with pytest.raises(ArgumentError, match=r"got 'rad'\. Close matches: red"):
         found.units("rad")
+    with pytest.raises(ArgumentError, match=rf"such as '{found.labels[0]}' .*the name of its folder"):
+        found.units("tabby")
     with pytest.raises(LayerError):
         found.similar("nowhere", 0)
     with pytest.raises(ArgumentError, match="channel of '0' from 0 to 5"):

@@ -513,7 +513,8 @@ class Survey:
         if label not in self.labels:
             raise ArgumentError(
                 f"Expected a class of which images were surveyed, got {label!r}."
-                f"{did_you_mean(str(label), self.labels)} There are {len(self.labels)} (Survey.labels)."
+                f"{did_you_mean(str(label), self.labels)} There are {len(self.labels)}, such as {self.labels[0]!r} "
+                "(Survey.labels): in folders of pictures a class has the name of its folder."
             )
         if len(self.labels) == 1:
             raise ArgumentError(f"Expected images of at least two classes to compare, got only {label!r}.")
