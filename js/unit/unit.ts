@@ -250,12 +250,13 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
     value: string,
   ): HTMLElement {
     const patch = el("canvas", { class: "cs-patch__canvas", "aria-hidden": "true" });
+    const silent = isSilent(exemplar);
     if (crop) paint(patch, rgba(crop), size, size);
     const tile = el(
       "button",
       {
         type: "button",
-        class: "cs-patch",
+        class: silent ? "cs-patch cs-patch--silent" : "cs-patch",
         role: "option",
         "aria-label": describe(exemplar),
         title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
@@ -265,9 +266,9 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
         "data-column": exemplar.column,
       },
       patch,
-      el("span", { class: "cs-patch__value" }, value),
+      el("span", { class: "cs-patch__value" }, silent ? "silent" : value),
     );
-    if (exemplar.whole) {
+    if (exemplar.whole && !silent) {
       const spot = el("i", { class: "cs-mark", "aria-hidden": "true" });
       mark(spot, exemplar, store.get("_network").size);
       tile.append(spot);
@@ -487,8 +488,14 @@ export function unitPane(store: Store<State>, root: HTMLElement, signal: AbortSi
   }
 }
 
+/** Where few pictures excite a unit, its top fills up with some that a rectifier made zero: their place means nothing. */
+function isSilent(exemplar: Exemplar): boolean {
+  return exemplar.value === 0;
+}
+
 function describe(exemplar: Exemplar): string {
   const what = exemplar.label ?? exemplar.name;
+  if (isSilent(exemplar)) return `silent · ${what}`;
   return `${activation(exemplar.value)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
 }
 

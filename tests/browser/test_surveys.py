@@ -99,6 +99,12 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
     agrees(book, "w.selected", 3)
     expect(output.locator(".bqplot")).to_contain_text("unit 3 in 36 pictures")
+    # A dead unit has no top patches, whatever pictures come first among equals.
+    patches = root.locator("[aria-label='Top patches'] .cs-patch")
+    expect(patches.locator(".cs-patch__value").first).not_to_have_text("silent")
+    book.run("w.selected = 4")
+    expect(patches.locator(".cs-patch__value")).to_have_text(["silent"] * 9)
+    expect(patches.first).to_have_attribute("aria-label", re.compile("^silent · "))
 
 
 def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]
