@@ -1,4 +1,4 @@
-"""What every test shares: reproducible randomness, hypothesis profiles, the shared reference data."""
+"""What every test shares: reproducible randomness, hypothesis profiles, the reference numbers."""
 
 from __future__ import annotations
 
@@ -52,9 +52,6 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
-    """Pictures and reference numbers that lie beside the repository, not in it."""
-    folder = ROOT.parent / "shared"
-    if not folder.is_dir():
-        pytest.skip("the shared reference data (../shared) is not beside this repository")
-    return folder
+def reference() -> Path:
+    """Numbers that others computed or published; README.md there says who."""
+    return ROOT / "tests" / "reference"

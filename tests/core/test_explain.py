@@ -26,13 +26,9 @@ from .test_graph_models import MODELS, build
 
 
 @pytest.fixture(scope="module")
-def cases(shared: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((shared / "cases" / "unit_cases.json").read_text())
+def cases(reference: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((reference / "unit_cases.json").read_text())
     return found
-
-
-def reference(shared: Path, name: str) -> Any:
-    return np.load(shared / "cases" / "innvestigate" / f"{name}.npz")
 
 
 class Function(nn.Module):
@@ -102,8 +98,8 @@ def test_rectifier_whose_input_has_a_second_consumer(cases: dict[str, Any]) -> N
      ("InputTimesGradient", "input_times_gradient")],
 )  # fmt: skip
 @pytest.mark.parametrize("layer", ["Conv2D", "Conv2D_relu", "Dense", "Dense_relu", "AveragePooling2D", "MaxPooling2D"])
-def test_single_layers_of_innvestigate(shared: Path, name: str, method: str, layer: str) -> None:
-    data = reference(shared, f"layer_ref_{name}")
+def test_single_layers_of_innvestigate(reference: Path, name: str, method: str, layer: str) -> None:
+    data = np.load(reference / "innvestigate" / f"layer_ref_{name}.npz")
     x = torch.from_numpy(data["input"]).permute(0, 3, 1, 2).contiguous()
     body: list[nn.Module]
     if layer.startswith("Conv2D"):
@@ -133,8 +129,8 @@ def test_single_layers_of_innvestigate(shared: Path, name: str, method: str, lay
     [("gradient", "gradient"), ("deconvnet", "deconvnet"), ("guided_backprop", "guided_backprop"),
      ("input_t_gradient", "input_times_gradient")],
 )  # fmt: skip
-def test_network_of_innvestigate(shared: Path, key: str, method: str, which: str) -> None:
-    data = reference(shared, "mlp")
+def test_network_of_innvestigate(reference: Path, key: str, method: str, which: str) -> None:
+    data = np.load(reference / "innvestigate" / "mlp.npz")
     layers: list[nn.Module] = [nn.Flatten()]
     for name in json.loads(str(data["meta"]))["layers"]:
         weight = torch.from_numpy(data[f"w.{name}"])

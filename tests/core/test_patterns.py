@@ -391,10 +391,6 @@ def test_units_without_a_pattern_are_zero_and_listed_or_have_the_linear_one() ->
 # -- iNNvestigate's numbers --
 
 
-def reference(shared: Path, name: str) -> Any:
-    return np.load(shared / "cases" / "innvestigate" / f"{name}.npz")
-
-
 def of_reference(data: Any) -> tuple[Network, list[str]]:
     names = json.loads(str(data["meta"]))["layers"]
     layers: list[nn.Module] = [nn.Flatten()]
@@ -410,8 +406,8 @@ def of_reference(data: Any) -> tuple[Network, list[str]]:
 
 
 @pytest.mark.parametrize("name", ["toy_linear", "mlp"])
-def test_patterns_of_innvestigate(shared: Path, name: str) -> None:
-    data = reference(shared, name)
+def test_patterns_of_innvestigate(reference: Path, name: str) -> None:
+    data = np.load(reference / "innvestigate" / f"{name}.npz")
     net, names = of_reference(data)
     images = list(torch.from_numpy(data["X_fit"]).reshape(len(data["X_fit"]), 1, 1, -1))
     patterns = fit_patterns(net, images, ALL, progress=False)
@@ -439,8 +435,8 @@ def given_patterns(net: Network, names: list[str], data: Any, key: str) -> Patte
 @pytest.mark.parametrize("key", ["pos", "linear"])
 @pytest.mark.parametrize("method", ["patternnet", "patternattribution"])
 @pytest.mark.parametrize("name", ["toy_linear", "mlp"])
-def test_explanations_of_innvestigate(shared: Path, name: str, method: str, key: str) -> None:
-    data = reference(shared, name)
+def test_explanations_of_innvestigate(reference: Path, name: str, method: str, key: str) -> None:
+    data = np.load(reference / "innvestigate" / f"{name}.npz")
     net, names = of_reference(data)
     index = json.loads(str(data["meta"]))["index_neuron"]
     own = fit_patterns(
