@@ -14,12 +14,10 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from convscope_core import occlusion_map as module
 from convscope_core.errors import ArgumentError, ImageError, LayerError
 from convscope_core.graph.regions import Changed, Regions
 from convscope_core.network import Network
-from convscope_core.occlusion import Occlusion
-from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
+from convscope_core.occlusion import Occlusion, OcclusionResult, occluding_map, occlusion_map, sweep
 
 HEIGHT, WIDTH = 48, 40
 
@@ -283,7 +281,7 @@ def test_plot_draws_the_papers_panels(net: Network, photo) -> None:
 
 def test_all_cells_come_once() -> None:
     for rows, columns in ((1, 1), (30, 30), (9, 2)):
-        cells = [c for level in module._coarse_to_fine(rows, columns) for c in level]
+        cells = [c for level in sweep._coarse_to_fine(rows, columns) for c in level]
         assert sorted(cells) == list(itertools.product(range(rows), range(columns)))
 
 

@@ -32,7 +32,7 @@ from convscope_core.explain import (
 )
 from convscope_core.models import load
 from convscope_core.network import Layer, Network, Prediction
-from convscope_core.occlusion_map import OcclusionResult, occluding_map, occlusion_map
+from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_map
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
 from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
 

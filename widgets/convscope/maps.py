@@ -11,7 +11,7 @@ import numpy as np
 import traitlets
 
 from convscope_core.network import Network
-from convscope_core.occlusion_map import OcclusionResult, occluding_map
+from convscope_core.occlusion import OcclusionResult, occluding_map
 
 from ._instrument import Answer, bundle, require_network
 from .occluder import Occluder, core_shape

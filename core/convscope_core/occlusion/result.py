@@ -1,0 +1,370 @@
+"""Occlusion maps: what the network says for every position of the occluder, as a result that can be kept.
+
+Zeiler & Fergus (2014, section 4.2 and fig. 7) slide a grey square over the picture and record, for every position,
+the probability of the true class, the most probable class, and the activity of one feature map of the last
+convolutional layer, summed over its positions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from convscope_core.errors import ArgumentError
+from convscope_core.network import Prediction, class_index
+from convscope_core.occlusion.box import whole_number
+from convscope_core.occlusion.preview import Preview
+from convscope_core.occlusion.shapes import Outline, shape_name
+from convscope_core.plots import panels
+
+__all__ = ["OcclusionResult", "no_channel"]
+
+_FORMAT = "convscope occlusion map 2"
+_FORMAT_1 = "convscope occlusion map 1"
+
+_ARRAYS = ("probability", "label", "activities", "clean_activities", "positions", "picture")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OcclusionResult:
+    """What a network says about a picture for every position of an occluder.
+
+    Attributes
+    ----------
+    probability : float32 array (rows, columns)
+        Of the class `target`, 0..1; NaN where not computed (yet).
+    label : int64 array (rows, columns)
+        Index of the most probable class; -1 where not computed.
+    activities : float64 array (M, rows, columns)
+        Sum of each of `maps` over all its positions; NaN where not computed.
+    positions : int64 array (rows, columns, 2)
+        Top and left of the occluder in pixels of the network's input.
+    clean : Prediction
+        For the picture without occluder.
+    clean_activities : float64 array (M,)
+        Of the picture without occluder.
+    target : int
+        Index of the class.
+    layer : str or None
+        Name of the layer; None if the network has none with maps and none was asked for.
+    channel : int or None
+        The map of that layer.
+    maps : tuple of (layer, channel)
+        The maps that are recorded: first that of `layer` and `channel`, if there is a layer, then those asked for.
+    size : (height, width)
+        Of the occluder in pixels.
+    stride : (down, across)
+        Of the positions in pixels.
+    fill : str
+        Of the occluder, by its name; see `convscope_core.occlusion.fill_name`.
+    shape : str, tuple of (row, column) or bool array
+        Of the occluder; see `Occlusion`.
+    seed : int
+        Of the noise.
+    picture : uint8 array (H, W, 3)
+        The clean picture as the network sees it.
+    network : str
+        The network's name.
+    fingerprint : str
+        The network's fingerprint.
+    all_probabilities : float32 array (rows, columns, K) or None
+        Of every class, if ``keep_all`` was asked for; NaN where not computed. This array and the next are shared by
+        all results of one computation and go on filling while it runs: copies a batch would cost more than the
+        batch. What this result holds of them is where `computed` is set.
+    all_activities : float32 array (rows, columns, channels) or None
+        Sum of every map of `layer`; None without ``keep_all`` or a layer.
+    clean_all_activities : float64 array (channels,) or None
+        Of the picture without occluder.
+    precision : str
+        In which numbers it was computed: "float32", "bfloat16" or "float16".
+    rounding : float
+        By how much the target's probability differs at most from the one computed in float32, at up to 16 positions
+        that were computed both ways; 0 for "float32".
+    preview : Preview or None
+        The estimate by the gradient, if ``preview`` was asked for and there is one. Not saved to files.
+    """
+
+    probability: npt.NDArray[np.float32]
+    label: npt.NDArray[np.int64]
+    activities: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.int64]
+    clean: Prediction
+    clean_activities: npt.NDArray[np.float64]
+    target: int
+    layer: str | None
+    channel: int | None
+    maps: tuple[tuple[str, int], ...]
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    fill: str
+    shape: str | Outline | npt.NDArray[np.bool_]
+    seed: int
+    picture: npt.NDArray[np.uint8]
+    network: str
+    fingerprint: str
+    all_probabilities: npt.NDArray[np.float32] | None = None
+    all_activities: npt.NDArray[np.float32] | None = None
+    clean_all_activities: npt.NDArray[np.float64] | None = None
+    precision: str = "float32"
+    rounding: float = 0.0
+    preview: Preview | None = None
+
+    @property
+    def activity(self) -> npt.NDArray[np.float64]:
+        """Float64 (rows, columns): the sum of the map `channel` of `layer`, the first of `activities`.
+
+        NaN where not computed, or with no layer.
+        """
+        return np.full(self.label.shape, np.nan) if self.layer is None else self.activities[0]
+
+    @property
+    def clean_activity(self) -> float:
+        """The sum of that map for the picture without occluder; NaN with no layer."""
+        return math.nan if self.layer is None else float(self.clean_activities[0])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the classes that `label` and `target` count."""
+        return self.clean.labels
+
+    @property
+    def computed(self) -> npt.NDArray[np.bool_]:
+        """Bool (rows, columns): which positions are computed; all, unless the computation was stopped."""
+        return self.label >= 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether all positions are computed."""
+        return bool(self.computed.all())
+
+    def __repr__(self) -> str:
+        rows, columns = self.label.shape
+        done = "" if self.complete else f", {int(self.computed.sum())} computed"
+        lines = [
+            f"OcclusionResult: {rows}x{columns} positions{done} of a {shape_name(self.shape)} of "
+            f"{self.size[0]}x{self.size[1]} pixels, {self.fill}, on {self.network}"
+        ]
+        if self.computed.any():
+            p = self.probability[self.computed]
+            name = self.labels[self.target]
+            lines.append(
+                f"  probability of {name}: {p.min():.3f} to {p.max():.3f}, "
+                f"{self.clean.probabilities[self.target]:.3f} without occluder"
+            )
+            lines.append("  most probable: " + ", ".join(f"{name} {n}" for name, n in self.counts()[:5]))
+        if self.precision != "float32":
+            lines.append(f"  computed in {self.precision}: probabilities off by up to {self.rounding:.1g}")
+        if self.maps:
+            more = f" and {len(self.maps) - 5} more" if len(self.maps) > 5 else ""
+            lines.append("  activity: " + ", ".join(f"channel {c} of {name}" for name, c in self.maps[:5]) + more)
+        return "\n".join(lines)
+
+    def counts(self) -> list[tuple[str, int]]:
+        """Return at how many positions each class is the most probable, most frequent first."""
+        found, count = np.unique(self.label[self.computed], return_counts=True)
+        order = np.argsort(-count, kind="stable")
+        return [(self.labels[found[i]], int(count[i])) for i in order]
+
+    def follow(self, target: int | str | None = None, channel: int | None = None) -> OcclusionResult:
+        """Return the same map for another class, or another channel of the layer, without computing.
+
+        Parameters
+        ----------
+        target : int or str, optional
+            The class, by index or label. Default: as it is.
+        channel : int, optional
+            The channel of `layer`, which takes the place of the first of `maps`. Default: as it is.
+
+        Returns
+        -------
+        OcclusionResult
+            Without the preview, which is of another map. Activities that are not of `maps` have the precision of
+            float32.
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such class or channel, or it was not kept: ``keep_all=True`` keeps all.
+        """
+        index = self.target if target is None else class_index(target, self.labels, self.network)
+        changes: dict[str, Any] = {}
+        if index != self.target:
+            if self.all_probabilities is None:
+                raise self._not_kept(f"class {self.labels[index]!r}")
+            probability = np.where(self.computed, self.all_probabilities[..., index], np.float32(np.nan))
+            changes |= {"target": index, "probability": probability.astype(np.float32, copy=False)}
+        if channel is not None and channel != self.channel:
+            changes |= self._other_channel(channel)
+        return dataclasses.replace(self, **changes, preview=None) if changes else self
+
+    def _other_channel(self, channel: int) -> dict[str, Any]:
+        wanted = whole_number(channel, "channel")
+        if self.layer is None:
+            raise ArgumentError(f"Expected a map with a layer, to follow its channel {channel!r}; this one has none.")
+        if self.clean_all_activities is not None and not 0 <= wanted < len(self.clean_all_activities):
+            raise no_channel(self.layer, len(self.clean_all_activities), channel)
+        asked = (self.layer, wanted)
+        if asked in self.maps:
+            order = [self.maps.index(asked), *(i for i, m in enumerate(self.maps) if m != asked)]
+            return {
+                "channel": wanted,
+                "maps": tuple(self.maps[i] for i in order),
+                "activities": self.activities[order],
+                "clean_activities": self.clean_activities[order],
+            }
+        if self.all_activities is None or self.clean_all_activities is None:
+            raise self._not_kept(f"channel {wanted} of {self.layer}")
+        activity = np.where(self.computed, self.all_activities[..., wanted].astype(np.float64), np.nan)
+        return {
+            "channel": wanted,
+            "maps": (asked, *self.maps[1:]),
+            "activities": np.concatenate([activity[None], self.activities[1:]]),
+            "clean_activities": np.concatenate(
+                [self.clean_all_activities[wanted : wanted + 1], self.clean_activities[1:]]
+            ),
+        }
+
+    def _not_kept(self, what: str) -> ArgumentError:
+        return ArgumentError(
+            f"Expected a class or channel that was kept; {what} was not. Compute the map with keep_all=True to follow "
+            f"any of them, or with this target or channel."
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to a file of safetensors, settings and class names in its metadata; no preview."""
+        settings: dict[str, Any] = {
+            "labels": self.labels,
+            **{k: getattr(self, k) for k in ("target", "layer", "channel", "maps", "size", "stride", "fill", "seed")},
+            **{k: getattr(self, k) for k in ("network", "fingerprint", "precision", "rounding")},
+        }
+        arrays = {k: getattr(self, k) for k in _ARRAYS} | {"clean": self.clean.probabilities}
+        for k in ("all_probabilities", "all_activities"):
+            values = getattr(self, k)
+            if values is not None:  # what a computation that goes on has added since is no part of this result
+                arrays[k] = np.where(self.computed[..., None], values, np.float32(np.nan))
+        if self.clean_all_activities is not None:
+            arrays["clean_all_activities"] = self.clean_all_activities
+        if isinstance(self.shape, str):
+            settings["shape"] = self.shape
+        elif isinstance(self.shape, tuple):
+            arrays["outline"] = np.array(self.shape, np.float64)
+        else:
+            arrays["mask"], settings["mask"] = np.packbits(self.shape), self.shape.shape
+        contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
+        save_file(contiguous, os.fspath(path), {"format": _FORMAT, "settings": json.dumps(settings)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> OcclusionResult:
+        """Read a result that `save` wrote, of this version or an earlier one.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such file, or it holds something else.
+        """
+        place = Path(path)
+        if not place.is_file():
+            raise ArgumentError(f"Expected the path of a saved occlusion map; there is no file {place}.")
+        try:
+            with safe_open(os.fspath(place), framework="np") as f:
+                metadata = f.metadata() or {}
+                arrays = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  not a mapping
+        except SafetensorError as e:
+            raise ArgumentError(f"Expected a file that OcclusionResult.save wrote; {place.name} is none ({e}).") from e
+        if metadata.get("format") not in (_FORMAT, _FORMAT_1):
+            raise ArgumentError(
+                f"Expected a file that OcclusionResult.save wrote ({_FORMAT!r}); {place.name} holds "
+                f"{metadata.get('format', 'other tensors')!r}."
+            )
+        s: dict[str, Any] = json.loads(metadata["settings"])
+        if metadata["format"] == _FORMAT_1:  # at most one map
+            there = s["layer"] is not None
+            s["maps"] = [(s["layer"], s["channel"])] if there else []
+            arrays["activities"] = arrays.pop("activity")[None][: int(there)]
+            arrays["clean_activities"] = np.array([s.pop("clean_activity")][: int(there)], np.float64)
+        clean = Prediction(arrays.pop("clean"), tuple(s.pop("labels")))
+        shape: str | Outline | npt.NDArray[np.bool_]
+        if "outline" in arrays:
+            shape = tuple((float(row), float(column)) for row, column in arrays.pop("outline"))
+        elif "mask" in arrays:
+            height, width = s.pop("mask")
+            bits = np.unpackbits(arrays.pop("mask"), count=height * width)
+            shape = bits.astype(bool).reshape(height, width)
+        else:
+            shape = s.pop("shape")
+        pairs = {k: (int(s[k][0]), int(s[k][1])) for k in ("size", "stride")}
+        maps = tuple((str(name), int(channel)) for name, channel in s.pop("maps"))
+        return cls(**arrays, **(s | pairs), maps=maps, shape=shape, clean=clean)
+
+    def plot(self) -> Any:
+        """Draw the panels of the paper's figure: the picture, each map, the probability and the most probable class.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        """
+        shown = [
+            (values.astype(np.float32), f"activity of {name}, {channel}")
+            for values, (name, channel) in zip(self.activities, self.maps, strict=True)
+        ]
+        shown.append((self.probability, f"probability of {self.labels[self.target]}"))
+        count = len(shown) + 2
+        across = min(count, 4)
+        figure, every = panels(math.ceil(count / across), across, (3.25, 3.6))
+        import matplotlib
+        from matplotlib.colors import ListedColormap
+        from matplotlib.patches import Patch
+
+        for unused in every[count:]:
+            unused.set_visible(False)
+        photo, *values_in, last = every[:count]
+        photo.imshow(self.picture)
+        photo.set_title("picture")
+        # Each value is drawn where the occluder's centre is.
+        height, width = self.size
+        top, left = (height - self.stride[0]) / 2, (width - self.stride[1]) / 2
+        rows, columns = self.label.shape
+        extent = (left, left + columns * self.stride[1], top + rows * self.stride[0], top)
+        for panel, (values, title) in zip(values_in, shown, strict=True):
+            figure.colorbar(panel.imshow(values, extent=extent), ax=panel, shrink=0.8)
+            panel.set_title(title)
+        names = self.counts()
+        kinds = np.unique(self.label[self.computed])
+        order = {int(k): i for i, k in enumerate(kinds)}
+        indices = np.vectorize(lambda k: order.get(int(k), -1), otypes=[np.int64])(self.label)
+        colours = [matplotlib.colormaps["tab20"](i % 20) for i in range(max(len(kinds), 1))]
+        last.imshow(
+            np.ma.masked_less(indices, 0),
+            cmap=ListedColormap(colours),
+            extent=extent,
+            vmin=-0.5,
+            vmax=len(colours) - 0.5,
+        )
+        by_name = {self.labels[k]: colours[order[int(k)]] for k in kinds}
+        handles = [Patch(color=by_name[name], label=f"{name} {n}") for name, n in names[:8]]
+        last.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+        last.set_title("most probable")
+        for panel in every[:count]:
+            panel.set_xlim(-0.5, self.picture.shape[1] - 0.5)
+            panel.set_ylim(self.picture.shape[0] - 0.5, -0.5)
+        return figure
+
+
+def no_channel(layer: str, count: int, channel: object) -> ArgumentError:
+    """Return the error for a channel that a layer of `count` channels does not have."""
+    return ArgumentError(f"Expected a channel of {layer} from 0 to {count - 1}, got {channel!r}.")
