@@ -211,7 +211,7 @@ def test_tiles_give_what_the_ordinary_pass_gives(
 
 def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]]) -> None:
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
-    assert plan._tiled & plan._slots.keys()
+    assert plan._tiled & plan._windows.keys()
     assert plan._tiled & plan._whole
 
 
@@ -229,7 +229,7 @@ def test_windows_by_index_are_those_of_the_loop(name: str, monkeypatch: pytest.M
         output, changed = regions(positions, patches, record)
         maps = {n: changed[n].whole() for n in record}
         with monkeypatch.context() as patch:
-            patch.setattr("convscope_core.graph.regions._LOOPS", frozenset())
+            patch.setattr("convscope_core.graph.windows._LOOPS", frozenset())
             again, changed = regions(positions, patches, record)
             assert torch.equal(again, output)
             assert all(torch.equal(changed[n].whole(), maps[n]) for n in record)
@@ -237,7 +237,7 @@ def test_windows_by_index_are_those_of_the_loop(name: str, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_windows_by_index_whatever_the_axes(habit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convscope_core.graph.regions._LOOPS", frozenset())
+    monkeypatch.setattr("convscope_core.graph.windows._LOOPS", frozenset())
     test_habits(habit)
 
 

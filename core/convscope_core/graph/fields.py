@@ -94,7 +94,7 @@ class Units(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What came of some units.
+    """What a walk found for a batch of units.
 
     Attributes
     ----------
@@ -193,8 +193,8 @@ class FieldWalk:
         Yields
         ------
         Found
-            For some of the units, in order, until all are done. (Units in the order of their rows are done a little
-            faster.)
+            For a batch of the units at a time, in order, until all are done. (Units in the order of their rows are
+            done a little faster.)
         """
         units = Units(*(t.to(x.device) for t in units))
         step = self._batch_size(x)
@@ -651,7 +651,7 @@ def _distinct(pictures: Tensor) -> tuple[Tensor, Tensor]:
 def _cut(
     value: Tensor, axes: tuple[int, int], pictures: Tensor, tops: Tensor, lefts: Tensor, size: tuple[int, int]
 ) -> Tensor:
-    """Cut windows out of maps (N, ...): (S, ...). What lies outside is some value of the map."""
+    """Cut windows out of maps (N, ...): (S, ...). What lies outside holds any value of the map."""
     others = [a for a in range(1, value.dim()) if a not in axes]
     order = [0, *axes, *others]
     rows, columns = (
@@ -663,7 +663,7 @@ def _cut(
 
 
 class _Strip(NamedTuple):
-    """Some rows, or columns, of the windows of neighbouring units: units, axis (0 or 1), positions; half-open."""
+    """Rows, or columns, of the windows of neighbouring units: units, axis (0 or 1), positions; half-open."""
 
     first: int
     last: int

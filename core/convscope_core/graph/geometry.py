@@ -173,7 +173,7 @@ def _is_elementwise(n: Node) -> bool:
 
 
 def _combined(shape: tuple[int, ...], inputs: list[tuple[tuple[int, ...], tuple[str, ...]]]) -> tuple[str, ...]:
-    """Agree on letters between operands that are broadcast: what some know and none denies."""
+    """Agree on letters between operands that are broadcast: what is known of any and contradicted by none."""
     out = []
     for d in range(1, len(shape) + 1):
         votes = {letters[-d] for s, letters in inputs if len(s) >= d and (s[-d] > 1 or shape[-d] == 1)} - {"?"}
@@ -404,9 +404,9 @@ class Geometry:
             else:
                 meets = (seen.low <= ranges.high[:, None]) & (seen.high >= ranges.low[:, None])
                 meets &= (ranges.low <= ranges.high)[:, None]
-                some = meets.any(1)
-                first = np.where(some, meets.argmax(1), NOWHERE)
-                last = np.where(some, meets.shape[1] - 1 - meets[:, ::-1].argmax(1), -1)
+                met = meets.any(1)
+                first = np.where(met, meets.argmax(1), NOWHERE)
+                last = np.where(met, meets.shape[1] - 1 - meets[:, ::-1].argmax(1), -1)
             low, high = np.minimum(low, first), np.maximum(high, last)
         return Ranges(low, high)
 

@@ -1,4 +1,4 @@
-"""The kernels of a graph's convolutions, in the forms in which windows are computed quickest.
+"""The kernels of a graph's convolutions, in the forms in which windows are computed fastest.
 
 Those of 3x3 also as Winograd's minimal filtering needs them, with a quarter of the multiplications: a tile of 4x4
 results takes 144 multiplications for each pair of an input and an output channel. Transformed (6x6 values of the
@@ -37,7 +37,7 @@ _TRANSFORMS = 2200
 #: What reading a number of a kernel from memory costs, in multiply-adds (measured).
 _READING = 16
 
-#: By how much the tiles must be quicker, for the memory that the transformed kernels take.
+#: By how much the tiles must be faster, for the memory that the transformed kernels take.
 _WORTH = 1.2
 
 #: Numbers that the tiles computed at once may take: little enough to stay in the processor's cache, enough for the
@@ -82,7 +82,7 @@ class Kernels:
 
     @staticmethod
     def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
-        """Tell whether a node is a convolution that is quicker computed in tiles.
+        """Tell whether a node is a convolution that is computed faster in tiles.
 
         Parameters
         ----------
@@ -135,7 +135,7 @@ class Kernels:
         return out.permute(0, 3, 1, 2)
 
     def _tiles(self, x: Tensor, kernel: Tensor, bias: Tensor | None, out: Tensor, a: Tensor, b: Tensor) -> None:
-        """Compute some pictures; `a` and `b` hold, in turn, what one step gives to the next."""
+        """Compute a part of the pictures; `a` and `b` hold, in turn, what one step gives to the next."""
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
         tiles, made = count * down * across, kernel.shape[2]

@@ -1,30 +1,44 @@
+# fmt: off
 """The vocabulary of the graph: what each aten operation is called here, and its arguments in one normal form.
 
-PyTorch has several spellings for most operations (``relu_``, ``clamp(min=0)``, ``clamp_min(0)``;
-``max_pool2d`` with and without indices; ``view``, ``reshape``, ``flatten``). A walk over the graph should
-meet one. `normalise` gives each operation a `kind`, an overload that computes it without side effect, and
-arguments by name:
+PyTorch has several spellings for most operations (``relu_``, ``clamp(min=0)``, ``clamp_min(0)``; ``max_pool2d`` with
+and without indices; ``view``, ``reshape``, ``flatten``). A walk over the graph should meet one. `normalise` gives each
+operation a `kind`, an overload that computes it without side effect, and arguments by name:
 
-======================  ====================================================================================
-kind                    arguments besides the input, and what is known of them
-======================  ====================================================================================
-conv                    weight, bias or None, stride, padding, dilation (pairs), groups; 2-D, zero padding
-linear                  weight, bias or None
-batch_norm              weight, bias, running_mean, running_var, eps (evaluation mode: an affine map per
-channel) layer_norm, group_norm, as in aten instance_norm local_response_norm     size, alpha, beta, k (alpha
-is divided by size, as in PyTorch) relu, relu6             none, however they were spelled hardtanh, clamp,
-as in aten leaky_relu, elu, ... max_pool                kernel_size, stride, padding, dilation (pairs),
-ceil_mode avg_pool                kernel_size, stride, padding (pairs), ceil_mode, count_include_pad,
-divisor_override adaptive_avg_pool,      output_size (pair) adaptive_max_pool mean                    dim
-(tuple, counted from 0 with the batch), keepdim add, sub, mul, div      other (a node), alpha for add and sub
-shift, scale            one of input and other is a number or a constant tensor cat
-tensors (tuple), dim flatten                 to one axis a picture reshape                 shape (-1 at the
-batch axis) permute                 dims, all axes slice, select           dim, start, end, step; dim, index
-pad                     pad (as in ``torch.nn.functional.pad``), mode, value softmax, log_softmax    dim
-======================  ====================================================================================
+=======================  ===========================================================================================
+kind                     arguments besides the input, and what is known of them
+=======================  ===========================================================================================
+conv                     weight, bias or None, stride, padding, dilation (pairs), groups; 2-D, zero padding
+conv1d, conv3d           as conv, with one number, or three, an axis
+conv_transpose           weight, bias or None, stride, padding, output_padding, dilation (pairs), groups
+linear                   weight, bias or None
+batch_norm               weight, bias, running_mean, running_var, eps (evaluation mode: an affine map per channel)
+layer_norm, group_norm,  as in aten
+instance_norm
+local_response_norm      size, alpha, beta, k (alpha is divided by size, as in PyTorch)
+relu, relu6              none, however they were spelled
+hardtanh, clamp,         as in aten
+leaky_relu, elu, ...
+max_pool                 kernel_size, stride, padding, dilation (pairs), ceil_mode
+avg_pool                 kernel_size, stride, padding (pairs), ceil_mode, count_include_pad, divisor_override
+adaptive_avg_pool,       output_size (pair)
+adaptive_max_pool
+mean                     dim (tuple, counted from 0 with the batch), keepdim
+add, sub, mul, div       other (a node), alpha for add and sub
+shift, scale             one of input and other is a number or a constant tensor
+cat                      tensors (tuple), dim
+flatten                  to one axis a picture
+reshape                  shape (-1 at the batch axis)
+permute                  dims, all axes
+slice                    dim, start, end, step
+select                   dim, index
+pad                      pad (as in ``torch.nn.functional.pad``), mode, value
+softmax, log_softmax     dim
+=======================  ===========================================================================================
 
 Anything else keeps its aten name (``"aten.einsum"``) and its aten arguments: it still runs.
 """
+# fmt: on
 
 from __future__ import annotations
 

@@ -1,0 +1,468 @@
+"""How one batch of changed pictures is computed: which nodes in windows and which everywhere, and the steps.
+
+After the pixels of a box change, each node changes in a box only (`Geometry.reach`). A plan puts that box, for every
+place that the pixels may be at, into a window of each node; convolutions run on windows without padding: what is
+outside a map is in the window as the operation's own padding (zero, or minus infinity under a max pool).
+
+Nearly all the time goes into convolutions; `convscope_core.graph.kernels` makes those of 3x3 cheaper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from convscope_core.graph.forward import FRESH, IN_PLACE
+from convscope_core.graph.geometry import Geometry, Ranges
+from convscope_core.graph.kernels import TILE, Kernels
+from convscope_core.graph.node import Node, map_values
+from convscope_core.graph.ops import ELEMENTWISE, kernel_size
+from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows, gathered, window
+
+__all__ = ["Floats", "Plan", "Work"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+#: From this share of a map on, all of it is computed: cutting windows would cost more than it saves.
+_NEARLY_ALL = 0.8
+
+#: From this share of the multiply-adds on, the ordinary forward pass is as fast.
+_NO_GAIN = 0.9
+
+_WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
+
+#: Kinds that treat every position alike, given that their axes (channels, mostly) are no rows or columns.
+_BY_POSITION = ELEMENTWISE | {
+    "linear", "layer_norm", "local_response_norm", "permute", "reshape", "cat", "slice", "softmax",
+    "log_softmax", "aten.channel_shuffle", "aten.native_channel_shuffle",
+}  # fmt: skip
+
+#: Kinds whose constant tensors belong to channels, never to positions.
+_CHANNEL_WEIGHTS = frozenset({"batch_norm", "layer_norm", "linear", "prelu", "local_response_norm"})
+
+_Step: TypeAlias = Callable[[Batch], Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiply-adds of convolutions and linear layers for one picture.
+
+    Attributes
+    ----------
+    regions : int
+        Of the walk over what changed.
+    whole : int
+        Of the ordinary forward pass.
+    """
+
+    regions: int
+    whole: int
+
+    @property
+    def bound(self) -> float:
+        """How many times faster the regions can be if a multiply-add costs the same in both."""
+        return self.whole / self.regions if self.regions else math.inf
+
+
+class Plan:
+    """The steps for one size of box, tops and lefts that it may have, and about how many pictures at once."""
+
+    def __init__(
+        self, recorded: Recorded, geometry: Geometry, size: tuple[int, int], places: tuple[Ints, Ints], pictures: int
+    ) -> None:
+        self.recorded, self.geometry = recorded, geometry
+        self.graph = graph = recorded.graph
+        self.places = places
+        self.pictures = pictures
+        self.cuts: list[Cut] = []
+        self.bytes = 0
+        self._windows: dict[Node, Windows] = {graph.input: Windows(size, *places)}
+        self._whole: set[Node] = set()
+        self._tiled: set[Node] = set()
+        self._reads: dict[Node, list[Cut]] = {}
+        self._ranges = self._spread(size)
+        for n in graph.nodes[1:]:
+            if n in recorded.dependent:
+                self._place(n, *self._ranges[n.name])
+        computed = [n for n in graph.nodes[1:] if n in self._windows or n in self._whole]
+        self.work = Work(
+            sum(_multiply_adds(n, self._share(n)) for n in computed),
+            sum(_multiply_adds(n, 1.0) for n in graph if n in recorded.dependent),
+        )
+        self.reason = self._why_not(computed)
+        self.steps = [] if self.reason else self._compiled()
+
+    def cases(self, at: Ints) -> tuple[Ints, Ints]:
+        """Return the indices, in `places`, of the rows (top, left) of an array."""
+        return np.searchsorted(self.places[0], at[:, 0]), np.searchsorted(self.places[1], at[:, 1])
+
+    def costs(self) -> tuple[Floats, Floats]:
+        """Return what each of the rows, and of the columns, in `places` costs along its axis, in units of its own."""
+        nodes = [n for n in self.graph if n in self._windows or n in self._whole]
+        found = []
+        for axis in (0, 1):
+            total = np.zeros(len(self.places[axis]))
+            for n in nodes:
+                ranges = self._ranges[n.name][axis]
+                lengths = np.maximum(ranges.high - ranges.low + 1, 0)
+                if n in self._tiled:
+                    lengths = -(-lengths // TILE) * TILE
+                total += _effort(n, self._share(n)) * lengths / max(1, lengths.max())
+            found.append(total)
+        return found[0], found[1]
+
+    def _spread(self, size: tuple[int, int]) -> dict[str, tuple[Ranges, Ranges]]:
+        start = self._windows[self.graph.input]
+        return self.geometry.spread(
+            Ranges(start.rows, start.rows + size[0] - 1), Ranges(start.columns, start.columns + size[1] - 1)
+        )
+
+    # -- which windows --
+
+    def _place(self, n: Node, rows: Ranges, columns: Ranges) -> None:
+        """Decide whether a node is computed in windows, everywhere, or not at all."""
+        changed = [i for i in n.inputs if i in self._windows or i in self._whole]
+        if not changed or not ((rows.low <= rows.high).any() and (columns.low <= columns.high).any()):
+            if not n.batched and changed:
+                self._whole.add(n)  # there is no clean value that stands for any number of pictures
+            return
+        axes = self._axes(n)
+        if axes is None or any(i in self._whole for i in changed) or not self._by_position(n, axes):
+            self._whole.add(n)
+            return
+        height, width = n.shape[axes[0] - 1], n.shape[axes[1] - 1]
+        down, across = window(rows, height), window(columns, width)
+        if down[0] * across[0] >= _NEARLY_ALL * height * width:
+            self._whole.add(n)
+            return
+        self._windows[n] = Windows((down[0], across[0]), down[1], across[1])
+
+    def _axes(self, n: Node) -> tuple[int, int] | None:
+        """Return the axes of rows and columns, counted with the batch, if it has both."""
+        letters = self.recorded.layout[n]
+        if not n.batched or letters.count("H") != 1 or letters.count("W") != 1:
+            return None
+        return letters.index("H") + 1, letters.index("W") + 1
+
+    def _by_position(self, n: Node, axes: tuple[int, int]) -> bool:
+        """Tell whether the operation gives the same when applied to windows."""
+        kind = n.kind
+        maps = [i for i in n.inputs if i.kind != "size"]
+        if kind in _WINDOWED:
+            return axes == (2, 3) and len(maps) == 1
+        if kind == "pad":
+            return n["mode"] == "constant" and self._axes(n["input"]) == axes
+        if kind == "slice" and n["dim"] in axes:
+            return bool(n["step"] == 1)
+        if kind not in _BY_POSITION and torch.Tag.pointwise not in getattr(n.op, "tags", ()):
+            return False
+        if kind in ("softmax", "log_softmax", "cat") and n["dim"] in axes:
+            return False
+        if kind == "layer_norm" and len(n.shape) - len(n["normalized_shape"]) < max(axes):
+            return False
+        if any(self._axes(i) is None for i in maps if i in self._windows):
+            return False
+        return kind in _CHANNEL_WEIGHTS or not self._has_constant_map(n, axes)
+
+    def _has_constant_map(self, n: Node, axes: tuple[int, int]) -> bool:
+        """Tell whether an operand is a constant with a value of its own for every position."""
+        constants: list[Tensor] = []
+        for v in n.args.values():
+            map_values(v, tensor=lambda t: constants.append(t))
+        rank = len(n.shape) + 1
+        return any(t.dim() > rank - a - 1 and t.shape[a - rank] > 1 for t in constants for a in axes if a < rank)
+
+    def _share(self, n: Node) -> float:
+        windows = self._windows.get(n)
+        axes = self._axes(n)
+        if windows is None or axes is None:
+            return 1.0
+        return windows.size[0] * windows.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
+
+    def _why_not(self, computed: list[Node]) -> str | None:
+        effort = sum(_effort(n, self._share(n)) for n in computed)
+        whole = sum(_effort(n, 1.0) for n in self.recorded.dependent)
+        if effort < _NO_GAIN * whole:
+            return None
+        first = next((n for n in computed if n in self._whole), None)
+        if first is None:
+            return "nearly every value changes"
+        where = f" in {first.module}" if first.module else ""
+        return f"from {first.name} ({first.kind}{where}) on, everything changes: {effort / whole:.0%} of the work"
+
+    # -- steps --
+
+    def _compiled(self) -> list[tuple[Node, _Step, tuple[Node, ...]]]:
+        recorded, graph = self.recorded, self.graph
+        steps: list[tuple[Node, _Step]] = []
+        for n in graph.nodes[1:]:
+            if n not in recorded.dependent:
+                steps.append((n, self._constant(n)))
+            elif n in self._whole:
+                steps.append((n, self._on_wholes(n)))
+            elif n in self._windows:
+                steps.append((n, self._on_windows(n)))
+            if n in self._windows or n in self._whole:
+                # Three tensors of the size of the largest are alive at once: input, windows of it, result.
+                around = sum(c.elements for c in self._reads.get(n, ()))
+                numbers = int(2 * self._share(n) * math.prod(n.shape)) + around
+                self.bytes = max(self.bytes, numbers * recorded.x.element_size())
+        last: dict[Node, Node] = {}
+        for n, _ in steps:
+            for i in n.inputs:
+                last[i] = n
+        kept = {graph.output, *recorded.wanted}
+        return [
+            (n, step, tuple(i for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)) for n, step in steps
+        ]
+
+    def _constant(self, n: Node) -> _Step:
+        """A node that no picture changes, such as a class token for each picture of the batch."""
+        args = self._args(n)
+
+        def step(batch: Batch) -> Any:
+            # A size is asked of some batch; every one has as many pictures.
+            def value(i: Node) -> Any:
+                return batch.patches if i in self.recorded.dependent or i is self.graph.input else batch.values[i]
+
+            return _evaluated(n, value, None, args)
+
+        return step
+
+    def _on_wholes(self, n: Node) -> _Step:
+        size = n.shape[1:]
+        if len(size) == 2 and self._in_tiles(n, (size[0], size[1])):
+            return self._windowed(n, self._everywhere(n))
+        getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
+        for i in dict.fromkeys(n.inputs):
+            if i in self._windows:
+                self._remember(n, self._to_whole(i))
+        op, args = self._op(n), self._args(n)
+
+        def step(batch: Batch) -> Any:
+            return _evaluated(n, lambda i: getters[i](batch), op, args)
+
+        return step
+
+    def _to_whole(self, i: Node) -> Cut:
+        axes = self._axes(i)
+        assert axes is not None
+        return Cut(i, axes, (0, 0, 0, 0), 0.0, self._everywhere(i), self._windows[i])
+
+    def _everywhere(self, i: Node) -> Windows:
+        """The windows that are all of a map."""
+        axes = self._axes(i)
+        assert axes is not None
+        rows, columns = self.places
+        return Windows((i.shape[axes[0] - 1], i.shape[axes[1] - 1]), rows * 0, columns * 0)
+
+    def _whole_of(self, i: Node) -> _Step:
+        recorded = self.recorded
+        if i in self._windows:
+            cut = self._to_whole(i)
+            return lambda batch: recorded.cut(cut, batch.values[i], batch)
+        if i in self._whole or i not in recorded.dependent:
+            return lambda batch: batch.values[i]
+        return lambda batch: recorded.clean[i].expand(batch.size, *i.shape)
+
+    def _on_windows(self, n: Node) -> _Step:
+        if n.kind in _WINDOWED:
+            return self._windowed(n, self._windows[n])
+        if n.kind == "pad" or (n.kind == "slice" and n["dim"] in (self._axes(n) or ())):
+            return self._shifted(n)
+        windows, axes = self._windows[n], self._axes(n)
+        assert axes is not None
+        getters: dict[Node, _Step] = {}
+        own: set[Node] = set()
+        for i in dict.fromkeys(n.inputs):
+            getters[i], mine = self._aligned(n, i, windows)
+            if mine:
+                own.add(i)
+        args = self._args(n)
+        if n.kind == "reshape":
+            shape = list(n["shape"])
+            shape[axes[0]], shape[axes[1]] = windows.size
+            args["shape"] = tuple(shape)
+        op = self._op(n)
+        if n.kind == "add" and n["input"] is not n["other"]:
+            a, b, alpha = n["input"], n["other"], n["alpha"]
+            shapes = a.shape == b.shape == n.shape
+            if shapes and (a in own or self._is_spent(a, n)):
+                return lambda batch: getters[a](batch).add_(getters[b](batch), alpha=alpha)
+            if shapes and alpha == 1 and (b in own or self._is_spent(b, n)):
+                return lambda batch: getters[b](batch).add_(getters[a](batch))
+        return lambda batch: _evaluated(n, lambda i: getters[i](batch), op, args)
+
+    def _aligned(self, n: Node, i: Node, windows: Windows) -> tuple[_Step, bool]:
+        """Return what gets an input in the windows of a node, and whether that is memory of its own."""
+        recorded = self.recorded
+        axes = self._axes(i)
+        if i not in recorded.dependent:
+            return (lambda batch: batch.values[i]), False
+        mine = self._axes(n)
+        assert mine is not None
+        broadcast = axes is None or any(i.shape[a - 1] == 1 != n.shape[b - 1] for a, b in zip(axes, mine, strict=True))
+        if broadcast:  # unchanged, or all of the result would change
+            return (lambda batch: recorded.clean[i].expand(batch.size, *i.shape)), False
+        assert axes is not None
+        cut = Cut(i, axes, (0, 0, 0, 0), 0.0, windows, self._windows.get(i))
+        if cut.same:
+            return (lambda batch: batch.values[i]), False
+        self._remember(n, cut)
+        return (lambda batch: recorded.cut(cut, batch.values.get(i), batch)), True
+
+    def _windowed(self, n: Node, windows: Windows) -> _Step:
+        """A convolution or pool: windows with a border, then the operation without padding."""
+        recorded, x = self.recorded, n["input"]
+        kernel, stride, padding = kernel_size(n), n["stride"], n["padding"]
+        dilation = n.args.get("dilation", (1, 1))
+        reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+        tiled = self._in_tiles(n, windows.size)
+        if tiled:
+            self._tiled.add(n)
+        # Tiles may compute some rows and columns too many.
+        computed = [-(-s // TILE) * TILE if tiled else s for s in windows.size]
+        needed = [(c - 1) * stride[a] + reach[a] for a, c in enumerate(computed)]
+        after = [
+            max(0, (n.shape[1 + a] - windows.size[a]) * stride[a] + needed[a] - padding[a] - x.shape[1 + a])
+            for a in (0, 1)
+        ]
+        need = Windows((needed[0], needed[1]), windows.rows * stride[0], windows.columns * stride[1])
+        around = (padding[0], after[0], padding[1], after[1])
+        fill = -math.inf if n.kind == "max_pool" else 0.0
+        have = self._windows[x] if x in self._windows else self._everywhere(x)
+        cut = Cut(x, (2, 3), around, fill, need, have.moved(padding[0], padding[1]))
+        same = cut.same
+        if not same:
+            self._remember(n, cut)
+
+        def read(batch: Batch) -> Tensor:
+            if same:
+                found: Tensor = batch.values[x]
+                return found
+            return recorded.cut(cut, batch.values[x], batch, scratch=True)
+
+        if tiled:
+            kernels, (height, width) = recorded.kernels, windows.size
+            return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
+        args = {**self._args(n), "padding": (0, 0)}
+        if "ceil_mode" in args:
+            args["ceil_mode"] = False
+        if n.kind != "avg_pool":
+            return lambda batch: _evaluated(n, lambda _: read(batch), n.op, args)
+        # Under padding, and where the last window hangs over the border, averages divide by other numbers.
+        args["divisor_override"] = 1
+        probe = recorded.x.new_ones(1, 1, *x.shape[1:])
+        ones = torch.nn.functional.pad(probe, (around[2], around[3], around[0], around[1]))
+        per_window = _evaluated(n, lambda _: probe) / _evaluated(n, lambda _: ones, n.op, args)
+        if bool((per_window == per_window.flatten()[0]).all()):
+            share = float(per_window.flatten()[0])
+            return lambda batch: _evaluated(n, lambda _: read(batch), n.op, args).mul_(share)
+
+        def averaged(batch: Batch) -> Tensor:
+            sums: Tensor = _evaluated(n, lambda _: read(batch), n.op, args)
+            return sums.mul_(gathered(per_window, (2, 3), windows.size, windows.of(batch)))
+
+        return averaged
+
+    def _shifted(self, n: Node) -> _Step:
+        """A pad with a constant, or a crop: the result's own clean values, with what changed moved."""
+        recorded, x, windows = self.recorded, n["input"], self._windows[n]
+        axes = self._axes(n)
+        assert axes is not None
+        moves = [0, 0]
+        for k, a in enumerate(axes):
+            if n.kind == "slice":
+                moves[k] = -n["start"] if n["dim"] == a else 0
+            else:
+                at = 2 * (len(n.shape) - a)
+                moves[k] = n["pad"][at] if at < len(n["pad"]) else 0
+        cut = Cut(n, axes, (0, 0, 0, 0), 0.0, windows, self._windows[x].moved(*moves))
+        self._remember(n, cut)
+        return lambda batch: recorded.cut(cut, batch.values[x], batch)
+
+    def _args(self, n: Node) -> dict[str, Any]:
+        return self.recorded.kernels.arguments(n, self.recorded.x.dtype)
+
+    def _in_tiles(self, n: Node, size: tuple[int, int]) -> bool:
+        return Kernels.tiles(n, self.recorded.x, size, self.pictures)
+
+    def _remember(self, n: Node, cut: Cut) -> None:
+        self.cuts.append(cut)
+        self._reads.setdefault(n, []).append(cut)
+
+    def _is_spent(self, i: Node, n: Node) -> bool:
+        """Tell whether a node's result may be overwritten by the only one that reads it."""
+        return (
+            i.kind in FRESH
+            and self.graph.consumers[i] == (n,)
+            and i not in self.recorded.wanted
+            and (i in self._windows if n in self._windows else i in self._whole)
+        )
+
+    def _op(self, n: Node) -> Callable[..., Any]:
+        assert n.op is not None
+        return IN_PLACE[n.kind] if n.kind in IN_PLACE and self._is_spent(n["input"], n) else n.op
+
+    # -- computing --
+
+    def run(self, batch: Batch, record: tuple[Node, ...]) -> tuple[Tensor, dict[Node, Changed]]:
+        """Compute the output (N, K), and the values of recorded nodes, for the pictures of a batch."""
+        recorded = self.recorded
+        if self.reason is not None:
+            cut = self._to_whole(self.graph.input)
+            x = recorded.cut(cut, batch.patches, batch).to(recorded.output.dtype)
+            output, values = recorded.runner(x, record)
+            return output, {n: Changed(v, recorded.clean[n]) for n, v in values.items()}
+        values = batch.values
+        values[self.graph.input] = batch.patches
+        for n, step, free in self.steps:
+            values[n] = step(batch)
+            for i in free:
+                values.pop(i, None)
+        found = {n: self._found(n, batch) for n in (self.graph.output, *record)}
+        return found[self.graph.output].whole().to(recorded.output.dtype), {n: found[n] for n in record}
+
+    def _found(self, n: Node, batch: Batch) -> Changed:
+        clean = self.recorded.clean[n]
+        if n in self._windows:
+            windows = self._windows[n]
+            rows, columns = windows.rows[batch.tops], windows.columns[batch.lefts]
+            return Changed(batch.values[n], clean, self._axes(n), rows, columns)
+        value = batch.values[n] if n in self._whole else clean.expand(batch.size, *clean.shape[1:])
+        return Changed(value, clean)
+
+
+def _evaluated(
+    n: Node,
+    value: Callable[[Node], Any],
+    op: Callable[..., Any] | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> Any:
+    op = op or n.op
+    assert op is not None
+    found = {k: map_values(v, value) for k, v in (args or n.args).items()}
+    positional = [v for k, v in found.items() if k not in n.keywords]
+    return op(*positional, **{k: v for k, v in found.items() if k in n.keywords})
+
+
+def _multiply_adds(n: Node, share: float) -> int:
+    """Count the multiply-adds of a node for one picture, of a share of its positions."""
+    if n.kind in ("conv", "conv_transpose"):
+        at = n if n.kind == "conv" else n["input"]
+        return round(share * math.prod(at.shape[1:]) * int(n["weight"].numel()))
+    if n.kind == "linear":
+        return round(share * math.prod(n.shape[:-1]) * int(n["weight"].numel()))
+    return 0
+
+
+def _effort(n: Node, share: float) -> float:
+    """Return the multiply-adds of a share of a node's positions, or how many numbers they are if that is more."""
+    return max(_multiply_adds(n, share), share * math.prod(n.shape))
