@@ -6,6 +6,7 @@
 
 SHELL := /bin/bash
 PYTHON ?= python3
+NODE := $(shell sed -n 's/.*"node": ">=\([0-9]*\)".*/\1/p' package.json)
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -34,13 +35,14 @@ help:
 
 # ---- environment -----------------------------------------------------------------------------------------------------
 
+# Node.js comes first: without it nothing works, and the Python packages take gigabytes.
 node-version:
 	@command -v node >/dev/null && command -v npm >/dev/null || \
-	  { echo "convscope needs Node.js >= 20 with npm to build its front end, and there is none on PATH. Install it, then run make again." >&2; exit 1; }
-	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 20 ? 0 : 1)' || \
-	  { echo "convscope needs Node.js >= 20; this is $$(node --version). Install a newer one, then run make again." >&2; exit 1; }
+	  { echo "convscope needs Node.js >= $(NODE) with npm to build its front end, and there is none on PATH. Install it, then run make again." >&2; exit 1; }
+	@found=$$(node --version) && major=$${found#v} && [ "$${major%%.*}" -ge $(NODE) ] 2>/dev/null || \
+	  { echo "convscope needs Node.js >= $(NODE) to build its front end; the one on PATH is $${found:-broken}. Install a newer one, then run make again." >&2; exit 1; }
 
-$(PY):
+$(PY): | node-version
 	@command -v $(PYTHON) >/dev/null || \
 	  { echo "There is no $(PYTHON) on PATH. Install Python >= 3.10, or name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -49,9 +51,16 @@ $(PY):
 	  echo "$(PYTHON) could not make an environment (Debian and Ubuntu keep that in the package python3-venv)." >&2; exit 1; }
 
 # The stamps say when the installed packages last matched the files that ask for them. make builds the bundle itself.
-$(VENV)/.installed: pyproject.toml package.json hatch_build.py | $(PY)
-	CONVSCOPE_SKIP_JS=1 $(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# What the checks need holds what the demo needs.
+INSTALL := CONVSCOPE_SKIP_JS=1 $(PY) -m pip install --quiet --disable-pip-version-check --editable
+
+$(VENV)/.installed-demo: pyproject.toml package.json hatch_build.py | node-version $(PY)
+	$(INSTALL) '.[demo]'
 	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml package.json hatch_build.py | node-version $(PY)
+	$(INSTALL) '.[dev]'
+	@touch $(VENV)/.installed-demo $@
 
 node_modules/.installed: package.json package-lock.json | node-version
 	npm ci --no-audit
@@ -65,7 +74,7 @@ js: $(STATIC)/.built
 
 # ---- demo ------------------------------------------------------------------------------------------------------------
 
-demo: $(VENV)/.installed $(STATIC)/.built
+demo: $(VENV)/.installed-demo $(STATIC)/.built
 ifeq ($(HEADLESS),0)
 	$(PY) -m jupyterlab $(ROOT_FLAG) $(TOUR)
 else
@@ -76,26 +85,26 @@ endif
 
 test: lint types js-test py-test
 
-lint: $(VENV)/.installed node_modules/.installed
+lint: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check --quiet core widgets tests hatch_build.py
 	$(BIN)/lint-imports
 	npm run --silent lint
 
-types: $(VENV)/.installed node_modules/.installed
+types: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/mypy
 	npm run --silent types
 
 js-test: node_modules/.installed
 	npm run --silent test
 
-py-test: $(VENV)/.installed $(STATIC)/.built
+py-test: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) -m pytest $(PYTEST_ARGS)
 
-benchmark: $(VENV)/.installed $(STATIC)/.built
+benchmark: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) tests/benchmarks/first_light.py
 
-format: $(VENV)/.installed node_modules/.installed
+format: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format core widgets tests hatch_build.py
 	npm run --silent format

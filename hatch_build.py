@@ -1,11 +1,14 @@
 """Builds the JavaScript bundles whenever the wheel (editable or not) is built.
 
-``CONVSCOPE_SKIP_JS=1`` leaves the bundle as it is, for environments that build it by another way.
+``CONVSCOPE_SKIP_JS=1`` leaves the bundle as it is, for environments that build it by another way. What is missing is
+said by ``SystemExit``: pip shows its one sentence, where any other exception would come with a traceback.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -22,29 +25,37 @@ def bundle(root: Path) -> list[str]:
     return [f"{STATIC}/{name}" for name in [*names, "convscope.css"]]
 
 
+def find_npm(root: Path) -> str:
+    """Path of npm; raise ``SystemExit`` where there is none, or where Node.js is older than package.json asks for."""
+    engines: dict[str, str] = json.loads((root / "package.json").read_text(encoding="utf-8"))["engines"]
+    oldest = engines["node"].removeprefix(">=")
+    needed = f"Building convscope needs Node.js >= {oldest} with npm"
+    remedy = "or install convscope from a wheel, which carries the built JavaScript."
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        raise SystemExit(f"{needed}, and there is none on PATH. Install it, {remedy}")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    major = re.match(r"v(\d+)\.", version)
+    if major is None or int(major[1]) < int(oldest):
+        raise SystemExit(f"{needed}; the one on PATH is {version or 'broken'}. Install a newer one, {remedy}")
+    return npm
+
+
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
     """Runs ``npm ci`` where the installed packages do not match the lock file, then ``npm run build``."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Make the bundle; raise ``RuntimeError`` where a wheel would end up without one."""
+        """Make the bundle; raise ``SystemExit`` where a wheel would end up without one, or with an old one."""
         root = Path(self.root)
-        missing = [name for name in bundle(root) if not (root / name).is_file()]
         if os.environ.get("CONVSCOPE_SKIP_JS", "") not in {"", "0"}:
+            missing = [name for name in bundle(root) if not (root / name).is_file()]
             if missing and version != "editable":
-                raise RuntimeError(
+                raise SystemExit(
                     f"CONVSCOPE_SKIP_JS is set but {' and '.join(missing)} is not built: the wheel would "
                     "have no widgets. Run `npm ci && npm run build` first, or unset CONVSCOPE_SKIP_JS."
                 )
             return
-        npm = shutil.which("npm")
-        if npm is None:
-            if missing:
-                raise RuntimeError(
-                    "Building convscope needs npm (Node.js >= 20) and there is none on PATH. Install Node.js "
-                    "or install convscope from a wheel, which carries the built JavaScript."
-                )
-            self.app.display_warning("npm is not on PATH: the bundle that is there is used, as it is")
-            return
+        npm = find_npm(root)
         # npm writes node_modules/.package-lock.json at the end of every install
         lock, installed = root / "package-lock.json", root / "node_modules" / ".package-lock.json"
         if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
