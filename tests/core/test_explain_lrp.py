@@ -56,9 +56,12 @@ def epsilon(x: Tensor, w: Tensor, b: Tensor, r: Tensor) -> Tensor:
 
 def gamma(x: Tensor, w: Tensor, b: Tensor, r: Tensor, g: float = 0.5) -> Tensor:
     c = x[:, None] * w
-    c, b = c + g * c.clamp(min=0), b + g * b.clamp(min=0)
-    z = c.sum(0) + b
-    return (c / (z + EPSILON * torch.where(z < 0, -1.0, 1.0)) * r).sum(1)
+    found = torch.zeros_like(x)
+    for j, z in enumerate((c.sum(0) + b).tolist()):
+        favoured = [v + g * v * (v * z > 0) for v in (c[:, j], b[j])]
+        total = favoured[0].sum() + favoured[1]
+        found += favoured[0] / (total + EPSILON * torch.where(total < 0, -1.0, 1.0)) * r[j]
+    return found
 
 
 def alpha_beta(x: Tensor, w: Tensor, b: Tensor, r: Tensor, alpha: float = 1.5, beta: float = 0.5) -> Tensor:

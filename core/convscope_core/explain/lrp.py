@@ -88,7 +88,7 @@ def lrp(
     epsilon : float, default 1e-6
         What the epsilon rule adds to the denominator, at least 0.
     gamma : float, default 0.25
-        How much more positive contributions count under the gamma rule, at least 0.
+        How much more contributions of an output's own sign count under the gamma rule, at least 0.
     alpha, beta : float, default 2 and 1
         Weights of positive and negative contributions; alpha - beta = 1.
     bias : bool, default True
@@ -102,6 +102,8 @@ def lrp(
     Explainable AI, LNCS 11700, 2019.
     M. Kohlbrenner, A. Bauer, S. Nakajima, A. Binder, W. Samek, S. Lapuschkin: Towards Best Practice in Explaining
     Neural Network Decisions with LRP, IJCNN 2020.
+    L. Andéol, Y. Kawakami, Y. Wada, T. Kanamori, K.-R. Müller, G. Montavon: Learning Domain Invariant Representations
+    by Joint Wasserstein Distance Minimization, 2021 (the gamma rule for any sign).
     L. Arras, G. Montavon, K.-R. Müller, W. Samek: Explaining Recurrent Neural Network Predictions in Sentiment
     Analysis, WASSA 2017.
     """
@@ -165,17 +167,26 @@ def _epsilon(net: Network, *, epsilon: float, bias: bool, **_: Any) -> Rule:
 
 
 def _gamma(net: Network, *, gamma: float, epsilon: float, bias: bool, **_: Any) -> Rule:
-    """As epsilon, with c + gamma max(c, 0) for every contribution c. Montavon et al. 2019, section 10.2.1.
+    """As epsilon, with contributions of the output's own sign counted 1 + gamma times.
 
-    There inputs are not negative, and it is w + gamma max(w, 0); this is the same, and defined for any input.
+    Montavon et al. 2019, section 10.2.1, has w + gamma max(w, 0), for inputs and outputs that are not negative. For any
+    input that is c + gamma max(c, 0) for every contribution c. Under an output below zero it would favour what speaks
+    against the output, and the sum by which is divided could be zero for an output that is not: there negative
+    contributions are favoured, as in Andéol et al. 2021 (and zennit).
     """
     del net
 
     def backward(signal: Tensor, at: At) -> Parts:
-        x, b = at.input, at.node["bias"]
-        z = at.compute(x, **_without(bias)) + gamma * _positive(at, x, b if bias else None)
-        s = signal / _off_zero(z, epsilon)
-        return x * at.adjoint(s) + gamma * _shares(at, x, s, 1)
+        x, b = at.input, at.node["bias"] if bias else None
+        z = at.compute(x, **_without(bias))
+        parts = torch.zeros_like(x)
+        for sign, side in ((1, z > 0), (-1, z < 0)):
+            mine = torch.where(side, signal, 0.0)
+            if sign < 0 and not bool(mine.any()):  # of a rectified layer, nothing is asked below zero
+                continue
+            s = mine / _off_zero(z + gamma * _summed(at, x, b, sign), epsilon)
+            parts = parts + x * at.adjoint(s) + gamma * _shares(at, x, s, sign)
+        return parts
 
     return Rule(backward, inputs)
 
@@ -186,11 +197,9 @@ def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any
 
     def backward(signal: Tensor, at: At) -> Parts:
         x, b = at.input, at.node["bias"] if bias else None
-        above = _positive(at, x, b)
-        found = alpha * _shares(at, x, _safe(signal, above), 1)
+        found = alpha * _shares(at, x, _safe(signal, _summed(at, x, b, 1)), 1)
         if beta:
-            below = at.compute(x, **_without(bias)) - above
-            found = found - beta * _shares(at, x, _safe(signal, below), -1)
+            found = found - beta * _shares(at, x, _safe(signal, _summed(at, x, b, -1)), -1)
         return found
 
     return Rule(backward, inputs)
@@ -323,15 +332,14 @@ def _signed(w: Tensor, sign: int) -> Tensor:
     return w.clamp(min=0) if sign > 0 else w.clamp(max=0)
 
 
-def _positive(at: At, x: Tensor, bias: Tensor | None) -> Tensor:
-    """Return, for each output, the sum of the positive contributions, the bias's among them."""
+def _summed(at: At, x: Tensor, bias: Tensor | None, sign: int) -> Tensor:
+    """Return, for each output, the sum of the contributions of one sign, the bias's among them."""
     w = at.node["weight"]
-    b = None if bias is None else bias.clamp(min=0)
-    first, *rest = _halves(x)
-    total = at.compute(first[0], weight=_signed(w, 1), bias=b)
-    for half, sign in rest:
-        total = total + at.compute(half, weight=_signed(w, sign), bias=None)
-    return total
+    total, *rest = [
+        at.compute(half, weight=_signed(w, sign * mine), bias=None if k or bias is None else _signed(bias, sign))
+        for k, (half, mine) in enumerate(_halves(x))
+    ]
+    return total if not rest else total + rest[0]
 
 
 def _shares(at: At, x: Tensor, s: Tensor, sign: int) -> Tensor:
