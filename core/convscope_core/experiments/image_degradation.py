@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError, ImageError, did_you_mean
 from convscope_core.explain.attribution import attribute_tensor
@@ -28,7 +29,6 @@ from convscope_core.explain.method import TableMethod, find, logits
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 from convscope_core.plots import axes
-from convscope_core.survey.accumulators import require_counts
 
 __all__ = ["MODES", "Degradation", "degradation", "degrading"]
 

@@ -1,4 +1,4 @@
-"""What became of each image of a survey: seen, with which label, or skipped, and why."""
+"""What became of each image of a job: seen, with which label, or skipped, and why."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from convscope_core.jobs.results import Record
+
 __all__ = ["Ledger", "Skipped"]
 
 
@@ -18,7 +20,7 @@ class Skipped(NamedTuple):
     Attributes
     ----------
     image : int
-        Index into `Survey.images`.
+        Index into all images.
     reason : str
     """
 
@@ -81,6 +83,14 @@ class Ledger:
         """Record an image that could not be read."""
         if not self.seen[image]:
             self._reasons[image] = reason
+
+    def enter(self, records: Iterable[Record]) -> None:
+        """Record what became of the images of shards."""
+        entered = list(records)
+        images = [image for record in entered for image in record.images]
+        self.mark(images, [label for record in entered for label in record.labels])
+        for image, reason in (entry for record in entered for entry in record.skipped):
+            self.skip(image, reason)
 
     def merge(self, other: Ledger) -> None:
         """Take in what `other` has recorded about the first images of these; what either has seen is not skipped."""

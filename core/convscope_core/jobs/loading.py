@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ConvscopeError
-from convscope_core.jobs.shards import Record
+from convscope_core.jobs.results import Record
 from convscope_core.preprocessing import Preprocessing
 
 __all__ = ["Loaded", "loaded"]

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
-from convscope_core.jobs.shards import Job, Part, Place, Record, Results, cut, grow, ordered, packed, unpacked
+from convscope_core.jobs.parts import Part, Place, grow, ordered, packed, unpacked
+from convscope_core.jobs.results import Record, Results, cut
 
 __all__ = ["Store"]
 
@@ -66,6 +67,8 @@ class Store(Results):
         From the state of a part to the part.
     """
 
+    at_hand = False
+
     def __init__(self, path: str | Path, restore: Callable[[Mapping[str, Tensor]], Part]) -> None:
         self.path = Path(path).expanduser()
         self._restore = restore
@@ -98,7 +101,7 @@ class Store(Results):
     def opened(
         cls,
         path: str | Path,
-        job: Job,
+        restore: Callable[[Mapping[str, Tensor]], Part],
         about: Mapping[str, Any],
         images: Images,
         indices: Sequence[int],
@@ -110,8 +113,8 @@ class Store(Results):
 
         Parameters
         ----------
-        path : path
-        job : Job
+        path, restore
+            See `Store`.
         about, images, indices, shards
             See `begin`.
         resume : bool, default True
@@ -122,7 +125,7 @@ class Store(Results):
         ArgumentError
             When it has results and may not, or it is of something else.
         """
-        store = cls(path, job.restored)
+        store = cls(path, restore)
         try:
             if not resume and next(store.records(), None) is not None:
                 raise ArgumentError(
@@ -182,7 +185,7 @@ class Store(Results):
         indices : sequence of int
             Those to work on. More than the store has become shards of their own, if they begin with the store's.
         shards : int, optional
-            See `convscope_core.jobs.shards.cut`.
+            See `convscope_core.jobs.results.cut`.
 
         Raises
         ------
@@ -241,6 +244,27 @@ class Store(Results):
                 (i, name, path) for i, (name, _, path) in zip(_numbers(indices), _from_json(pictures), strict=True)
             ]
         return found
+
+    def images(self) -> Images:
+        """Return the pictures as the files that they were.
+
+        Raises
+        ------
+        ArgumentError
+            When the store does not know their files.
+        """
+        files = {index: (name, file) for index, name, file in self.pictures()}
+        folder = self.about.get("folder?")
+        if not files or (folder is None and any(file is None for _, file in files.values())):
+            raise ArgumentError(
+                f"Expected the pictures of the store {str(self.path)!r} too, images=...: they were not files, so it "
+                "does not know where they are."
+            )
+        # Numbers count in all pictures, of which the store may have a few.
+        last = max(files) + 1
+        if folder is not None:
+            return Images.found(Path(folder), [files.get(index, ("", None))[0] for index in range(last)])
+        return Images.of([files.get(index, ("", ""))[1] or "not in the store" for index in range(last)])
 
     # -- shards --
 

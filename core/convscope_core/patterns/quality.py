@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.graph.node import Node
@@ -30,7 +31,6 @@ from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
 from convscope_core.patterns.statistics import full_precision
 from convscope_core.plots import axes
-from convscope_core.survey.accumulators import require_counts
 
 __all__ = ["MEASURED", "SignalQuality", "signal_quality"]
 

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from convscope_core.errors import ArgumentError, NetworkError
+from convscope_core.errors import ArgumentError
 from convscope_core.patterns.neurons import Neurons
 
 __all__ = ["REGIMES", "LayerSums", "PatternSums", "full_precision"]
@@ -150,9 +150,9 @@ class LayerSums:
         self._rows.clear()
 
     @property
-    def finite(self) -> bool:
-        """Whether all outputs so far were finite numbers."""
-        return not self.tensors or bool(self.tensors["u"].isfinite().all())
+    def finite(self) -> Tensor:
+        """Bool (): whether all outputs so far were finite numbers."""
+        return self.tensors["u"].isfinite().all() if self.tensors else torch.tensor(True)
 
     def merge(self, other: LayerSums) -> None:
         """Take in all that `other` has seen."""
@@ -273,14 +273,10 @@ class PatternSums:
         other.images = self.images
         return other
 
-    def require_finite(self, neurons: Sequence[Neurons], what: str) -> None:
-        """Raise a NetworkError that names the layer if an output was NaN or infinite."""
-        for layer, sums in zip(neurons, self.layers, strict=True):
-            if not sums.finite:
-                raise NetworkError(
-                    f"Expected finite activations, got NaN or infinite values in layer {layer.name!r}, for {what}. "
-                    "Check the weights, and how pictures are prepared."
-                )
+    @property
+    def finite(self) -> Tensor:
+        """Bool (layers,): whether all outputs of each layer so far were finite numbers; not waited for."""
+        return torch.stack([layer.finite for layer in self.layers])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convscope_core.arguments import listed, require_counts
 from convscope_core.errors import ArgumentError
 
 _NOWHERE = torch.iinfo(torch.int64).max
@@ -160,7 +161,7 @@ class ImageStatistics:
         """Return these statistics, or raise ArgumentError where activations are NaN or infinite."""
         if broken := self.broken_channels():
             raise ArgumentError(
-                f"Expected finite activations, got NaN or infinite values in {name}, channel {some(broken)}. "
+                f"Expected finite activations, got NaN or infinite values in {name}, channel {listed(broken)}. "
                 "They have no order, so no largest: check the pictures and the weights."
             )
         return self
@@ -262,12 +263,6 @@ def _at_once(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
 def _lines(places: Tensor, width: int) -> dict[str, Tensor]:
     """Rows and columns of positions that are counted in row-major order."""
     return {"rows": places.div(width, rounding_mode="floor"), "columns": places % width}
-
-
-def some(numbers: Sequence[int], limit: int = 5) -> str:
-    """Write a list of numbers for an error message, cut after `limit`."""
-    text = ", ".join(map(str, numbers[:limit]))
-    return text if len(numbers) <= limit else f"{text} and {len(numbers) - limit} more"
 
 
 class TopK:
@@ -691,13 +686,6 @@ def _repeats(images: Tensor) -> Tensor:
     repeated = torch.zeros_like(images, dtype=torch.bool)
     repeated[:, 1:] = (images[:, 1:] == images[:, :-1]) & (images[:, 1:] != _NOWHERE)
     return repeated
-
-
-def require_counts(**counts: object) -> None:
-    """Raise ArgumentError unless every argument is a whole number of at least 1."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ArgumentError(f"Expected {name} to be a whole number of at least 1, got {count!r}.")
 
 
 def _require_shape(statistics: ImageStatistics, channels: int, name: str) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulators import ImageStatistics, require_counts
+from convscope_core.survey.accumulators import ImageStatistics
 
 __all__ = ["ClassProfile"]
 

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from convscope_core.arguments import listed
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.graph.geometry import Box
 from convscope_core.jobs.ledger import Ledger, Skipped
 from convscope_core.network import Layer, Network
-from convscope_core.survey.accumulators import histogram_edges, some
+from convscope_core.survey.accumulators import histogram_edges
 from convscope_core.survey.statistics import Statistics
 
 __all__ = [
@@ -252,7 +253,7 @@ class QuantileExample(NamedTuple):
 
 
 class Survey:
-    """What excites every channel of some layers of a network, over some images.
+    """What excites every channel of chosen layers of a network, over many images.
 
     Made by `survey`; never changes.
 
@@ -294,7 +295,7 @@ class Survey:
     def of(
         cls, net: Network, layers: tuple[Layer, ...], images: Images, statistics: Statistics, ledger: Ledger
     ) -> Survey:
-        """Put together the survey of some layers of a network."""
+        """Put together the survey of layers of a network."""
         return cls(
             network=net.name,
             fingerprint=net.fingerprint,
@@ -653,7 +654,7 @@ class Survey:
         if twice.size:
             raise ArgumentError(
                 f"Expected surveys of different images, got {twice.size} in both, which would count "
-                f"twice: {some(twice.tolist())}."
+                f"twice: {listed(twice.tolist())}."
             )
         statistics, ledger = self._statistics.copy(), longer._ledger.copy()
         statistics.merge(other._statistics)

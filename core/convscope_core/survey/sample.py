@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulators import ImageStatistics, require_counts
+from convscope_core.survey.accumulators import ImageStatistics
 
 __all__ = ["Sample"]
 

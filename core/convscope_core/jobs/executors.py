@@ -1,0 +1,178 @@
+"""Where the shards of a job are computed: here, batch by batch, or in an executor, shard by shard."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.jobs.job import Job
+from convscope_core.jobs.parts import Part, packed, unpacked
+from convscope_core.jobs.results import Record, Results
+
+__all__ = ["Event", "computed"]
+
+_OUTSTANDING = 64
+"""Shards that wait in an executor at once: enough for its workers, few enough to leave others to another process."""
+
+_ATTEMPTS = 3
+"""How often a shard is tried whose worker fails for a reason that is not the work's."""
+
+AnyJob = Job[Any, Any]
+
+
+class Event(NamedTuple):
+    """A batch of a shard was computed, or a whole shard.
+
+    Attributes
+    ----------
+    part : Part or None
+        Of the shard under way, if the job tells; None when it is part of the results now.
+    record : Record
+        Of this shard so far.
+    done : bool
+        Whether the shard is part of the results now.
+    """
+
+    part: Part | None
+    record: Record
+    done: bool
+
+
+def computed(job: AnyJob, images: Images, results: Results, executor: Any = None) -> Generator[Event, None, None]:
+    """Compute all shards that are not done.
+
+    Closing the generator cancels: shards that are done stay in the results.
+
+    Parameters
+    ----------
+    job : Job
+    images : Images
+        All pictures.
+    results : Results
+    executor : optional
+        With the interface of `concurrent.futures.Executor`, or a dask client. Default: here, batch by batch.
+
+    Yields
+    ------
+    Event
+        After each batch; with an executor, after each shard.
+
+    Raises
+    ------
+    ConvscopeError
+        What the job raises.
+    """
+    return _here(job, images, results) if executor is None else _elsewhere(job, images, results, executor)
+
+
+def _here(job: AnyJob, images: Images, results: Results) -> Generator[Event, None, None]:
+    while (shard := results.take()) is not None:
+        done = False
+        try:
+            indices = results.indices(shard)
+            for part, record in job.steps(images.only(indices), indices):
+                if record.visited < len(indices) or part is None:
+                    yield Event(part, record, False)
+                    continue
+                # Parts that are done are on the CPU, where merging has the same bits as in any other process.
+                results.put(shard, job.restored(part.state_dict()), record)
+                done = True
+                yield Event(None, record, True)
+        finally:
+            if not done:
+                results.give_back([shard])
+
+
+def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> Generator[Event, None, None]:
+    executor, payload, key = _pickled(job, executor)
+    pending: dict[Future[tuple[bytes, Record]], int] = {}
+    attempts: dict[int, int] = {}
+
+    def submit(shard: int) -> None:
+        indices = results.indices(shard)
+        pending[executor.submit(_compute, payload, key, images.only(indices), indices)] = shard
+
+    try:
+        while True:
+            while len(pending) < _OUTSTANDING and (shard := results.take()) is not None:
+                submit(shard)
+            if not pending:
+                return
+            ready, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in sorted(ready, key=pending.__getitem__):
+                shard = pending.pop(future)
+                try:
+                    data, record = future.result()
+                except ConvscopeError:
+                    results.give_back([shard])
+                    raise
+                except Exception as error:
+                    attempts[shard] = attempts.get(shard, 0) + 1
+                    try:
+                        if attempts[shard] >= _ATTEMPTS:
+                            raise error
+                        # With the worker its copy of the job may be lost.
+                        executor, payload, key = _pickled(job, executor)
+                        submit(shard)
+                    except Exception:
+                        results.give_back([shard])
+                        raise error from None
+                    continue
+                results.put(shard, job.restored(unpacked(data)), record)
+                yield Event(None, record, True)
+    finally:
+        for future in pending:
+            future.cancel()
+        results.give_back(list(pending.values()))
+
+
+def _pickled(job: AnyJob, executor: Any) -> tuple[Any, Any, str]:
+    """Return the executor, the pickled job as it is handed to each task, and a key to know it by."""
+    try:
+        data = pickle.dumps(job)
+    except Exception as error:
+        raise ArgumentError(
+            f"Expected a network that pickles, to send it to other processes; {type(error).__name__}: {error}. A "
+            "preprocess function must be importable there: define it in a module, not in a cell or as a lambda."
+        ) from error
+    key = hashlib.sha256(data).hexdigest()
+    # A dask client, or its executor, can hand the weights to every worker once instead of with each task.
+    # Under a name of its own: data that another job lets go of at this moment is not this.
+    client = executor if hasattr(executor, "get_executor") else getattr(executor, "_client", None)
+    if client is not None and hasattr(client, "scatter"):
+        return client.get_executor(pure=False), client.scatter(data, broadcast=True, hash=False), key
+    return executor, data, key
+
+
+@lru_cache(maxsize=1)
+def _unpickled(data: _Bytes) -> AnyJob:
+    job: AnyJob = pickle.loads(data.value)
+    return job
+
+
+class _Bytes:
+    """Bytes that are told apart by a key, so that a worker need not hash half a gigabyte for every shard."""
+
+    def __init__(self, value: bytes, key: str) -> None:
+        self.value = value
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Bytes) and other.key == self.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def _compute(data: bytes, key: str, images: Images, indices: Sequence[int]) -> tuple[bytes, Record]:
+    """Compute a shard in a worker."""
+    job = _unpickled(_Bytes(data, key))
+    *_, (part, record) = job.steps(images, indices)
+    assert part is not None
+    return packed(part), record

@@ -1,0 +1,218 @@
+"""Running a job over pictures, step by step, from the start or from a store."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from convscope_core.arguments import listed, require_counts
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError, ImageError
+from convscope_core.jobs.executors import computed
+from convscope_core.jobs.forms import shown
+from convscope_core.jobs.job import Job, R
+from convscope_core.jobs.ledger import Ledger, Skipped
+from convscope_core.jobs.parts import P, Part, folded
+from convscope_core.jobs.results import Memory, Record, Results, cut
+from convscope_core.jobs.store import Store
+from convscope_core.network import Network
+
+__all__ = ["Progress", "begin", "load", "none_readable"]
+
+
+@dataclass(frozen=True, eq=False)
+class Progress(Generic[R]):
+    """How far a running job is.
+
+    Attributes
+    ----------
+    done, total : int
+        Images visited in this run, the unreadable ones among them, and to visit.
+    """
+
+    done: int
+    total: int
+    _job: Job[Any, R]
+    _images: Images
+    _ledger: Ledger
+    _parts: tuple[Part, ...]
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Images that could not be read, by index, with the reason."""
+        return self._ledger.skipped
+
+    @cached_property
+    def result(self) -> R:
+        """Of everything seen so far: complete in itself, not changed by what follows, put together when asked for."""
+        return self._job.result(folded(self._parts), self._images, self._ledger)
+
+
+S = TypeVar("S", bound=Progress[Any])
+
+
+def begin(
+    job: Job[P, R],
+    images: Images,
+    step: type[S],
+    *,
+    store: str | Path | None = None,
+    executor: Any = None,
+    shards: int | None = None,
+    resume: bool = True,
+    indices: Iterable[int] | None = None,
+    start: tuple[P, Ledger] | None = None,
+    progress: bool = False,
+) -> Generator[S, None, None]:
+    """Begin a job, or go on with one: arguments are refused here, work is done by the generator.
+
+    The images are cut into shards, whose results are merged in one fixed order. So a result has the same bits whether
+    its job ran through or was interrupted, here or in an executor, with a store or without. It depends on the batch
+    size, the number of threads and the kind of machine only as far as the network's own arithmetic does.
+
+    Parameters
+    ----------
+    job : Job
+    images : Images
+        All pictures.
+    step : type of Progress
+        What is yielded.
+    store, executor, shards, resume, progress
+        See `convscope_core.jobs.forms.SHARED`.
+    indices : iterable of int, optional
+        Work on these of the images only. Default: all.
+    start : tuple of Part and Ledger, optional
+        Go on from these; what the ledger has seen is left out. Not together with a store.
+
+    Yields
+    ------
+    Progress
+        After every batch, or, with an executor, after every shard; at least one. Closing the generator cancels:
+        shards that are done stay in the store.
+
+    Raises
+    ------
+    ArgumentError
+        When an argument is out of range, or the store is of something else: the message names the difference.
+    ImageError
+        While running, when not one image could be read.
+    """
+    require_counts(**({} if shards is None else {"shards": shards}))
+    if executor is not None and not hasattr(executor, "submit"):
+        raise ArgumentError(
+            f"Expected an executor with the interface of concurrent.futures, got {type(executor).__name__}. For "
+            "example concurrent.futures.ProcessPoolExecutor(), or a dask.distributed.Client."
+        )
+    if start is not None and store is not None:
+        raise ArgumentError(f"Expected a store or a {job.kind} to start from, got both. A store goes on by itself.")
+    before, ledger = ((), Ledger(len(images))) if start is None else ((start[0],), start[1].grown(len(images)))
+    todo = [index for index in _numbers(indices, len(images)) if not ledger.seen[index]]
+    count = shards or job.shards(len(todo))
+    results: Results
+    if store is None:
+        results = Memory(cut(todo, count))
+    else:
+        results = Store.opened(store, job.restored, job.about(images), images, todo, count, resume=resume)
+        ledger.enter(results.records())
+    steps = _steps(job, images, step, results, results.left, ledger, before, executor)
+    return shown(steps, job.kind, "image", lambda s: (s.done, s.total)) if progress else steps
+
+
+def _steps(
+    job: Job[P, R],
+    images: Images,
+    step: type[S],
+    results: Results,
+    total: int,
+    ledger: Ledger,
+    before: tuple[P, ...],
+    executor: Any,
+) -> Generator[S, None, None]:
+    """Compute what is left, and tell after each step what there is."""
+
+    def reached(visited: int, part: Part | None = None, record: Record | None = None) -> S:
+        seen = ledger.copy()
+        if part is not None and record is not None:
+            seen.enter([record])
+        whole = job.steps_hold_parts or results.at_hand or visited >= total
+        parts: tuple[Part, ...] = (*before, *(results.parts() if whole else ()), *([] if part is None else [part]))
+        return step(visited, total, job, images, seen, parts or (job.empty(torch.device("cpu")),))
+
+    try:
+        done = 0
+        for part, record, finished in computed(job, images, results, executor) if total else ():
+            if finished:
+                ledger.enter([record])
+                done += record.visited
+            if done >= total and not ledger.count:
+                raise none_readable(ledger.skipped)
+            yield reached(min(done + (0 if finished else record.visited), total), part, record)
+        if done < total or not total:
+            # Nothing was left to do, or another process did the rest.
+            ledger.enter(results.records())
+            yield reached(total)
+    finally:
+        results.close()
+
+
+def load(job: type[Job[P, R]], store: str | Path, net: Network, images: Any = None) -> R:
+    """Make the result of what is kept in a store, finished or not; nothing is computed.
+
+    Parameters
+    ----------
+    job : type of Job
+        The settings of its stores are its fields.
+    store : path
+        The file.
+    net : Network
+    images : Images, or what `Images.of` takes, optional
+        The pictures. By default the files that the store knows of.
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such store, it is of another kind or network, or it does not know its pictures' files.
+    """
+    path = Path(store).expanduser()
+    if not path.is_file():
+        raise ArgumentError(f"Expected the file of a {job.kind}, got {str(path)!r}, which does not exist.")
+    results = Store(path, job.restored)
+    try:
+        about = results.about
+        if about.get("kind") != job.kind:
+            raise ArgumentError(f"Expected the store of a {job.kind}, {str(path)!r} is one of {about.get('kind')!r}.")
+        if about["fingerprint"] != net.fingerprint:
+            raise ArgumentError(
+                f"Expected a {job.kind} of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); "
+                f"{str(path)!r} is of {about['network?']} ({about['fingerprint'][:8]}). Give that network."
+            )
+        kept = job.of_store(net, about)
+        pictures = results.images() if images is None else Images.of(images)
+        if images is not None:
+            results.begin(about, pictures, [index for index, _, _ in results.pictures()])
+        ledger = Ledger(len(pictures))
+        ledger.enter(results.records())
+        parts: tuple[Any, ...] = results.parts() or (kept.empty(torch.device("cpu")),)
+        return kept.result(folded(parts), pictures, ledger)
+    finally:
+        results.close()
+
+
+def none_readable(skipped: Sequence[Skipped]) -> ImageError:
+    """Return the error of pictures of which not one could be read."""
+    reasons = "; ".join(f"image {index}: {reason}" for index, reason in skipped[:3])
+    return ImageError(f"Expected pictures that can be read, got {len(skipped)} that all failed. {reasons}")
+
+
+def _numbers(indices: Iterable[int] | None, count: int) -> Sequence[int]:
+    if indices is None:
+        return range(count)
+    chosen = [int(index) for index in indices]
+    if outside := [index for index in chosen if not 0 <= index < count]:
+        raise ArgumentError(f"Expected indices of images from 0 to {count - 1}, got {listed(outside)}.")
+    return list(dict.fromkeys(chosen))
