@@ -26,6 +26,7 @@ from torch import nn
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
 from convscope_core.jobs import completed, documented, load
 from convscope_core.network import Network
+from convscope_core.occlusion import occluding_map, occlusion_map
 from convscope_core.patterns import fit_patterns, fitting_patterns
 from convscope_core.survey import survey, surveying
 
@@ -239,7 +240,11 @@ def test_stores_of_version_1_are_gone_on_with(tmp_path: Path) -> None:
 
 # ---- both forms of a call
 
-FORMS = [(surveying, survey), (fitting_patterns, fit_patterns)]
+FORMS = [
+    (surveying, survey),
+    (fitting_patterns, fit_patterns),
+    (occluding_map, occlusion_map),
+]
 
 
 @pytest.mark.parametrize(("steps", "whole_form"), FORMS)

@@ -10,7 +10,7 @@ The values are exact: each comes from the picture with the occluder there, of wh
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from convscope_core.arguments import require_choice
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.regions import Regions
+from convscope_core.jobs.forms import completed, documented, shown
 from convscope_core.network import Network, Prediction
 from convscope_core.occlusion.box import Size, extent_of, whole_number
 from convscope_core.occlusion.fills import Fill, fill_name
@@ -38,111 +39,7 @@ _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.flo
 _COMPARED = 16
 
 
-def occlusion_map(
-    net: Network,
-    image: Any,
-    size: Size = 50,
-    stride: Size = 6,
-    fill: Fill = "grey",
-    target: int | str | None = None,
-    layer: str | None = None,
-    *,
-    channel: int | None = None,
-    maps: Sequence[tuple[str, int]] = (),
-    shape: Shape = "square",
-    seed: int = 0,
-    keep_all: bool = False,
-    preview: bool = False,
-    start: OcclusionResult | None = None,
-    progress: bool = True,
-    budget: int | None = None,
-    precision: str = "float32",
-) -> OcclusionResult:
-    """Slide an occluder over a picture and record what the network says at every position.
-
-    An interrupt (Ctrl-C, the notebook's stop button) ends the computation with a warning and returns what there
-    is, and so does an error in its middle, such as memory that runs out; positions are computed from coarse to
-    fine. With nothing computed yet, either is raised.
-
-    Parameters
-    ----------
-    net : Network
-    image : path, bytes, PIL image, array or tensor
-        What `Network.prepare` takes.
-    size : int or (height, width), default 50
-        Of the occluder, in pixels of the network's input.
-    stride : int or (down, across), default 6
-        Distance of neighbouring positions in pixels. The first is the upper left corner; the occluder is always
-        wholly inside.
-    fill, shape, seed
-        Of the occluder; see `Occlusion`.
-    target : int or str, optional
-        The class whose probability is recorded. Default: the most probable for the clean picture.
-    layer : str, optional
-        The layer of which one map's activity is recorded. Default: the last convolution with a map.
-    channel : int, optional
-        The map. Default: that with the greatest sum for the clean picture. (The paper says "the strongest
-        response" and then shows sums; greatest sum and greatest value may be of different maps.)
-    maps : sequence of (layer, channel), default ()
-        Further maps to record, of any layers.
-    keep_all : bool, default False
-        Whether to keep the probabilities of all classes and the sums of all maps of the layer, for
-        `OcclusionResult.follow`.
-    preview : bool, default False
-        Whether to estimate the map by the gradient first; see `Preview`. There is none where the fill depends on
-        the place (``"inpaint"``), or an operation of the network has no derivative.
-    start : OcclusionResult, optional
-        A result of the same settings to go on from; what it holds is not computed again. Target, layer and channel
-        are its own where they are left out here. Of pictures as fills only the name is compared.
-    progress : bool, default True
-        Whether to show a progress bar.
-    budget : int, optional
-        Bytes that one batch may take. Default: 128 MiB, on CUDA 2 GiB.
-    precision : {"float32", "bfloat16", "float16"}, default "float32"
-        In which numbers to compute what changes. The lower ones are faster on accelerators made for them, and
-        inexact: `OcclusionResult.rounding` says by how much.
-
-    Returns
-    -------
-    OcclusionResult
-
-    Raises
-    ------
-    ArgumentError
-        When an argument is not of these: before anything is computed.
-    LayerError
-        When there is no such layer or channel.
-    ImageError
-        When the picture cannot be read, or holds NaN.
-    ImportError
-        When the fill is ``"inpaint"`` and OpenCV is not installed.
-
-    References
-    ----------
-    M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2, fig. 7.
-    """
-    results = occluding_map(
-        net, image, size, stride, fill, target, layer, channel=channel, maps=maps, shape=shape, seed=seed,
-        keep_all=keep_all, preview=preview, start=start, budget=budget, precision=precision,
-    )  # fmt: skip
-    result: OcclusionResult | None = None
-    with tqdm(desc="occlusion", unit="position", disable=not progress) as bar:
-        try:
-            for result in results:
-                bar.total = result.label.size
-                bar.update(int(result.computed.sum()) - bar.n)
-        except (KeyboardInterrupt, Exception) as e:
-            if result is None or not result.computed.any():
-                raise
-            done = f"{int(result.computed.sum())} of {result.label.size} positions are computed"
-            if isinstance(e, KeyboardInterrupt):
-                warnings.warn(f"interrupted: {done}", stacklevel=2)
-            else:
-                warnings.warn(f"stopped by {type(e).__name__}: {e}; {done}", RuntimeWarning, stacklevel=2)
-    assert result is not None
-    return result
-
-
+@documented
 def occluding_map(
     net: Network,
     image: Any,
@@ -162,24 +59,77 @@ def occluding_map(
     budget: int | None = None,
     precision: str = "float32",
     seconds: float | None = None,
-) -> Iterator[OcclusionResult]:
-    """Compute an occlusion map from coarse to fine, giving what there is after every batch.
+    progress: bool = False,
+) -> Generator[OcclusionResult, None, None]:
+    """Slide an occluder over a picture and record what the network says at every position.
 
-    Every 8th position along each axis comes first, then every 4th, every 2nd, all. Whoever stops asking keeps the
-    last result. Parameters and errors are those of `occlusion_map`; errors are raised by the call itself, not by
-    the first step.
+    Positions are computed from coarse to fine: every 8th along each axis comes first, then every 4th, every 2nd, all.
+    In `occlusion_map` an interrupt (Ctrl-C, the notebook's stop button) ends the computation with a warning and returns
+    what there is, and so does an error in its middle, such as memory that runs out. With nothing computed yet, either
+    is raised.
 
     Parameters
     ----------
+    net, image
+    size : int or (height, width), default 50
+        Of the occluder, in pixels of the network's input.
+    stride : int or (down, across), default 6
+        Distance of neighbouring positions in pixels. The first is the upper left corner; the occluder is always
+        wholly inside.
+    fill : str, (red, green, blue) or a picture, default "grey"
+        Of the occluder; see `Occlusion`.
+    target : int or str, optional
+        The class whose probability is recorded. Default: the most probable for the clean picture.
+    layer : str, optional
+        The layer of which one map's activity is recorded. Default: the last convolution with a map.
+    channel : int, optional
+        The map. Default: that with the greatest sum for the clean picture. (The paper says "the strongest
+        response" and then shows sums; greatest sum and greatest value may be of different maps.)
+    maps : sequence of (layer, channel), default ()
+        Further maps to record, of any layers.
+    shape : str, outline or bool array, default "square"
+        Of the occluder; see `Occlusion`.
+    seed : int, default 0
+        Of a fill of noise.
+    keep_all : bool, default False
+        Whether to keep the probabilities of all classes and the sums of all maps of the layer, for
+        `OcclusionResult.follow`.
+    preview : bool, default False
+        Whether to estimate the map by the gradient first; see `Preview`. There is none where the fill depends on
+        the place (``"inpaint"``), or an operation of the network has no derivative.
+    start : OcclusionResult, optional
+        A result of the same settings to go on from; what it holds is not computed again. Target, layer and channel
+        are its own where they are left out here. Of pictures as fills only the name is compared.
+    budget : int, optional
+        Bytes that one batch may take. Default: 128 MiB, on CUDA 2 GiB.
+    precision : {"float32", "bfloat16", "float16"}, default "float32"
+        In which numbers to compute what changes. The lower ones are faster on accelerators made for them, and
+        inexact: `OcclusionResult.rounding` says by how much.
     seconds : float, optional
         About how long a batch may take, for whoever has other things to do in between. Default: as long as batches
         of the size that memory allows.
+    progress
 
     Yields
     ------
     OcclusionResult
-        Arrays of its own, but for those of ``keep_all``; positions that are not computed yet are NaN, and -1 in
-        `label`. The last is complete. With a preview, the first holds that only.
+        What there is after every batch, in arrays of its own, but for those of ``keep_all``; positions that are not
+        computed yet are NaN, and -1 in `label`. The last is complete. With a preview, the first holds that only.
+
+    Raises
+    ------
+    ArgumentError
+        When an argument is not of these: by the call itself, before anything is computed.
+    LayerError
+        When there is no such layer or channel.
+    ImageError
+        When the picture cannot be read, or holds NaN.
+    ImportError
+        When the fill is ``"inpaint"`` and OpenCV is not installed.
+
+    References
+    ----------
+    M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.2, fig. 7.
     """
     occlusion = Occlusion(net, image, fill, shape, seed)
     extent = extent_of(size, occlusion.size)
@@ -209,11 +159,36 @@ def occluding_map(
         seconds,
         precision,
     )
-    if precision not in _PRECISIONS:
-        raise ArgumentError(f"Expected precision as one of {', '.join(map(repr, _PRECISIONS))}; got {precision!r}.")
+    require_choice("precision", precision, _PRECISIONS)
     if start is not None:
         settings.check_start(start)
-    return _computed(settings)
+    steps = _computed(settings)
+    return shown(steps, "occlusion", "position", _reached) if progress else steps
+
+
+def _reached(result: OcclusionResult) -> tuple[int, int]:
+    return int(result.computed.sum()), result.label.size
+
+
+def _whole(steps: Iterator[OcclusionResult]) -> OcclusionResult:
+    """Return the last result; of a computation that is stopped, with a warning, if it has any position."""
+    result: OcclusionResult | None = None
+    try:
+        for result in steps:  # noqa: B007  kept when the next fails
+            pass
+    except (KeyboardInterrupt, Exception) as e:
+        if result is None or not result.computed.any():
+            raise
+        done = "{} of {} positions are computed".format(*_reached(result))
+        if isinstance(e, KeyboardInterrupt):
+            warnings.warn(f"interrupted: {done}", stacklevel=3)
+        else:
+            warnings.warn(f"stopped by {type(e).__name__}: {e}; {done}", RuntimeWarning, stacklevel=3)
+    assert result is not None
+    return result
+
+
+occlusion_map = completed(occluding_map, "occlusion_map", OcclusionResult, _whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -271,7 +246,7 @@ class _Settings:
             )
 
 
-def _computed(settings: _Settings) -> Iterator[OcclusionResult]:
+def _computed(settings: _Settings) -> Generator[OcclusionResult, None, None]:
     occlusion, size, layer, start = settings.occlusion, settings.size, settings.layer, settings.start
     net = occlusion.net
     regions = net.regions(
