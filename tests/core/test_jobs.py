@@ -24,6 +24,7 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
+from convscope_core.explain import project_many, projecting
 from convscope_core.jobs import completed, documented, load
 from convscope_core.network import Network
 from convscope_core.occlusion import occluding_map, occlusion_map
@@ -244,6 +245,7 @@ FORMS = [
     (surveying, survey),
     (fitting_patterns, fit_patterns),
     (occluding_map, occlusion_map),
+    (projecting, project_many),
 ]
 
 
@@ -267,11 +269,13 @@ def test_every_parameter_is_described_once_with_its_default(form: Any) -> None:
     doc = str(inspect.getdoc(form))
     section = doc.split("\nParameters\n----------\n")[1].split("\n\n")[0]
     headers = [line for line in section.splitlines() if not line.startswith(" ")]
-    described = [name for header in headers for name in header.split(" : ")[0].split(", ")]
+    described = [name.lstrip("*") for header in headers for name in header.split(" : ")[0].split(", ")]
     parameters = inspect.signature(form).parameters
     assert sorted(described) == sorted(parameters)
     for header in headers:
         names, _, kind = header.partition(" : ")
+        if names.startswith("*"):
+            continue
         assert kind, f"{names} has no type"
         for name in names.split(", "):
             default = parameters[name].default

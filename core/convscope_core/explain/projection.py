@@ -7,7 +7,7 @@ the projection of a whole map is not the sum of those of its units.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from convscope_core.explain.attribution import unit_index
 from convscope_core.explain.method import METHODS, TableMethod, find
 from convscope_core.graph.fields import FieldWalk, Units
 from convscope_core.images import ImageLike
+from convscope_core.jobs.forms import completed, documented
 from convscope_core.network import Box, Network
 from convscope_core.plots import panels
 from convscope_core.render import crop, signed
@@ -183,9 +184,10 @@ def project(
     return made
 
 
-def project_many(
+@documented
+def projecting(
     net: Network, images: Any, layer: str, units: Iterable[Unit], method: str = "deconvnet", **options: Any
-) -> list[Projection]:
+) -> Generator[Projection, None, None]:
     """Project many activations of one layer, each in its own receptive field: as `project`, and much faster.
 
     Forward and backward are computed inside the receptive fields only, in batches, exactly. At the end of ResNet-18's
@@ -194,25 +196,25 @@ def project_many(
 
     Parameters
     ----------
-    net : Network
-    images : Images, folder, list of pictures or data set
-        What `Images.of` takes.
+    net, images
     layer : str
         Name or alias of the layer.
     units : iterable of Unit
         Which activations: (image, channel, row, column), and the value where it is known.
-    method, **options
+    method : str, default "deconvnet"
+    **options
         As for `project`.
 
-    Returns
-    -------
-    list of Projection
-        In the order of `units`.
+    Yields
+    ------
+    Projection
+        In the order of `units`, each when it is there.
 
     Raises
     ------
     ArgumentError, LayerError, ImageError
-        As for `project`; also when a unit's picture does not exist.
+        As for `project`; also when a unit's picture does not exist. Errors in the arguments are raised by the
+        call itself.
 
     Examples
     --------
@@ -224,16 +226,6 @@ def project_many(
     ...     for channel in range(layer.channels) for e in found.top(layer, channel)
     ... ]                                                                               # doctest: +SKIP
     >>> projections = project_many(net, images, "layer2", units)                        # doctest: +SKIP
-    """
-    return list(projecting(net, images, layer, units, method, **options))
-
-
-def projecting(
-    net: Network, images: Any, layer: str, units: Iterable[Unit], method: str = "deconvnet", **options: Any
-) -> Iterator[Projection]:
-    """Project many activations, giving each when it is there; parameters and errors are those of `project_many`.
-
-    Errors in the arguments are raised by the call itself, not by the first step.
     """
     chosen = find(method)
     if not isinstance(chosen, TableMethod):
@@ -261,6 +253,9 @@ def projecting(
     return _projected(net, images, walk, described.name, wanted, chosen, settings)
 
 
+project_many = completed(projecting, "project_many", list[Projection], list)
+
+
 def _projected(
     net: Network,
     images: Images,
@@ -269,7 +264,7 @@ def _projected(
     units: Sequence[Unit],
     method: TableMethod,
     settings: Mapping[str, Any],
-) -> Iterator[Projection]:
+) -> Generator[Projection, None, None]:
     extended = {n.module or n.name: n.kind for n in walk.extended}
     for first in range(0, len(units), _CHUNK):
         chunk = units[first : first + _CHUNK]

@@ -183,7 +183,7 @@ def _entries(lines: Iterable[str]) -> list[tuple[str, list[str]]]:
 def _filled(lines: Iterable[str], signature: inspect.Signature) -> list[str]:
     filled = []
     for header, own in _entries(lines):
-        if " : " in header:
+        if " : " in header or header.startswith("*"):
             filled += [header, *own]
             continue
         for name in header.split(", "):
