@@ -58,6 +58,8 @@ export interface Frame {
   classes: ClassScore[];
   /** The most probable class now that is not among `classes`. */
   other: ClassScore | null;
+  /** Whether each class has a probability of its own: they need not sum to 1. */
+  independent: boolean;
   milliseconds: number;
   /** Number of the trail that this place belongs to. */
   trail: number;

@@ -21,7 +21,8 @@ from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
-from convscope_core.graph.trace import check_module
+from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
+from convscope_core.graph.trace import check_module, probe
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -102,13 +103,17 @@ class Prediction:
     Attributes
     ----------
     probabilities : numpy.ndarray
-        (K,) float32, summing to 1.
+        (K,) float32, between 0 and 1; summing to 1 unless the classes are independent.
     labels : tuple of str
         The K class names.
+    independent : bool
+        Whether each class has a probability of its own, whatever the others have (multi-label networks, and those
+        that answer yes or no).
     """
 
     probabilities: np.ndarray[Any, np.dtype[np.float32]]
     labels: tuple[str, ...]
+    independent: bool = False
 
     @property
     def index(self) -> int:
@@ -134,7 +139,7 @@ class Prediction:
         top = self.top(5)
         wide = max(len(label) for label, _ in top)
         lines = [f"  {label:<{wide}}  {p:7.2%}" for label, p in top]
-        return "\n".join(["Prediction", *lines])
+        return "\n".join(["Prediction (independent classes)" if self.independent else "Prediction", *lines])
 
 
 class Redrawn(NamedTuple):
@@ -167,8 +172,8 @@ class Network:
     Parameters
     ----------
     module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, logits (N, K) out.
-        If it ends in a softmax, its output is taken as probabilities.
+        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, class scores or
+        probabilities (N, K) out. A single output (N, 1) is the score or the probability of one class: yes or no.
     preprocess : callable, optional
         From a PIL picture to a tensor (C, H, W): a torchvision weights transform, a ``Compose``, or any
         function that resizes, crops, and then normalises every channel by a mean and a standard deviation.
@@ -184,13 +189,19 @@ class Network:
         Default: the module's class in lower case.
     snapshot : bool, default True
         Whether to copy the weights. False saves time and memory where nobody else will change the module's.
+    scores : {"logits", "probabilities", "independent"}, optional
+        What the outputs are: class scores of which a soft-max makes probabilities (log-probabilities, too);
+        probabilities that sum to 1; or of independent classes (multi-label), as probabilities or as scores of which a
+        sigmoid makes them. Default: what the network's operations and its outputs for probe pictures say. They cannot
+        tell scores of independent classes from scores for a soft-max: say "independent" where the network was trained
+        with a sigmoid in its loss.
 
     Raises
     ------
     TraceError
         If the module cannot become a graph (train mode, data-dependent control flow, half precision...).
     NetworkError
-        If preprocessing, labels or input size do not fit the module.
+        If preprocessing, labels, input size or `scores` do not fit the module.
     """
 
     def __init__(
@@ -203,16 +214,26 @@ class Network:
         device: torch.device | str | None = None,
         name: str | None = None,
         snapshot: bool = True,
+        scores: str | None = None,
     ) -> None:
         check_module(module)
+        if scores is not None and scores not in SCORES:
+            raise ArgumentError(f"Expected scores as one of {', '.join(SCORES)}, or None; got {scores!r}.")
         shape = _input_shape(module, input_size)
         self.device = _device(module, device)
         self.input_shape = shape
         self.name = name or type(module).__name__.lower()
         self.lock = threading.RLock()
         self._preprocessing = Preprocessing(preprocess, shape)
-        self._take(trace(module, shape, self.device, copy=snapshot))
+        graph = trace(module, shape, self.device, copy=snapshot)
+        graph, self._scores = find_scores(graph, probe(shape).to(self.device))
+        if scores is not None and scores != self._scores.kind:
+            self._scores, self._stated = stated_scores(scores, self._scores), scores
+        self._take(graph)
         self.labels = _labels(labels, self.graph.output.shape[0])
+
+    #: What `scores` was said to be, where the network says otherwise.
+    _stated: str | None = None
 
     #: Where layers' weights were drawn anew at random: the network that this one was, the names of the nodes, the seed.
     redrawn: Redrawn | None = None
@@ -236,14 +257,29 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # What cannot follow from the graph; the rest, and the lock, are made anew where it is unpickled.
-        kept = ("device", "input_shape", "name", "labels", "graph", "_preprocessing", "_fingerprint")
-        return {name: getattr(self, name) for name in kept}
+        kept = "device input_shape name labels graph _preprocessing _fingerprint _scores _stated"
+        return {name: getattr(self, name) for name in kept.split()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self.lock = threading.RLock()
         self._take(self.graph)
         self._fingerprint = state["_fingerprint"]
+
+    @property
+    def scores(self) -> str:
+        """What the outputs are.
+
+        ``"logits"`` (class scores of which a soft-max makes probabilities, or log-probabilities), ``"probabilities"``
+        (they sum to 1) or ``"independent"`` (each class has a probability of its own: multi-label networks, and those
+        that answer yes or no).
+        """
+        return self._scores.kind
+
+    @property
+    def squashing(self) -> Scores:
+        """How probabilities are made of outputs, and of the values of ``graph.logits``."""
+        return self._scores
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -270,8 +306,8 @@ class Network:
     def __repr__(self) -> str:
         c, h, w = self.input_shape
         return (
-            f"Network {self.name}: {len(self.labels)} classes, {len(self.layers)} layers, input {c}×{h}×{w}, "
-            f"on {self.device}"
+            f"Network {self.name}: {len(self.labels)} class{'es' * (len(self.labels) != 1)} ({self.scores}), "
+            f"{len(self.layers)} layers, input {c}×{h}×{w}, on {self.device}"
         )
 
     # -- layers --
@@ -536,12 +572,20 @@ class Network:
 
     def predict(self, image: ImageLike | Picture) -> Prediction:
         """Return the class probabilities of one picture (see `prepare` for what is taken as one)."""
-        logits, _ = self.forward(self.prepare(image))
-        return Prediction(self.probabilities(logits)[0].cpu().numpy(), self.labels)
+        outputs, _ = self.forward(self.prepare(image))
+        return self.prediction(outputs)
 
-    def probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return class probabilities (N, K) for the logits (N, K) that `forward` gives."""
-        return logits if self.graph.output.kind == "softmax" else logits.softmax(-1)
+    def prediction(self, outputs: torch.Tensor) -> Prediction:
+        """Return the class probabilities for the outputs (1, K) that `forward` gives for one picture."""
+        p = self.probabilities(outputs)[0].float().cpu().numpy()
+        return Prediction(p, self.labels, self.scores == "independent")
+
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return class probabilities (N, K) for the outputs (N, K) that `forward` gives.
+
+        They sum to 1 unless the classes are independent, see `scores`.
+        """
+        return self._scores.probabilities(outputs)
 
     def activations(self, image: ImageLike | Picture, layers: str | Iterable[str]) -> dict[str, torch.Tensor]:
         """Return the values of layers for one picture.
@@ -568,17 +612,20 @@ class Network:
         self,
         x: torch.Tensor,
         numbers: Callable[[torch.Tensor, dict[str, torch.Tensor]], Sequence[torch.Tensor]],
+        target: int,
         layers: Iterable[str] = (),
     ) -> list[tuple[float, torch.Tensor]]:
-        """Differentiate numbers that follow from the logits and the values of layers, by the input.
+        """Differentiate numbers that follow from the log-odds of a class and the values of layers, by the input.
 
         Parameters
         ----------
         x : tensor
             (1, C, H, W) in network space.
         numbers : callable
-            From logits (1, K), always those before a softmax, and values of layers as `forward` gives them, to
-            tensors of one element.
+            From ``log(p / (1 - p))`` of the class, (1,), and values of layers as `forward` gives them, to tensors of
+            one element.
+        target : int
+            The class.
         layers : iterable of str, default ()
             Names or aliases of layers.
 
@@ -594,16 +641,15 @@ class Network:
         """
         found = {name: self._found[name] for name in (self.layer(n).name for n in self._names(layers))}
         self._check_batch(x)
-        output = self.graph.output
-        logits = output["input"] if output.kind == "softmax" else output
+        scores = self.graph.output if self._scores.of_logits is None else self.graph.logits
         # Rectifiers in the memory of their input are no obstacle: what they overwrite nobody saves for a gradient,
         # and autograd would raise, not err. A clone made here is no inference tensor, whatever x is.
         with self.lock, torch.inference_mode(False), torch.enable_grad():
             x = x.detach().to(self.device, torch.float32).clone().requires_grad_()
-            _, values = self._runner(x, [logits, *(g.node for g in found.values())], output=False)
+            _, values = self._runner(x, [scores, *(g.node for g in found.values())], output=False)
             maps = {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
             computed = []
-            for number in numbers(values[logits], maps):
+            for number in numbers(self._scores.log_odds(values[scores], target), maps):
                 gradient = torch.zeros_like(x)
                 if number.requires_grad:
                     (gradient,) = torch.autograd.grad(
@@ -614,10 +660,10 @@ class Network:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of operations and weights: equal where networks compute the same."""
+        """SHA-256 (hex) of operations, weights and `scores`: equal where networks compute the same."""
         if self._fingerprint is None:
             with self.lock:
-                self._fingerprint = self.graph.digest()
+                self._fingerprint = self.graph.digest(*([] if self._stated is None else [self._stated]))
         return self._fingerprint
 
     def _check_batch(self, x: Any) -> None:
@@ -704,14 +750,19 @@ def _input_shape(module: nn.Module, size: Any) -> tuple[int, int, int]:
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     if labels is None:
-        return tuple(str(i) for i in range(classes))
+        return ("yes",) if classes == 1 else tuple(str(i) for i in range(classes))
     if isinstance(labels, (str, Mapping)):
         raise NetworkError(f"Expected a list of {classes} class names; got a {type(labels).__name__}.")
     names = tuple(str(x) for x in labels)
     if len(names) != classes:
+        cure = (
+            "A single output z is of one class, yes or no; for two classes wrap the module in one that returns "
+            "torch.cat([-z / 2, z / 2], 1)."
+            if (classes, len(names)) == (1, 2)
+            else "Give labels in the order of the outputs, or none."
+        )
         raise NetworkError(
-            f"Expected {classes} class names, one for each output; got {len(names)}. Give labels in the "
-            f"order of the outputs, or none."
+            f"Expected {classes} class name{'s' * (classes != 1)}, one for each output; got {len(names)}. {cure}"
         )
     return names
 

@@ -23,6 +23,7 @@ function setup(changes: Partial<Frame> = {}) {
     first: score(0, 0.6, 0.2),
     classes: [score(0, 0.6, 0.2), score(1, 0.2, 0.1), score(2, 0.1, 0.1)],
     other: score(9, 0.01, 0.15),
+    independent: false,
     trail: 1,
     milliseconds: 3,
     ...changes,
@@ -53,6 +54,12 @@ describe("class probabilities", () => {
     const { root } = setup({ first: score(9, 0.01, 0.7), other: score(9, 0.01, 0.7) });
     expect(words(root, ".cs-flip.cs-is-flipped")).toEqual(["class 0 → class 9"]);
     expect(words(root, ".cs-is-first .cs-class__label")).toEqual(["class 9"]);
+  });
+
+  it("say when they are independent, so that they need not sum to 1", () => {
+    const heading = (root: HTMLElement) => words(root, ".cs-heading")[0];
+    expect(heading(setup().root)).not.toContain("independent");
+    expect(heading(setup({ independent: true }).root)).toContain("independent");
   });
 
   it("choose the class to follow by a click, and let go of it by another", () => {

@@ -63,13 +63,17 @@ export function classesPane(store: Store<State>, root: HTMLElement, signal: Abor
     el("i", { class: "cs-legend__key cs-legend__key--after" }),
     "occluded",
   );
+  const independent = el("span", {
+    class: "cs-dim",
+    title: "Each class has a probability of its own, whatever the others have: they need not sum to 1",
+  });
   const list = el("div", { class: "cs-classes" }, ...rows.slice(0, 5).map(({ element }) => element));
   const pane = el(
     "div",
     { class: "cs-probabilities" },
     el("div", { class: "cs-target" }, name, el("span", { class: "cs-target__numbers" }, delta, now)),
     flip,
-    el("h3", { class: "cs-heading" }, "Classes", legend),
+    el("h3", { class: "cs-heading" }, "Classes", independent, legend),
     list,
     el("div", { class: "cs-classes cs-classes--other" }, ...rows.slice(5).map(({ element }) => element)),
   );
@@ -90,6 +94,7 @@ export function classesPane(store: Store<State>, root: HTMLElement, signal: Abor
       }
       const flipped = frame.first.index !== frame.before.index;
       text(name, frame.target.label);
+      text(independent, frame.independent ? "independent" : "");
       text(now, probability(frame.target.now));
       text(delta, change(frame.target.now - frame.target.clean));
       delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));

@@ -274,7 +274,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "functional dropout left on": (lambda: Net(lambda m, x: F.dropout(m.a(x))), ["random numbers"]),
     "depends on the batch": (lambda: Net(lambda m, x: m.a(x) - m.a(x).mean(0)), ["other pictures of the batch"]),
     "maps out": (lambda: nn.Conv2d(3, 4, 3).eval(), ["(2, classes)", "(2, 4, 10, 8)", ".flatten(1)"]),
-    "one class": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(360, 1)).eval(), ["two classes", "torch.cat"]),
     "tuple out": (lambda: _returns(lambda y: (y, y)), ["one tensor", "tuple", "Wrap"]),
     "dict out": (lambda: _returns(lambda y: {"logits": y}), ["one tensor", "'logits'"]),
     "wrong size": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(99, 3)).eval(), ["(2, 3, 12, 10)", "input_size"]),

@@ -322,8 +322,7 @@ class Gallery(Instrument):
         found = self._predictions.get(row)
         if found is None:
             scores, _ = self.net.forward(self._input(row))
-            values = self.net.probabilities(scores)[0].cpu().numpy()
-            found = self._predictions[row] = Prediction(values, self.net.labels)
+            found = self._predictions[row] = self.net.prediction(scores)
         return found
 
     def _input(self, row: int) -> Tensor:

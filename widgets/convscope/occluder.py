@@ -449,5 +449,6 @@ def compare(clean: Prediction, now: Prediction, target: int | None) -> dict[str,
         "before": score(clean.index),
         "first": score(now.index),
         "classes": [score(index) for index in rows],
+        "independent": clean.independent,
         "other": score(other) if others[other] >= 0 else None,
     }

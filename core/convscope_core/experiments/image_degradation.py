@@ -55,7 +55,7 @@ class Degradation:
     Attributes
     ----------
     probability : float32 array (methods, images, steps + 1)
-        Soft-max probability; at step 0 of the clean picture (of the filled one, in mode "insertion").
+        Probability of the class; at step 0 of the clean picture (of the filled one, in mode "insertion").
     methods : tuple of str
         Labels.
     replaced : float64 array (steps + 1,)
@@ -383,8 +383,7 @@ def _degrading(
         except (ConvscopeError, OSError) as error:
             skipped.append((number, str(error)))
             continue
-        logits, _ = net.forward(x)
-        target = int(logits[0].argmax())
+        target = net.predict(x).index
         other = _patch_means(x, patch) if mode == "degradation" else Occlusion(net, x, fill, seed=seed).fill_image
         assert other is not None
         start, end = (other, x) if mode == "insertion" else (x, other)
@@ -474,11 +473,11 @@ def _curve(
         return [(int(order[s - 1]) // columns * patch, int(order[s - 1]) % columns * patch) for s in steps]
 
     if np.array_equal(np.diff(counts), np.ones(len(counts) - 1)) and _walk_pays(net, patch, corners([1])[0]):
-        logits = torch.cat(list(_in_groups(net, len(counts), picture, corners, patch)))
+        outputs = torch.cat(list(_in_groups(net, len(counts), picture, corners, patch)))
     else:
         parts = [counts[i : i + batch_size] for i in range(0, len(counts), batch_size)]
-        logits = torch.cat([net.forward(torch.cat([picture(int(c)) for c in part]))[0] for part in parts])
-    found: npt.NDArray[np.float32] = net.probabilities(logits)[:, target].float().cpu().numpy()
+        outputs = torch.cat([net.forward(torch.cat([picture(int(c)) for c in part]))[0] for part in parts])
+    found: npt.NDArray[np.float32] = net.probabilities(outputs)[:, target].float().cpu().numpy()
     return found
 
 

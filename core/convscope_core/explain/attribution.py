@@ -149,8 +149,9 @@ def attribute(
         A name of `methods`: "gradient", "deconvnet", "guided_backprop", "lrp"...
     target : int, str or tuple, optional
         A class by index or label; a channel (layer, channel), its map summed; or a unit (layer, channel, row, column).
-        Default: the most probable class. Of a class the score is explained, not the probability: what goes into a
-        soft-max that ends the network.
+        Default: the most probable class. Of a class the score is explained, not the probability: what goes into the
+        soft-max or sigmoid that ends the network. Of several soft-maxes of which the mean is taken, the mean of what
+        goes into them.
     layer : str, optional
         The layer at which to take the attribution. Default: the picture; for Grad-CAM, the last layer with maps.
     **options
@@ -195,7 +196,10 @@ def attribute_tensor(
         to = net.graph.input if at is None else at.node
         plan = found.begin(net, settings, node, to)
         value = plan.forward(x)
-        index = place or (int(value[0].argmax()),)
+        if place is None:  # what the logits say, or the output where it is not of them alone
+            decides = net.forward(x)[0] if net.squashing.of_logits is None else value
+            place = (int(decides[0].argmax()),)
+        index = place
         request = Request(net, x, node, index, to, None if at is None else at.name)
         values = plan.explain(request)
         score = float(request.score(value)[0])

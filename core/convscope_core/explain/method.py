@@ -231,9 +231,8 @@ METHODS: dict[str, Method] = {}
 
 
 def logits(net: Network) -> Node:
-    """Return the node of the class scores: the output, or what goes into the soft-max that ends the network."""
-    end = net.graph.output
-    return end["input"] if end.kind in ("softmax", "log_softmax") else end
+    """Return the node of the class scores: the output, or what goes into the soft-max or sigmoid that it is made by."""
+    return net.graph.logits
 
 
 def find(name: str) -> Method:

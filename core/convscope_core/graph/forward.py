@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
 
 from convscope_core.graph.node import Graph, Node, needed_for, nodes_in
 
-__all__ = ["FRESH", "IN_PLACE", "Runner", "Visit"]
+__all__ = ["FRESH", "IN_PLACE", "Runner", "Visit", "evaluated"]
 
 FRESH = frozenset(
     {"conv", "linear", "batch_norm", "add", "sub", "mul", "cat", "max_pool", "avg_pool", "scale", "shift"}
@@ -86,6 +86,21 @@ class Runner:
         if plan is None:
             plan = self._visits[asked] = _Plan(self.graph, (), False, asked)
         plan.run(x, visit)
+
+
+def evaluated(node: Node, values: Mapping[Node, Any]) -> Any:
+    """Return the value of one node, given the values of its inputs."""
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, Node):
+            return values[value]
+        if isinstance(value, tuple) and any(True for _ in nodes_in(value)):
+            return [filled(v) for v in value]
+        return value
+
+    assert node.op is not None
+    positional = [filled(v) for k, v in node.args.items() if k not in node.keywords]
+    return node.op(*positional, **{k: filled(v) for k, v in node.args.items() if k in node.keywords})
 
 
 class _Plan:

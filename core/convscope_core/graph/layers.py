@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from convscope_core.graph.geometry import layouts
-from convscope_core.graph.node import Graph, ModuleCall, Node
+from convscope_core.graph.node import Graph, ModuleCall, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, POOLS
 
 __all__ = ["GraphLayer", "find_layers"]
@@ -82,15 +82,16 @@ def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
     output does not depend on.
     """
     layout = layouts(graph)
+    computed = needed_for([graph.output])  # the rest makes the logits again of what is squashed
     found: list[tuple[str, Node, Node, tuple[int, ...]]] = []
     learned: set[Node] = set()  # what some weight has been applied to; before that, all is preprocessing
     for n in graph:
         if n.kind in _WEIGHTED or not learned.isdisjoint(n.inputs):
             learned.add(n)
         kind = _kind(n)
-        if kind is None or n not in learned:
+        if kind is None or n not in learned or n not in computed:
             continue
-        value = _after_activation(graph, n)
+        value = _after_activation(graph, n, computed)
         if kind == "batch_norm" and value is n:
             continue
         axes = _axes(layout[value]) if value.batched else None
@@ -123,8 +124,8 @@ def _kind(n: Node) -> str | None:
     return _ANCHORS.get(n.kind)
 
 
-def _after_activation(graph: Graph, n: Node) -> Node:
-    users = graph.consumers[n]
+def _after_activation(graph: Graph, n: Node, computed: set[Node]) -> Node:
+    users = [u for u in graph.consumers[n] if u in computed]
     if n is not graph.output and len(users) == 1 and users[0].kind in ACTIVATIONS and users[0].inputs == (n,):
         return users[0]
     return n

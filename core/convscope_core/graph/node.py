@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -99,19 +99,24 @@ class Graph:
     Attributes
     ----------
     nodes : tuple of Node
-        In an order in which they can be computed; the input is the first, and every node reaches the output.
+        In an order in which they can be computed; the input is the first, and every node reaches the output or the
+        logits.
     output : Node
         The node whose value is the network's output.
     outputs_of : mapping of ModuleCall to Node
         For each module call with a single result: the node that holds it.
     folded : mapping of ModuleCall to Node
         For each module call whose operation was folded into another node (batch norm): that node.
+    logits : Node
+        The node of the class scores before they are squashed, of the output's shape. Default: the output. It may be
+        beside the way to the output, where what makes the output of squashed scores was repeated on the scores.
     """
 
     nodes: tuple[Node, ...]
     output: Node
     outputs_of: Mapping[ModuleCall, Node] = field(default_factory=dict)
     folded: Mapping[ModuleCall, Node] = field(default_factory=dict)
+    logits: Node = None  # type: ignore[assignment]
     consumers: Mapping[Node, tuple[Node, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -120,6 +125,7 @@ class Graph:
             for i in dict.fromkeys(n.inputs):
                 users[i].append(n)
         object.__setattr__(self, "consumers", {n: tuple(u) for n, u in users.items()})
+        object.__setattr__(self, "logits", cast("Node | None", self.logits) or self.output)
 
     @property
     def input(self) -> Node:
@@ -153,7 +159,7 @@ class Graph:
             (n.name, n.kind, _named(n.op), flat(n.args), n.shape, n.calls, n.keywords, n.batched) for n in self.nodes
         ]
         outputs, folded = ({c: number[n] for c, n in m.items() if n in number} for m in (self.outputs_of, self.folded))
-        return _restored, (rows, number[self.output], outputs, folded)
+        return _restored, (rows, number[self.output], outputs, folded, number[self.logits])
 
     def rebuilt(self, change: Callable[[Node, dict[str, Any]], Node | None]) -> Graph:
         """Return a graph in which every node was given to `change` and the later nodes use what came back.
@@ -169,12 +175,13 @@ class Graph:
             args = {k: map_values(v, new.__getitem__) for k, v in n.args.items()}
             made = change(n, args)
             new[n] = with_args(n, args) if made is None else made
-        output = new[self.output]
+        output, logits = new[self.output], new[self.logits]
         return Graph(
-            pruned(new.values(), output),
+            pruned(new.values(), output, logits),
             output,
             {c: new[n] for c, n in self.outputs_of.items() if n in new},
             {c: new[n] for c, n in self.folded.items() if n in new},
+            logits,
         )
 
     def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Graph:
@@ -199,8 +206,8 @@ class Graph:
                 map_values(v, tensor=lambda t: found.setdefault(id(t), t))
         return list(found.values())
 
-    def digest(self) -> str:
-        """SHA-256 (hex) over the operations, their arguments, the shapes and the bytes of every parameter."""
+    def digest(self, *also: str) -> str:
+        """SHA-256 (hex) over the operations, their arguments, the shapes, the bytes of every parameter, and `also`."""
         h = hashlib.sha256()
         index = {n: i for i, n in enumerate(self.nodes)}
         for n in self.nodes:
@@ -208,7 +215,7 @@ class Graph:
             for k, v in n.args.items():
                 h.update(k.encode())
                 _feed(h.update, v, index)
-        h.update(f"output {index[self.output]}".encode())
+        h.update(" ".join([f"output {index[self.output]}", *also]).encode())
         return h.hexdigest()
 
 
@@ -234,7 +241,11 @@ def _named(op: Callable[..., Any] | None) -> Any:
 
 
 def _restored(
-    rows: list[tuple[Any, ...]], output: int, outputs_of: Mapping[ModuleCall, int], folded: Mapping[ModuleCall, int]
+    rows: list[tuple[Any, ...]],
+    output: int,
+    outputs_of: Mapping[ModuleCall, int],
+    folded: Mapping[ModuleCall, int],
+    logits: int,
 ) -> Graph:
     """Make a graph of what `Graph.__reduce__` wrote."""
     nodes: list[Node] = []
@@ -253,6 +264,7 @@ def _restored(
         nodes[output],
         {c: nodes[i] for c, i in outputs_of.items()},
         {c: nodes[i] for c, i in folded.items()},
+        nodes[logits],
     )
 
 
@@ -261,15 +273,9 @@ def with_args(node: Node, args: Mapping[str, Any]) -> Node:
     return Node(node.name, node.kind, node.op, args, node.shape, node.calls, node.keywords, node.batched)
 
 
-def pruned(nodes: Iterable[Node], output: Node) -> tuple[Node, ...]:
-    """Return those of `nodes` that `output` depends on, and the input, each once and in the order given."""
-    needed = {output}
-    stack = [output]
-    while stack:
-        for i in stack.pop().inputs:
-            if i not in needed:
-                needed.add(i)
-                stack.append(i)
+def pruned(nodes: Iterable[Node], *wanted: Node) -> tuple[Node, ...]:
+    """Return those of `nodes` that `wanted` depend on, and the input, each once and in the order given."""
+    needed = needed_for(wanted)
     return tuple(n for n in dict.fromkeys(nodes) if n in needed or n.kind == "input")
 
 

@@ -40,7 +40,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
     result = graph.rebuilt(change)
     gone = {n.calls[-1]: result[x.name] for n, x in folded.items() if n.calls}
-    return Graph(result.nodes, result.output, result.outputs_of, {**result.folded, **gone})
+    return Graph(result.nodes, result.output, result.outputs_of, {**result.folded, **gone}, result.logits)
 
 
 def _folded(layer: Node, norm: Node) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +15,11 @@ from torch import nn
 
 from convscope_core.errors import TraceError
 from convscope_core.graph.forward import Runner
-from convscope_core.graph.node import Graph
+from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
 from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, translate
 
-__all__ = ["check_module", "deviation", "trace"]
+__all__ = ["check_module", "deviation", "probe", "trace"]
 
 #: Greatest difference between graph and module that `trace` accepts, relative to the greatest output.
 TOLERANCE = 1e-4
@@ -42,8 +43,8 @@ def trace(
     Parameters
     ----------
     module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes)
-        out.
+        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes),
+        (N,) or (N, classes, 1, 1) out.
     input_shape : tuple of int
         (C, H, W).
     device : torch.device, optional
@@ -64,7 +65,7 @@ def trace(
         probe = torch.randn(2, *input_shape, generator=generator).to(home)
         with _untouched(module, home):  # what the call leaves behind must not show in the program
             expected = _call(module, probe, input_shape)
-        plain = collapse_response_norm(_purified(_export(module, input_shape, home), module))
+        plain = _flattened(collapse_response_norm(_purified(_export(module, input_shape, home), module)))
         _refuse_chance(module, plain)
         graph = own(fold_batch_norm(plain), home, copy=copy)
         if not _difference(graph, probe, expected) <= TOLERANCE:
@@ -72,6 +73,14 @@ def trace(
             graph = own(plain, home, copy=copy)
             _refuse_difference(module, _difference(graph, probe, expected))
     return graph if device is None or device == home else own(graph, device, copy=False)
+
+
+def probe(input_shape: tuple[int, ...]) -> torch.Tensor:
+    """Return pictures (3, C, H, W) that are unlike each other: noise, a dim one with large patches, a bright one."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, *input_shape, generator=generator)
+    coarse = torch.nn.functional.interpolate(noise[1:2, :, ::8, ::8], size=input_shape[1:])
+    return torch.cat([noise[:1], 0.3 * coarse, 3 * noise[2:] + 1])
 
 
 def _difference(graph: Graph, x: torch.Tensor, expected: torch.Tensor) -> float:
@@ -195,15 +204,11 @@ def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> t
             f"Expected {name} to return one tensor (N, classes); it returned a {type(out).__name__}{keys}. "
             "Wrap it in a module whose forward returns the logits only."
         )
-    if out.dim() != 2 or out.shape[0] != x.shape[0] or out.shape[1] < 2 or not out.is_floating_point():
-        cure = (
-            "Give two outputs (for a single logit z: torch.cat([torch.zeros_like(z), z], 1))."
-            if out.dim() == 2 and out.shape[1] < 2
-            else "Wrap it in a module that ends in (N, classes), for example by .mean((2, 3)) or .flatten(1)."
-        )
+    if not _is_scores(out, len(x)):
         raise TraceError(
-            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes) with at least two "
-            f"classes; it returned {out.dtype} of shape {tuple(out.shape)}. {cure}"
+            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes); it returned {out.dtype} of "
+            f"shape {tuple(out.shape)}. Wrap it in a module that ends in (N, classes), for example by .mean((2, 3)) or "
+            f".flatten(1)."
         )
     if not bool(torch.isfinite(out).all()):
         raise TraceError(
@@ -211,7 +216,24 @@ def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> t
             f"its weights loaded (some published files hold the convolutional part only), and its batch norm "
             f"statistics sound?"
         )
-    return out.detach().clone()
+    return out.detach().reshape(len(x), -1).clone()
+
+
+def _is_scores(out: torch.Tensor, batch: int) -> bool:
+    """Tell whether an output has one number a picture and class, in (N, K), (N,), (N, K, 1, 1)..."""
+    sides = [s for s in out.shape[1:] if s != 1]
+    return out.dim() > 0 and out.shape[0] == batch and len(sides) <= 1 and out.is_floating_point() and out.numel() > 0
+
+
+def _flattened(graph: Graph) -> Graph:
+    """Return the graph with its output in (N, classes)."""
+    output = graph.output
+    if len(output.shape) == 1 or not output.batched:
+        return graph
+    classes = math.prod(output.shape)
+    args = {"input": output, "shape": (-1, classes)}
+    flat = Node("classes", "flatten", torch.ops.aten.reshape.default, args, (classes,))
+    return Graph((*graph.nodes, flat), flat, graph.outputs_of, graph.folded)
 
 
 def check_module(module: Any) -> None:

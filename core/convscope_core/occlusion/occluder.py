@@ -287,7 +287,7 @@ class Occlusion:
             if self._regions is None:
                 self._regions = self.net.regions(self.image)
             output, _ = self._regions([position], patches)
-            return Prediction(self.net.probabilities(output)[0].cpu().numpy(), self.net.labels)
+            return self.net.prediction(output)
 
     def clip(self, position: tuple[float, float], size: Size = 50) -> tuple[int, int]:
         """Move the occluder the shortest way into the picture; see the function `clip`."""

@@ -74,14 +74,11 @@ def first_order(
     if occlusion.fill_image is None:  # what it shows is no one picture whose difference could be summed
         return None
 
-    def numbers(logits: Tensor, values: dict[str, Tensor]) -> list[Tensor]:
-        # Out of logits: of a probability that rounds to 1 the log-odds would be infinite.
-        others = torch.cat([logits[:, :target], logits[:, target + 1 :]], 1)
-        log_odds = logits[0, target] - others.logsumexp(1)[0]
+    def numbers(log_odds: Tensor, values: dict[str, Tensor]) -> list[Tensor]:
         return [log_odds] if layer is None else [log_odds, values[layer][0, channel].double().sum()]
 
     try:
-        computed = occlusion.net.gradients(occlusion.image, numbers, [] if layer is None else [layer])
+        computed = occlusion.net.gradients(occlusion.image, numbers, target, [] if layer is None else [layer])
     except RuntimeError as e:  # no derivative, or no memory for it
         logger.info("no preview of the occlusion map: %s", e)
         return None

@@ -244,6 +244,7 @@ class OcclusionResult:
         """Write the result to a file of safetensors, settings and class names in its metadata; no preview."""
         settings: dict[str, Any] = {
             "labels": self.labels,
+            "independent": self.clean.independent,
             **{k: getattr(self, k) for k in ("target", "layer", "channel", "maps", "size", "stride", "fill", "seed")},
             **{k: getattr(self, k) for k in ("network", "fingerprint", "precision", "rounding")},
         }
@@ -292,7 +293,7 @@ class OcclusionResult:
             s["maps"] = [(s["layer"], s["channel"])] if there else []
             arrays["activities"] = arrays.pop("activity")[None][: int(there)]
             arrays["clean_activities"] = np.array([s.pop("clean_activity")][: int(there)], np.float64)
-        clean = Prediction(arrays.pop("clean"), tuple(s.pop("labels")))
+        clean = Prediction(arrays.pop("clean"), tuple(s.pop("labels")), s.pop("independent", False))
         shape: str | Outline | npt.NDArray[np.bool_]
         if "outline" in arrays:
             shape = tuple((float(row), float(column)) for row, column in arrays.pop("outline"))

@@ -23,7 +23,7 @@ from convscope_core.arguments import require_choice
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.regions import Regions
 from convscope_core.jobs.forms import completed, documented, shown
-from convscope_core.network import Network, Prediction
+from convscope_core.network import Network
 from convscope_core.occlusion.box import Size, extent_of, whole_number
 from convscope_core.occlusion.fills import Fill, fill_name
 from convscope_core.occlusion.occluder import Occlusion
@@ -252,7 +252,7 @@ def _computed(settings: _Settings) -> Generator[OcclusionResult, None, None]:
     regions = net.regions(
         occlusion.image, settings.layers, budget=settings.budget, dtype=_PRECISIONS[settings.precision]
     )
-    clean = Prediction(net.probabilities(regions.output)[0].cpu().numpy(), net.labels)
+    clean = net.prediction(regions.output)
     target = clean.index if settings.target is None else settings.target
     found = {name: net.graph_layer(name) for name in settings.layers}
     sums = {name: _sums(regions.values[g.node][0], g.axes[0]) for name, g in found.items()}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.backward import gate_of
-from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, RECTIFIERS
 from convscope_core.network import Layer, Network
 
@@ -238,7 +238,7 @@ def _name_of(layer: str | Layer) -> str:
 
 def _reached(graph: Graph) -> set[Node]:
     """The nodes that a signal from the output passes, gates held constant."""
-    reached = {graph.output}
+    reached = {graph.logits}
     for n in reversed(graph.nodes):
         if n in reached:
             gate = gate_of(n)
@@ -291,9 +291,10 @@ def _pool(n: Node) -> tuple[int, int] | None:
 def _gate(graph: Graph, n: Node) -> tuple[str, tuple[Node, ...]]:
     """Find what decides whether an output is active, with the affine operations in between."""
     through: list[Node] = []
+    scores = needed_for([graph.logits])
     while True:
-        users = graph.consumers[n]
-        if n is graph.output or (len(users) == 1 and users[0] is graph.output and users[0].kind.endswith("softmax")):
+        users = [u for u in graph.consumers[n] if u in scores]
+        if n is graph.logits:
             return "output", ()
         if len(users) != 1:
             return "none", ()
