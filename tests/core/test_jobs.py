@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import multiprocessing
 import os
@@ -24,11 +25,12 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
+from convscope_core.experiments import degradation, degrading
 from convscope_core.explain import project_many, projecting
 from convscope_core.jobs import completed, documented, load
 from convscope_core.network import Network
 from convscope_core.occlusion import occluding_map, occlusion_map
-from convscope_core.patterns import fit_patterns, fitting_patterns
+from convscope_core.patterns import fit_patterns, fitting_patterns, signal_quality
 from convscope_core.survey import survey, surveying
 
 HERE = Path(__file__).parent
@@ -246,6 +248,7 @@ FORMS = [
     (fitting_patterns, fit_patterns),
     (occluding_map, occlusion_map),
     (projecting, project_many),
+    (degrading, degradation),
 ]
 
 
@@ -264,7 +267,7 @@ def test_both_forms_have_one_signature_and_one_documentation(steps: Any, whole_f
         assert doc.startswith(str(inspect.getdoc(steps)).split("\n")[0])
 
 
-@pytest.mark.parametrize("form", [form for pair in FORMS for form in pair])
+@pytest.mark.parametrize("form", [*(form for pair in FORMS for form in pair), signal_quality])
 def test_every_parameter_is_described_once_with_its_default(form: Any) -> None:
     doc = str(inspect.getdoc(form))
     section = doc.split("\nParameters\n----------\n")[1].split("\n\n")[0]
@@ -285,7 +288,7 @@ def test_every_parameter_is_described_once_with_its_default(form: Any) -> None:
             elif default is None:
                 assert kind.endswith(", optional")
             else:
-                assert kind.endswith(f", default {default!r}".replace("'", '"'))
+                assert ast.literal_eval(kind.rpartition(", default ")[2]) == default
 
 
 def test_a_parameter_that_is_described_nowhere_is_named() -> None:

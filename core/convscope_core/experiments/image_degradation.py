@@ -1,11 +1,11 @@
-"""Image degradation: how fast a class goes when what an explanation holds for important is taken away."""
+"""Image degradation: how fast a class's probability falls when what an explanation calls important goes."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +18,14 @@ import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import require_choice, require_counts
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, ConvscopeError, ImageError, did_you_mean
+from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import attribute_tensor
 from convscope_core.explain.attribution import methods as all_methods
 from convscope_core.explain.method import TableMethod, find, logits
+from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 from convscope_core.plots import axes
@@ -190,48 +190,7 @@ _ARRAYS = ("probability", "replaced", "patches", "targets", "images")
 _SETTINGS = ("methods", "skipped", "patch", "mode", "fill", "seed", "network", "fingerprint")
 
 
-def degradation(
-    net: Network,
-    images: Any,
-    methods: Methods | None = None,
-    patch: int = 9,
-    steps: int = 100,
-    mode: str = "degradation",
-    fill: Fill = "grey",
-    *,
-    seed: int = 0,
-    batch_size: int = 8,
-    progress: bool = True,
-) -> Degradation:
-    """Measure how fast a class goes when what explanations hold for important is taken away.
-
-    The same as the last result of `degrading`, which has the description of the parameters and errors.
-
-    Parameters
-    ----------
-    net, images, methods, patch, steps, mode, fill, seed, batch_size
-        See `degrading`.
-    progress : bool, default True
-        Show a progress bar, with images a second and the time left.
-
-    Returns
-    -------
-    Degradation
-
-    Examples
-    --------
-    >>> curves = cs.degradation(net, "imagenet/val", ["random", "gradient", "lrp"])
-    >>> curves.order
-    """
-    pictures = Images.of(images)
-    run = degrading(net, pictures, methods, patch, steps, mode, fill, seed=seed, batch_size=batch_size)
-    with tqdm(run, desc="degradation", unit="image", total=len(pictures), disable=not progress) as bar:
-        # Not ``*_, found = bar``: that keeps all partial results, each of them larger than the one before.
-        last = deque(bar, maxlen=1)
-    result: Degradation = last[0]
-    return result
-
-
+@documented
 def degrading(
     net: Network,
     images: Any,
@@ -243,8 +202,9 @@ def degrading(
     *,
     seed: int = 0,
     batch_size: int = 8,
+    progress: bool = False,
 ) -> Generator[Degradation, None, None]:
-    """Degrade pictures one after another, in the order of every method's attributions.
+    """Measure how fast a class's probability falls when what explanations call important goes.
 
     The picture is cut into patches that do not overlap, whole ones only, from the upper left corner on (224 pixels hold
     24 patches of 9; the paper does not say what becomes of the eight that are left). The attributions of a patch are
@@ -253,9 +213,9 @@ def degrading(
 
     Parameters
     ----------
-    net : Network
-    images : Images, or what `Images.of` takes
-        Pictures that cannot be read are skipped and listed.
+    net
+    images
+        Those that cannot be read are skipped and listed.
     methods : sequence of str, or mapping of str to (str, dict), optional
         Names of `methods(net)`, and "random" for patches in a random order; or methods with options under labels of
         your own: ``{"S_a": ("patternattribution", {"patterns": p, "estimator": "linear"})}``. Default: "random" and the
@@ -272,13 +232,12 @@ def degrading(
         For "deletion" and "insertion"; what `Occlusion` takes, except "inpaint".
     seed : int, default 0
         Of random orders, and of methods that draw numbers, unless their options have a seed.
-    batch_size : int, default 8
-        Images a forward pass.
+    batch_size, progress
 
     Yields
     ------
     Degradation
-        Of the pictures so far, after each picture that could be read. Closing the generator cancels.
+        Of the pictures so far, after each picture that could be read, and at the end. Closing the generator cancels.
 
     Raises
     ------
@@ -293,15 +252,15 @@ def degrading(
     networks: PatternNet and PatternAttribution, ICLR 2018, section 5 and fig. 4. V. Petsiuk, A. Das, K. Saenko: RISE:
     Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018, section 4 (deletion and insertion; there
     pixel by pixel).
+
+    Examples
+    --------
+    >>> curves = cs.degradation(net, "imagenet/val", ["random", "gradient", "lrp"])
+    >>> curves.order
     """
-    if mode not in MODES:
-        raise ArgumentError(
-            f"Expected mode as one of {', '.join(map(repr, MODES))}; got {mode!r}.{did_you_mean(str(mode), MODES)}"
-        )
+    require_choice("mode", mode, MODES)
     require_counts(patch=patch, steps=steps, batch_size=batch_size)
-    whole: Any = seed
-    if isinstance(whole, bool) or not isinstance(whole, int) or whole < 0:
-        raise ArgumentError(f"Expected seed as a whole number, 0 or more; got {seed!r}.")
+    require_counts(0, seed=seed)
     size = net.input_shape[1:]
     rows, columns = size[0] // patch, size[1] // patch
     if not rows * columns:
@@ -320,7 +279,24 @@ def degrading(
         counts = np.arange(steps + 1)
     else:
         counts = np.rint(np.linspace(0, rows * columns, steps + 1)).astype(np.int64)
-    return _degrading(net, pictures, chosen, patch, (rows, columns), counts, mode, fill, words, seed, batch_size)
+    job = _DegradationJob(
+        net=net, batch_size=1, methods=chosen, patch=patch, counts=counts, mode=mode, fill=fill, words=words, seed=seed,
+        forward=batch_size,
+    )  # fmt: skip
+    return _results(begin(job, pictures, Progress, progress=progress))
+
+
+def _results(steps: Generator[Progress[Degradation], None, None]) -> Generator[Degradation, None, None]:
+    """Give a result only where there is another picture in it, or where it is the last."""
+    with closing(steps):
+        before = 0
+        for step in steps:
+            if step.images > before or step.done == step.total:
+                before = step.images
+                yield step.result
+
+
+degradation = completed(degrading, "degradation", Degradation, last)
 
 
 def _chosen(net: Network, methods: Methods | None, seed: int) -> dict[str, tuple[str, dict[str, Any]]]:
@@ -343,7 +319,7 @@ def _chosen(net: Network, methods: Methods | None, seed: int) -> dict[str, tuple
         pair: Any = value
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Mapping)):
             raise ArgumentError(
-                f"Expected (name of a method, options) for {label!r}, got {pair!r}. Give ({label!r}, {{}}), say."
+                f"Expected (name of a method, options) for {label!r}, got {pair!r}. For example ({label!r}, {{}})."
             )
         name, options = pair[0], dict(pair[1])
         if name == _RANDOM:
@@ -359,59 +335,103 @@ def _chosen(net: Network, methods: Methods | None, seed: int) -> dict[str, tuple
     return chosen
 
 
-def _degrading(
-    net: Network,
-    pictures: Images,
-    methods: Mapping[str, tuple[str, dict[str, Any]]],
-    patch: int,
-    grid: tuple[int, int],
-    counts: npt.NDArray[np.int64],
-    mode: str,
-    fill: Fill,
-    words: str,
-    seed: int,
-    batch_size: int,
-) -> Generator[Degradation, None, None]:
-    curves: list[npt.NDArray[np.float32]] = []
-    targets: list[int] = []
-    numbers: list[int] = []
-    skipped: list[tuple[int, str]] = []
-    height, width = net.input_shape[1:]
-    for number in range(len(pictures)):
-        try:
-            x = net.prepare(pictures[number])
-        except (ConvscopeError, OSError) as error:
-            skipped.append((number, str(error)))
-            continue
-        target = net.predict(x).index
-        other = _patch_means(x, patch) if mode == "degradation" else Occlusion(net, x, fill, seed=seed).fill_image
-        assert other is not None
-        start, end = (other, x) if mode == "insertion" else (x, other)
-        rows = []
-        for name, options in methods.values():
-            order = _order(net, x, name, options, target, patch, grid, (seed, number))
-            rows.append(_curve(net, start, end, order, counts, patch, grid[1], target, batch_size))
-        curves.append(np.stack(rows))
-        targets.append(target)
-        numbers.append(number)
-        yield Degradation(
-            probability=np.stack(curves, 1),
-            methods=tuple(methods),
-            replaced=counts * patch * patch / (height * width),
-            patches=counts,
-            targets=np.array(targets),
-            images=np.array(numbers),
-            skipped=tuple(skipped),
-            patch=patch,
-            mode=mode,
-            fill=words,
-            seed=seed,
-            network=net.name,
-            fingerprint=net.fingerprint,
+class _Curves:
+    """The curves of each picture, one a method.
+
+    Parameters
+    ----------
+    images, targets : list of int
+        The pictures' numbers and classes.
+    probability : list of Tensor (methods, steps + 1)
+    """
+
+    def __init__(self, images: list[int], targets: list[int], probability: list[Tensor]) -> None:
+        self.images = images
+        self.targets = targets
+        self.probability = probability
+
+    def merge(self, other: _Curves) -> None:
+        """Take in the curves of other pictures."""
+        self.images += other.images
+        self.targets += other.targets
+        self.probability += other.probability
+
+    def copy(self) -> _Curves:
+        """Return independent ones of the same pictures."""
+        return _Curves(self.images[:], self.targets[:], self.probability[:])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as plain CPU tensors."""
+        probability = torch.stack(self.probability) if self.probability else torch.empty(0)
+        return {
+            "images": torch.tensor(self.images, dtype=torch.int64),
+            "targets": torch.tensor(self.targets, dtype=torch.int64),
+            "probability": probability,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor]) -> _Curves:
+        """Make curves of their `state_dict`."""
+        return cls(state["images"].tolist(), state["targets"].tolist(), list(state["probability"]))
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class _DegradationJob(Job[_Curves, Degradation]):
+    """What is done with each picture: it is degraded in the order of every method's attributions."""
+
+    kind = "degradation"
+
+    methods: Mapping[str, tuple[str, dict[str, Any]]]
+    patch: int
+    counts: npt.NDArray[np.int64]
+    mode: str
+    fill: Fill
+    words: str
+    seed: int
+    forward: int
+
+    def empty(self, device: torch.device) -> _Curves:  # noqa: ARG002  curves are small
+        return _Curves([], [], [])
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Tensor]) -> _Curves:
+        return _Curves.from_state(state)
+
+    def add(self, part: _Curves, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> None:  # noqa: ARG002
+        height, width = self.net.input_shape[1:]
+        grid = height // self.patch, width // self.patch
+        for number, picture in zip(images, torch.split(x, 1), strict=True):
+            target = self.net.predict(picture).index
+            if self.mode == "degradation":
+                other = _patch_means(picture, self.patch)
+            else:
+                filled = Occlusion(self.net, picture, self.fill, seed=self.seed).fill_image
+                assert filled is not None
+                other = filled
+            start, end = (other, picture) if self.mode == "insertion" else (picture, other)
+            rows = []
+            for name, options in self.methods.values():
+                order = _order(self.net, picture, name, options, target, self.patch, grid, (self.seed, number))
+                rows.append(_curve(self.net, start, end, order, self.counts, self.patch, grid[1], target, self.forward))
+            part.merge(_Curves([number], [target], [torch.from_numpy(np.stack(rows))]))
+
+    def result(self, part: _Curves, images: Images, ledger: Ledger) -> Degradation:  # noqa: ARG002
+        height, width = self.net.input_shape[1:]
+        return Degradation(
+            probability=torch.stack(part.probability, 1).numpy(),
+            methods=tuple(self.methods),
+            replaced=self.counts * self.patch * self.patch / (height * width),
+            patches=self.counts,
+            targets=np.array(part.targets),
+            images=np.array(part.images),
+            skipped=tuple((entry.image, entry.reason) for entry in ledger.skipped),
+            patch=self.patch,
+            mode=self.mode,
+            fill=self.words,
+            seed=self.seed,
+            network=self.net.name,
+            fingerprint=self.net.fingerprint,
         )
-    if not numbers:
-        reasons = "; ".join(f"image {index}: {reason}" for index, reason in skipped[:3])
-        raise ImageError(f"Expected pictures that can be read, got {len(pictures)} that all failed. {reasons}")
 
 
 def _patch_means(x: Tensor, patch: int) -> Tensor:
@@ -484,7 +504,7 @@ def _curve(
 def _walk_pays(net: Network, patch: int, place: tuple[int, int]) -> bool:
     """Whether the region walk over one patch is much less work than a forward pass."""
     if net.device.type != "cpu":
-        return False  # batches of whole pictures are what an accelerator is quick at
+        return False  # batches of whole pictures are what an accelerator is fast at
     known = net.__dict__.setdefault("_degradation_pays", {})
     if patch not in known:
         regions = net.regions(torch.zeros(1, *net.input_shape))

@@ -43,6 +43,11 @@ class Progress(Generic[R]):
     _parts: tuple[Part, ...]
 
     @property
+    def images(self) -> int:
+        """How many images the result is of."""
+        return self._ledger.count
+
+    @property
     def skipped(self) -> tuple[Skipped, ...]:
         """Images that could not be read, by index, with the reason."""
         return self._ledger.skipped

@@ -20,10 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import require_choice, require_counts
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
+from convscope_core.jobs.forms import documented
 from convscope_core.jobs.loading import loaded
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.estimate import Patterns
@@ -112,6 +113,7 @@ class SignalQuality:
         return figure
 
 
+@documented
 def signal_quality(
     net: Network,
     patterns: Patterns | None,
@@ -140,12 +142,12 @@ def signal_quality(
 
     Parameters
     ----------
-    net : Network
+    net
     patterns : Patterns or None
         For "linear" (regime "all") and "two_component" (regimes "positive" and "negative").
-    images : Images, or what `Images.of` takes
+    images
         At least four.
-    layers : str, Layer or several of them, optional
+    layers
         Default: all two-dimensional convolutions and all linear layers.
     estimators : sequence of str, optional
         Of "random", "filter" (S_w), "linear" (S_a), "two_component" (S_a+-). Default: those that the patterns allow.
@@ -162,9 +164,7 @@ def signal_quality(
         determined otherwise.
     seed : int, default 0
         For units, positions and random directions.
-    batch_size : int, default 8
-    progress : bool, default True
-        Show a progress bar.
+    batch_size, progress
 
     Returns
     -------
@@ -178,8 +178,8 @@ def signal_quality(
     ImageError, LayerError
         When pictures or layers do not exist.
     """
-    _require(target, "target", ("pre", "relu"))
-    _require(regime, "regime", ("all", "positive"))
+    require_choice("target", target, ("pre", "relu"))
+    require_choice("regime", regime, ("all", "positive"))
     require_counts(units=units, samples=samples, batch_size=batch_size)
     number: Any = ridge
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < float("inf"):
@@ -191,7 +191,7 @@ def signal_quality(
         raise ArgumentError("Expected at least one two-dimensional convolution or linear layer, got none.")
     names = _allowed(chosen, patterns) if estimators is None else tuple(estimators)
     for name in names:
-        _require(name, "estimators", MEASURED)
+        require_choice("estimators", name, MEASURED)
     pictures = Images.of(images)
     generator = torch.Generator().manual_seed(seed)
     drawn = {n.name: torch.randperm(n.outputs, generator=generator)[:units].sort().values for n in chosen}
@@ -217,12 +217,6 @@ def signal_quality(
         network=net.name,
         fingerprint=net.fingerprint,
     )
-
-
-def _require(value: Any, name: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        shown = ", ".join(map(repr, choices))
-        raise ArgumentError(f"Expected {name} as one of {shown}; got {value!r}.{did_you_mean(str(value), choices)}")
 
 
 def _directions(n: Neurons, estimator: str, patterns: Patterns | None, seed: int) -> list[Tensor]:
@@ -316,7 +310,7 @@ def _layer(
     regime: str,
     ridge: float,
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Rho of some units of one layer, for each estimator."""
+    """Rho of the drawn units of one layer, for each estimator."""
     found = {name: np.full(len(units), np.nan) for name in names}
     w, b = n.weight.detach().cpu().double().flatten(1), n.bias.detach().cpu().double()
     each = n.outputs // n.groups
@@ -324,30 +318,30 @@ def _layer(
         places = (units // each == group).nonzero().flatten()
         if not len(places):
             continue
-        some = units[places]
+        mine = units[places]
         width = n.weight.shape[1]
         x = [h.flatten(1) if n.groups == 1 else h[:, group * width : (group + 1) * width].flatten(1) for h in halves]
-        y = [rows @ w[some].T for rows in x]
-        gates = [_gates(n, v + b[some], some) for v in y]
+        y = [rows @ w[mine].T for rows in x]
+        gates = [_gates(n, v + b[mine], mine) for v in y]
         # With a regime the samples differ from unit to unit; otherwise all units share them, and the factorisation.
-        alone = [[i] for i in range(len(some))] if regime == "positive" else [list(range(len(some)))]
-        for mine in alone:
-            rows = [g[:, mine[0]] if regime == "positive" else slice(None) for g in gates]
-            parts = [(x[h][rows[h]], y[h][rows[h]][:, mine], gates[h][rows[h]][:, mine]) for h in (0, 1)]
+        together = [[i] for i in range(len(mine))] if regime == "positive" else [list(range(len(mine)))]
+        for share in together:
+            rows = [g[:, share[0]] if regime == "positive" else slice(None) for g in gates]
+            parts = [(x[h][rows[h]], y[h][rows[h]][:, share], gates[h][rows[h]][:, share]) for h in (0, 1)]
             if min(len(p[0]) for p in parts) < 3:
                 continue
-            targets = [(v + b[some[mine]]) * g if target == "relu" else v for _, v, g in parts]
+            targets = [(v + b[mine[share]]) * g if target == "relu" else v for _, v, g in parts]
             if not bool((parts[0][0].var(0) > 0).any()):
                 continue  # inputs that never vary: there is nothing to correlate
             solver = _Ridge(parts[0][0], ridge)
             for name in names:
-                vectors = [u.flatten(1)[some[mine]] for u in directions[n.name, name]]
-                found[name][places[mine].numpy()] = _rho(solver, parts, targets, vectors)
+                vectors = [u.flatten(1)[mine[share]] for u in directions[n.name, name]]
+                found[name][places[share].numpy()] = _rho(solver, parts, targets, vectors)
     return found
 
 
 def _gates(n: Neurons, z: Tensor, units: Tensor) -> Tensor:
-    """Whether some units are active, (samples, units), by their outputs."""
+    """Whether units are active, (samples, units), by their outputs."""
     if not n.through:
         return z > 0
     # A batch norm decides on the sign: it takes all channels.
