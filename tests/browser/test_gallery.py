@@ -212,7 +212,7 @@ def test_a_finger_opens_a_map_and_looks_at_places_there(notebook):
 
 def test_an_error_stands_in_its_tile_and_the_rest_is_there(notebook):
     breaking = """
-from convscope import gallery as module
+from convscope.panes.gallery import pane as module
 real = module.attribute_tensor
 def breaking(net, x, method, *a, **k):
     if method == "deconvnet": raise RuntimeError("the lamp went out")

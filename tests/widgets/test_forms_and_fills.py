@@ -12,7 +12,7 @@ import traitlets
 from PIL import Image
 
 import convscope as cs
-from convscope.occluder import from_browser, to_browser
+from convscope.panes.occluder.shapes import from_browser, to_browser
 
 #: Its slope passes between the centres of the pixels of a box of 12x12.
 TRIANGLE = ((0.0, 0.0), (0.0, 0.97), (0.97, 0.0))

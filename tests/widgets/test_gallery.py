@@ -13,7 +13,8 @@ import traitlets
 from torch import nn
 
 import convscope as cs
-from convscope import gallery as gallery_module
+from convscope.panes.gallery import columns
+from convscope.panes.gallery import pane as gallery_module
 
 NAMES = ["gradient", "deconvnet", "guided_backprop", "input_times_gradient"]
 
@@ -111,8 +112,8 @@ def test_columns_are_grouped_and_default_to_what_the_network_supports(net, silu,
 
 
 def test_more_methods_than_fit_are_named_and_those_that_take_long_give_way(net, pictures, show, monkeypatch):
-    monkeypatch.setattr(gallery_module, "COLUMNS", 2)
-    monkeypatch.setattr(gallery_module, "is_dear", lambda method: method.name == "gradient")
+    monkeypatch.setattr(columns, "COLUMNS", 2)
+    monkeypatch.setattr(columns, "takes_many_passes", lambda method: method.name == "gradient")
     gallery = show(cs.Gallery(net, pictures[0]))
     assert len(gallery._columns) == 2
     assert "gradient" not in {c["name"] for c in gallery._columns}
@@ -322,7 +323,7 @@ def test_cancelled_keeps_what_is_computed_and_goes_on(net, pictures, show, monke
 
 
 def test_methods_that_take_long_come_last_and_controls_after_all(net, pictures, show, monkeypatch, computed):
-    monkeypatch.setattr(gallery_module, "is_dear", lambda method: method.name == "gradient")
+    monkeypatch.setattr(gallery_module, "takes_many_passes", lambda method: method.name == "gradient")
     gallery = show(cs.Gallery(net, pictures[:2], NAMES))
     assert gallery.wait(60)
     assert [method for _, method, _ in computed[:8]] == [*(2 * NAMES[1:]), "gradient", "gradient"]

@@ -220,7 +220,7 @@ class TestAnswers:
 
     def test_the_browser_cancels(self, maps):
         maps._handle_custom_msg({"kind": "cancel"}, [])
-        assert maps._cancel.is_set()
+        assert maps._map_job.stopped.is_set()
 
 
 def test_a_saved_page_holds_the_maps(maps):
@@ -236,4 +236,4 @@ def test_close_ends_the_map(net, pictures):
     maps = cs.OcclusionMap(net, pictures[0], size=8, stride=1)
     maps.close()
     assert maps.wait(60)
-    assert not maps._worker.alive or maps._worker._job is None
+    assert not maps._worker.alive or not maps._worker._jobs

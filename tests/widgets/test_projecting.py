@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import convscope as cs
-from convscope._projecting import signed_bytes, tile
 from convscope.explorer import Explorer
+from convscope.panes.projection import projection_tile, signed_bytes
 from convscope_core.explain import project
 
 
@@ -44,7 +44,7 @@ class TestUnitPanel:
 
     def test_a_field_larger_than_the_picture_shows_the_picture_as_the_crop_does(self, net, pictures):
         made = project(net, pictures[0], "7", 2, (0, 0))
-        shades, peak = tile(made, (32, 32), 32)
+        shades, peak = projection_tile(made, (32, 32), 32)
         inside = made.values[:, -made.box.top : 32 - made.box.top, -made.box.left : 32 - made.box.left]
         assert inside.shape == (3, 32, 32)
         assert correlation(shades, np.moveaxis(inside, 0, -1)) > 0.99
@@ -69,12 +69,12 @@ class TestGrid:
                 assert set(shown.ravel()) == {128}
                 continue
             made = project(net, pictures[best.image], "3", channel, (best.row, best.column))
-            np.testing.assert_array_equal(shown.astype(np.int16) - 128, tile(made, (32, 32), side)[0])
+            np.testing.assert_array_equal(shown.astype(np.int16) - 128, projection_tile(made, (32, 32), side)[0])
 
     def test_what_was_projected_is_kept(self, net, survey, pictures, browser_end, show, monkeypatch):
         widget = show(cs.FilterGrid(net, pictures[0], layer="3", survey=survey, lens="projection"))
         first = browser_end.ask(widget, "tiles", layer="3", channels=[1, 2])[1][0]
-        monkeypatch.setattr("convscope._projecting.project_many", lambda *a, **k: [])
+        monkeypatch.setattr("convscope.panes.projection.project_many", lambda *a, **k: [])
         assert browser_end.ask(widget, "tiles", layer="3", channels=[1, 2])[1][0] == first
 
     def test_a_saved_page_holds_all_tiles(self, net, survey, pictures, show):

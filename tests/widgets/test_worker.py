@@ -57,12 +57,29 @@ def test_requests_run_between_the_slices_of_a_job(worker):
         yield
         order.append("slice 3")
 
-    worker.start(job())
+    worker.start("work", job())
     assert second.wait(TIMEOUT)
     worker.submit("move", lambda: order.append("request"))
     go_on.set()
     assert worker.wait(TIMEOUT)
     assert order == ["slice 1", "slice 2", "request", "slice 3"]
+
+
+def test_jobs_of_several_kinds_take_turns_and_one_takes_the_place_of_its_kind(worker):
+    go_on = blocked(worker)
+    order = []
+
+    def job(name):
+        for number in range(2):
+            order.append(f"{name} {number}")
+            yield
+
+    worker.start("survey", job("dropped"))
+    worker.start("survey", job("survey"))
+    worker.start("map", job("map"))
+    go_on.set()
+    assert worker.wait(TIMEOUT)
+    assert order == ["survey 0", "map 0", "survey 1", "map 1"]
 
 
 def test_a_cancelled_job_takes_no_further_slice_and_cleans_up(worker):
@@ -80,7 +97,7 @@ def test_a_cancelled_job_takes_no_further_slice_and_cleans_up(worker):
             closed.set()
 
     generator = job()
-    worker.start(generator)
+    worker.start("work", generator)
     assert first.wait(TIMEOUT)
     worker.cancel()
     go_on.set()
@@ -102,7 +119,7 @@ def test_stop_ends_the_thread_and_a_later_request_resumes_the_job(worker):
         yield
         reached[2].set()
 
-    worker.start(job())
+    worker.start("work", job())
     assert reached[0].wait(TIMEOUT)
     worker.stop()
     go_on.set()
@@ -135,7 +152,7 @@ def test_an_error_in_a_request_or_a_job_leaves_the_worker_working(worker, caplog
 
     worker.submit("fail", fail)
     assert worker.wait(TIMEOUT)
-    worker.start(job())
+    worker.start("work", job())
     assert worker.wait(TIMEOUT)
     ran = []
     worker.submit("move", lambda: ran.append(1))

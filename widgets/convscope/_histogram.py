@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bqplot
 import numpy as np
 
-from ._history import CLEAN, NOW
-from ._surveying import bars
-
-if TYPE_CHECKING:
-    from .unit import UnitPanel
+from ._colours import CLEAN, NOW, TOP
+from .panes.unit import UnitPane, bars
 
 __all__ = ["Histogram"]
-
-#: The orange of the instruments' accents: it reads on light and dark grounds alike.
-TOP = "#f76707"
 
 
 class Histogram:
@@ -28,7 +22,7 @@ class Histogram:
 
     Parameters
     ----------
-    panel : UnitPanel
+    panel : UnitPane
         It is followed: layer, unit, and the survey as it grows.
 
     Attributes
@@ -42,8 +36,8 @@ class Histogram:
     figure : bqplot.Figure
     """
 
-    def __init__(self, panel: UnitPanel) -> None:
-        self._panel: UnitPanel | None = panel
+    def __init__(self, panel: UnitPane) -> None:
+        self._panel: UnitPane | None = panel
         self.counts: list[int] = []
         self.edges: list[float] = []
         self.top: np.ndarray = np.zeros(0)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bqplot
 import numpy as np
 
-if TYPE_CHECKING:
-    from .occluder import OccluderPart
+from ._colours import CLEAN, NOW
+from .panes.occluder import OccluderPane
 
 __all__ = ["History"]
 
 #: Frames that are kept.
 LENGTH = 240
-#: Colours that read on light and dark grounds alike: the same blue and grey as the bars'.
-NOW, CLEAN = "#339af0", "#8a949e"
 
 
 class History:
@@ -35,9 +33,9 @@ class History:
         Probability of the target over the frames, with the clean picture's as a dashed line.
     """
 
-    def __init__(self, occluder: OccluderPart) -> None:
+    def __init__(self, occluder: OccluderPane) -> None:
         self.frames: deque[dict[str, Any]] = deque(maxlen=LENGTH)
-        self._occluder: OccluderPart | None = occluder
+        self._occluder: OccluderPane | None = occluder
         steps = bqplot.LinearScale(min=0, max=LENGTH)
         chances = bqplot.LinearScale(min=0.0, max=1.0)
         self._now = bqplot.Lines(

@@ -3,7 +3,8 @@
 Widget callbacks must return at once: all widgets of a notebook share one callback thread, and a slow callback would
 freeze every slider beside ours. A callback therefore only leaves its request here. Requests have a slot per kind, and a
 newer one takes the place of one that has not begun. A *job* (a survey, say) is a generator that yields often; the
-thread takes one slice of it whenever no request waits, so that dragging stays live while a survey runs.
+thread takes one slice of it whenever no request waits, so that dragging stays live while a survey runs. Jobs of several
+kinds take turns.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ IDLE_SECONDS = 60.0
 
 
 class Worker:
-    """Runs requests and one job on a thread of its own, which exists only while there is work.
+    """Runs requests and jobs on a thread of its own, which exists only while there is work.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class Worker:
         self._name = name
         self._condition = threading.Condition()
         self._slots: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {}
-        self._job: Iterator[object] | None = None
+        self._jobs: dict[str, Iterator[object]] = {}
         self._running = False
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -63,21 +64,24 @@ class Worker:
         if dropped is not None and dropped[1] is not None:
             dropped[1]()
 
-    def start(self, job: Iterator[object]) -> None:
-        """Begin a job, in place of one that may be under way. Each ``next(job)`` should take well under a second."""
+    def start(self, kind: str, job: Iterator[object]) -> None:
+        """Begin a job, in place of one of its kind. Each ``next(job)`` should take well under a second."""
         with self._condition:
-            previous, self._job = self._job, job
+            previous = self._jobs.pop(kind, None)
+            self._jobs[kind] = job
             self._wake()
         _close(previous)
 
     def cancel(self) -> None:
-        """Drop the job; the slice under way is finished first. Requests are not touched."""
+        """Drop all jobs; the slice under way is finished first. Requests are not touched."""
         with self._condition:
-            job, self._job = self._job, None
-        _close(job)
+            jobs = list(self._jobs.values())
+            self._jobs.clear()
+        for job in jobs:
+            _close(job)
 
     def stop(self, timeout: float | None = None) -> None:
-        """End the thread and forget the requests. A job stays where it is and goes on after the next request.
+        """End the thread and forget the requests. Jobs stay where they are and go on after the next request.
 
         Parameters
         ----------
@@ -95,9 +99,7 @@ class Worker:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no request waits or runs and no job is left; False if `timeout` seconds passed first."""
         with self._condition:
-            return self._condition.wait_for(
-                lambda: not self._slots and not self._running and self._job is None, timeout
-            )
+            return self._condition.wait_for(lambda: not self._slots and not self._running and not self._jobs, timeout)
 
     def _wake(self) -> None:
         self._stopping = False
@@ -111,36 +113,37 @@ class Worker:
             with self._condition:
                 self._running = False
                 self._condition.notify_all()
-                ready = self._condition.wait_for(
-                    lambda: self._slots or self._job is not None or self._stopping, IDLE_SECONDS
-                )
+                ready = self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS)
                 if self._stopping or not ready:
                     # Cleared while the lock is held, so that a request that comes now starts a new thread.
                     self._thread = None
                     return
                 self._running = True
                 run: Callable[[], None] | None = None
-                job = self._job
+                job: Iterator[object] | None = None
                 if self._slots:
                     kind = next(iter(self._slots))
                     run = self._slots.pop(kind)[0]
+                else:
+                    kind = next(iter(self._jobs))
+                    job = self._jobs[kind] = self._jobs.pop(kind)  # the others' turn comes first
             try:
                 if run is not None:
                     run()
                 elif job is not None:
-                    self._slice(job)
+                    self._slice(kind, job)
             except Exception:
                 logger.exception("an instrument's worker met an error that nobody handled")
             # Nothing is held while the thread waits: neither a cancelled job nor what a request refers to.
             del run, job
 
-    def _slice(self, job: Iterator[object]) -> None:
+    def _slice(self, kind: str, job: Iterator[object]) -> None:
         try:
             next(job)
         except BaseException as error:
             with self._condition:
-                if self._job is job:
-                    self._job = None
+                if self._jobs.get(kind) is job:
+                    del self._jobs[kind]
             if not isinstance(error, StopIteration):
                 raise
 

@@ -10,7 +10,7 @@ import numpy as np
 from convscope_core.experiments import Degradation
 from convscope_core.patterns import SignalQuality
 
-from ._history import CLEAN
+from ._colours import CLEAN
 
 __all__ = ["degradation_chart", "quality_chart"]
 

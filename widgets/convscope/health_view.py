@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from typing import Any
 
-import traitlets
-
-from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.survey import HealthTable, Survey, layer_health
+from convscope_core.survey import Survey
 
-from ._instrument import bundle, require_network
-from ._surveying import SurveyPart
+from ._static import bundle
+from .panes.health import HealthPane
+from .panes.survey import pictures_or_survey
 
 __all__ = ["HealthView"]
 
 
-class HealthView(SurveyPart):
+class HealthView(HealthPane):
     """Which filters of each layer are dead, rarely active or say the same as another, and which saturate.
 
     A row for each layer with its shares; a click, or Enter, chooses one. The numbers are those of `layer_health`.
@@ -52,42 +47,8 @@ class HealthView(SurveyPart):
     _name = "health"
     _esm = bundle(_name)
 
-    layer = traitlets.Unicode().tag(sync=True)
-    """str: name of the chosen layer; empty for none."""
-
-    _health = traitlets.List(traitlets.Dict()).tag(sync=True)
-
     def __init__(self, net: Network, images: Any = None, survey: Survey | None = None, **traits: Any) -> None:
-        require_network(net)
-        if isinstance(images, Survey):
-            images, survey = None, images
-        if images is None and survey is None:
-            raise ArgumentError(
-                "expected pictures to look through, or a survey: HealthView(net, 'photos/') or "
-                "HealthView(net, survey=cs.survey(net, 'photos/'))"
-            )
-        super().__init__(net, None, survey=survey, **traits)
+        pictures, survey = pictures_or_survey(type(self).__name__, images, survey)
+        super().__init__(net, survey=survey, **traits)
         if survey is None:
-            self.start_survey(Images.of(images))
-
-    @property
-    def table(self) -> HealthTable:
-        """HealthTable: the numbers behind the rows; ArgumentError before the first picture has been seen."""
-        return layer_health(self._surveyed())
-
-    @traitlets.validate("layer")
-    def _known_layer(self, proposal: Any) -> str:
-        return self.net.layer(proposal["value"]).name if proposal["value"] else ""
-
-    def _show(self, state: str, done: int, total: int, left: float | None = None, fresh: bool = True) -> None:
-        if fresh and self.survey is not None:
-            rows = [dataclasses.asdict(row) for row in layer_health(self.survey)]
-            self._health = [
-                # JSON has no NaN.
-                {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
-                for row in rows
-            ]
-        super()._show(state, done, total, left, fresh)
-
-    def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
-        return []  # all of it is in the traits
+            self.start_survey(pictures)

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import ipywidgets
-
-from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.survey import Survey
 
-from ._instrument import bundle, require_network
-from .filters import FilterPart, last_convolution
+from ._charted import Charted
+from ._layers import last_convolution
+from ._static import bundle
+from .panes.survey import pictures_or_survey
+from .panes.unit import UnitPane
 
 __all__ = ["UnitPanel"]
 
 
-class UnitPanel(FilterPart):
+class UnitPanel(UnitPane, Charted):
     """The patches that activate one unit most and, in the same order, what the unit picked out of each.
 
     As in figure 2 of Zeiler & Fergus (2014): nine crops to the unit's receptive field, and the nine projections of
@@ -39,7 +38,7 @@ class UnitPanel(FilterPart):
     channel : int, default 0
         The unit; the trait `selected` afterwards.
     survey : Survey, optional
-        From `survey`. nothing is computed then.
+        From `survey`. Nothing is computed then.
     k : int, default 9
         Patches to show, when the panel makes the survey itself.
     **traits
@@ -75,40 +74,12 @@ class UnitPanel(FilterPart):
         k: int = 9,
         **traits: Any,
     ) -> None:
-        require_network(net)
-        if isinstance(images, Survey):
-            images, survey = None, images
-        if images is None and survey is None:
-            raise ArgumentError(
-                "expected pictures to look through, or a survey: UnitPanel(net, 'photos/') or "
-                "UnitPanel(net, survey=cs.survey(net, 'photos/'))"
-            )
-        pictures = survey.images if survey is not None else Images.of(images)
-        # Pictures are not listed by name in the front end: a survey may have very many.
-        super().__init__(net, None, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits)
+        pictures, survey = pictures_or_survey(type(self).__name__, images, survey)
+        super().__init__(net, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits)
         # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
         from ._histogram import Histogram
 
         self.histogram = Histogram(self)
-        self.box = ipywidgets.VBox([self, self.histogram.figure], layout={"width": "100%"})
+        self._put_beneath(self.histogram.figure, self.histogram.close)
         if survey is None:
             self.start_survey(pictures, k)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self.box._repr_mimebundle_(**kwargs)
-
-    def close(self) -> None:
-        """Close the panel and the chart; the thread ends and the tensors are freed."""
-        if hasattr(self, "box"):
-            self.histogram.close()
-            self.box.close()
-        super().close()
-
-    def _snapshot(self) -> list[tuple[str, dict[str, Any]]]:
-        top = self._surveyed().top(self.layer, self.selected or 0)
-        return [
-            ("unit", {"layer": self.layer, "channel": self.selected or 0}),
-            ("projections", {"layer": self.layer, "channel": self.selected or 0}),
-            ("weaker", {"layer": self.layer, "channel": self.selected or 0}),
-            *[("whole", {"picture": image}) for image in {one.image for one in top}],
-        ]

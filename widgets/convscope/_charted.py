@@ -1,0 +1,39 @@
+"""An instrument with a chart of bqplot's beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets
+
+from ._instrument import Instrument
+
+__all__ = ["Charted"]
+
+
+class Charted(Instrument):
+    """Displayed by itself the instrument shows `box`; inside a layout of your own it is the panes alone.
+
+    Attributes
+    ----------
+    box : ipywidgets.VBox
+        The panes with the chart beneath.
+    """
+
+    box: ipywidgets.VBox
+
+    def _put_beneath(self, figure: Any | None, close: Callable[[], None]) -> None:
+        """Make the box. `close` ends what draws the figure, and the figure."""
+        self._close_chart = close
+        self.box = ipywidgets.VBox([self] if figure is None else [self, figure], layout={"width": "100%"})
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self.box._repr_mimebundle_(**kwargs)
+
+    def close(self) -> None:
+        """Close the panes and the chart; the thread ends and the tensors are freed."""
+        if hasattr(self, "box"):
+            self._close_chart()
+            self.box.close()
+        super().close()

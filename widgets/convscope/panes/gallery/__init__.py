@@ -1,0 +1,7 @@
+"""Every explanation of a few pictures side by side."""
+
+from __future__ import annotations
+
+from .pane import GalleryPane
+
+__all__ = ["GalleryPane"]

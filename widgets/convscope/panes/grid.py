@@ -1,0 +1,170 @@
+"""Every unit of a layer at once, as tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from convscope._instrument import Answer, Content, Request
+from convscope_core.errors import ArgumentError
+from convscope_core.explain import Unit
+from convscope_core.network import Layer, Network
+from convscope_core.render import filters_rgb, quantise, shrink
+from convscope_core.survey import Survey
+
+from .pictures import PicturesPane
+from .projection import ProjectionPane, projection_tile
+from .selection import SelectionPane
+from .survey import SurveyPane
+
+__all__ = ["GridPane"]
+
+#: A feature map goes to the front end with at most this many pixels a side: more than a tile shows, and 64 units of
+#: VGG-16's first layer come to 260 KB instead of 3.2 MB.
+MAP_SIDE = 64
+#: Side of the tiles that show a patch or its projection, px.
+TILE_SIDE = 48
+#: Tiles of projections that are kept, 7 kB each.
+KEPT = 4096
+#: Units of all layers that a search for a class lists.
+SEARCHED = 8
+#: What a tile shows where there is nothing to show.
+GREY = 128
+
+
+class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
+    """The tiles of a layer, by their feature maps on a picture and by what a survey found."""
+
+    colormap = traitlets.Enum(("inferno", "viridis", "magma", "gray"), default_value="inferno").tag(sync=True)
+    """str: colour map of activations; applied in the browser."""
+
+    scale = traitlets.Enum(("unit", "layer"), default_value="unit").tag(sync=True)
+    """str: whether each tile, or the whole layer, spans the colour map."""
+
+    order = traitlets.Enum(("strongest", "mean", "index", "best", "rare", "class"), default_value="strongest").tag(
+        sync=True
+    )
+    """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first, by
+    preference for the class `label`."""
+
+    show = traitlets.Enum(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
+    """str: which units are shown, by what a survey found: all, those that some picture activates, the others, those
+    that less than one picture in a hundred activates, those that say the same as another."""
+
+    label = traitlets.Unicode().tag(sync=True)
+    """str: the class whose units are looked for, one of the survey's labels; empty for none."""
+
+    lens = traitlets.Enum(("activation", "patch", "projection", "weights"), default_value="activation").tag(sync=True)
+    """str: what a tile shows: the activation on this picture, the patch of a survey that excites the unit most, what
+    the unit picked out of that patch (its projection by `method`), or the weights (first layer only)."""
+
+    def __init__(self, net: Network, **options: Any) -> None:
+        self._projection_tiles: dict[tuple[str, str, Unit], np.ndarray] = {}
+        super().__init__(net, **options)
+
+    def _answer_grid(self, content: Content) -> Answer:
+        layer = self._layer(content)
+        lens = content.get("lens", self.lens)
+        maps = self.net.activations(self._current(content).image, [layer.name])[layer.name][0]
+        flat = maps.flatten(1)
+        summary = [
+            flat.amax(1).cpu().numpy().astype(np.float32),
+            flat.mean(1).cpu().numpy().astype(np.float32),
+            (flat > 0).float().mean(1).cpu().numpy().astype(np.float32),
+        ]
+        if lens == "activation":
+            planes = quantise(shrink(maps, MAP_SIDE))
+            data, low, high, depth = planes.data, planes.low, planes.high, 1
+        else:
+            data = self._lens_pictures(layer, lens)
+            low, high, depth = np.zeros(len(data), np.float32), np.ones(len(data), np.float32), 3
+        height, width = data.shape[1:3]
+        fields = {
+            "layer": layer.name,
+            "lens": lens,
+            "channels": len(data),
+            "height": height,
+            "width": width,
+            "depth": depth,
+        }
+        return fields, [data, low, high, *summary]
+
+    def _lens_pictures(self, layer: Layer, lens: str) -> np.ndarray:
+        """A picture of each unit, (channels, h, w, 3) uint8."""
+        if lens == "weights":
+            weight = self.net.weight(layer.name)
+            if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
+                raise ArgumentError(
+                    f"Expected a convolution over 3 colour channels, to show its weights as pictures; got {layer.name} "
+                    f"({layer.kind}). Choose the first layer."
+                )
+            return filters_rgb(weight)
+        survey = self._surveyed()
+        tiles = np.full((layer.channels, TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8)
+        if lens == "patch":
+            best = {channel: top[0] for channel in range(layer.channels) if (top := best_of(survey, layer, channel))}
+            # Picture by picture, so that each is read once.
+            for channel in sorted(best, key=lambda c: best[c].image):
+                tiles[channel] = self._patch(best[channel], TILE_SIDE)[0]
+        return tiles  # projections follow, a few at a time
+
+    def _answer_tiles(self, content: Content) -> Answer:
+        """Projections of the best patches of a few of a layer's units."""
+        survey = self._surveyed()
+        layer, method = self._layer(content), self._method(content)
+        wanted = [int(one) for one in content["channels"]]
+        tiles: dict[int, np.ndarray] = {}
+        missing: list[Unit] = []
+        for channel in wanted:
+            best = best_of(survey, layer, channel)
+            if not best:
+                tiles[channel] = np.full((TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8)
+                continue
+            unit = Unit(best[0].image, channel, best[0].row, best[0].column, best[0].value)
+            known = self._projection_tiles.get((layer.name, method, unit))
+            if known is None:
+                missing.append(unit)
+            else:
+                tiles[channel] = known
+        for unit, projection in zip(missing, self._project(survey.images, layer, missing, method), strict=True):
+            shades, _ = projection_tile(projection, self._input_size, TILE_SIDE)
+            tiles[unit.channel] = (shades.astype(np.int16) + GREY).astype(np.uint8)
+            while len(self._projection_tiles) >= KEPT:
+                self._projection_tiles.pop(next(iter(self._projection_tiles)))
+            self._projection_tiles[layer.name, method, unit] = tiles[unit.channel]
+        fields = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
+        return fields, [b"".join(tiles[channel].tobytes() for channel in wanted)]
+
+    def _answer_health(self, content: Content) -> Answer:
+        """What a survey found of every unit of a layer."""
+        survey, layer = self._surveyed(), self._layer(content)
+        health = survey.health(layer.name)
+        numbers = [np.asarray(one, np.float32) for one in (health.maximum, health.active_images)]
+        return {"layer": layer.name}, [*numbers, survey.duplicates(layer.name).astype(np.int32)]
+
+    def _answer_search(self, content: Content) -> Answer:
+        """The units that prefer a class, of all layers; and the preference of every unit of one."""
+        survey, layer, label = self._surveyed(), self._layer(content), str(content["label"])
+        units = [[one.layer, one.channel, one.preference] for one in survey.units(label, n=SEARCHED)]
+        preference = survey.classes(layer.name).preference(label)
+        return {"label": label, "layer": layer.name, "units": units}, [np.asarray(preference, np.float32)]
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._projection_tiles.clear()
+
+    def _snapshot(self) -> list[Request]:
+        requests = [*super()._snapshot(), ("grid", {})]
+        if self.survey is not None:
+            requests.append(("health", {"layer": self.layer}))
+        if self.lens == "projection":
+            channels = list(range(self.net.layer(self.layer).channels))
+            requests.append(("tiles", {"layer": self.layer, "channels": channels}))
+        return requests
+
+
+def best_of(survey: Survey, layer: Layer, channel: int) -> list[Any]:
+    """The exemplar that excites a unit most, in a list; an empty one where none excites it."""
+    return [one for one in survey.top(layer.name, channel)[:1] if one.value > 0]

@@ -1,0 +1,50 @@
+"""What the selected unit picks out of the current picture, with the occluder on it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from convscope._instrument import Answer, Content, Request
+from convscope_core.explain import project
+
+from .occluder import OccluderPane
+from .projection import ProjectionPane, signed_bytes, visible
+from .selection import SelectionPane
+
+__all__ = ["HerePane"]
+
+
+class HerePane(OccluderPane, SelectionPane, ProjectionPane):
+    """The projection of the selected unit's strongest activation, where it lies in the current picture."""
+
+    def _answer_here(self, content: Content) -> Answer:
+        setting = self._setting_of(content)
+        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape)
+        position = occlusion.clip(content.get("position", self.position), setting.size)
+        x = occlusion.occlude(position, setting.size)
+        layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
+        feature_map = self.net.forward(x, [layer.name])[1][layer.name][0, channel]
+        row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
+        value = float(feature_map[row, column])
+        fields = {
+            "layer": layer.name,
+            "channel": channel,
+            "method": method,
+            "row": row,
+            "column": column,
+            "value": value,
+            "picture": setting.picture,
+            "position": list(position),
+        }
+        if value <= 0:
+            return {**fields, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
+        projection = project(self.net, x, layer.name, channel, (row, column), method)
+        values, box = visible(projection, self._input_size)
+        shades, peak = signed_bytes(values)
+        return {**fields, "box": box, "peak": peak}, [np.ascontiguousarray(shades)]
+
+    def _snapshot(self) -> list[Request]:
+        requests = super()._snapshot()
+        if self.selected is not None:
+            requests.append(("here", {"layer": self.layer, "channel": self.selected}))
+        return requests

@@ -1,0 +1,210 @@
+"""What the network says for every position of the occluder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from convscope._instrument import Answer, Content, Request
+from convscope._job import Job, Step, progress
+from convscope_core.network import Network
+from convscope_core.occlusion import OcclusionResult, occluding_map
+
+from .occluder import OccluderPane, core_shape
+
+__all__ = ["MapsPane", "usual_stride"]
+
+#: Partial maps are shown at most this often, seconds.
+SHOW_EVERY = 0.2
+#: A drag waits for one batch of the map; so long at most, seconds.
+SLICE = 0.2
+#: Maps kept, so that going back to a fill or a size costs nothing.
+KEPT = 4
+
+#: What maps depend on: revision, picture, fill, shape, size, stride and layer.
+MapSetting = tuple[Any, ...]
+
+
+class MapsPane(OccluderPane):
+    """Maps of the probability, the most probable class and a unit's activity, over the positions of the occluder."""
+
+    stride = traitlets.Union([traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=6).tag(
+        sync=True
+    )
+    """int or (int, int): distance of neighbouring positions, px of the network's input; one, or (down, across)."""
+
+    layer = traitlets.Unicode("").tag(sync=True)
+    """str: the layer whose activity is shown; "" where the network has no convolution with a map."""
+
+    channel = traitlets.Int(None, allow_none=True).tag(sync=True)
+    """int or None: the unit of that layer; None for the strongest of the clean picture."""
+
+    show_trail = traitlets.Bool(False).tag(sync=True)
+
+    _map = progress()
+
+    def __init__(self, net: Network, **options: Any) -> None:
+        self._results: dict[MapSetting, OcclusionResult] = {}
+        self._computing: MapSetting | None = None
+        self._map_job = Job(self, "map", "_map", SHOW_EVERY)
+        super().__init__(net, **options)
+
+    # ---- what may be set
+
+    @traitlets.validate("stride")
+    def _possible_stride(self, proposal: Any) -> int | tuple[int, int]:
+        value = proposal["value"]
+        down, across = (value, value) if isinstance(value, int) else value
+        if min(down, across) < 1:
+            raise traitlets.TraitError(f"Expected stride, at least 1 px, got {value}.")
+        return down if down == across else (down, across)
+
+    @traitlets.validate("layer")
+    def _known_layer(self, proposal: Any) -> str:
+        return self.net.layer(proposal["value"]).name if proposal["value"] else ""
+
+    @traitlets.validate("channel")
+    def _known_channel(self, proposal: Any) -> int | None:
+        value = proposal["value"]
+        if value is None:
+            return None
+        count = self.net.layer(self.layer).channels if self.layer else 0
+        if not 0 <= value < count:
+            raise traitlets.TraitError(
+                f"Expected channel, a unit of {self.layer or 'no layer'} from 0 to {count - 1}, got {value}."
+            )
+        return int(value)
+
+    @traitlets.observe("picture", "size", "shape", "fill", "stride", "layer", "_revision")
+    def _other_setting(self, _change: Any) -> None:
+        if self.channel is not None and (not self.layer or self.channel >= self.net.layer(self.layer).channels):
+            self.channel = None
+        if self._live:
+            self.start()
+
+    # ---- computing
+
+    @property
+    def result(self) -> OcclusionResult | None:
+        """The maps for the present settings, as far as they are computed: an OcclusionResult, or None."""
+        result = self._results.get(self._map_setting())
+        return None if result is None else self._followed(result, self.target, self.channel)
+
+    def start(self) -> None:
+        """Compute the maps for the present settings in the background, or go on where `cancel` stopped.
+
+        Called by the constructor and by every change of a setting.
+        """
+        self._begin(self._map_setting())
+
+    def cancel(self) -> None:
+        """Stop; what is computed stays."""
+        # Seen by the job after the batch under way, a fraction of a second.
+        self._map_job.cancel()
+
+    def _begin(self, setting: MapSetting) -> None:
+        if self._map_job.running and self._computing == setting:
+            return
+        self._computing = setting
+        known = self._results.get(setting)
+        self._map_job.start(self._map_steps(setting, known), *(counts(known) if known is not None else (0, 0)))
+
+    def _map_setting(self, content: Content | None = None) -> MapSetting:
+        """What maps depend on, as a request says or as the traits are. Target and channel are followed afterwards."""
+        picture, fill, shape, size, _ = self._setting_of(content)
+        fields = content or {}
+        stride = fields.get("stride", self.stride)
+        stride = tuple(stride) if isinstance(stride, (list, tuple)) else int(stride)
+        return (self._revision, picture, fill, shape, size, stride, fields.get("layer", self.layer))
+
+    def _map_steps(self, setting: MapSetting, known: OcclusionResult | None) -> Iterator[Step]:
+        if known is not None and known.complete:
+            yield Step(*counts(known), state="done")
+            return
+        _, picture, fill, shape, size, stride, layer = setting
+        results = occluding_map(
+            self.net,
+            self.images[picture].image,
+            size,
+            stride,
+            self._core_fill(fill),
+            None,
+            layer or None,
+            shape=core_shape(shape),
+            keep_all=True,
+            preview=known is None,
+            seconds=SLICE,
+            start=known,
+        )
+        for result in results:
+            self._keep(setting, result)
+            done, total = counts(result)
+            yield Step(done, total, fresh=True if done == 0 else None)  # a preview is shown at once
+
+    def _keep(self, setting: MapSetting, result: OcclusionResult) -> None:
+        self._results.pop(setting, None)
+        while len(self._results) >= KEPT:
+            self._results.pop(next(iter(self._results)))
+        self._results[setting] = result
+
+    # ---- answering
+
+    def _followed(self, result: OcclusionResult, target: int | None, channel: int | None) -> OcclusionResult:
+        index = result.clean.index if target is None else target
+        if channel is None or result.layer is None:
+            return result.follow(target=index)
+        return result.follow(target=index, channel=channel)
+
+    def _answer_compute(self, content: Content) -> Answer:
+        self._begin(self._map_setting(content))
+        return {}, []
+
+    def _answer_map(self, content: Content) -> Answer:
+        known = self._results.get(self._map_setting(content))
+        if known is None:
+            return {"rows": 0, "columns": 0}, []
+        result = self._followed(known, content.get("target", self.target), content.get("channel", self.channel))
+        rows, columns = result.label.shape
+        present = [int(one) for one in np.unique(result.label) if one >= 0]
+        probability, activity = result.probability, result.activity
+        preview = result.preview if not result.computed.any() else None
+        if preview is not None:
+            probability, activity = preview.probability, preview.activity
+        fields = {
+            "rows": rows,
+            "columns": columns,
+            "tops": result.positions[:, 0, 0].tolist(),
+            "lefts": result.positions[0, :, 1].tolist(),
+            "size": list(result.size),
+            "stride": list(result.stride),
+            "preview": preview is not None,
+            "target": {"index": result.target, "label": result.labels[result.target]},
+            "clean": {
+                "index": result.clean.index,
+                "label": result.clean.label,
+                "probability": float(result.clean.probabilities[result.target]),
+                "activity": None if result.layer is None else result.clean_activity,
+            },
+            "layer": result.layer,
+            "unit": result.channel,
+            "labels": {str(one): result.labels[one] for one in present},
+        }
+        planes = [(probability, np.float32), (activity, np.float32), (result.label, np.int32)]
+        return fields, [np.asarray(plane, kind) for plane, kind in planes]
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), ("map", {})]
+
+
+def counts(result: OcclusionResult) -> tuple[int, int]:
+    """How many positions are computed, and of how many."""
+    return int(result.computed.sum()), int(result.label.size)
+
+
+def usual_stride(height: int, width: int) -> int:
+    """The paper's 6 px; on small inputs the same share of the picture, 6/224."""
+    side = min(height, width)
+    return 6 if side >= 100 else max(1, round(side * 6 / 224))

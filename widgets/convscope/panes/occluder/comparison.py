@@ -1,0 +1,37 @@
+"""Class probabilities before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convscope_core.network import Prediction
+
+__all__ = ["ROWS", "compared"]
+
+#: Rows of class probabilities.
+ROWS = 5
+
+
+def compared(clean: Prediction, now: Prediction, target: int | None) -> dict[str, Any]:
+    """Class probabilities before and after, as the front end shows them: rows that keep their order."""
+
+    def score(index: int) -> dict[str, Any]:
+        return {
+            "index": index,
+            "label": clean.labels[index],
+            "clean": float(clean.probabilities[index]),
+            "now": float(now.probabilities[index]),
+        }
+
+    rows = [int(index) for index in clean.probabilities.argsort(kind="stable")[::-1][:ROWS]]
+    others = now.probabilities.copy()
+    others[rows] = -1.0
+    other = int(others.argmax())
+    return {
+        "target": score(clean.index if target is None else target),
+        "before": score(clean.index),
+        "first": score(now.index),
+        "classes": [score(index) for index in rows],
+        "independent": clean.independent,
+        "other": score(other) if others[other] >= 0 else None,
+    }

@@ -1,0 +1,287 @@
+"""The occluder's traits and answers."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import traitlets
+
+from convscope._instrument import Answer, Content, Request, framed
+from convscope.panes.pictures import PicturesPane, one_picture
+from convscope_core.datasets import Images, Picture
+from convscope_core.network import Network
+from convscope_core.occlusion import Occlusion, clip, fill_name
+
+from .comparison import ROWS, compared
+from .shapes import ShapeValue, core_shape, from_browser, shape_value, to_browser
+from .trail import Trail
+
+__all__ = ["OccluderPane", "Setting"]
+
+#: Occlusions that are kept, so that going back and forth between two fills or pictures costs nothing.
+KEPT = 4
+
+#: A fill that is one of the pictures at hand.
+PICTURE = re.compile(r"picture:(\d+)")
+
+
+class Setting(NamedTuple):
+    """What is asked about an occluder, but for its place."""
+
+    picture: int
+    fill: str
+    shape: ShapeValue
+    size: int | tuple[int, int]
+    target: int | None
+
+
+class OccluderPane(PicturesPane):
+    """An occluder on the current picture, the probabilities that follow it, and where it has been."""
+
+    position = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
+    """(int, int): row and column of the occluder's top-left corner, px of the network's input. Written when a drag
+    ends; setting it moves the square. Clipped so that the occluder lies inside the picture, as in Zeiler &
+    Fergus, Fig. 7."""
+
+    size = traitlets.Union([traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=50).tag(
+        sync=True
+    )
+    """int or (int, int): side, or height and width, px of the network's input. By default 50, the
+    paper's."""
+
+    shape = traitlets.Any("square").tag(
+        sync=True, to_json=lambda shape, _: to_browser(shape), from_json=lambda value, _: from_browser(value)
+    )
+    """str, outline or mask: "square" (a rectangle where the size has two numbers), "ellipse", a closed polygon of
+    (row, column) points in 0..1 of the occluder's box, or a bool array (h, w) that is scaled to the box. A free shape
+    can be drawn on the picture."""
+
+    fill = traitlets.Any("grey").tag(sync=True)
+    """str, (int, int, int) or picture: "grey", "mean" (the picture's mean colour), "blur", "noise", "inpaint" (filled
+    in from the surroundings; needs OpenCV), a colour such as "#336699", or another picture, which joins `images` and
+    becomes "picture:N" by its place among them."""
+
+    target = traitlets.Any(None, allow_none=True).tag(sync=True)
+    """int, str or None: the class whose `probability` is followed, by index or label. None: the most probable class of
+    the clean picture."""
+
+    probability = traitlets.Float(float("nan"), read_only=True)
+    """float: probability of the target class with the occluder where it is, 0..1; follows a drag live. NaN before the
+    first computation."""
+
+    top5: traitlets.List = traitlets.List(read_only=True)
+    """list of (str, float): the five most probable classes with the occluder where it is."""
+
+    show_trail = traitlets.Bool(True).tag(sync=True)
+    """bool: whether the places that the occluder has visited are coloured, by the probability of the target there."""
+
+    #: The last that was computed, for the chart beneath.
+    _frame = traitlets.Dict()
+
+    def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
+        self._occlusions: dict[tuple[Any, ...], Occlusion] = {}
+        self._last: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+        self._trail = Trail()
+        height, width = net.input_shape[1:]
+        if options.get("size") is None:
+            options["size"] = usual_size(height, width)
+        if "position" not in options:
+            # In the middle, where it covers something.
+            size = options["size"]
+            high, wide = (size, size) if isinstance(size, int) else size
+            options["position"] = ((height - high) // 2, (width - wide) // 2)
+        if "fill" in options and is_picture(options["fill"]):
+            images = Images.of(images) + one_picture(net, options["fill"])
+            options["fill"] = f"picture:{len(images) - 1}"
+        super().__init__(net, images=images, **options)
+
+    # ---- what may be set
+
+    @traitlets.validate("size")
+    def _possible_size(self, proposal: Any) -> int | tuple[int, int]:
+        value = proposal["value"]
+        high, wide = (value, value) if isinstance(value, int) else value
+        height, width = self.net.input_shape[1:]
+        if not (1 <= high <= height and 1 <= wide <= width):
+            raise traitlets.TraitError(
+                f"Expected size, 1 to {height} px high and 1 to {width} px wide (the network's input), got {value}."
+            )
+        return high if high == wide else (high, wide)
+
+    @traitlets.validate("position")
+    def _inside(self, proposal: Any) -> tuple[int, int]:
+        return clip(proposal["value"], self.size, self.net.input_shape[1:])
+
+    @traitlets.observe("size")
+    def _keep_inside(self, _change: Any) -> None:
+        self.position = clip(self.position, self.size, self.net.input_shape[1:])
+
+    @traitlets.validate("shape")
+    def _known_shape(self, proposal: Any) -> ShapeValue:
+        return shape_value(proposal["value"])
+
+    @traitlets.validate("fill")
+    def _known_fill(self, proposal: Any) -> str:
+        value = proposal["value"]
+        if is_picture(value):
+            return self._join(one_picture(self.net, value))
+        return value if self._fill_picture(value) is not None else fill_name(value)
+
+    def _fill_picture(self, fill: object) -> int | None:
+        """The index of the picture that a fill stands for; None for every other fill."""
+        match = PICTURE.fullmatch(fill) if isinstance(fill, str) else None
+        if match is None:
+            return None
+        index = int(match[1])
+        if index >= len(self.images):
+            raise traitlets.TraitError(
+                f"Expected fill, one of the {len(self.images)} pictures at hand, picture:0 to "
+                f"picture:{len(self.images) - 1}, got {fill!r}."
+            )
+        return index
+
+    def _core_fill(self, fill: str) -> Any:
+        """A fill as the core takes it."""
+        index = self._fill_picture(fill)
+        return fill if index is None else self.images[index].image
+
+    def _join(self, added: Images) -> str:
+        """Put a picture at the end of those at hand, to be a fill."""
+        self.images = Images.of(self.images) + added
+        self._list_pictures()
+        return f"picture:{len(self.images) - 1}"
+
+    @traitlets.validate("target")
+    def _known_class(self, proposal: Any) -> int | None:
+        value = proposal["value"]
+        return None if value is None else self.net.class_index(value)
+
+    @traitlets.observe("picture", "position", "size", "shape", "fill", "target")
+    def _follow(self, _change: Any) -> None:
+        # Before there is anything to show, the first view or reader asks.
+        if self._live:
+            self._worker.submit("follow", lambda: self._guarded("occlude", self._compute))
+
+    # ---- computing
+
+    def _occlusion(self, picture: int, fill: str, shape: ShapeValue) -> Occlusion:
+        key = (self._revision, picture, fill, shape)
+        occlusion = self._occlusions.get(key)
+        if occlusion is None:
+            of_picture = next((one for known, one in self._occlusions.items() if known[:2] == key[:2]), None)
+            looks = {"fill": self._core_fill(fill), "shape": core_shape(shape)}
+            if of_picture is not None:  # the clean picture's prediction is shared
+                occlusion = of_picture.replace(**looks)
+            else:
+                occlusion = Occlusion(self.net, self.images[picture].image, **looks)
+            while len(self._occlusions) >= KEPT:
+                self._occlusions.pop(next(iter(self._occlusions)))
+            self._occlusions[key] = occlusion
+        return occlusion
+
+    def _setting_of(self, content: Content | None) -> Setting:
+        """What a request is about; where it does not say, the traits."""
+        fields = content or {}
+        picture = int(fields.get("picture", self.picture))
+        self._current({"picture": picture})
+        fill = fields.get("fill", self.fill)
+        fill = fill if self._fill_picture(fill) is not None else fill_name(fill)
+        shape = shape_value(from_browser(fields["shape"])) if "shape" in fields else self.shape
+        size = fields.get("size", self.size)
+        size = tuple(size) if isinstance(size, (list, tuple)) else int(size)
+        return Setting(picture, fill, shape, size, fields.get("target", self.target))
+
+    def _compute(self, content: Content | None = None) -> dict[str, Any]:
+        """The frame for a request, or for the traits as they are; the traits that show results follow it."""
+        setting = picture, fill, shape, size, target = self._setting_of(content)
+        occlusion = self._occlusion(picture, fill, shape)
+        position = occlusion.clip((content or {}).get("position", self.position), size)
+        key = (self._revision, *setting, position)
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        begun = time.perf_counter()
+        now = occlusion.predict(position, size)
+        scores = compared(occlusion.clean, now, target)
+        frame = {
+            "picture": picture,
+            "position": list(position),
+            "size": list(size) if isinstance(size, tuple) else size,
+            **scores,
+            "milliseconds": 1000 * (time.perf_counter() - begun),
+            "trail": self._trail.visit((self._revision, *setting), position, scores["target"]["now"]),
+        }
+        self._last = key, frame
+        self.set_trait("top5", now.top(ROWS))
+        self.set_trait("probability", frame["target"]["now"])
+        self._frame = frame
+        return frame
+
+    def _answer_occlude(self, content: Content) -> Answer:
+        frame = self._compute(content)
+        picture, fill, shape, size, _ = self._setting_of(content)
+        occlusion = self._occlusion(picture, fill, shape)
+        if occlusion.fill_image is not None:
+            return frame, []
+        # What the occluder shows depends on where it is.
+        return frame, [occlusion.pixels(tuple(frame["position"]), size)]
+
+    def _answer_fill(self, content: Content) -> Answer:
+        picture, fill, *_ = self._setting_of(content)
+        pixels = self._occlusion(picture, fill, self.shape).fill_picture
+        return framed(pixels, picture) if pixels is not None else ({"picture": picture, "height": 0, "width": 0}, [b""])
+
+    # ---- where it has been
+
+    @property
+    def trail(self) -> list[tuple[tuple[int, int], float]]:
+        """Where the occluder has been, and the probability of the target there: list of ((top, left), float).
+
+        Begins anew with another picture, target, or size, shape or fill of the occluder.
+        """
+        return list(self._trail.visited.items())
+
+    def clear_trail(self) -> None:
+        """Forget where the occluder has been."""
+        self._trail.begin(None)
+        self.send({"event": "trail", "trail": self._trail.number})
+
+    def _answer_trail(self, content: Content) -> Answer:
+        if content.get("clear"):
+            self._trail.begin(None)
+        visited = self._trail.visited
+        places = np.array(list(visited), np.int32).reshape(-1, 2)
+        return {"trail": self._trail.number}, [places, np.array(list(visited.values()), np.float32)]
+
+    # ---- pictures, life
+
+    def _add(self, content: Content, picture: Picture) -> None:
+        if content.get("as") == "fill":
+            self.fill = self._join(one_picture(self.net, picture))
+        else:
+            super()._add(content, picture)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._occlusions.clear()
+        self._last = None
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), ("fill", {}), ("occlude", {}), ("trail", {})]
+
+
+def is_picture(fill: object) -> bool:
+    """Whether a fill is another picture, as a path or pixels."""
+    if isinstance(fill, Picture):
+        return True
+    if isinstance(fill, str) and PICTURE.fullmatch(fill):
+        return False
+    return fill_name(fill).split(" ")[0] == "picture"
+
+
+def usual_size(height: int, width: int) -> int:
+    """The paper's 50 px; on small inputs the same share of the picture, 50/224."""
+    side = min(height, width)
+    return 50 if side >= 100 else max(1, round(side * 50 / 224))

@@ -1,0 +1,119 @@
+"""The pictures at hand, and which of them is looked at."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from convscope._instrument import Answer, Content, Instrument, Request, framed
+from convscope_core.datasets import Images, Picture
+from convscope_core.errors import ArgumentError, ImageError
+from convscope_core.graph.geometry import Box
+from convscope_core.network import Network
+from convscope_core.render import crop
+
+__all__ = ["PicturesPane", "StripPane", "one_picture"]
+
+#: Side of a thumbnail, px; and how many the strip shows.
+THUMBNAIL_SIDE = 84
+STRIP = 48
+
+
+class PicturesPane(Instrument):
+    """The pictures at hand; the front end can add some.
+
+    Parameters
+    ----------
+    images : Images
+        The pictures at hand.
+    """
+
+    picture = traitlets.Int(0).tag(sync=True)
+    """int: index of the current picture among `images`."""
+
+    _pictures: traitlets.List = traitlets.List().tag(sync=True)
+
+    #: Counts changes that the front end cannot see (another picture under the same number): it asks for all anew.
+    _revision = traitlets.Int(0).tag(sync=True)
+
+    def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
+        self.images = images
+        self._uploads = itertools.count()
+        self._list_pictures()
+        super().__init__(net, **options)
+
+    def _list_pictures(self) -> None:
+        """Tell the front end which pictures there are."""
+        self._pictures = [{"name": picture.name, "label": picture.label} for picture in self.images]
+
+    @traitlets.validate("picture")
+    def _existing_picture(self, proposal: Any) -> int:
+        index = int(proposal["value"])
+        if not 0 <= index < len(self.images):
+            raise traitlets.TraitError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
+        return index
+
+    def _current(self, content: Content | None = None) -> Picture:
+        """The picture that a request is about; where it does not say, the current one."""
+        index = self.picture if content is None or content.get("picture") is None else int(content["picture"])
+        if not 0 <= index < len(self.images):
+            raise ArgumentError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
+        return self.images[index]
+
+    def _answer_photo(self, content: Content) -> Answer:
+        pixels = self.net.picture(self._current(content).image)
+        return framed(pixels, int(content.get("picture", self.picture)))
+
+    def _take_add(self, content: Content, buffers: Sequence[memoryview]) -> None:
+        # Each file counts, so that each has a slot of its own.
+        slot = f"add {next(self._uploads)}"
+        self._worker.submit(slot, lambda: self._guarded("add", lambda: self._add(content, uploaded(content, buffers))))
+
+    def _add(self, content: Content, picture: Picture) -> None:  # noqa: ARG002  what a pane that derives may need
+        """Put a picture that the front end gave at the end, and show it."""
+        try:
+            self.net.prepare(picture.image)  # refused here, not at every later use
+        except ImageError as error:
+            raise ImageError(f"{picture.name}: {error}") from error
+        self.images = Images.of(self.images) + Images.of([picture])
+        with self.hold_sync():
+            self._list_pictures()
+            self.picture = len(self.images) - 1
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), ("photo", {"picture": self.picture})]
+
+
+class StripPane(PicturesPane):
+    """The pictures at hand as a strip of thumbnails."""
+
+    def _answer_thumbnails(self, _content: Content) -> Answer:
+        tiles = [thumbnail(self.net.picture(one.image), THUMBNAIL_SIDE) for one in self.images[:STRIP]]
+        return {"side": THUMBNAIL_SIDE, "count": len(tiles)}, [b"".join(tile.tobytes() for tile in tiles)]
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), ("thumbnails", {})]
+
+
+def one_picture(net: Network, image: Any) -> Images:
+    """A picture, checked to be one that the network can take."""
+    images = Images.of([image])
+    net.prepare(images[0].image)
+    return images
+
+
+def uploaded(content: Content, buffers: Sequence[Any]) -> Picture:
+    """A picture file that the front end gave."""
+    return Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
+
+
+def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
+    """The centre square of an RGB picture, `side` px."""
+    height, width = pixels.shape[:2]
+    half = min(height, width)
+    top, left = (height - half) // 2, (width - half) // 2
+    return crop(pixels, Box(top, left, top + half, left + half), side=side)

@@ -1,0 +1,120 @@
+"""Projections of units down to the pictures, as tiles for the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import traitlets
+
+from convscope._instrument import Content, Instrument
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
+from convscope_core.explain import Projection, Unit, project_many
+from convscope_core.explain.method import find, logits
+from convscope_core.network import Layer, Network
+
+__all__ = ["ProjectionPane", "projection_tile", "signed_bytes", "visible"]
+
+#: Prepared pictures that are kept, about 600 kB each.
+KEPT = 64
+
+
+class ProjectionPane(Instrument):
+    """The method by which units are projected, and prepared pictures for it."""
+
+    method = traitlets.Enum(("deconvnet", "guided_backprop", "gradient"), default_value="deconvnet").tag(sync=True)
+    """str: how activations are projected down to the pictures: "deconvnet" (Zeiler & Fergus 2014), "guided_backprop"
+    (Springenberg et al. 2015) or "gradient". By default deconvnet where the network has max pooling; without it a
+    deconvnet's projection hardly depends on the picture (Springenberg et al., section 3), and guided backprop is the
+    default. On networks that both have no rule for (with SiLU or GELU, say) it is the gradient."""
+
+    def __init__(self, net: Network, **options: Any) -> None:
+        self._prepared: dict[int, torch.Tensor] = {}
+        super().__init__(net, **{"method": usual_method(net)} | options)
+
+    def _method(self, content: Content) -> str:
+        return str(content.get("method") or self.method)
+
+    def _project(self, images: Images, layer: Layer, units: Sequence[Unit], method: str) -> list[Projection]:
+        """Project units whose pictures are counted in `images`, each read once however often it is asked for."""
+        used = list(dict.fromkeys(unit.image for unit in units))
+        for index in used:
+            if index not in self._prepared:
+                self._prepared[index] = self.net.prepare(images[index].image)[0]
+        pictures = Images.of([self._prepared[index] for index in used]) if used else images
+        renumbered = [unit._replace(image=used.index(unit.image)) for unit in units]
+        projections = project_many(self.net, pictures, layer.name, renumbered, method)
+        while len(self._prepared) > KEPT:
+            self._prepared.pop(next(iter(self._prepared)))
+        return projections
+
+    @property
+    def _input_size(self) -> tuple[int, int]:
+        height, width = self.net.input_shape[1:]
+        return height, width
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._prepared.clear()
+
+
+def usual_method(net: Network) -> str:
+    """Deconvnet where pooling switches tie its projections to the picture, else guided backprop.
+
+    On a network with an operation that they have no rule for, the gradient.
+    """
+    pools = any(node.kind == "max_pool" for node in net.graph)
+    for name in ("deconvnet", "guided_backprop") if pools else ("guided_backprop",):
+        method = find(name)
+        try:
+            method.begin(net, method.options, logits(net), net.graph.input)
+        except ArgumentError:
+            continue
+        return name
+    return "gradient"
+
+
+def visible(projection: Projection, size: tuple[int, int]) -> tuple[np.ndarray, list[int]]:
+    """The part of a projection that lies in the picture, (C, h, w), and where: top, left, bottom, right."""
+    height, width = size
+    box = projection.box
+    top, left = max(box.top, 0), max(box.left, 0)
+    bottom, right = max(min(box.bottom, height), top), max(min(box.right, width), left)
+    values = projection.values[:, top - box.top : bottom - box.top, left - box.left : right - box.left]
+    return values, [top, left, bottom, right]
+
+
+def projection_tile(projection: Projection, size: tuple[int, int], side: int) -> tuple[np.ndarray, float]:
+    """A projection as the tile beside its crop: int8 (side, side, 3), and the magnitude of 127.
+
+    Like the crop it shows the receptive field, or the whole picture where the field is as large as that.
+    """
+    values, box = projection.values, projection.box
+    if box.bottom - box.top >= size[0] and box.right - box.left >= size[1]:
+        part, (top, left, bottom, right) = visible(projection, size)
+        values = np.zeros((len(values), *size), np.float32)
+        values[:, top:bottom, left:right] = part
+    if values.size == 0:  # the unit sees nothing but padding
+        return np.zeros((side, side, 3), np.int8), 0.0
+    large = max(values.shape[1:]) > side // 2
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(values)[None],
+        (side, side),
+        # A field of a few pixels is shown as the pixels that it is.
+        **({"mode": "bilinear", "antialias": True, "align_corners": False} if large else {"mode": "nearest"}),
+    )
+    return signed_bytes(resized[0].numpy())
+
+
+def signed_bytes(values: np.ndarray) -> tuple[np.ndarray, float]:
+    """Signed values (C, h, w) as int8 (h, w, 3), and the magnitude of 127: so large that few pixels exceed it."""
+    if values.shape[0] != 3:
+        values = np.broadcast_to(values.sum(0, keepdims=True), (3, *values.shape[1:]))
+    magnitudes = np.abs(values)
+    positive = magnitudes[magnitudes > 0]
+    peak = float(np.percentile(positive, 99.5)) if positive.size else 0.0
+    shades = np.rint(values * (127 / peak)).clip(-127, 127) if peak > 0 else np.zeros_like(values)
+    return np.ascontiguousarray(np.moveaxis(shades, 0, -1).astype(np.int8)), peak

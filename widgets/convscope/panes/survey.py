@@ -1,0 +1,164 @@
+"""A survey behind an instrument: given, or made in the background with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+from PIL import Image
+
+from convscope._instrument import Instrument
+from convscope._job import Job, Step, progress
+from convscope._layers import shown_layers
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
+from convscope_core.network import Network
+from convscope_core.render import crop
+from convscope_core.survey import Exemplar, Survey, SurveyProgress, surveying
+
+__all__ = ["SurveyPane", "pictures_or_survey"]
+
+#: Pictures a pass: a drag waits for one of them at most.
+BATCH = 4
+#: Partial results are shown at most this often, seconds.
+SHOW_EVERY = 1.5
+#: Surveyed pictures kept as pixels.
+KEPT = 64
+
+
+class SurveyPane(Instrument):
+    """The survey itself, its progress, and patches of the pictures that it looked at.
+
+    Parameters
+    ----------
+    survey : Survey, optional
+        A finished one.
+
+    Attributes
+    ----------
+    survey : Survey or None
+        Grows while it is made.
+    """
+
+    _survey = progress(skipped=0)
+    _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(self, net: Network, *, survey: Survey | None = None, **options: Any) -> None:
+        if survey is not None and survey.fingerprint != net.fingerprint:
+            raise ArgumentError(
+                f"Expected a survey of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got one of "
+                f"{survey.network} ({survey.fingerprint[:8]}). Survey the pictures with this network."
+            )
+        self.survey: Survey | None = survey
+        self._surveyed_pictures: dict[int, np.ndarray] = {}
+        self._survey_job = Job(self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news)
+        super().__init__(net, **options)
+        if survey is not None:
+            count = int(survey.seen.sum())
+            self._survey_job.show("done", Step(count, count, fresh=True))
+
+    # ---- making one
+
+    def start_survey(
+        self, images: Images, k: int = 9, indices: Sequence[int] | None = None, start: Survey | None = None
+    ) -> None:
+        """Survey pictures in the background, between the requests of the front end.
+
+        Parameters
+        ----------
+        images : Images
+            The pictures to look through.
+        k : int, default 9
+            Exemplars a unit.
+        indices : sequence of int, optional
+            Look only at these of the pictures.
+        start : Survey, optional
+            Go on from this survey of the first of `images`.
+        """
+        names = [layer.name for layer in shown_layers(self.net)]
+        passes = surveying(
+            self.net,
+            images,
+            names if start is None else None,
+            k if start is None else start.k,
+            batch_size=BATCH,
+            indices=indices,
+            start=start,
+        )
+        before = 0 if start is None else int(start.seen.sum())
+        count = len(images) if indices is None else len(indices)
+        self._survey_job.start(self._survey_steps(passes, before), before, before + count, fresh=False)
+
+    def _survey_steps(self, passes: Iterator[SurveyProgress], before: int) -> Iterator[Step]:
+        for one in passes:
+            self.survey = one.survey
+            yield Step(before + one.done, before + one.total)
+
+    def _survey_news(self) -> Mapping[str, Any]:
+        """What the progress says besides when there are new results."""
+        survey = self.survey
+        if survey is None:
+            return {}
+        if len(survey.labels) > 1:  # with one class there is nothing to prefer
+            self._labels = list(survey.labels)
+        dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
+        return {"skipped": len(survey.skipped), "dead": dead}
+
+    # ---- what panes show of it
+
+    def _surveyed(self) -> Survey:
+        if self.survey is None:
+            raise ArgumentError(
+                "Expected a survey, there is none yet. Give the instrument survey=..., or wait until its own has seen "
+                "a picture."
+            )
+        return self.survey
+
+    def _surveyed_picture(self, image: int) -> np.ndarray:
+        """A surveyed picture as the network sees it, (H, W, 3) uint8; the last few are kept."""
+        pixels = self._surveyed_pictures.get(image)
+        if pixels is None:
+            pixels = self.net.picture(self._surveyed().images[image].image)
+            while len(self._surveyed_pictures) >= KEPT:
+                self._surveyed_pictures.pop(next(iter(self._surveyed_pictures)))
+            self._surveyed_pictures[image] = pixels
+        return pixels
+
+    def _patch(self, exemplar: Exemplar, side: int) -> tuple[np.ndarray, bool]:
+        """The patch of an exemplar, and whether it is the whole picture, its field being as large as that."""
+        picture = self._surveyed_picture(exemplar.image)
+        box = exemplar.box
+        whole = (box.bottom - box.top) >= picture.shape[0] and (box.right - box.left) >= picture.shape[1]
+        if whole:
+            box = type(box)(0, 0, *picture.shape[:2])
+        if max(box.bottom - box.top, box.right - box.left) > side // 2:
+            return crop(picture, box, side=side), whole
+        # A field of a few pixels is shown as the pixels that they are.
+        few = Image.fromarray(crop(picture, box))
+        return np.asarray(few.resize((side, side), Image.Resampling.NEAREST)), whole
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._surveyed_pictures.clear()
+
+
+def pictures_or_survey(instrument: str, images: Any, survey: Survey | None) -> tuple[Images, Survey | None]:
+    """Sort out what an instrument was given to look through: pictures, or a finished survey in either place.
+
+    Raises
+    ------
+    ArgumentError
+        If there are neither pictures nor a survey.
+    """
+    if isinstance(images, Survey):
+        images, survey = None, images
+    if survey is not None:
+        return survey.images, survey
+    if images is None:
+        raise ArgumentError(
+            f"Expected pictures to look through, or a survey, got neither. {instrument}(net, 'photos/') or "
+            f"{instrument}(net, survey=cs.survey(net, 'photos/'))."
+        )
+    return Images.of(images), None

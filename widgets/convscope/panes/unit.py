@@ -1,0 +1,166 @@
+"""One unit: the patches that activate it most, what it picked out of each, and what else a survey found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from convscope._instrument import Answer, Content, Request, framed
+from convscope_core.explain import Unit
+from convscope_core.survey import Exemplar
+
+from .projection import ProjectionPane, projection_tile
+from .selection import SelectionPane
+from .survey import SurveyPane
+
+__all__ = ["UnitPane", "bars"]
+
+#: Side of the patches, px.
+PATCH_SIDE = 112
+#: Weaker examples, beside the top ones.
+WEAKER = 6
+#: Bars of the histogram of activations, at most and (where there are as many bins) at least.
+BARS, LEAST = 24, 10
+
+
+class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
+    """The selected unit."""
+
+    contrast = traitlets.Enum(("tile", "group"), default_value="tile").tag(sync=True)
+    """str: whether each projection spans the range from black to white, or the projections of a unit share it."""
+
+    def _answer_unit(self, content: Content) -> Answer:
+        survey = self._surveyed()
+        layer, channel = self._layer(content), int(content["channel"])
+        top = survey.top(layer.name, channel)
+        exemplars, patches = self._shown(top)
+        health = survey.health(layer.name)
+        labels = [label for one in top if one.value > 0 and (label := survey.label(one.image)) is not None]
+        # The first of equally frequent ones is the stronger picture's.
+        most = max(labels, key=labels.count, default=None)
+        counts, edges = bars(health.histogram[channel], health.edges)
+        fields = {
+            "layer": layer.name,
+            "channel": channel,
+            "exemplars": exemplars,
+            "side": PATCH_SIDE,
+            "counts": counts,
+            "edges": edges,
+            "images": int(survey.seen.sum()),
+            "share": float(health.active_images[channel]),
+            "purity": None if most is None else [most, labels.count(most), len(labels)],
+            "classes": [[one.label, one.preference] for one in survey.preferences(layer.name, channel)],
+            "similar": [[one.channel, one.correlation] for one in survey.similar(layer.name, channel)],
+        }
+        return fields, [patches]
+
+    def _answer_projections(self, content: Content) -> Answer:
+        """The projections of a unit's exemplars, in their order."""
+        survey = self._surveyed()
+        layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
+        units = [Unit(one.image, channel, one.row, one.column, one.value) for one in survey.top(layer.name, channel)]
+        projections = self._project(survey.images, layer, units, method)
+        tiles = [projection_tile(one, self._input_size, PATCH_SIDE) for one in projections]
+        fields = {
+            "layer": layer.name,
+            "channel": channel,
+            "method": method,
+            "side": PATCH_SIDE,
+            "peaks": [peak for _, peak in tiles],
+        }
+        return fields, [b"".join(shades.tobytes() for shades, _ in tiles)]
+
+    def _answer_weaker(self, content: Content) -> Answer:
+        """Pictures that excite a unit less than the top ones do, from a random sample."""
+        survey = self._surveyed()
+        layer, channel = self._layer(content), int(content["channel"])
+        weaker, quantiles = [], []
+        for one in survey.quantiles(layer.name, channel, WEAKER):
+            # The sample knows how strongly, not where: that is found again, for these few.
+            feature_map = self.net.activations(survey.images[one.image].image, layer.name)[layer.name][0, channel]
+            row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
+            weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
+            quantiles.append(one.quantile)
+        exemplars, patches = self._shown(weaker)
+        for exemplar, quantile in zip(exemplars, quantiles, strict=True):
+            exemplar["quantile"] = quantile
+        return {"layer": layer.name, "channel": channel, "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
+
+    def _answer_whole(self, content: Content) -> Answer:
+        """The whole of a picture of the survey."""
+        image = int(content["picture"])
+        return framed(self._surveyed_picture(image), image)
+
+    def _shown(self, exemplars: Sequence[Exemplar]) -> tuple[list[dict[str, Any]], bytes]:
+        """Exemplars as the front end shows them, and their patches one after the other."""
+        images = self._surveyed().images
+        rows, patches = [], []
+        for one in exemplars:
+            patch, whole = self._patch(one, PATCH_SIDE)
+            picture = images[one.image]
+            patches.append(patch.tobytes())
+            rows.append(
+                {
+                    "value": one.value,
+                    "image": one.image,
+                    "name": picture.name,
+                    "path": None if picture.path is None else str(picture.path.absolute()),
+                    "label": picture.label,
+                    "row": one.row,
+                    "column": one.column,
+                    "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
+                    "whole": whole,
+                }
+            )
+        return rows, b"".join(patches)
+
+    def _snapshot(self) -> list[Request]:
+        if self.survey is None:
+            return super()._snapshot()
+        channel = self.selected or 0
+        unit = {"layer": self.layer, "channel": channel}
+        pictures = {one.image for one in self.survey.top(self.layer, channel)}
+        return [
+            *super()._snapshot(),
+            ("unit", unit),
+            ("projections", unit),
+            ("weaker", unit),
+            *[("whole", {"picture": image}) for image in pictures],
+        ]
+
+
+def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
+    """The pictures' maxima as a few bars for a person to read.
+
+    The first bar holds the pictures that do not activate the unit; the others are the survey's half-octaves, from the
+    largest maximum downwards, what lies below them added to the lowest.
+
+    Parameters
+    ----------
+    counts : ndarray
+        (B,) int, pictures in each of the survey's bins.
+    edges : ndarray
+        (B - 1,) float, the bins' inner edges, ascending.
+
+    Returns
+    -------
+    list of int, list of float
+        Counts of n bars, and their n + 1 edges; the first bar ends at 0.
+    """
+    # Bin b holds edges[b - 1] <= value < edges[b]; the bin around zero is where an inactive unit's maximum falls.
+    active = int(np.searchsorted(edges, 0.0)) + 1
+    positive = counts[active:]
+    filled = np.flatnonzero(positive)
+    if len(filled) == 0:
+        return [int(counts.sum())], [0.0, 0.0]
+    last = active + int(filled[-1])
+    # From the least active picture on, but over a range wide enough to tell a narrow distribution from a broad one.
+    first = max(active, last - BARS + 2, min(active + int(filled[0]), last - LEAST + 2))
+    lower = int(counts[active:first].sum())
+    shown = [int(count) for count in counts[first : last + 1]]
+    shown[0] += lower
+    inner = [float(edges[b]) for b in range(first - 1, min(last + 1, len(edges)))]
+    return [int(counts[:active].sum()), *shown], [0.0, *inner]
