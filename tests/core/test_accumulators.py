@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
-from convscope_core.survey import accumulators
-from convscope_core.survey.accumulators import Health, ImageStatistics, TopK, histogram_edges
+from convscope_core.survey import Health, TopK, histogram_edges, reduction
+from convscope_core.survey.reduction import ImageStatistics
 
 
 @dataclass
@@ -182,7 +182,7 @@ WAYS = {
     "by position": lambda maps, ceiling=None: ImageStatistics.of(
         maps.contiguous(memory_format=torch.channels_last), ceiling
     ),
-    "at once": lambda maps, ceiling=None: SimpleNamespace(**accumulators._at_once(maps, ceiling)),
+    "at once": lambda maps, ceiling=None: SimpleNamespace(**reduction._at_once(maps, ceiling)),
 }
 """By memory layout on a CPU, and as on an accelerator."""
 
@@ -207,8 +207,8 @@ def test_every_way_to_reduce_equals_brute_force(
     }[kind]
     ceiling = float(values.max())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(accumulators, "_CACHED_MAPS", cached)
-        patch.setattr(accumulators, "_CACHED_LINES", cached)
+        patch.setattr(reduction, "_CACHED_MAPS", cached)
+        patch.setattr(reduction, "_CACHED_LINES", cached)
         found = WAYS[way](values, ceiling)
     flat = values.double().flatten(2)
     places = torch.from_numpy(flat.numpy().argmax(axis=2))

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from convscope_core.jobs.ledger import Skipped
-from convscope_core.survey.accumulators import Health, TopK, histogram_edges
-from convscope_core.survey.health import HealthRow, HealthTable, layer_health
-from convscope_core.survey.profile import ClassProfile
-from convscope_core.survey.result import (
+from convscope_core.survey.findings import (
     ClassMeans,
     ClassPreference,
     Exemplar,
@@ -14,12 +11,16 @@ from convscope_core.survey.result import (
     Purity,
     QuantileExample,
     SimilarUnit,
-    Survey,
     TopActivations,
     UnitMatch,
 )
+from convscope_core.survey.health import Health, histogram_edges
+from convscope_core.survey.health_table import HealthRow, HealthTable, layer_health
+from convscope_core.survey.profile import ClassProfile
+from convscope_core.survey.result import Survey
 from convscope_core.survey.run import SurveyProgress, load_survey, survey, surveying
 from convscope_core.survey.sample import Sample
+from convscope_core.survey.top import TopK
 
 __all__ = [
     "ClassMeans",

@@ -1,149 +1,227 @@
-"""How healthy the layers of a network are: dead, rarely active, duplicated and saturated filters, layer by layer."""
+"""How alive each channel is, mergeable."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from convscope_core.plots import panels
-from convscope_core.survey.result import Survey
+from convscope_core.errors import ArgumentError
+from convscope_core.survey.accumulator import Accumulator, require_keys
+from convscope_core.survey.reduction import ImageStatistics
 
-__all__ = ["HealthRow", "HealthTable", "layer_health"]
+__all__ = ["Health", "histogram_edges"]
 
-
-@dataclass(frozen=True)
-class HealthRow:
-    """The health of one layer.
-
-    Attributes
-    ----------
-    layer, kind : str
-    channels : int
-    dead : float
-        Share of the channels, 0 to 1, that no image activates.
-    rare : float
-        Share of the channels that less than one image in a hundred activates, the dead ones not among them.
-    duplicated : float
-        Share of the channels that repeat an earlier one of the layer (see `Survey.duplicates`).
-    active : float
-        Mean share of the positions at which a channel is greater than zero.
-    saturated : float
-        Mean share of the positions at the upper bound of a bounded activation; NaN where there is no bound.
-    """
-
-    layer: str
-    kind: str
-    channels: int
-    dead: float
-    rare: float
-    duplicated: float
-    active: float
-    saturated: float
+_OCTAVES = 14
+_STEPS_PER_OCTAVE = 2
 
 
-@dataclass(frozen=True, eq=False)
-class HealthTable(Sequence[HealthRow]):
-    """The health of every surveyed layer, in execution order; prints, shows itself in a notebook, and plots.
+def histogram_edges() -> Tensor:
+    """Edges of the bins in which `Health` counts the maxima of the images.
 
-    Attributes
-    ----------
-    network : str
-    images : int
-        How many were surveyed.
-    rows : tuple of HealthRow
-    """
-
-    network: str
-    images: int
-    rows: tuple[HealthRow, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.rows[index]
-
-    def __iter__(self) -> Iterator[HealthRow]:
-        return iter(self.rows)
-
-    def columns(self) -> dict[str, list[Any]]:
-        """Return the table by columns, as ``pandas.DataFrame`` takes it."""
-        return {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(HealthRow)}
-
-    def __repr__(self) -> str:
-        wide = max([5, *(len(row.layer) for row in self.rows)])
-        head = f"{'layer':<{wide}}  kind   channels   dead   rare  duplicated  active  saturated"
-        lines = [
-            f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {row.rare:>5.1%}  "
-            f"{row.duplicated:>10.1%}  {row.active:>6.1%}  {_share(row.saturated):>9}"
-            for row in self.rows
-        ]
-        return "\n".join([f"Health of {self.network} over {self.images:,} images", head, *lines])
-
-    def _repr_html_(self) -> str:
-        names = ("layer", "kind", "channels", "dead", "rare", "duplicated", "active", "saturated")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        body = "".join(
-            f"<tr><td style='text-align:left'>{html.escape(row.layer)}</td><td>{row.kind}</td><td>{row.channels:,}</td>"
-            + "".join(f"<td>{_share(getattr(row, name))}</td>" for name in names[3:])
-            + "</tr>"
-            for row in self.rows
-        )
-        caption = f"<caption>{html.escape(self.network)}: {self.images:,} images</caption>"
-        return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-    def plot(self) -> Any:
-        """Draw the shares of dead, rarely active and duplicated channels, layer by layer; returns the figure."""
-        figure, (axes,) = panels(1, 1, (max(4.0, 0.16 * len(self.rows)), 3.2))
-        places = np.arange(len(self.rows))
-        for name in ("dead", "rare", "duplicated"):
-            axes.plot(places, [getattr(row, name) for row in self.rows], marker=".", label=name)
-        axes.set_xticks(places, [row.layer for row in self.rows], rotation=90, fontsize=6)
-        axes.set_ylabel("share of channels")
-        axes.set_yticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
-        axes.set_ylim(-0.02, 1.02)
-        axes.legend(frameon=False)
-        return figure
-
-
-def layer_health(survey: Survey) -> HealthTable:
-    """Sum up the health of every layer of a survey.
-
-    Parameters
-    ----------
-    survey : Survey
+    The bins are fixed, so that no pass over the data is needed to place them and histograms of any two
+    surveys add up exactly; and logarithmic, so that they fit activations of any scale: half-octaves of the
+    magnitude from 2^-14 to 2^14 on either side of zero, one bin around zero between them (a dead channel's
+    maxima), and an open bin at each end.
 
     Returns
     -------
-    HealthTable
-
-    Examples
-    --------
-    >>> pandas.DataFrame(cs.layer_health(survey).columns())
+    Tensor
+        (114,) float32, ascending. Bin b of the 115 holds ``edges[b - 1] <= value < edges[b]``.
     """
-    rows = []
-    for layer in survey.layers:
-        health = survey.health(layer)
-        repeats = survey.duplicates(layer) != np.arange(layer.channels)
-        bounded = health.saturated[~np.isnan(health.saturated)]
-        rows.append(
-            HealthRow(
-                layer=layer.name,
-                kind=layer.kind,
-                channels=layer.channels,
-                dead=float(health.dead.mean()),
-                rare=float(health.rare.mean()),
-                duplicated=float(repeats.mean()),
-                active=float(np.mean(health.active_positions)),
-                saturated=float(bounded.mean()) if bounded.size else float("nan"),
-            )
+    steps = torch.arange(-_OCTAVES * _STEPS_PER_OCTAVE, _OCTAVES * _STEPS_PER_OCTAVE + 1, dtype=torch.float64)
+    magnitude = torch.exp2(steps / _STEPS_PER_OCTAVE).float()
+    return torch.cat([-magnitude.flip(0), magnitude])
+
+
+class Health(Accumulator):
+    """How alive each channel is: how often it is active, how strongly, and how that is spread.
+
+    "Active" means greater than zero. Every image counts as often as it is given: unlike `TopK`, this cannot
+    recognise an image it has seen before.
+
+    Counts are exact integers; mean and variance are carried in float64 and merged by the formula of Chan,
+    Golub and LeVeque ("Updating formulae and a pairwise algorithm for computing sample variances", 1979),
+    which loses no precision where the mean is large against the spread.
+
+    Parameters
+    ----------
+    channels, device, name
+        See `Accumulator`.
+    """
+
+    def __init__(self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer") -> None:
+        super().__init__(channels, device=device, name=name)
+        self._edges = histogram_edges().to(self.device)
+        self._state = {
+            "images": torch.zeros((), dtype=torch.int64, device=self.device),
+            "positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "active_images": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "active_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "saturated_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "bounded_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
+            "maximum": torch.full((channels,), -torch.inf, device=self.device),
+            "mean": torch.zeros(channels, dtype=torch.float64, device=self.device),
+            "deviation": torch.zeros(channels, dtype=torch.float64, device=self.device),
+            "histogram": torch.zeros((channels, len(self._edges) + 1), dtype=torch.int64, device=self.device),
+        }
+
+    def __repr__(self) -> str:
+        return f"Health(channels={self.channels}, images={self.images})"
+
+    @property
+    def images(self) -> int:
+        """Number of images seen."""
+        return int(self._state["images"])
+
+    @property
+    def positions(self) -> Tensor:
+        """(channels,) int64, number of positions seen, over all images."""
+        return self._state["positions"]
+
+    @property
+    def active_images(self) -> Tensor:
+        """(channels,) int64, images with at least one activation greater than zero."""
+        return self._state["active_images"]
+
+    @property
+    def active_positions(self) -> Tensor:
+        """(channels,) int64, activations greater than zero."""
+        return self._state["active_positions"]
+
+    @property
+    def saturated(self) -> Tensor:
+        """(channels,) float64, share of activations at the upper bound of a bounded activation; NaN without a bound."""
+        return self._state["saturated_positions"].double() / self._state["bounded_positions"]
+
+    @property
+    def maximum(self) -> Tensor:
+        """(channels,) float32, the largest activation; -inf before the first image."""
+        return self._state["maximum"]
+
+    @property
+    def mean(self) -> Tensor:
+        """(channels,) float64, mean over all positions of all images; NaN before the first image."""
+        return torch.where(self.positions > 0, self._state["mean"], torch.nan)
+
+    @property
+    def variance(self) -> Tensor:
+        """(channels,) float64, variance over all positions of all images; NaN before the first image."""
+        return self._state["deviation"] / self.positions
+
+    @property
+    def histogram(self) -> Tensor:
+        """(channels, 115) int64, images by their largest activation, on the bins of `histogram_edges`.
+
+        One count an image: the top activations are the right end of this distribution.
+        """
+        return self._state["histogram"]
+
+    def update(self, values: Tensor) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        values : Tensor
+            (N, channels, h, w) floating point activations.
+
+        Raises
+        ------
+        ArgumentError
+            When the shape does not fit or an activation is NaN or infinite.
+        """
+        self.add(ImageStatistics.of(values).checked(self.name))
+
+    def add(self, statistics: ImageStatistics) -> None:
+        """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
+        self._require_batch(statistics)
+        count = len(statistics.peaks)
+        if count == 0:
+            return
+        peaks, active = statistics.peaks.to(self.device), statistics.active.to(self.device)
+        means, positions = statistics.means.to(self.device).double(), statistics.positions.to(self.device)
+        mean = means.mean(dim=0)
+        within = statistics.deviations.to(self.device).double().sum(dim=0)
+        between = (means - mean).square().sum(dim=0) * positions
+        bins = torch.bucketize(peaks.T.contiguous(), self._edges, right=True)
+        self._combine(
+            {
+                "images": torch.tensor(count, device=self.device),
+                "positions": positions * count,
+                "active_images": (peaks > 0).sum(dim=0),
+                "active_positions": active.sum(dim=0),
+                "saturated_positions": statistics.saturated.to(self.device).sum(dim=0),
+                "bounded_positions": positions * count * statistics.bounded.to(self.device),
+                "maximum": peaks.amax(dim=0),
+                "mean": mean,
+                "deviation": within + between,
+            },
+            histogram=self.histogram.scatter_add(1, bins, torch.ones_like(bins)),
         )
-    return HealthTable(survey.network, int(survey.seen.sum()), tuple(rows))
 
+    def merge(self, other: Health) -> None:
+        """Take in all that `other` has seen.
 
-def _share(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.1%}"
+        Raises
+        ------
+        ArgumentError
+            When the number of channels differs.
+        """
+        self._require_like(other)
+        theirs = {key: tensor.to(self.device) for key, tensor in other._state.items()}
+        self._combine(theirs, histogram=self.histogram + theirs.pop("histogram"))
+
+    def _combine(self, other: Mapping[str, Tensor], histogram: Tensor) -> None:
+        mine = self._state
+        total = mine["positions"] + other["positions"]
+        # Weights rather than counts divided in place: 0 / 0 for two empty sides becomes 0, and swapping the
+        # sides changes no bit.
+        weight_mine = mine["positions"] / total.clamp(min=1).double()
+        weight_other = other["positions"] / total.clamp(min=1).double()
+        difference = other["mean"] - mine["mean"]
+        counts = (
+            "images",
+            "positions",
+            "active_images",
+            "active_positions",
+            "saturated_positions",
+            "bounded_positions",
+        )
+        combined = {key: mine[key] + other[key] for key in counts}
+        combined["maximum"] = torch.maximum(mine["maximum"], other["maximum"])
+        combined["mean"] = mine["mean"] * weight_mine + other["mean"] * weight_other
+        spread = difference.square() * (weight_mine * weight_other) * total
+        combined["deviation"] = mine["deviation"] + other["deviation"] + spread
+        combined["histogram"] = histogram
+        # New tensors every time, never written in place: a copy of the accumulator stays as it was.
+        self._state = combined
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the state as plain CPU tensors ("deviation": sum of squared deviations from the mean)."""
+        return {key: tensor.cpu() for key, tensor in self._state.items()}
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
+    ) -> Health:
+        """Restore an accumulator from `state_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            When an entry is missing or the shapes do not fit together.
+        """
+        require_keys(state, ("positions",))
+        health = cls(state["positions"].numel(), device=device, name=name)
+        require_keys(state, health._state)
+        for key, empty in health._state.items():
+            if state[key].shape != empty.shape:
+                raise ArgumentError(
+                    f"Expected {key!r} of shape {tuple(empty.shape)}, got {tuple(state[key].shape)}. "
+                    "The state is damaged."
+                )
+        health._state = {
+            key: state[key].to(device=health.device, dtype=empty.dtype) for key, empty in health._state.items()
+        }
+        return health

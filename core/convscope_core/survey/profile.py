@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
 
@@ -10,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulators import ImageStatistics
+from convscope_core.survey.accumulator import Accumulator
+from convscope_core.survey.reduction import ImageStatistics
 
 __all__ = ["ClassProfile"]
 
 
-class ClassProfile:
+class ClassProfile(Accumulator):
     """Mean activation of every channel over the images of each class.
 
     Only labels that were met take memory: eight bytes for each channel. Images without a label are left out. Every
@@ -26,19 +25,12 @@ class ClassProfile:
 
     Parameters
     ----------
-    channels : int
-        Number of channels, at least 1.
-    device : torch.device or str, default "cpu"
-        Where the state lives. Needs float64: for Apple's MPS choose "cpu".
-    name : str, default "this layer"
-        What the channels belong to, for error messages.
+    channels, device, name
+        See `Accumulator`.
     """
 
     def __init__(self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer") -> None:
-        require_counts(channels=channels)
-        self.channels = channels
-        self.name = name
-        self.device = torch.device(device)
+        super().__init__(channels, device=device, name=name)
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
         self._squares = torch.zeros(channels, dtype=torch.float64, device=self.device)
@@ -91,11 +83,7 @@ class ClassProfile:
     def add(self, statistics: ImageStatistics, labels: Sequence[str | None]) -> None:
         """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
         means = statistics.means
-        if means.shape != (len(labels), self.channels):
-            raise ArgumentError(
-                f"Expected {self.channels} channels in {self.name} and a label (or None) for each image; got means of "
-                f"shape {tuple(means.shape)} and {len(labels)} labels."
-            )
+        self._require_batch(statistics, "label (or None)", len(labels))
         rows: dict[str, list[int]] = {}
         for row, label in enumerate(labels):
             if label is not None:
@@ -118,10 +106,7 @@ class ClassProfile:
         ArgumentError
             When the number of channels differs.
         """
-        if other.channels != self.channels:
-            raise ArgumentError(
-                f"Expected to merge {self!r} with its like, got {other!r}. Use the same layers for both."
-            )
+        self._require_like(other)
         self._squares = self._squares + other._squares.to(self.device)
         for label, theirs in other._sums.items():
             mine = self._sums.get(label)
@@ -140,7 +125,7 @@ class ClassProfile:
 
     def copy(self) -> ClassProfile:
         """Return an accumulator with the same state, independent of this one; no data is copied."""
-        other = copy.copy(self)
+        other = super().copy()
         other._sums, other._counts = dict(self._sums), dict(self._counts)
         return other
 

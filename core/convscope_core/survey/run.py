@@ -20,7 +20,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last, load
 from convscope_core.network import Layer, Network
-from convscope_core.survey.accumulators import ImageStatistics
+from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.result import Survey
 from convscope_core.survey.statistics import Statistics
 

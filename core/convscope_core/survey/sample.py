@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import heapq
 from collections.abc import Mapping, Sequence
 
@@ -11,12 +10,13 @@ from torch import Tensor
 
 from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulators import ImageStatistics
+from convscope_core.survey.accumulator import Accumulator
+from convscope_core.survey.reduction import ImageStatistics
 
 __all__ = ["Sample"]
 
 
-class Sample:
+class Sample(Accumulator):
     """The largest activation of every channel on a random sample of the images.
 
     The top activations of a unit show only its extreme; what it does on ordinary images, and which other units do the
@@ -26,24 +26,18 @@ class Sample:
 
     Parameters
     ----------
-    channels : int
-        Number of channels, at least 1.
     size : int, default 512
         Images to keep. They take four bytes for each channel and image.
-    device : torch.device or str, default "cpu"
-        Where the state lives.
-    name : str, default "this layer"
-        What the channels belong to, for error messages.
+    channels, device, name
+        See `Accumulator`.
     """
 
     def __init__(
         self, channels: int, size: int = 512, *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> None:
-        require_counts(channels=channels, size=size)
-        self.channels = channels
+        super().__init__(channels, device=device, name=name)
+        require_counts(size=size)
         self.size = size
-        self.name = name
-        self.device = torch.device(device)
         self._rows: dict[int, Tensor] = {}
 
     def __repr__(self) -> str:
@@ -81,11 +75,7 @@ class Sample:
     def add(self, statistics: ImageStatistics, images: Sequence[int]) -> None:
         """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
         peaks = statistics.peaks
-        if peaks.shape != (len(images), self.channels):
-            raise ArgumentError(
-                f"Expected {self.channels} channels in {self.name} and an index for each image; got maxima of shape "
-                f"{tuple(peaks.shape)} and {len(images)} indices."
-            )
+        self._require_batch(statistics, "image index", len(images))
         kept = self._smallest([*self._rows, *images])
         for row, image in enumerate(images):
             if image in kept:
@@ -101,10 +91,7 @@ class Sample:
         ArgumentError
             When the number of channels or the size differ.
         """
-        if (other.channels, other.size) != (self.channels, self.size):
-            raise ArgumentError(
-                f"Expected to merge {self!r} with its like, got {other!r}. Use the same layers and size for both."
-            )
+        self._require_like(other, "size")
         kept = self._smallest([*self._rows, *other._rows])
         self._rows.update((image, row.to(self.device)) for image, row in other._rows.items() if image in kept)
         self._keep(kept)
@@ -119,7 +106,7 @@ class Sample:
 
     def copy(self) -> Sample:
         """Return an accumulator with the same state, independent of this one; no data is copied."""
-        other = copy.copy(self)
+        other = super().copy()
         other._rows = dict(self._rows)
         return other
 

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulators import Health, ImageStatistics, TopK
+from convscope_core.survey.health import Health
 from convscope_core.survey.profile import ClassProfile
+from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.sample import Sample
+from convscope_core.survey.top import TopK
 
 __all__ = ["Statistics"]
 

@@ -1,0 +1,236 @@
+"""What surveys read off activations: a few numbers of each image and channel.
+
+They are computed on the device in one sweep over the activations; everything after that is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from convscope_core.arguments import listed
+from convscope_core.errors import ArgumentError
+
+__all__ = ["ImageStatistics"]
+
+_MOST_POSITIONS = 2**24
+"""Up to here float32 counts exactly."""
+
+_CACHED_MAPS, _CACHED_LINES = 2**17, 2**19
+"""Activations that are reduced at once on a CPU, in maps that lie in one piece and, by each thread, in others, as
+measured."""
+
+_CANCELLED = 0.01
+"""Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """What the accumulators read off one batch of activations: a few numbers for each image and channel.
+
+    Attributes
+    ----------
+    peaks : Tensor
+        (N, C) float32, the largest activation.
+    rows, columns : Tensor
+        (N, C) int64, where it is: the first such position in row-major order.
+    active : Tensor
+        (N, C) int64, how many positions are greater than zero.
+    means : Tensor
+        (N, C) float32, mean over the positions.
+    deviations : Tensor
+        (N, C) float32, sum over the positions of the squared deviation from that mean.
+    positions : Tensor
+        (C,) int64, the number of positions, h * w.
+    saturated : Tensor
+        (N, C) int64, how many positions are at the upper bound of a bounded activation; 0 where there is none.
+    bounded : Tensor
+        (C,) bool, whether there is a bound.
+    """
+
+    peaks: Tensor
+    rows: Tensor
+    columns: Tensor
+    active: Tensor
+    means: Tensor
+    deviations: Tensor
+    positions: Tensor
+    saturated: Tensor
+    bounded: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, ceiling: float | None = None) -> ImageStatistics:
+        """Reduce activations to the statistics of each image and channel, on the device they are on.
+
+        Parameters
+        ----------
+        values : Tensor
+            (N, C, h, w) floating point activations of one layer. Half precision is widened, double precision
+            rounded, to float32.
+        ceiling : float, optional
+            The largest value that the activation function can give, if it has one: how often it does is counted.
+
+        Raises
+        ------
+        ArgumentError
+            When `values` has another number of dimensions, is not floating point, or holds no position at
+            all.
+        """
+        if values.ndim != 4 or not values.is_floating_point():
+            raise ArgumentError(
+                "Expected activations as a floating point tensor (N, C, h, w), "
+                f"got {values.dtype} of shape {tuple(values.shape)}. Give vectors as (N, C, 1, 1)."
+            )
+        _, channels, height, width = values.shape
+        positions = height * width
+        if not 1 <= positions <= _MOST_POSITIONS:
+            raise ArgumentError(
+                f"Expected maps with 1 to {_MOST_POSITIONS} positions, got shape {tuple(values.shape)}."
+            )
+        maps = values.detach().float()
+        if maps.device.type != "cpu":
+            found = _at_once(maps, ceiling)
+        elif maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous():
+            found = _by_position(maps, ceiling)
+        else:
+            found = _by_map(maps.contiguous(), ceiling)
+        return cls(
+            **found,
+            positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
+            bounded=torch.full((channels,), ceiling is not None, device=values.device),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[ImageStatistics]) -> ImageStatistics:
+        """Put the channels of several layers, for the same images, side by side."""
+        return cls(
+            peaks=torch.cat([p.peaks for p in parts], dim=1),
+            rows=torch.cat([p.rows for p in parts], dim=1),
+            columns=torch.cat([p.columns for p in parts], dim=1),
+            active=torch.cat([p.active for p in parts], dim=1),
+            means=torch.cat([p.means for p in parts], dim=1),
+            deviations=torch.cat([p.deviations for p in parts], dim=1),
+            positions=torch.cat([p.positions for p in parts]),
+            saturated=torch.cat([p.saturated for p in parts], dim=1),
+            bounded=torch.cat([p.bounded for p in parts]),
+        )
+
+    def broken(self) -> Tensor:
+        """Mark the maps in which any activation is NaN or infinite: (N, C) bool, on the device."""
+        # A NaN, or an infinity of either sign, anywhere in the map makes its mean NaN or infinite.
+        return ~torch.isfinite(self.means)
+
+    def broken_channels(self) -> list[int]:
+        """Channels in which any activation of any image is NaN or infinite."""
+        return [int(channel) for channel in self.broken().any(dim=0).nonzero().flatten().tolist()]
+
+    def checked(self, name: str) -> ImageStatistics:
+        """Return these statistics, or raise ArgumentError where activations are NaN or infinite."""
+        if broken := self.broken_channels():
+            raise ArgumentError(
+                f"Expected finite activations, got NaN or infinite values in {name}, channel {listed(broken)}. "
+                "They have no order, so no largest: check the pictures and the weights."
+            )
+        return self
+
+
+def _by_map(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) on a CPU of which each lies in one piece."""
+    count, channels, height, width = maps.shape
+    flat = maps.flatten(2)
+    # A few images at a time through one scratch buffer: the passes below then run in the cache, and no large temporary
+    # is mapped and unmapped.
+    images = max(1, _CACHED_MAPS // (channels * height * width))
+    scratch = torch.empty_like(flat[:images])
+    found: list[tuple[Tensor, ...]] = []
+    for first in range(0, max(1, count), images):
+        block = flat[first : first + images]
+        flags = scratch[: len(block)]
+        # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
+        place = torch.from_numpy(block.numpy().argmax(axis=2))
+        peak = block.gather(2, place[..., None]).squeeze(2)
+        squares = torch.linalg.vector_norm(block, dim=2).square_()
+        active = torch.gt(block, 0, out=flags).sum(dim=2)
+        saturated = torch.zeros_like(active) if ceiling is None else torch.ge(block, ceiling, out=flags).sum(dim=2)
+        found.append((peak, place, block.mean(dim=2), squares, active, saturated))
+    peaks, places, means, squares, active, saturated = map(torch.cat, zip(*found, strict=True))
+    return {
+        "peaks": peaks,
+        **_lines(places, width),
+        "means": means,
+        "deviations": _deviations(flat, means, squares),
+        "active": active.long(),
+        "saturated": saturated.long(),
+    }
+
+
+def _by_position(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
+    count, channels, height, width = maps.shape
+    # Some whole images at a time, or a band of lines of one, so that all passes over it run in the caches of the cores.
+    cached = _CACHED_LINES * torch.get_num_threads()
+    band = max(1, min(height, cached // (width * channels)))
+    images = max(1, cached // (height * width * channels)) if band == height else 1
+    scratch = torch.empty(min(images, count) * band * width * channels)
+    found: list[tuple[Tensor, ...]] = []
+    for first in range(0, count, images):
+        for top in range(0, height, band):
+            block = maps[first : first + images, :, top : top + band]
+            lines = block.permute(0, 2, 3, 1)
+            into = scratch[: block.numel()].view(lines.shape)
+            # Pooling finds the value and the first place of it in one pass of vector instructions.
+            peak, place = F.max_pool2d(block, block.shape[2:], return_indices=True)
+            total = lines.sum(dim=(1, 2))
+            squares = torch.mul(lines, lines, out=into).sum(dim=(1, 2))
+            active = torch.gt(lines, 0, out=into).sum(dim=(1, 2))
+            saturated = active * 0 if ceiling is None else torch.ge(lines, ceiling, out=into).sum(dim=(1, 2))
+            found.append((peak.flatten(1), place.flatten(1) + top * width, total, squares, active, saturated))
+    # (N, bands, C)
+    peaks, places, *sums = (torch.cat(bands).view(count, -1, channels) for bands in zip(*found, strict=True))
+    peak, best = peaks.max(dim=1)  # of equal bands the first
+    total, squares, active, saturated = (each.sum(dim=1) for each in sums)
+    means = total / (height * width)
+    return {
+        "peaks": peak,
+        **_lines(places.gather(1, best[:, None])[:, 0], width),
+        "means": means,
+        "deviations": _deviations(maps.flatten(2), means, squares),
+        "active": active.long(),
+        "saturated": saturated.long(),
+    }
+
+
+def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
+    """The sum of squared deviations of maps (N, C, positions) from their means, given the sums of their squares."""
+    found = squares - means.square() * maps.shape[2]
+    # Where the mean is large against the spread, or the squares overflow, the difference loses its digits: those maps
+    # are gone through again.
+    poor = ~(found > _CANCELLED * squares) & (squares != 0)
+    if bool(poor.any()):
+        found[poor] = (maps[poor] - means[poor][:, None]).square_().sum(dim=1)
+    return found
+
+
+def _at_once(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w) of any layout on any device: the whole batch in each pass, as accelerators like it."""
+    flat = maps.flatten(2)
+    peaks, places = flat.max(dim=2)
+    means = flat.mean(dim=2)
+    active = (flat > 0).sum(dim=2)
+    return {
+        "peaks": peaks,
+        **_lines(places, maps.shape[3]),
+        "means": means,
+        "deviations": (flat - means[..., None]).square_().sum(dim=2),
+        "active": active,
+        "saturated": torch.zeros_like(active) if ceiling is None else (flat >= ceiling).sum(dim=2),
+    }
+
+
+def _lines(places: Tensor, width: int) -> dict[str, Tensor]:
+    """Rows and columns of positions that are counted in row-major order."""
+    return {"rows": places.div(width, rounding_mode="floor"), "columns": places % width}

@@ -1,0 +1,217 @@
+"""The images that excite each channel most, mergeable."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from convscope_core.arguments import require_counts
+from convscope_core.errors import ArgumentError
+from convscope_core.survey.accumulator import Accumulator, require_keys
+from convscope_core.survey.reduction import ImageStatistics
+
+__all__ = ["TopK"]
+
+_NOWHERE = torch.iinfo(torch.int64).max
+"""Image index of an empty place in a `TopK`: sorts after every real image."""
+
+_STATE = ("_values", "_images", "_rows", "_columns")
+
+_EMPTY: dict[str, float] = {"values": -torch.inf, "images": _NOWHERE, "rows": -1, "columns": -1}
+"""The entries of a `TopK` and what an empty place holds."""
+
+
+class TopK(Accumulator):
+    """The k images that excite each channel most, with the position in each.
+
+    At most one position per image counts: the largest activation, at its first position in row-major order.
+    Images are ranked by activation, larger first, and among equal activations by image index, smaller first.
+    That is a total order, so the answer is the same for every split of the images into batches and shards,
+    and every order of them.
+
+    The same image given twice counts once, with the larger of its activations (among equal ones, the first
+    position). With this, merging is associative, commutative and idempotent: overlapping shards do no harm.
+
+    Activations are compared as float32.
+
+    Parameters
+    ----------
+    k : int, default 9
+        How many images to keep for each channel, at least 1. With fewer images than this the remaining places
+        stay empty.
+    channels, device, name
+        See `Accumulator`.
+    """
+
+    def __init__(
+        self, channels: int, k: int = 9, *, device: torch.device | str = "cpu", name: str = "this layer"
+    ) -> None:
+        super().__init__(channels, device=device, name=name)
+        require_counts(k=k)
+        self.k = k
+        self._values = torch.full((channels, k), -torch.inf, device=self.device)
+        self._images = torch.full((channels, k), _NOWHERE, device=self.device)
+        self._rows = torch.full((channels, k), -1, device=self.device)
+        self._columns = torch.full((channels, k), -1, device=self.device)
+
+    def __repr__(self) -> str:
+        return f"TopK(channels={self.channels}, k={self.k})"
+
+    @property
+    def values(self) -> Tensor:
+        """(channels, k) float32, descending; -inf in an empty place."""
+        return self._values
+
+    @property
+    def images(self) -> Tensor:
+        """(channels, k) int64, image indices; -1 in an empty place."""
+        return torch.where(self._images == _NOWHERE, -1, self._images)
+
+    @property
+    def rows(self) -> Tensor:
+        """(channels, k) int64; -1 in an empty place."""
+        return self._rows
+
+    @property
+    def columns(self) -> Tensor:
+        """(channels, k) int64; -1 in an empty place."""
+        return self._columns
+
+    def update(self, values: Tensor, images: Sequence[int] | Tensor) -> None:
+        """Take in a batch.
+
+        Parameters
+        ----------
+        values : Tensor
+            (N, channels, h, w) floating point activations.
+        images : sequence of int or Tensor
+            (N,) index of the image that each row of the batch belongs to, 0 or greater.
+
+        Raises
+        ------
+        ArgumentError
+            When the shapes do not fit, an index is negative, or an activation is NaN or infinite.
+        """
+        self.add(ImageStatistics.of(values).checked(self.name), images)
+
+    def add(self, statistics: ImageStatistics, images: Sequence[int] | Tensor, *, distinct: bool = False) -> None:
+        """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`).
+
+        Parameters
+        ----------
+        statistics : ImageStatistics
+            Of N images.
+        images : sequence of int or Tensor
+            (N,) their indices.
+        distinct : bool, default False
+            Whether the images are known to be distinct and not seen before. It saves looking for repetitions, which
+            makes an accelerator wait.
+        """
+        index = torch.as_tensor(images, dtype=torch.int64)
+        self._require_batch(statistics, "image index", *index.shape)
+        if len(index) and int(index.min()) < 0:
+            raise ArgumentError(f"Expected image indices of 0 or greater, got {int(index.min())}.")
+        values, rows, columns = statistics.peaks.T, statistics.rows.T, statistics.columns.T
+        numbers = index.to(self.device, non_blocking=True).expand(self.channels, -1)
+        if distinct and self.device.type == "cpu":
+            # Before long a batch is among the best of few channels: only those are sorted. Elsewhere asking which would
+            # make the accelerator wait.
+            worst, image, peaks = self._values[:, -1], self._images[:, -1], statistics.peaks
+            enters = (peaks > worst) | ((peaks == worst) & (index[:, None] < image))
+            few = enters.any(dim=0).nonzero().flatten()
+            if len(few) * 2 < self.channels:
+                part = copy.copy(self)
+                for name in _STATE:
+                    setattr(part, name, getattr(self, name)[few])
+                part._insert(values[few], numbers[few], rows[few], columns[few], distinct)
+                for name in _STATE:
+                    setattr(self, name, getattr(self, name).index_copy(0, few, getattr(part, name)))
+                return
+        self._insert(values, numbers, rows, columns, distinct)
+
+    def merge(self, other: TopK) -> None:
+        """Take in all that `other` has seen.
+
+        Raises
+        ------
+        ArgumentError
+            When the number of channels or k differ.
+        """
+        self._require_like(other, "k")
+        self._insert(other._values, other._images, other._rows, other._columns)
+
+    def _insert(self, values: Tensor, images: Tensor, rows: Tensor, columns: Tensor, distinct: bool = False) -> None:
+        entries = {
+            "values": torch.cat([self._values, values.to(self.device)], dim=1),
+            "images": torch.cat([self._images, images.to(self.device)], dim=1),
+            "rows": torch.cat([self._rows, rows.to(self.device)], dim=1),
+            "columns": torch.cat([self._columns, columns.to(self.device)], dim=1),
+        }
+        # Sorted by image first, a stable sort by value leaves equal values in the order of their images.
+        ordered = _sorted_by(entries, "images")
+        if not distinct and bool(_repeats(ordered["images"]).any()):
+            # Of the entries of one image the larger value comes first, then the earlier row and column; the
+            # others are emptied.
+            for key in ("columns", "rows", "values", "images"):
+                entries = _sorted_by(entries, key, descending=key == "values")
+            repeated = _repeats(entries["images"])
+            ordered = {name: tensor.masked_fill(repeated, _EMPTY[name]) for name, tensor in entries.items()}
+            ordered = _sorted_by(ordered, "images")
+        # New tensors every time, never written in place: a copy of the accumulator stays as it was.
+        best = _sorted_by(ordered, "values", descending=True, keep=self.k)
+        self._values, self._images, self._rows, self._columns = (best[name] for name in _EMPTY)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return values, images, rows and columns as plain CPU tensors."""
+        return {
+            "values": self.values.cpu(),
+            "images": self.images.cpu(),
+            "rows": self.rows.cpu(),
+            "columns": self.columns.cpu(),
+        }
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
+    ) -> TopK:
+        """Restore an accumulator from `state_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            When an entry is missing or the shapes do not fit together.
+        """
+        require_keys(state, _EMPTY)
+        values = state["values"]
+        if values.ndim != 2 or any(state[key].shape != values.shape for key in _EMPTY):
+            shapes = {key: tuple(state[key].shape) for key in _EMPTY}
+            raise ArgumentError(
+                f"Expected top activations of one shape (channels, k), got {shapes}. The state is damaged."
+            )
+        top = cls(*values.shape, device=device, name=name)
+        images = state["images"].long()
+        top._insert(
+            values.float(),
+            torch.where(images < 0, _NOWHERE, images),
+            state["rows"].long(),
+            state["columns"].long(),
+        )
+        return top
+
+
+def _sorted_by(
+    entries: Mapping[str, Tensor], key: str, *, descending: bool = False, keep: int | None = None
+) -> dict[str, Tensor]:
+    """Sort each row of all entries by one of them, stably, and keep the first few columns."""
+    order = entries[key].sort(dim=1, stable=True, descending=descending).indices[:, :keep]
+    return {name: tensor.gather(1, order) for name, tensor in entries.items()}
+
+
+def _repeats(images: Tensor) -> Tensor:
+    """Mark, in rows sorted by image, the entries whose image is that of the entry before."""
+    repeated = torch.zeros_like(images, dtype=torch.bool)
+    repeated[:, 1:] = (images[:, 1:] == images[:, :-1]) & (images[:, 1:] != _NOWHERE)
+    return repeated
