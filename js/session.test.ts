@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 import type { Listener } from "./lib/kernel";
 import { type Saved, savedModel } from "./saved";
 import { type Model, openSession } from "./session";
@@ -16,7 +16,13 @@ class FakeModel implements Model {
   save_changes() {
     this.saved({ ...this.traits });
   }
-  send() {}
+  sent: Record<string, unknown>[] = [];
+  send(content: unknown) {
+    this.sent.push(content as Record<string, unknown>);
+  }
+  receive(message: unknown) {
+    for (const handler of this.handlers.get("msg:custom") ?? []) handler(message, []);
+  }
   on(event: string, handler: Listener) {
     const set = this.handlers.get(event) ?? new Set<Listener>();
     this.handlers.set(event, set.add(handler));
@@ -34,7 +40,7 @@ class FakeModel implements Model {
 function setup() {
   const model = new FakeModel({ position: [10, 20], size: 50, fill: "grey", _revision: 0 });
   const controller = new AbortController();
-  return { model, controller, store: openSession(model, controller.signal).store };
+  return { model, controller, ...openSession(model, controller.signal) };
 }
 
 describe("traits", () => {
@@ -99,6 +105,83 @@ describe("traits", () => {
     store.set({ size: 9 });
     expect(store.get("fill")).toBe("grey");
     expect(model.saved).not.toHaveBeenCalled();
+  });
+});
+
+describe("errors", () => {
+  const told = { name: "E", message: "the reason", details: "" };
+  const messages = (errors: Record<string, { message: string }>) =>
+    Object.values(errors).map(({ message }) => message);
+
+  it("of long work stay while requests of its kind are answered, until it begins again", () => {
+    const { model, store, kernel } = setup();
+    kernel.answers("map", () => {});
+    kernel.ask("map", {});
+    model.receive({ event: "error", kind: "map", error: { ...told, kind: "map" } });
+    model.receive({ ...model.sent.at(-1), ok: true });
+    expect(messages(store.get("errors"))).toEqual(["the reason"]);
+    model.receive({ event: "error", kind: "map", error: null });
+    expect(store.get("errors")).toEqual({});
+  });
+
+  it("of a request go with the next good answer", () => {
+    const { model, store, kernel } = setup();
+    kernel.answers("map", () => {});
+    kernel.ask("map", {});
+    model.receive({ ...model.sent.at(-1), ok: false, error: told });
+    expect(messages(store.get("errors"))).toEqual(["the reason"]);
+    kernel.ask("map", {});
+    model.receive({ ...model.sent.at(-1), ok: true });
+    expect(store.get("errors")).toEqual({});
+  });
+});
+
+describe("a kernel that is busy with a cell", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    return () => vi.useRealTimers();
+  });
+  const hello = (main: boolean) => ({ event: "hello", main });
+
+  it("is asked again once there is a way beside the cell", () => {
+    const { model, kernel } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", { x: 1 }); // behind the cell, as is the first greeting
+    model.sent = [];
+    vi.advanceTimersByTime(299);
+    expect(model.sent).toEqual([]);
+    vi.advanceTimersByTime(1 + 300 + 600);
+    expect(model.sent.map(({ kind }) => kind)).toEqual(["hello", "hello", "hello"]);
+    model.receive(hello(false));
+    expect(model.sent.at(-1)).toMatchObject({ kind: "move", x: 1 });
+    model.receive({ ...model.sent.at(-1), ok: true });
+    model.sent = [];
+    // What is late from here on is being computed.
+    kernel.ask("move", { x: 2 });
+    vi.advanceTimersByTime(20_000);
+    model.receive(hello(false));
+    expect(model.sent).toHaveLength(1);
+  });
+
+  it("is not asked where nothing is awaited, nor for views that are gone", () => {
+    const { model, kernel, controller } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", {});
+    vi.advanceTimersByTime(300);
+    model.receive({ ...model.sent.at(-2), ok: true });
+    model.sent = [];
+    vi.advanceTimersByTime(60_000);
+    expect(model.sent).toEqual([]);
+    kernel.ask("move", {});
+    controller.abort();
+    vi.advanceTimersByTime(60_000);
+    expect(model.sent).toHaveLength(1);
+  });
+
+  it("is greeted a few times while cells and messages share a thread", () => {
+    const { model } = setup();
+    for (let round = 0; round < 20; round++) model.receive(hello(true));
+    expect(model.sent.map(({ kind }) => kind)).toEqual(Array(6).fill("hello"));
   });
 });
 

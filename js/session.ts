@@ -1,5 +1,5 @@
 /** One session per widget model: its store, its line to the kernel. All views of the model share it. */
-import { type Channel, Kernel } from "./lib/kernel";
+import { type Channel, Kernel, type KernelError, SLOW_MS } from "./lib/kernel";
 import { Store, same } from "./lib/store";
 import { GIVEN, initial, SHARED, type State } from "./state";
 
@@ -29,6 +29,7 @@ export function openSession(model: Model, signal: AbortSignal): Session {
     model,
     {
       onSlow: (kind, slow) => {
+        if (slow) urge(SLOW_MS);
         const others = store.get("slow").filter((one) => one !== kind);
         store.set({ slow: slow ? [...others, kind] : others });
       },
@@ -38,11 +39,14 @@ export function openSession(model: Model, signal: AbortSignal): Session {
         else if (known) store.set({ errors: others });
       },
       onEvent: (event, content) => {
-        if (event === "hello" && content.main === true && greetings < GREETINGS) greet();
+        if (event === "hello") heard(content.main === true);
         if (event === "trail") store.set({ trail: { number: content.trail as number, visited: [] } });
+        // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
         if (event === "error") {
-          const error = content.error as State["errors"][string];
-          store.set({ errors: { ...store.get("errors"), [String(content.kind)]: error } });
+          const kind = `work ${content.kind}`;
+          const { [kind]: _, ...others } = store.get("errors");
+          const error = content.error as KernelError | null;
+          store.set({ errors: error ? { ...others, [kind]: { ...error, kind } } : others });
         }
       },
     },
@@ -50,11 +54,31 @@ export function openSession(model: Model, signal: AbortSignal): Session {
   );
   bindTraits(store, model, signal);
   // JupyterLab moves a widget's messages to a thread beside the cells' only after the first few: let these not be the
-  // person's, who would wait for a busy cell.
+  // person's, who would wait for a busy cell. What went the old way none the less is sent again on the new one.
   let greetings = 0;
+  let beside = false;
+  let urging = false;
   function greet(): void {
     greetings += 1;
     kernel.tell("hello");
+  }
+  function heard(main: boolean): void {
+    if (main) {
+      if (greetings < GREETINGS) greet();
+    } else if (!beside) {
+      beside = true;
+      kernel.repeat();
+    }
+  }
+  /** An answer is late: find out, at longer and longer intervals, whether there is another way by now. */
+  function urge(pause: number): void {
+    if (beside || urging || signal.aborted || !kernel.awaiting) return;
+    urging = true;
+    kernel.tell("hello");
+    setTimeout(() => {
+      urging = false;
+      urge(2 * pause);
+    }, pause);
   }
   greet();
   return { store, kernel, signal };

@@ -81,6 +81,23 @@ describe("Kernel", () => {
     expect(failed).toHaveBeenLastCalledWith("move", null);
   });
 
+  it("repeats what is under way, under its number, and nothing else", () => {
+    const { channel, kernel, answers } = setup();
+    kernel.answers("grid", () => {});
+    kernel.ask("grid", {});
+    channel.receive({ ...channel.sent[0], ok: true });
+    kernel.ask("move", { x: 1 });
+    kernel.ask("move", { x: 2 });
+    expect(kernel.awaiting).toBe(true);
+    kernel.repeat();
+    expect(channel.sent.slice(2)).toEqual([channel.sent[1]]);
+    channel.receive({ ...channel.sent[2], ok: true });
+    channel.receive({ ...channel.sent[1], ok: true });
+    expect(answers).toHaveBeenCalledTimes(1);
+    channel.receive({ ...channel.sent[3], ok: true });
+    expect(kernel.awaiting).toBe(false);
+  });
+
   it("gives a lost answer up, so that a restarted kernel is heard again", () => {
     const { channel, kernel } = setup();
     kernel.ask("move", { x: 1 });

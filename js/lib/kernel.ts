@@ -32,6 +32,8 @@ type Handler = (answer: Answer, buffers: DataView[]) => void;
 interface Line {
   flight: SingleFlight<Record<string, unknown>>;
   handler: Handler;
+  /** What was sent last. */
+  message: Record<string, unknown>;
   slow: ReturnType<typeof setTimeout> | undefined;
   lost: ReturnType<typeof setTimeout> | undefined;
 }
@@ -43,7 +45,7 @@ export interface KernelOptions {
   onEvent: (event: string, content: Answer) => void;
 }
 
-const SLOW_MS = 300;
+export const SLOW_MS = 300;
 /** After this long an answer is taken as lost, so that a restarted kernel does not leave the widget deaf. */
 const LOST_MS = 30_000;
 
@@ -71,7 +73,7 @@ export class Kernel {
       (request, id) => this.#transmit(kind, request, id),
       () => ++this.#sequence,
     );
-    this.#lines.set(kind, { flight, handler, slow: undefined, lost: undefined });
+    this.#lines.set(kind, { flight, handler, message: {}, slow: undefined, lost: undefined });
   }
 
   /** Ask. While an earlier request of the kind is under way only the newest is kept. */
@@ -89,6 +91,16 @@ export class Kernel {
     this.#channel.send({ kind, client: this.#client, ...content }, undefined, buffers);
   }
 
+  /** Whether any answer is still to come. */
+  get awaiting(): boolean {
+    return [...this.#lines.values()].some(({ flight }) => flight.busy);
+  }
+
+  /** Send once more what is under way; the kernel takes a request of a number only once. */
+  repeat(): void {
+    for (const { flight, message } of this.#lines.values()) if (flight.busy) this.#channel.send(message);
+  }
+
   #line(kind: string): Line {
     const line = this.#lines.get(kind);
     if (!line) throw new Error(`no handler for answers of kind "${kind}"`);
@@ -100,7 +112,8 @@ export class Kernel {
     this.#quiet(line);
     line.slow = setTimeout(() => this.#options.onSlow(kind, true), SLOW_MS);
     line.lost = setTimeout(() => line.flight.abandon(), LOST_MS);
-    this.#channel.send({ kind, id, client: this.#client, ...request });
+    line.message = { kind, id, client: this.#client, ...request };
+    this.#channel.send(line.message);
   }
 
   #quiet(line: Line): void {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -44,13 +46,14 @@ class Browser:
 
     def __init__(self, monkeypatch):
         self.received = []
+        self._numbers = itertools.count(1)
         monkeypatch.setattr(
             "convscope._instrument.Instrument.send",
             lambda _, content, buffers=None: self.received.append((content, buffers or [])),
         )
 
     def ask(self, widget, kind, **content):
-        number = len(self.received) + 1000
+        number = next(self._numbers)
         widget._handle_custom_msg({"kind": kind, "id": number, "client": "test", **content}, [])
         assert widget.wait(30)
         answers = [one for one in self.received if one[0].get("id") == number]

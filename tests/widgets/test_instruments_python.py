@@ -151,6 +151,22 @@ class TestRequests:
         assert [number for number in range(2, 12) if answered[number].get("superseded")] == list(range(2, 11))
         assert answered[11]["position"] == [11, 0]
 
+    def test_a_request_is_taken_once_and_never_after_a_newer_one(self, net, pictures, browser_end, show):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+
+        def send(number, client="a", kind="occlude"):
+            widget._handle_custom_msg({"kind": kind, "id": number, "client": client, "position": (number, 0)}, [])
+            assert widget.wait(30)
+
+        for number in (5, 5, 4, 6):  # sent again beside a busy cell; 4 waited behind it
+            send(number)
+        send(4, client="another page")
+        send(4, kind="photo")
+        answered = [(one["kind"], one["id"], one["client"]) for one, _ in browser_end.received if "id" in one]
+        assert answered == [
+            ("occlude", 5, "a"), ("occlude", 6, "a"), ("occlude", 4, "another page"), ("photo", 4, "a"),
+        ]  # fmt: skip
+
     def test_a_callback_returns_while_the_network_computes(self, net, pictures, browser_end, show, monkeypatch):
         widget = show(cs.Occluder(net, pictures[0], size=10))
         begun, go_on = threading.Event(), threading.Event()

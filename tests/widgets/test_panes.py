@@ -113,9 +113,11 @@ class TestJob:
         assert [one["error"]["message"] for one, _ in browser_end.received if one["event"] == "error"] == [
             "the lamp went out"
         ]
-        monkeypatch.undo()
+        browser_end.received.clear()
         widget._sums_job.start(iter([]))
         assert widget.wait(30)
+        (taken_back,) = [one for one, _ in browser_end.received if one.get("event") == "error"]
+        assert taken_back["error"] is None
         assert widget._failures == {}
 
     @pytest.mark.parametrize("by_browser", [False, True])

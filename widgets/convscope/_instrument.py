@@ -88,6 +88,9 @@ class Instrument(anywidget.AnyWidget):
         self._jobs: list[Job] = []
         #: What last ended each kind of long work, until it begins again.
         self._failures: dict[str, dict[str, Any]] = {}
+        #: The newest request taken, by page and kind; messages may come on several threads.
+        self._taken: dict[tuple[object, str], int] = {}
+        self._taking = threading.Lock()
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
 
     def __init__(self, net: Network, **traits: Any) -> None:
@@ -124,11 +127,19 @@ class Instrument(anywidget.AnyWidget):
         if take is not None:
             take(content, buffers)
             return
-        self._worker.submit(
-            kind,
-            lambda: self._reply(kind, content),
-            lambda: self.send({**self._head(content), "superseded": True}),
-        )
+        with self._taking:
+            # What was sent into the queue behind a busy cell is sent again on the way beside it: a request counts once,
+            # and one that comes out of that queue later does not undo a newer one.
+            number, line = content.get("id"), (content.get("client"), kind)
+            if isinstance(number, int):
+                if number <= self._taken.get(line, -1):
+                    return
+                self._taken[line] = number
+            self._worker.submit(
+                kind,
+                lambda: self._reply(kind, content),
+                lambda: self.send({**self._head(content), "superseded": True}),
+            )
 
     def _take_release(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
         """The last view has gone."""
@@ -174,6 +185,11 @@ class Instrument(anywidget.AnyWidget):
         """Show what ended a kind of long work, in views that are yet to come, too."""
         self._failures[kind] = {**described(error), "kind": kind}
         self.send({"event": "error", "kind": kind, "error": self._failures[kind]})
+
+    def _recovered(self, kind: str) -> None:
+        """Take back what ended a kind of long work: it begins again."""
+        if self._failures.pop(kind, None) is not None:
+            self.send({"event": "error", "kind": kind, "error": None})
 
     def _guarded(self, kind: str, run: Callable[[], object]) -> None:
         """Run something nobody awaits an answer of; its error is shown in the widget all the same."""

@@ -44,9 +44,10 @@ class Owner(Protocol):
 
     _worker: Worker
     _jobs: list[Job]
-    _failures: dict[str, dict[str, Any]]
 
     def _failed(self, kind: str, error: Exception) -> None: ...
+
+    def _recovered(self, kind: str) -> None: ...
 
     def set_trait(self, name: str, value: Any) -> None: ...
 
@@ -104,7 +105,7 @@ class Job:
             Whether there are results before that.
         """
         self.stopped = self._under_way = threading.Event()
-        self._owner._failures.pop(self.kind, None)
+        self._owner._recovered(self.kind)
         before = Step(done, total, fresh)
         self.show("running", before)
         self._owner._worker.start(self.kind, self._run(steps, self.stopped, before))
