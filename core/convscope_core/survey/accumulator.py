@@ -51,6 +51,19 @@ class Accumulator(ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""
 
+    @classmethod
+    @abstractmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
+    ) -> Self:
+        """Restore an accumulator from `state_dict`.
+
+        Raises
+        ------
+        ArgumentError
+            When an entry is missing or the shapes do not fit together.
+        """
+
     def copy(self) -> Self:
         """Return an accumulator with the same state, independent of this one; no data is copied.
 

@@ -205,13 +205,7 @@ class Health(Accumulator):
     def from_state(
         cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> Health:
-        """Restore an accumulator from `state_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            When an entry is missing or the shapes do not fit together.
-        """
+        """See `Accumulator`."""
         require_keys(state, ("positions",))
         health = cls(state["positions"].numel(), device=device, name=name)
         require_keys(state, health._state)

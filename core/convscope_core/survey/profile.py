@@ -143,13 +143,7 @@ class ClassProfile(Accumulator):
     def from_state(
         cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> ClassProfile:
-        """Restore an accumulator from `state_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            When an entry is missing or the shapes do not fit together.
-        """
+        """See `Accumulator`."""
         try:
             sums, squares, counts = state["sums"], state["squares"], state["counts"].tolist()
             labels = json.loads(bytes(state["labels"].numpy()))

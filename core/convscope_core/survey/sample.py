@@ -118,13 +118,7 @@ class Sample(Accumulator):
     def from_state(
         cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> Sample:
-        """Restore an accumulator from `state_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            When an entry is missing or the shapes do not fit together.
-        """
+        """See `Accumulator`."""
         missing = [key for key in ("images", "peaks", "size") if key not in state]
         if missing or state["peaks"].ndim != 2 or len(state["images"]) != len(state["peaks"]):
             raise ArgumentError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
+from convscope_core.survey.accumulator import Accumulator
 from convscope_core.survey.health import Health
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.reduction import ImageStatistics
@@ -18,7 +18,7 @@ from convscope_core.survey.top import TopK
 
 __all__ = ["Statistics"]
 
-_KINDS: dict[str, Any] = {"top": TopK, "health": Health, "profile": ClassProfile, "sample": Sample}
+_KINDS: dict[str, type[Accumulator]] = {"top": TopK, "health": Health, "profile": ClassProfile, "sample": Sample}
 
 
 class Statistics:

@@ -177,13 +177,7 @@ class TopK(Accumulator):
     def from_state(
         cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> TopK:
-        """Restore an accumulator from `state_dict`.
-
-        Raises
-        ------
-        ArgumentError
-            When an entry is missing or the shapes do not fit together.
-        """
+        """See `Accumulator`."""
         require_keys(state, _EMPTY)
         values = state["values"]
         if values.ndim != 2 or any(state[key].shape != values.shape for key in _EMPTY):
