@@ -6,7 +6,7 @@ A graph is data. It knows how to show itself and how to be walked, and nothing o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -183,6 +183,31 @@ class Graph:
             {c: new[n] for c, n in self.folded.items() if n in new},
             logits,
         )
+
+    def substituted(self, makers: Mapping[Node, Callable[[Callable[[Node], Node]], Sequence[Node]]]) -> Graph:
+        """Return a graph in which other nodes stand for some, and what nothing needs any more is gone.
+
+        Parameters
+        ----------
+        makers : mapping of Node to callable
+            By the node that is replaced. Gets a function that returns the new graph's node for an earlier one of this
+            graph; returns new nodes in the order in which they can be computed, the last in the old one's place.
+        """
+        new: dict[Node, Node] = {}
+        order: list[Node] = []
+        for n in self.nodes:
+            if n in makers:
+                made = makers[n](new.__getitem__)
+            else:
+                made = [with_args(n, {k: map_values(v, new.__getitem__) for k, v in n.args.items()})]
+            order.extend(made)
+            new[n] = made[-1]
+        nodes = pruned(order, new[self.output])
+        kept = set(nodes)
+        outputs, folded = (
+            {c: new[n] for c, n in m.items() if new.get(n) in kept} for m in (self.outputs_of, self.folded)
+        )
+        return Graph(nodes, new[self.output], outputs, folded)
 
     def with_tensors(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Graph:
         """Return a graph with ``change(parameter)`` for each parameter; shared ones stay shared."""

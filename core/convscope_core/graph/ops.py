@@ -19,6 +19,7 @@ local_response_norm      size, alpha, beta, k (alpha is divided by size, as in P
 relu, relu6              none, however they were spelled
 hardtanh, clamp,         as in aten
 leaky_relu, elu, ...
+activation               steps, constants: a function that PyTorch has no operation for (see graph/elementwise.py)
 max_pool                 kernel_size, stride, padding, dilation (pairs), ceil_mode
 avg_pool                 kernel_size, stride, padding (pairs), ceil_mode, count_include_pad, divisor_override
 adaptive_avg_pool,       output_size (pair)
@@ -75,6 +76,7 @@ RECTIFIERS = frozenset({"relu", "relu6"})
 ACTIVATIONS = RECTIFIERS | {
     "hardtanh", "clamp", "leaky_relu", "prelu", "elu", "selu", "celu", "silu", "gelu", "mish", "softplus",
     "hardswish", "hardsigmoid", "sigmoid", "tanh", "threshold", "hardshrink", "softshrink", "log_sigmoid",
+    "activation",
 }  # fmt: skip
 
 #: Kinds whose output at a position depends on the inputs at that position only (after broadcasting).
@@ -484,6 +486,7 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
         "layer_norm", aten.layer_norm.default, ("input", "normalized_shape", "weight", "bias", "eps")
     ),
     "aten.clamp.default": _relu_or_clamp("clamp", aten.clamp.default, "min", "max"),
+    "aten.clip.default": _relu_or_clamp("clamp", aten.clamp.default, "min", "max"),
     "aten.clamp_min.default": _relu_or_clamp("clamp", aten.clamp_min.default, "min", "max"),
     "aten.hardtanh.default": _relu_or_clamp("hardtanh", aten.hardtanh.default, "min_val", "max_val"),
     "aten.relu6.default": _relu6,

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from convscope_core.errors import TraceError
+from convscope_core.graph.elementwise import collapse_activations
 from convscope_core.graph.forward import Runner
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
@@ -65,7 +66,9 @@ def trace(
         probe = torch.randn(2, *input_shape, generator=generator).to(home)
         with _untouched(module, home):  # what the call leaves behind must not show in the program
             expected = _call(module, probe, input_shape)
-        plain = _flattened(collapse_response_norm(_purified(_export(module, input_shape, home), module)))
+        plain = _purified(_export(module, input_shape, home), module)
+        for rewritten in (collapse_response_norm, collapse_activations, _flattened):
+            plain = rewritten(plain)
         _refuse_chance(module, plain)
         graph = own(fold_batch_norm(plain), home, copy=copy)
         if not _difference(graph, probe, expected) <= TOLERANCE:
