@@ -1,60 +1,79 @@
-import { addressPane, ribbonPane } from "../explorer/ribbon";
-import { statusPane } from "../explorer/status";
-import { linkStrip, stripPane } from "../explorer/strip";
-import { gridPane } from "../filters/grid";
-import { ordered } from "../filters/order";
-import { linkFilters } from "../filters/requests";
-import { classesPane } from "../occluder/classes";
-import { controlsPane } from "../occluder/controls";
-import { picturePane } from "../occluder/picture";
-import { linkOccluder } from "../occluder/requests";
-import type { Session } from "../session";
-import { linkHere, linkUnit } from "../unit/requests";
-import { unitPane } from "../unit/unit";
-import { type Instrument, pane, pictureHeading, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { addressPane } from "../panes/address/address";
+import { gridPane } from "../panes/grid/grid";
+import { ordered } from "../panes/grid/order";
+import { linkGrid } from "../panes/grid/requests";
+import { type GridState, gridSlice } from "../panes/grid/state";
+import { herePane } from "../panes/here/here";
+import { linkHere } from "../panes/here/requests";
+import { hereSlice } from "../panes/here/state";
+import { classesPane } from "../panes/occluder/classes";
+import { controlsPane } from "../panes/occluder/controls";
+import { pictureHeading } from "../panes/occluder/heading";
+import { picturePane } from "../panes/occluder/picture";
+import { linkOccluder } from "../panes/occluder/requests";
+import { occluderSlice } from "../panes/occluder/state";
+import { ribbonPane } from "../panes/ribbon/ribbon";
+import { networkSlice } from "../panes/shared/network";
+import { picturesSlice } from "../panes/shared/pictures";
+import { selectionSlice } from "../panes/shared/selection";
+import { surveySlice, surveyWork } from "../panes/shared/survey";
+import { statusPane } from "../panes/status/status";
+import { linkStrip } from "../panes/strip/requests";
+import { stripSlice } from "../panes/strip/state";
+import { stripPane } from "../panes/strip/strip";
+import { linkUnit } from "../panes/unit/requests";
+import { unitSlice } from "../panes/unit/state";
+import { unitPane } from "../panes/unit/unit";
+import type { Session } from "../seam";
 
 /** Something to look at before anything is clicked: the unit that answers most strongly to the first picture. */
-function selectStrongest({ store, signal }: Session): void {
+function selectStrongest({ store }: Session<GridState>): void {
   let done = false;
-  store.onChange(
-    ["grid"],
-    () => {
-      const grid = store.get("grid");
-      if (done || !grid || grid.layer !== store.get("layer")) return;
-      done = true;
-      if (store.get("selected") === null)
-        store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
-    },
-    signal,
-  );
+  store.onChange(["grid"], () => {
+    const grid = store.get("grid");
+    if (done || !grid || grid.layer !== store.get("layer")) return;
+    done = true;
+    if (store.get("selected") === null) store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
+  });
 }
 
-const explorer: Instrument = {
+const { widget, showSaved } = instrument({
   name: "explorer",
+  slices: [
+    networkSlice,
+    picturesSlice,
+    surveySlice,
+    selectionSlice,
+    occluderSlice,
+    gridSlice,
+    unitSlice,
+    hereSlice,
+    stripSlice,
+  ],
   link: (session) => {
     linkOccluder(session);
-    linkFilters(session);
+    linkGrid(session);
     linkUnit(session);
     linkHere(session);
     linkStrip(session);
     selectStrongest(session);
   },
-  mount: (session, root, signal) => {
-    const { store } = session;
-    ribbonPane(store, pane(root, "ribbon"), signal);
+  mount: (view, root) => {
+    ribbonPane(view, pane(root, "ribbon"));
     const left = pane(root, "picture");
-    pictureHeading(session, left, signal);
-    picturePane(store, left, signal);
-    controlsPane(session, left, signal);
-    classesPane(store, left, signal);
-    stripPane(session, left, root, signal);
-    gridPane(store, pane(root, "grid"), signal);
-    unitPane(store, pane(root, "unit"), signal);
+    pictureHeading(view, left);
+    picturePane(view, left);
+    controlsPane(view, left);
+    classesPane(view, left);
+    stripPane(view, left, root);
+    gridPane(view, pane(root, "grid"));
+    unitPane(view, pane(root, "unit"), { beside: (figures) => herePane(view, figures) });
     const status = pane(root, "status");
-    statusPane(session, status, signal);
-    addressPane(store, status, signal);
+    statusPane(view, status, surveyWork(view));
+    addressPane(view, status);
   },
-};
+});
 
-export default widget(explorer);
-export const showSaved = saved(explorer);
+export { showSaved, widget as default };

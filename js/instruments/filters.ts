@@ -1,14 +1,18 @@
-import { gridPane } from "../filters/grid";
-import { linkFilters } from "../filters/requests";
-import { type Instrument, pane, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { gridPane } from "../panes/grid/grid";
+import { linkGrid } from "../panes/grid/requests";
+import { gridSlice } from "../panes/grid/state";
+import { networkSlice } from "../panes/shared/network";
+import { picturesSlice } from "../panes/shared/pictures";
+import { selectionSlice } from "../panes/shared/selection";
+import { surveySlice } from "../panes/shared/survey";
 
-const filters: Instrument = {
+const { widget, showSaved } = instrument({
   name: "filters",
-  link: linkFilters,
-  mount: (session, root, signal) => {
-    gridPane(session.store, pane(root, "grid"), signal);
-  },
-};
+  slices: [networkSlice, picturesSlice, surveySlice, selectionSlice, gridSlice],
+  link: linkGrid,
+  mount: (view, root) => gridPane(view, pane(root, "grid")),
+});
 
-export default widget(filters);
-export const showSaved = saved(filters);
+export { showSaved, widget as default };

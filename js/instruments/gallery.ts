@@ -1,20 +1,25 @@
-import { statusPane } from "../explorer/status";
-import { linkGallery } from "../gallery/requests";
-import { tablePane } from "../gallery/table";
-import { galleryToolsPane, notesPane, refusedPane } from "../gallery/tools";
-import { type Instrument, pane, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { notesPane } from "../panes/gallery/notes";
+import { refusedPane } from "../panes/gallery/refused";
+import { galleryWork, linkGallery } from "../panes/gallery/requests";
+import { gallerySlice } from "../panes/gallery/state";
+import { tablePane } from "../panes/gallery/table";
+import { galleryToolsPane } from "../panes/gallery/tools";
+import { networkSlice } from "../panes/shared/network";
+import { statusPane } from "../panes/status/status";
 
-const gallery: Instrument = {
+const { widget, showSaved } = instrument({
   name: "gallery",
+  slices: [networkSlice, gallerySlice],
   link: linkGallery,
-  mount: (session, root, signal) => {
-    galleryToolsPane(session, pane(root, "tools"), signal);
-    tablePane(session, pane(root, "table"), signal);
-    refusedPane(session, pane(root, "refused"), signal);
-    notesPane(session, pane(root, "notes"), signal);
-    statusPane(session, pane(root, "status"), signal);
+  mount: (view, root) => {
+    galleryToolsPane(view, pane(root, "tools"));
+    tablePane(view, pane(root, "table"));
+    refusedPane(view, pane(root, "refused"));
+    notesPane(view, pane(root, "notes"));
+    statusPane(view, pane(root, "status"), galleryWork(view));
   },
-};
+});
 
-export default widget(gallery);
-export const showSaved = saved(gallery);
+export { showSaved, widget as default };

@@ -1,15 +1,19 @@
-import { statusPane } from "../explorer/status";
-import { healthPane } from "../health/table";
-import { type Instrument, pane, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { healthSlice } from "../panes/health/state";
+import { healthPane } from "../panes/health/table";
+import { networkSlice } from "../panes/shared/network";
+import { surveySlice, surveyWork } from "../panes/shared/survey";
+import { statusPane } from "../panes/status/status";
 
-const health: Instrument = {
+const { widget, showSaved } = instrument({
   name: "health",
+  slices: [networkSlice, surveySlice, healthSlice],
   link: () => {},
-  mount: (session, root, signal) => {
-    healthPane(session.store, pane(root, "health"), signal);
-    statusPane(session, pane(root, "status"), signal);
+  mount: (view, root) => {
+    healthPane(view, pane(root, "health"));
+    statusPane(view, pane(root, "status"), surveyWork(view));
   },
-};
+});
 
-export default widget(health);
-export const showSaved = saved(health);
+export { showSaved, widget as default };

@@ -1,31 +1,37 @@
-import { statusPane } from "../explorer/status";
-import { mapsPane } from "../map/panels";
-import { linkMaps } from "../map/requests";
-import { mapToolsPane } from "../map/tools";
-import { classesPane } from "../occluder/classes";
-import { controlsPane } from "../occluder/controls";
-import { picturePane } from "../occluder/picture";
-import { linkOccluder } from "../occluder/requests";
-import { type Instrument, pane, pictureHeading, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { mapsPane } from "../panes/map/maps";
+import { linkMaps, mapWork } from "../panes/map/requests";
+import { mapSlice } from "../panes/map/state";
+import { mapToolsPane } from "../panes/map/tools";
+import { classesPane } from "../panes/occluder/classes";
+import { controlsPane } from "../panes/occluder/controls";
+import { pictureHeading } from "../panes/occluder/heading";
+import { picturePane } from "../panes/occluder/picture";
+import { linkOccluder } from "../panes/occluder/requests";
+import { occluderSlice } from "../panes/occluder/state";
+import { networkSlice } from "../panes/shared/network";
+import { picturesSlice } from "../panes/shared/pictures";
+import { statusPane } from "../panes/status/status";
 
-const map: Instrument = {
+const { widget, showSaved } = instrument({
   name: "map",
+  slices: [networkSlice, picturesSlice, occluderSlice, mapSlice],
   link: (session) => {
     linkOccluder(session);
     linkMaps(session);
   },
-  mount: (session, root, signal) => {
+  mount: (view, root) => {
     const picture = pane(root, "picture");
-    pictureHeading(session, picture, signal);
-    picturePane(session.store, picture, signal);
-    controlsPane(session, picture, signal);
+    pictureHeading(view, picture);
+    picturePane(view, picture);
+    controlsPane(view, picture);
     const maps = pane(root, "maps");
-    mapToolsPane(session, maps, signal);
-    mapsPane(session, maps, signal);
-    classesPane(session.store, pane(root, "classes"), signal);
-    statusPane(session, pane(root, "status"), signal);
+    mapToolsPane(view, maps);
+    mapsPane(view, maps);
+    classesPane(view, pane(root, "classes"));
+    statusPane(view, pane(root, "status"), mapWork(view));
   },
-};
+});
 
-export default widget(map);
-export const showSaved = saved(map);
+export { showSaved, widget as default };

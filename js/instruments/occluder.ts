@@ -1,22 +1,27 @@
-import { statusPane } from "../explorer/status";
-import { classesPane } from "../occluder/classes";
-import { controlsPane } from "../occluder/controls";
-import { picturePane } from "../occluder/picture";
-import { linkOccluder } from "../occluder/requests";
-import { type Instrument, pane, pictureHeading, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { classesPane } from "../panes/occluder/classes";
+import { controlsPane } from "../panes/occluder/controls";
+import { pictureHeading } from "../panes/occluder/heading";
+import { picturePane } from "../panes/occluder/picture";
+import { linkOccluder } from "../panes/occluder/requests";
+import { occluderSlice } from "../panes/occluder/state";
+import { networkSlice } from "../panes/shared/network";
+import { picturesSlice } from "../panes/shared/pictures";
+import { statusPane } from "../panes/status/status";
 
-const occluder: Instrument = {
+const { widget, showSaved } = instrument({
   name: "occluder",
+  slices: [networkSlice, picturesSlice, occluderSlice],
   link: linkOccluder,
-  mount: (session, root, signal) => {
+  mount: (view, root) => {
     const picture = pane(root, "picture");
-    pictureHeading(session, picture, signal);
-    picturePane(session.store, picture, signal);
-    controlsPane(session, picture, signal);
-    classesPane(session.store, pane(root, "classes"), signal);
-    statusPane(session, pane(root, "status"), signal);
+    pictureHeading(view, picture);
+    picturePane(view, picture);
+    controlsPane(view, picture);
+    classesPane(view, pane(root, "classes"));
+    statusPane(view, pane(root, "status"));
   },
-};
+});
 
-export default widget(occluder);
-export const showSaved = saved(occluder);
+export { showSaved, widget as default };

@@ -1,13 +1,14 @@
-import { patternsPane } from "../patterns/table";
-import { type Instrument, pane, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { patternsSlice } from "../panes/patterns/state";
+import { patternsPane } from "../panes/patterns/table";
+import { networkSlice } from "../panes/shared/network";
 
-const patterns: Instrument = {
+const { widget, showSaved } = instrument({
   name: "patterns",
+  slices: [networkSlice, patternsSlice],
   link: () => {},
-  mount: (session, root, signal) => {
-    patternsPane(session.store, pane(root, "patterns"), signal);
-  },
-};
+  mount: (view, root) => patternsPane(view, pane(root, "patterns")),
+});
 
-export default widget(patterns);
-export const showSaved = saved(patterns);
+export { showSaved, widget as default };

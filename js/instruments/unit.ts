@@ -1,16 +1,21 @@
-import { statusPane } from "../explorer/status";
-import { linkUnit } from "../unit/requests";
-import { unitPane } from "../unit/unit";
-import { type Instrument, pane, saved, widget } from "../widget";
+import { instrument } from "../host/widget";
+import { pane } from "../lib/dom";
+import { networkSlice } from "../panes/shared/network";
+import { selectionSlice } from "../panes/shared/selection";
+import { surveySlice, surveyWork } from "../panes/shared/survey";
+import { statusPane } from "../panes/status/status";
+import { linkUnit } from "../panes/unit/requests";
+import { unitSlice } from "../panes/unit/state";
+import { unitPane } from "../panes/unit/unit";
 
-const unit: Instrument = {
+const { widget, showSaved } = instrument({
   name: "unit",
+  slices: [networkSlice, surveySlice, selectionSlice, unitSlice],
   link: linkUnit,
-  mount: (session, root, signal) => {
-    unitPane(session.store, pane(root, "unit"), signal, true);
-    statusPane(session, pane(root, "status"), signal);
+  mount: (view, root) => {
+    unitPane(view, pane(root, "unit"), { charted: true });
+    statusPane(view, pane(root, "status"), surveyWork(view));
   },
-};
+});
 
-export default widget(unit);
-export const showSaved = saved(unit);
+export { showSaved, widget as default };

@@ -17,7 +17,13 @@ const ANCHORS = {
 } as const;
 
 export type Colormap = keyof typeof ANCHORS;
-export const COLORMAPS = Object.keys(ANCHORS) as Colormap[];
+/** How each is called. */
+export const COLORMAPS: Record<Colormap, string> = {
+  inferno: "inferno",
+  viridis: "viridis",
+  magma: "magma",
+  gray: "grey",
+};
 
 const tables = new Map<string, Uint32Array>();
 
@@ -78,7 +84,6 @@ const SIDES = {
 } as const;
 
 export type Diverging = keyof typeof SIDES;
-export const DIVERGING = Object.keys(SIDES) as Diverging[];
 /** Steps on each side of zero. */
 export const STEPS = 255;
 

@@ -1,21 +1,45 @@
 /** The few lines that stand in for a front-end framework. */
 
 type Attributes = Record<string, string | number | boolean | undefined>;
+type Tags = HTMLElementTagNameMap;
+type Child = Node | string;
 
-/** An element with attributes and children; `class` and `data-*` as attributes, `undefined` and `false` leave one out. */
-export function el<K extends keyof HTMLElementTagNameMap>(
-  tag: K,
-  attributes: Attributes = {},
-  ...children: (Node | string)[]
-): HTMLElementTagNameMap[K] {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === false) continue;
-    element.setAttribute(name, value === true ? "" : String(value));
+/**
+ * An element: `el("div.cs-tip", { role: "tooltip" }, "text")`.
+ *
+ * The tag with its classes; attributes, where there are any (`undefined` and `false` leave one out); children. A button
+ * submits nothing.
+ */
+export function el<K extends keyof Tags>(
+  tag: K | `${K}.${string}`,
+  ...content: [Attributes, ...Child[]] | Child[]
+): Tags[K] {
+  const [name, ...classes] = tag.split(".") as [K, ...string[]];
+  const element = document.createElement(name);
+  if (classes.length > 0) element.className = classes.join(" ");
+  if (name === "button") element.setAttribute("type", "button");
+  const [first, ...others] = content;
+  if (first === undefined || typeof first === "string" || first instanceof Node) {
+    element.append(...(content as Child[]));
+    return element;
   }
-  element.append(...children);
+  for (const [attribute, value] of Object.entries(first)) {
+    if (value === undefined || value === false) continue;
+    element.setAttribute(attribute, value === true ? "" : String(value));
+  }
+  element.append(...(others as Child[]));
   return element;
 }
+
+/** A name that no other element on the page has. */
+export const uniqueId = (kind: string): string => `cs-${kind}-${Math.random().toString(36).slice(2)}`;
+
+/** What is said more quietly. */
+export const dim = (...children: (Node | string)[]): HTMLElement => el("span.cs-dim", ...children);
+
+/** The element at or above an event's target that a selector describes. */
+export const within = (event: Event, selector: string): HTMLElement | null =>
+  (event.target as HTMLElement).closest<HTMLElement>(selector);
 
 /** The same for what is drawn. */
 export function svg(tag: string, attributes: Record<string, string>, ...children: Node[]): SVGElement {
@@ -25,15 +49,49 @@ export function svg(tag: string, attributes: Record<string, string>, ...children
   return element;
 }
 
-/** Listen until `signal` aborts. */
+/** Listen, as long as there is the element. */
 export function on<K extends keyof HTMLElementEventMap>(
   target: HTMLElement,
   type: K,
   handler: (event: HTMLElementEventMap[K]) => void,
-  signal: AbortSignal,
-  options: AddEventListenerOptions = {},
 ): void {
-  target.addEventListener(type, handler, { ...options, signal });
+  target.addEventListener(type, handler);
+}
+
+/** Handle keys. One that `take` took is not acted on by anything else, neither the page nor what lies around. */
+export function onKey(target: HTMLElement, take: (event: KeyboardEvent) => boolean): void {
+  on(target, "keydown", (event) => {
+    if (!take(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+/** What is typed into a field is for nothing around it. */
+export function keepTyping(field: HTMLElement): void {
+  on(field, "keydown", (event) => event.stopPropagation());
+}
+
+/** Whether a key is meant for the system or the browser. */
+export const withModifier = (event: KeyboardEvent): boolean => event.ctrlKey || event.metaKey || event.altKey;
+
+/** What has the focus, also where the elements stand in a shadow tree: to the document that is its host. */
+export function focused(near: Node): HTMLElement | null {
+  return (near.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
+}
+
+/** Share of an element's height and width at which an event is: 0 to 1 inside. */
+export function shareAt(element: HTMLElement, event: MouseEvent): [number, number] {
+  const box = element.getBoundingClientRect();
+  return [
+    (event.clientY - box.top) / Math.max(1, box.height),
+    (event.clientX - box.left) / Math.max(1, box.width),
+  ];
+}
+
+/** Part of an instrument's root. */
+export function pane(root: HTMLElement, name: string): HTMLElement {
+  return root.appendChild(el("div", { class: `cs-pane cs-pane--${name}` }));
 }
 
 /** Set text only where it differs, so that screen readers and selections are left in peace. */
@@ -41,100 +99,24 @@ export function text(node: Node, value: string): void {
   if (node.textContent !== value) node.textContent = value;
 }
 
-/** One of a few options, as a row of buttons that behaves as a radio group (arrow keys move and choose). */
-export function segmented<T extends string>(
-  label: string,
-  options: readonly { value: T; text: string; title?: string; disabled?: string }[],
-  choose: (value: T) => void,
-  signal: AbortSignal,
-): { element: HTMLElement; show: (value: T) => void } {
-  const buttons = options.map(({ value, text: caption, title, disabled }) => {
-    const button = el(
-      "button",
-      {
-        type: "button",
-        role: "radio",
-        class: "cs-segmented__option",
-        title: disabled ?? title,
-        "data-value": value,
-        "aria-disabled": disabled ? "true" : undefined,
-      },
-      caption,
-    );
-    on(button, "click", () => !disabled && choose(value), signal);
-    return button;
-  });
-  const element = el("div", { class: "cs-segmented", role: "radiogroup", "aria-label": label }, ...buttons);
-  on(
-    element,
-    "keydown",
-    (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (!step) return;
-      event.preventDefault();
-      const open = buttons.filter((button) => button.getAttribute("aria-disabled") !== "true");
-      const at = open.indexOf(document.activeElement as HTMLButtonElement);
-      const next = open[(at + step + open.length) % open.length];
-      next?.focus();
-      next?.click();
-    },
-    signal,
-  );
-  const show = (value: T) => {
-    for (const button of buttons) {
-      const chosen = button.dataset.value === value;
-      button.setAttribute("aria-checked", String(chosen));
-      button.tabIndex = chosen ? 0 : -1;
-    }
-    if (!buttons.some((button) => button.tabIndex === 0) && buttons[0]) buttons[0].tabIndex = 0;
-  };
-  return { element, show };
-}
-
-/** A native select: the host's own keyboard and touch behaviour. */
-export function select<T extends string>(
-  label: string,
-  options: readonly { value: T; text: string }[],
-  choose: (value: T) => void,
-  signal: AbortSignal,
-): { element: HTMLSelectElement; show: (value: T) => void; offer: (values: readonly T[]) => void } {
-  const items = options.map(({ value, text: caption }) => el("option", { value }, caption));
-  const element = el("select", { class: "cs-select", "aria-label": label, title: label }, ...items);
-  on(element, "change", () => choose(element.value as T), signal);
-  return {
-    element,
-    show: (value) => {
-      element.value = value;
-    },
-    offer: (values) => {
-      for (const item of items) item.hidden = item.disabled = !values.includes(item.value as T);
-    },
-  };
-}
-
 /** Call `run` on the next animation frame, once however often it is asked for. */
-export function onFrame(run: () => void, signal: AbortSignal): () => void {
-  let asked = 0;
-  signal.addEventListener("abort", () => cancelAnimationFrame(asked));
+export function onFrame(run: () => void): () => void {
+  let asked = false;
   return () => {
-    if (asked || signal.aborted) return;
-    asked = requestAnimationFrame(() => {
-      asked = 0;
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => {
+      asked = false;
       run();
     });
   };
 }
 
 /** Call `run` with an element's width and height in CSS px whenever they change and are not zero. */
-export function onResize(
-  element: HTMLElement,
-  run: (width: number, height: number) => void,
-  signal: AbortSignal,
-): void {
+export function onResize(element: HTMLElement, run: (width: number, height: number) => void): void {
   const observer = new ResizeObserver(() => {
     // A hidden tab has no size; laying out for 0 x 0 would throw the scroll position away.
     if (element.clientWidth > 0) run(element.clientWidth, element.clientHeight);
   });
   observer.observe(element);
-  signal.addEventListener("abort", () => observer.disconnect());
 }

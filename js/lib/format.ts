@@ -29,6 +29,10 @@ export function share(value: number): string {
   return `${Math.round(value * 100)} %`;
 }
 
+/** "1 unit", "1,024 units" */
+export const many = (count: number, what: string): string =>
+  `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;
+
 /** "112²" or "7 × 14". */
 export function side([height, width]: readonly [number, number]): string {
   if (height === 1 && width === 1) return "1";

@@ -24,6 +24,13 @@ export function fit(position: Position, size: Size, picture: Extent): Position {
   ];
 }
 
+/** The position of an occluder that has got another size around its middle, as under a magnifier. */
+export function aroundMiddle(position: Position, from: Size, to: Size, picture: Extent): Position {
+  const [high, wide] = extent(from);
+  const [h, w] = extent(to);
+  return fit([position[0] + (high - h) / 2, position[1] + (wide - w) / 2], to, picture);
+}
+
 /**
  * The size after dragging the bottom-right corner of an occluder at `position` to `corner`.
  *

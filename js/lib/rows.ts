@@ -1,5 +1,5 @@
 /** A list of rows of which one is chosen: by click, or by arrows and Enter, one stop of the tabulator for all. */
-import { on } from "./dom";
+import { focused, on, onKey, within } from "./dom";
 
 export class Rows {
   #rows: HTMLElement[] = [];
@@ -7,42 +7,31 @@ export class Rows {
   #chosen: () => string;
 
   /** `chosen` says which row's `data-layer` is chosen; `choose` is called with the one that was picked. */
-  constructor(list: HTMLElement, chosen: () => string, choose: (layer: string) => void, signal: AbortSignal) {
+  constructor(list: HTMLElement, chosen: () => string, choose: (layer: string) => void) {
     this.#list = list;
     this.#chosen = chosen;
     const pick = (row: HTMLElement | null | undefined) => {
       if (row?.dataset.layer) choose(row.dataset.layer);
     };
-    on(
-      list,
-      "click",
-      (event) => pick((event.target as HTMLElement).closest<HTMLElement>("[data-layer]")),
-      signal,
-    );
-    on(
-      list,
-      "keydown",
-      (event) => {
-        const at = this.#rows.indexOf(document.activeElement as HTMLElement);
-        const last = this.#rows.length - 1;
-        const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[event.key];
-        if (next !== undefined) this.#rows[Math.min(Math.max(next, 0), last)]?.focus();
-        else if (event.key === "Enter" || event.key === " ") pick(this.#rows[at]);
-        else return;
-        event.preventDefault();
-        event.stopPropagation();
-      },
-      signal,
-    );
+    on(list, "click", (event) => pick(within(event, "[data-layer]")));
+    onKey(list, ({ key }) => {
+      const at = this.#rows.indexOf(focused(list) as HTMLElement);
+      const last = this.#rows.length - 1;
+      const next = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: last }[key];
+      if (next !== undefined) this.#rows[Math.min(Math.max(next, 0), last)]?.focus();
+      else if (key === "Enter" || key === " ") pick(this.#rows[at]);
+      else return false;
+      return true;
+    });
   }
 
   /** Show other rows; the focus stays at its place. */
   show(rows: HTMLElement[]): void {
-    const focused = this.#rows.indexOf(document.activeElement as HTMLElement);
+    const at = this.#rows.indexOf(focused(this.#list) as HTMLElement);
     this.#rows = rows;
     this.#list.replaceChildren(...rows);
     this.mark();
-    if (focused >= 0) rows[Math.min(focused, rows.length - 1)]?.focus({ preventScroll: true });
+    if (at >= 0) rows[Math.min(at, rows.length - 1)]?.focus({ preventScroll: true });
   }
 
   /** Mark the chosen row. */

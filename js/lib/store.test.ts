@@ -7,7 +7,7 @@ describe("Store", () => {
   it("runs a watcher once for a write of several of its keys, and not for others", () => {
     const store = fresh();
     const run = vi.fn();
-    store.onChange(["a", "b"], run, new AbortController().signal);
+    store.onChange(["a", "b"], run);
     store.set({ a: 5, b: 6 });
     expect(run).toHaveBeenCalledTimes(1);
     store.set({ place: [1, 1] });
@@ -17,27 +17,30 @@ describe("Store", () => {
   it("does not run a watcher for a value that is the same, pairs included", () => {
     const store = fresh();
     const run = vi.fn();
-    store.onChange(["a", "place"], run, new AbortController().signal);
+    store.onChange(["a", "place"], run);
     store.set({ a: 1, place: [0, 0] });
     expect(run).not.toHaveBeenCalled();
     store.set({ place: [0, 1] });
     expect(run).toHaveBeenCalledTimes(1);
   });
 
-  it("runs `watch` at once, and nothing after the signal", () => {
+  it("runs `watch` at once, and nothing after the signal of the part that was watched", () => {
     const store = fresh();
     const controller = new AbortController();
+    const part = new Store(store, controller.signal);
     const seen: number[] = [];
-    store.watch(["a"], () => seen.push(store.get("a")), controller.signal);
+    part.watch(["a"], () => seen.push(part.get("a")));
     store.set({ a: 2 });
     controller.abort();
-    store.set({ a: 3 });
+    part.set({ a: 3 });
+    part.watch(["a"], () => seen.push(4));
     expect(seen).toEqual([1, 2]);
+    expect(store.get("a")).toBe(3);
   });
 
   it("lets a watcher write to the store it watches", () => {
     const store = fresh();
-    store.watch(["a"], () => store.set({ b: store.get("a") * 10 }), new AbortController().signal);
+    store.watch(["a"], () => store.set({ b: store.get("a") * 10 }));
     store.set({ a: 4 });
     expect(store.get("b")).toBe(40);
   });

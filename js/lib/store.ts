@@ -1,7 +1,8 @@
 /**
- * A small reactive store: panes read and write it, the session keeps it in step with the kernel.
+ * A small reactive store: panes read and write it, the host keeps it in step with the kernel.
  *
- * Listeners run synchronously, in the order they were added, once per `set` whatever number of their keys changed.
+ * A store of many keys is a store of any of them, so that a pane names only those that it knows. Listeners run
+ * synchronously, in the order they were added, once per `set` whatever number of their keys changed.
  */
 
 /** Identical, or arrays whose elements are the same (positions, sizes, outlines). */
@@ -11,44 +12,54 @@ export function same(a: unknown, b: unknown): boolean {
   return a.every((value, index) => same(value, b[index]));
 }
 
-interface Watcher<S> {
-  keys: readonly (keyof S)[];
+interface Watcher {
+  keys: readonly PropertyKey[];
   run: () => void;
 }
 
-export class Store<S extends object> {
-  #state: S;
-  #watchers = new Set<Watcher<S>>();
+export class Store<out S extends object> {
+  #shared: { state: S; watchers: Set<Watcher> };
+  #signal: AbortSignal | undefined;
 
-  constructor(initial: S) {
-    this.#state = { ...initial };
+  /** From first values, or of the state of another store. What listens to this one does so until `signal` aborts. */
+  constructor(from: S | Store<S>, signal?: AbortSignal) {
+    this.#shared = from instanceof Store ? from.#shared : { state: { ...from }, watchers: new Set() };
+    this.#signal = signal;
   }
 
   get<K extends keyof S>(key: K): S[K] {
-    return this.#state[key];
+    return this.#shared.state[key];
   }
 
   /** Write some keys; watchers of the keys whose value really changed run before this returns. */
   set(patch: Partial<S>): void {
-    const changed = (Object.keys(patch) as (keyof S)[]).filter((key) => !same(this.#state[key], patch[key]));
+    const { state, watchers } = this.#shared;
+    const keys = Object.keys(patch) as (keyof S)[];
+    const changed: PropertyKey[] = keys.filter((key) => !same(state[key], patch[key]));
     if (changed.length === 0) return;
-    this.#state = { ...this.#state, ...patch };
-    for (const watcher of [...this.#watchers]) {
-      if (this.#watchers.has(watcher) && watcher.keys.some((key) => changed.includes(key))) watcher.run();
+    this.#shared.state = { ...state, ...patch };
+    for (const watcher of [...watchers]) {
+      if (watchers.has(watcher) && watcher.keys.some((key) => changed.includes(key))) watcher.run();
     }
   }
 
-  /** Run `run` now and after every change of one of `keys`, until `signal` aborts. */
-  watch(keys: readonly (keyof S)[], run: () => void, signal: AbortSignal): void {
-    this.onChange(keys, run, signal);
-    if (!signal.aborted) run();
+  /** Run `run` now and after every change of one of `keys`. */
+  watch(keys: readonly (keyof S)[], run: () => void): void {
+    this.onChange(keys, run);
+    if (!this.#signal?.aborted) run();
   }
 
-  /** Run `run` after every change of one of `keys`, until `signal` aborts. */
-  onChange(keys: readonly (keyof S)[], run: () => void, signal: AbortSignal): void {
-    if (signal.aborted) return;
+  /** Call `show` with the value of a key, now and after every change. */
+  follow<K extends keyof S>(key: K, show: (value: S[K]) => void): void {
+    this.watch([key], () => show(this.get(key)));
+  }
+
+  /** Run `run` after every change of one of `keys`. */
+  onChange(keys: readonly (keyof S)[], run: () => void): void {
+    if (this.#signal?.aborted) return;
+    const { watchers } = this.#shared;
     const watcher = { keys, run };
-    this.#watchers.add(watcher);
-    signal.addEventListener("abort", () => this.#watchers.delete(watcher), { once: true });
+    watchers.add(watcher);
+    this.#signal?.addEventListener("abort", () => watchers.delete(watcher), { once: true });
   }
 }

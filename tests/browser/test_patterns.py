@@ -26,7 +26,7 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     root = book.cell(1).locator(".cs-root")
     rows = root.locator(".cs-patterns__row[data-layer]")
     expect(rows).to_have_count(3)
-    expect(root.locator(".cs-health__summary")).to_contain_text("on 24 pictures")
+    expect(root.locator(".cs-summary")).to_contain_text("on 24 pictures")
     first = rows.nth(0)
     expect(first).to_contain_text("5/6")
     expect(first).to_contain_text("1 dead")

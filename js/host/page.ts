@@ -1,0 +1,25 @@
+/** What is particular to the pages on which instruments are shown. */
+import type { Page } from "../seam";
+import { followTheme } from "./theme";
+
+export function openPage(root: HTMLElement, signal: AbortSignal): Page {
+  return {
+    ...followTheme(root, signal),
+    // JupyterLab takes keys and the right button where an element does not forbid it by these attributes.
+    keepKeys: (element) => element.setAttribute("data-lm-suppress-shortcuts", "true"),
+    keepMenu: (element) => element.setAttribute("data-jp-suppress-context-menu", ""),
+    file: location.protocol === "file:" ? OPEN : COPY,
+  };
+}
+
+// A page that came over the network may not open files; a saved page may.
+
+const OPEN: Page["file"] = {
+  name: "open file",
+  act: (path) => void window.open(`file://${encodeURI(path)}`),
+};
+
+const COPY: Page["file"] = {
+  name: "copy path",
+  act: (path) => navigator.clipboard?.writeText(path),
+};

@@ -1,0 +1,220 @@
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import type { Slice } from "../seam";
+import type { Listener } from "./kernel";
+import { type Saved, savedModel } from "./saved";
+import { type Model, openSession } from "./session";
+
+class FakeModel implements Model {
+  saved = vi.fn();
+  handlers = new Map<string, Set<Listener>>();
+  constructor(public traits: Record<string, unknown>) {}
+  get(name: string) {
+    return this.traits[name];
+  }
+  set(name: string, value: unknown) {
+    this.change(name, value); // as anywidget does: one's own change is announced, too
+  }
+  save_changes() {
+    this.saved({ ...this.traits });
+  }
+  sent: Record<string, unknown>[] = [];
+  send(content: unknown) {
+    this.sent.push(content as Record<string, unknown>);
+  }
+  receive(message: unknown) {
+    for (const handler of this.handlers.get("msg:custom") ?? []) handler(message, []);
+  }
+  on(event: string, handler: Listener) {
+    const set = this.handlers.get(event) ?? new Set<Listener>();
+    this.handlers.set(event, set.add(handler));
+  }
+  off(event: string, handler: Listener) {
+    this.handlers.get(event)?.delete(handler);
+  }
+  /** A change that comes from the kernel. */
+  change(name: string, value: unknown) {
+    this.traits[name] = value;
+    for (const handler of this.handlers.get(`change:${name}`) ?? []) handler(undefined, []);
+  }
+}
+
+interface Keys {
+  position: [number, number];
+  size: number;
+  fill: string;
+  layer: string;
+  hovered: number | null;
+  _revision: number;
+}
+
+const slice: Slice<Keys> = {
+  initial: { position: [0, 0], size: 50, fill: "grey", layer: "", hovered: null, _revision: 0 },
+  writes: ["position", "size", "fill", "layer"],
+  held: ["position", "size"],
+  given: ["_revision"],
+};
+
+function setup() {
+  const model = new FakeModel({ position: [10, 20], size: 50, fill: "grey", _revision: 0 });
+  const controller = new AbortController();
+  return { model, controller, ...openSession<Keys>(model, [slice], controller.signal) };
+}
+
+describe("traits", () => {
+  it("start from the model and follow it", () => {
+    const { model, store } = setup();
+    expect(store.get("position")).toEqual([10, 20]);
+    model.change("position", [1, 2]);
+    expect(store.get("position")).toEqual([1, 2]);
+    model.change("_revision", 3);
+    expect(store.get("_revision")).toBe(3);
+  });
+
+  it("that were changed together here are written together", () => {
+    const { model, store } = setup();
+    store.set({ position: [1, 1], size: 9, fill: "blur" });
+    expect(model.traits).toMatchObject({ position: [1, 1], size: 9, fill: "blur" });
+    expect(store.get("size")).toBe(9);
+  });
+
+  it("that the kernel changed together are taken over together", () => {
+    const { model, store } = setup();
+    const seen: unknown[] = [];
+    store.onChange(["fill", "size"], () => seen.push([store.get("fill"), store.get("size")]));
+    model.traits.fill = "noise";
+    model.change("size", 7);
+    model.change("fill", "noise");
+    expect(seen).toEqual([["noise", 7]]);
+    expect(model.traits.size).toBe(7);
+    expect(model.saved).not.toHaveBeenCalled();
+  });
+
+  it("are written back at once when the pointer is up, only where they changed", () => {
+    const { model, store } = setup();
+    store.set({ fill: "blur" });
+    expect(model.traits.fill).toBe("blur");
+    expect(model.saved).toHaveBeenCalledTimes(1);
+    store.set({ hovered: 3 });
+    expect(model.saved).toHaveBeenCalledTimes(1);
+    expect("layer" in model.traits).toBe(false);
+  });
+
+  it("hold a position back during a drag, write the last one on release, and no echo pulls at the square", () => {
+    const { model, store } = setup();
+    store.set({ dragging: true });
+    for (let row = 0; row < 50; row++) store.set({ position: [row, 0] });
+    expect(model.saved).not.toHaveBeenCalled();
+    model.change("position", [10, 20]);
+    expect(store.get("position")).toEqual([49, 0]);
+    store.set({ dragging: false });
+    expect(model.traits.position).toEqual([49, 0]);
+    expect(model.saved).toHaveBeenCalledTimes(1);
+  });
+
+  it("are let go with the signal", () => {
+    const { model, controller, store } = setup();
+    controller.abort();
+    model.change("fill", "noise");
+    store.set({ size: 9 });
+    expect(store.get("fill")).toBe("grey");
+    expect(model.saved).not.toHaveBeenCalled();
+  });
+});
+
+describe("errors", () => {
+  const told = { name: "E", message: "the reason", details: "" };
+  const messages = (errors: Record<string, { message: string }>) =>
+    Object.values(errors).map(({ message }) => message);
+
+  it("of long work stay while requests of its kind are answered, until it begins again", () => {
+    const { model, store, kernel } = setup();
+    kernel.answers("map", () => {});
+    kernel.ask("map", {});
+    model.receive({ event: "error", kind: "map", error: { ...told, kind: "map" } });
+    model.receive({ ...model.sent.at(-1), ok: true });
+    expect(messages(store.get("errors"))).toEqual(["the reason"]);
+    model.receive({ event: "error", kind: "map", error: null });
+    expect(store.get("errors")).toEqual({});
+  });
+
+  it("of a request go with the next good answer", () => {
+    const { model, store, kernel } = setup();
+    kernel.answers("map", () => {});
+    kernel.ask("map", {});
+    model.receive({ ...model.sent.at(-1), ok: false, error: told });
+    expect(messages(store.get("errors"))).toEqual(["the reason"]);
+    kernel.ask("map", {});
+    model.receive({ ...model.sent.at(-1), ok: true });
+    expect(store.get("errors")).toEqual({});
+  });
+});
+
+describe("a kernel that is busy with a cell", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    return () => vi.useRealTimers();
+  });
+  const hello = (main: boolean) => ({ event: "hello", main });
+
+  it("is asked again once there is a way beside the cell", () => {
+    const { model, kernel } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", { x: 1 }); // behind the cell, as is the first greeting
+    model.sent = [];
+    vi.advanceTimersByTime(299);
+    expect(model.sent).toEqual([]);
+    vi.advanceTimersByTime(1 + 300 + 600);
+    expect(model.sent.map(({ kind }) => kind)).toEqual(["hello", "hello", "hello"]);
+    model.receive(hello(false));
+    expect(model.sent.at(-1)).toMatchObject({ kind: "move", x: 1 });
+    model.receive({ ...model.sent.at(-1), ok: true });
+    model.sent = [];
+    // What is late from here on is being computed.
+    kernel.ask("move", { x: 2 });
+    vi.advanceTimersByTime(20_000);
+    model.receive(hello(false));
+    expect(model.sent).toHaveLength(1);
+  });
+
+  it("is not asked where nothing is awaited, nor for views that are gone", () => {
+    const { model, kernel, controller } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", {});
+    vi.advanceTimersByTime(300);
+    model.receive({ ...model.sent.at(-2), ok: true });
+    model.sent = [];
+    vi.advanceTimersByTime(60_000);
+    expect(model.sent).toEqual([]);
+    kernel.ask("move", {});
+    controller.abort();
+    vi.advanceTimersByTime(60_000);
+    expect(model.sent).toHaveLength(1);
+  });
+
+  it("is greeted a few times while cells and messages share a thread", () => {
+    const { model } = setup();
+    for (let round = 0; round < 20; round++) model.receive(hello(true));
+    expect(model.sent.map(({ kind }) => kind)).toEqual(Array(6).fill("hello"));
+  });
+});
+
+describe("a saved page", () => {
+  const saved: Saved = {
+    state: { picture: 0 },
+    answers: [
+      { content: { kind: "photo", ok: true, picture: 0, height: 1 }, buffers: [btoa("\x01\x02\x03")] },
+    ],
+  };
+
+  it("answers what was saved, by number, and says so of what was not", async () => {
+    const model = savedModel(saved);
+    const replies: [Record<string, unknown>, DataView[]][] = [];
+    model.on("msg:custom", (message, buffers) => replies.push([message as Record<string, unknown>, buffers]));
+    model.send({ kind: "photo", id: 4, client: "c", picture: 0 });
+    model.send({ kind: "photo", id: 5, client: "c", picture: 1 });
+    await Promise.resolve();
+    expect(replies[0]?.[0]).toMatchObject({ id: 4, ok: true, height: 1 });
+    expect(replies[0]?.[1][0]?.getUint8(2)).toBe(3);
+    expect(replies[1]?.[0]).toMatchObject({ id: 5, ok: false });
+  });
+});

@@ -1,0 +1,89 @@
+/** One session per widget model: its store, its line to the kernel. All views of the model share it. */
+import { Store, same } from "../lib/store";
+import { type HostSlice, hostSlice, type KernelError, type Session, type Slices } from "../seam";
+import { greet } from "./greeting";
+import { type Channel, KernelLine } from "./kernel";
+
+/** The part of anywidget's model that is used; a saved page has one of its own. */
+export interface Model extends Channel {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+}
+
+/** What the host does with a state of which it knows no pane's keys. */
+type State = HostSlice & Record<string, unknown>;
+
+export function openSession<S extends object = object>(
+  model: Model,
+  slices: Slices,
+  signal: AbortSignal,
+): Session<S> {
+  const parts: Slices = [hostSlice, ...slices];
+  const initial: State = Object.assign({}, ...parts.map((slice) => slice.initial));
+  const store = new Store(new Store(initial), signal);
+  const kernel = new KernelLine(
+    model,
+    {
+      onSlow: (kind, slow) => {
+        if (slow) late();
+        const others = store.get("slow").filter((one) => one !== kind);
+        store.set({ slow: slow ? [...others, kind] : others });
+      },
+      onError: (kind, error) => showError(store, kind, error),
+    },
+    signal,
+  );
+  // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
+  kernel.hears("error", ({ kind, error }) => showError(store, `work ${kind}`, error as KernelError | null));
+  const keys = (of: "writes" | "held" | "given") => parts.flatMap((slice) => (slice[of] ?? []) as string[]);
+  bindTraits(store, model, { writes: keys("writes"), held: keys("held"), given: keys("given") }, signal);
+  const late = greet(kernel, signal);
+  return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
+}
+
+/** Show the error of a kind, or take it off. */
+export function showError(store: Store<HostSlice>, kind: string, error: KernelError | null): void {
+  const { [kind]: known, ...others } = store.get("errors");
+  if (error) store.set({ errors: { ...others, [kind]: { ...error, kind } } });
+  else if (known) store.set({ errors: others });
+}
+
+interface Traits {
+  writes: readonly string[];
+  held: readonly string[];
+  given: readonly string[];
+}
+
+function bindTraits(store: Store<State>, model: Model, traits: Traits, signal: AbortSignal): void {
+  const present = (names: readonly string[]) => names.filter((name) => model.get(name) !== undefined);
+  const written = present(traits.writes);
+  const held = (name: string) => store.get("dragging") && traits.held.includes(name);
+  const names = [...written, ...present(traits.given)];
+  // All at once: traits that the kernel changed together (a layer and a unit of it) must not be seen half changed.
+  let writing = false;
+  const read = () => {
+    // One's own `set` is announced as well, before the next trait is set.
+    if (writing) return;
+    // The kernel's echo of an older position must not pull the occluder from under the pointer.
+    const free = names.filter((name) => !held(name));
+    store.set(Object.fromEntries(free.map((name) => [name, model.get(name)])));
+  };
+  read();
+  for (const name of names) {
+    model.on(`change:${name}`, read);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, read));
+  }
+  const write = () => {
+    let changed = false;
+    writing = true;
+    for (const name of written) {
+      if (held(name) || same(model.get(name), store.get(name))) continue;
+      model.set(name, store.get(name));
+      changed = true;
+    }
+    writing = false;
+    if (changed) model.save_changes();
+  };
+  store.onChange([...written, "dragging"], write);
+}

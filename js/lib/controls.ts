@@ -1,0 +1,82 @@
+/** Controls of one of a few options. */
+import { el, focused, on, onKey } from "./dom";
+import type { Store } from "./store";
+
+export interface Control<T extends string> {
+  element: HTMLElement;
+  show: (value: T) => void;
+  /** Call `run` with what a person chooses. */
+  onChoose: (run: (value: T) => void) => void;
+}
+
+/** Keep a control and a key of a store in step. */
+export function tied<S extends object, K extends keyof S, C extends Control<S[K] & string>>(
+  store: Store<S>,
+  key: K,
+  control: C,
+): C {
+  control.onChoose((value) => store.set({ [key]: value } as unknown as Partial<S>));
+  store.follow(key, (value) => control.show(value as S[K] & string));
+  return control;
+}
+
+/**
+ * A row of buttons that behaves as a radio group (arrow keys move and choose).
+ *
+ * `options`: for each value what is written on its button, and what is said of it.
+ */
+export function segmented<T extends string>(
+  label: string,
+  options: Record<T, readonly [text: string, title: string]>,
+): Control<T> {
+  const entries = Object.entries(options) as [T, readonly [string, string]][];
+  const choices = entries.map(([value, [text, title]]) =>
+    el("button.cs-segmented__option", { role: "radio", title, "data-value": value }, text),
+  );
+  const element = el("div.cs-segmented", { role: "radiogroup", "aria-label": label }, ...choices);
+  onKey(element, ({ key }) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
+    if (!step) return false;
+    const at = choices.indexOf(focused(element) as HTMLButtonElement);
+    const next = choices[(at + step + choices.length) % choices.length];
+    next?.focus();
+    next?.click();
+    return true;
+  });
+  return {
+    element,
+    show: (value) => {
+      for (const choice of choices) {
+        const chosen = choice.dataset.value === value;
+        choice.setAttribute("aria-checked", String(chosen));
+        choice.tabIndex = chosen ? 0 : -1;
+      }
+      if (!choices.some(({ tabIndex }) => tabIndex === 0) && choices[0]) choices[0].tabIndex = 0;
+    },
+    onChoose: (run) => {
+      for (const choice of choices) on(choice, "click", () => run(choice.dataset.value as T));
+    },
+  };
+}
+
+export interface Select<T extends string> extends Control<T> {
+  element: HTMLSelectElement;
+  /** Offer only some of the options. */
+  offer: (values: readonly T[]) => void;
+}
+
+/** A native select: the host's own keyboard and touch behaviour. `options`: what is written for each value. */
+export function select<T extends string>(label: string, options: Record<T, string>): Select<T> {
+  const items = Object.entries<string>(options).map(([value, text]) => el("option", { value }, text));
+  const element = el("select.cs-select", { "aria-label": label, title: label }, ...items);
+  return {
+    element,
+    show: (value) => {
+      element.value = value;
+    },
+    onChoose: (run) => on(element, "change", () => run(element.value as T)),
+    offer: (values) => {
+      for (const item of items) item.hidden = item.disabled = !values.includes(item.value as T);
+    },
+  };
+}

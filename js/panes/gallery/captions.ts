@@ -1,0 +1,84 @@
+/** What is written at the maps: what each is, how strong, what it says at the place that is looked at. */
+import { text } from "../../lib/dom";
+import type { Store } from "../../lib/store";
+import type { MapCell, PictureCell } from "./cells";
+import { spotOf } from "./spot";
+import type { GalleryState, Tile } from "./state";
+import { endOf, keyOf, valuesAt } from "./tiles";
+import { meaning, noteOf, placeText, randomised, rhoText, signedNumber, titleOf, valueText } from "./words";
+
+/** Values at the place that is looked at; without one the range of each map. */
+export function showCaptions(
+  store: Store<GalleryState>,
+  pictures: readonly PictureCell[],
+  cells: readonly MapCell[],
+): void {
+  const [tiles, rows] = [store.get("tiles"), store.get("rows")];
+  for (const { row, name } of pictures) {
+    const [picture, at] = [rows[row], spotOf(store, row)];
+    if (picture) text(name, at ? placeText(at, picture) : picture.name);
+  }
+  for (const { row, column, caption } of cells) {
+    const tile = tiles.get(keyOf(row, column.name, false));
+    const [map, at] = [tile?.map, spotOf(store, row)];
+    caption.classList.toggle("cs-is-value", !!at);
+    const range = tile && map ? `± ${signedNumber(map.strong)}${ownScale(store, tile)}` : "";
+    text(caption, map && at ? valueText(valuesAt(map, at)) : range);
+    caption.title = map && !at ? "Magnitude of the strongest values (99.5 % are weaker)" : "";
+  }
+}
+
+/** That a map is too faint for its group's scale. */
+function ownScale(store: Store<GalleryState>, tile: Tile): string {
+  const [tiles, columns] = [store.get("tiles"), store.get("_columns")];
+  const group = columns.find(({ name }) => name === tile.method)?.group;
+  const mates = columns.filter((column) => column.group === group && column.name !== tile.method);
+  const others = mates.map(({ name }) => tiles.get(keyOf(tile.row, name, false))?.map?.strong ?? 0);
+  const own = tile.map?.strong ?? 0;
+  const shared = store.get("scale_by") === "group" && Math.max(0, ...others) > own;
+  return shared && endOf(tile, tiles, columns, "group") === own ? " · own scale" : "";
+}
+
+/** One map and its control, in their words. */
+export function showCell(store: Store<GalleryState>, cell: MapCell): void {
+  const tiles = store.get("tiles");
+  const tile = tiles.get(keyOf(cell.row, cell.column.name, false));
+  const control = tiles.get(keyOf(cell.row, cell.column.name, true));
+  cell.button.classList.toggle("cs-is-stale", tile?.stale ?? false);
+  cell.button.classList.toggle("cs-is-failed", !!tile?.error);
+  cell.button.dataset.number = String(tile?.number ?? "");
+  cell.button.setAttribute("aria-busy", String(!tile || tile.stale));
+  text(cell.note, noteOf(tile));
+  cell.note.title = tile?.error ? noteOf(tile) : "";
+  cell.control.hidden = !store.get("control") || !!tile?.error;
+  cell.control.classList.toggle("cs-is-stale", control?.stale ?? false);
+  const known = control && !control.stale ? control : undefined;
+  showControl(cell, known, store.get("top"));
+  cell.button.setAttribute("aria-label", labelOf(store, cell, tile, known));
+}
+
+function showControl(cell: MapCell, known: Tile | undefined, top: number): void {
+  const { word, sentence, warn } = meaning(known?.rho ?? null);
+  text(cell.rho, !known ? "" : known.error ? "failed" : `ρ ${rhoText(known.rho)}`);
+  text(cell.word, !known ? "" : known.error ? known.error.message : word);
+  cell.rho.classList.toggle("cs-is-warn", !!known?.map && warn);
+  cell.rho.dataset.rho = known?.rho == null ? "" : String(known.rho);
+  cell.control.title = known?.map
+    ? `The same map with weights drawn at random: ${randomised(top)}. ρ, from −1 to 1, says how alike both rank the places of ` +
+      `the picture. ${sentence}`
+    : (known?.error?.message ?? "");
+}
+
+function labelOf(
+  store: Store<GalleryState>,
+  { row, column }: MapCell,
+  tile: Tile | undefined,
+  known: Tile | undefined,
+): string {
+  const title = `${titleOf(column.name)}${column.extended ? " (extended)" : ""}`;
+  const of = `${title} of ${store.get("rows")[row]?.name ?? ""}`;
+  if (!tile?.map) return `${of}, ${tile?.error ? tile.error.message : "not computed yet"}`;
+  const range = `for ${tile.map.label}, values up to ± ${signedNumber(tile.map.strong)}`;
+  if (!store.get("control") || !known?.map) return `${of}, ${range}`;
+  return `${of}, ${range}, similarity to its control ${rhoText(known.rho)}: ${meaning(known.rho).word}`;
+}

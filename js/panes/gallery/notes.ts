@@ -1,0 +1,38 @@
+/** What the maps can say, and what not. */
+import { el, text } from "../../lib/dom";
+import type { View } from "../../seam";
+import type { GalleryState } from "./state";
+
+export function notesPane({ store }: View<GalleryState>, root: HTMLElement): void {
+  const given = el("p");
+  const notes = el(
+    "div.cs-notes",
+    el(
+      "p",
+      el("b", "Function"),
+      " is how the score changes with the picture; ",
+      el("b", "signal"),
+      " what the network picked out of it; ",
+      el("b", "attribution"),
+      " how much each place contributed. Compare colours within a group, not between groups.",
+    ),
+    el(
+      "p",
+      "Deconvnet and guided backprop show what a unit sees, not why a class was chosen. In the pointing game the " +
+        "strongest place of a deconvnet’s map lies on the object less often than the centre of the picture does " +
+        "(67.5 % against 69.6 %, VOC 2007, VGG-16).",
+    ),
+    el(
+      "p",
+      "The small map beneath each is its control: the same class, with the top layers randomised. A map that hardly " +
+        "changes (ρ above 0.7) hardly depends on what those layers learnt; one that changes may still be wrong.",
+    ),
+    given,
+  );
+  root.append(el("h3.cs-heading", "What this can and cannot say"), notes);
+  store.watch(["given", "rows"], () => {
+    const [count, shown] = [store.get("given"), store.get("rows").length];
+    given.hidden = count <= shown;
+    text(given, `The first ${shown} of ${count} pictures are shown.`);
+  });
+}

@@ -1,0 +1,94 @@
+/** How the maps are shown: scale, opacity, colours, control. */
+import { type Diverging, divergingGradient } from "../../lib/colormaps";
+import { segmented, select, tied } from "../../lib/controls";
+import { el, keepTyping, on } from "../../lib/dom";
+import type { View } from "../../seam";
+import type { GallerySlice, GalleryState } from "./state";
+import { randomised } from "./words";
+
+/** Shares of the layers that the control is offered for. */
+const SHARES = [0, 0.25, 0.5, 0.75, 1];
+
+export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): void {
+  root.append(
+    el(
+      "div.cs-tools",
+      scaleField(view),
+      opacityField(view),
+      controlField(view),
+      el("span.cs-spring"),
+      coloursField(view),
+    ),
+  );
+}
+
+function scaleField({ store }: View<GalleryState>): HTMLElement {
+  const scale = segmented<GallerySlice["scale_by"]>("Scale of colours", {
+    group: ["per group", "The maps of a group in a row share a scale: compare how strong"],
+    map: ["per map", "Each map has a scale of its own: compare structure"],
+  });
+  tied(store, "scale_by", scale);
+  return el("span.cs-tools__field", "scale", scale.element);
+}
+
+function opacityField({ store }: View<GalleryState>): HTMLElement {
+  const opacity = el("input.cs-range", {
+    type: "range",
+    min: 0,
+    max: 100,
+    "aria-label": "Opacity of the maps over the picture",
+    title: "Opacity of the maps over the picture",
+  });
+  // Written to the kernel when the slider is let go; drawn at once.
+  on(opacity, "input", () => store.set({ dragging: true, opacity: Number(opacity.value) / 100 }));
+  on(opacity, "change", () => store.set({ dragging: false }));
+  keepTyping(opacity);
+  store.follow("opacity", (share) => {
+    opacity.value = String(Math.round(100 * share));
+  });
+  return el("label.cs-tools__field", "opacity", opacity);
+}
+
+/** Whether there is a control, and what it randomises. */
+function controlField({ store }: View<GalleryState>): HTMLElement {
+  const control = el(
+    "button.cs-button.cs-toggle",
+    {
+      title: "Each map again with a part of the network randomised: what does not change was not learnt",
+    },
+    "control",
+  );
+  const top = el("select.cs-select.cs-select--wide", {
+    "aria-label": "What the control randomises",
+    title: "What the control randomises, from the output down",
+  });
+  on(control, "click", () => store.set({ control: !store.get("control") }));
+  on(top, "change", () => store.set({ top: Number(top.value) }));
+  store.watch(["control", "top", "offline"], () => {
+    const share = store.get("top");
+    control.setAttribute("aria-pressed", String(store.get("control")));
+    top.hidden = !store.get("control");
+    top.disabled = store.get("offline");
+    const shares = [...new Set([...SHARES, share])].sort((a, b) => a - b);
+    top.replaceChildren(...shares.map((one) => el("option", { value: one }, `${randomised(one)} at random`)));
+    top.value = String(share);
+  });
+  return el("span.cs-tools__field", control, top);
+}
+
+function coloursField({ store, page }: View<GalleryState>): HTMLElement {
+  const colours = select<Diverging>("Colours of positive and negative values", {
+    "red-blue": "red / blue",
+    "purple-green": "purple / green",
+  });
+  tied(store, "colours", colours);
+  const strip = el("span.cs-signed__strip");
+  const legend = el("span.cs-signed", { "aria-hidden": "true" }, "−", strip, "+");
+  const show = () => {
+    colours.show(store.get("colours"));
+    strip.style.background = divergingGradient(store.get("colours"), page.theme());
+  };
+  store.watch(["colours"], show);
+  page.onTheme(show);
+  return el("span.cs-tools__field", colours.element, legend);
+}

@@ -1,0 +1,72 @@
+/** Maps and methods in words. */
+import type { Tile } from "./state";
+
+/** A signed number with a real minus sign. */
+export function signedNumber(value: number, digits = 3): string {
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text =
+    size >= 1e4 || size < 1e-3
+      ? size.toExponential(1)
+      : size >= 10 ** digits
+        ? size.toFixed(0)
+        : size.toPrecision(digits);
+  return `${value < 0 ? "−" : ""}${text}`;
+}
+
+export const WARN = 0.7;
+
+/** What a similarity means, in a word and in a sentence. */
+export function meaning(rho: number | null): { word: string; sentence: string; warn: boolean } {
+  if (rho === null)
+    return {
+      word: "no order",
+      sentence: "One of the two maps has the same magnitude everywhere: there is nothing to compare.",
+      warn: false,
+    };
+  if (rho > WARN)
+    return {
+      word: "hardly changes",
+      sentence: "The map hardly depends on what the top layers learnt.",
+      warn: true,
+    };
+  if (rho > 0.4)
+    return {
+      word: "changes in part",
+      sentence: "A part of the map does not depend on what the top layers learnt.",
+      warn: false,
+    };
+  return { word: "changes", sentence: "The map depends on what the top layers learnt.", warn: false };
+}
+
+/** "input × gradient" for "input_times_gradient". */
+export const titleOf = (method: string): string => method.replace("_times_", " × ").replaceAll("_", " ");
+
+/** What the control randomises, in words. */
+export function randomised(top: number): string {
+  if (top <= 0) return "classifier";
+  if (top >= 1) return "all layers";
+  return `top ${Math.round(top * 100)} % of layers`;
+}
+
+export const rhoText = (rho: number | null): string =>
+  rho === null ? "–" : rho.toFixed(2).replace("-", "−");
+
+/** One value, or three of red, green and blue. */
+export const valueText = (values: readonly number[]): string =>
+  values.length === 1
+    ? signedNumber(values[0] ?? 0)
+    : values.map((value) => signedNumber(value, 2)).join("  ");
+
+/** Why there is nothing to be seen on a tile. */
+export function noteOf(tile: Tile | undefined): string {
+  if (tile?.error) return `${tile.error.name}: ${tile.error.message}`;
+  if (tile?.map?.limit === 0) return "Zero everywhere: nothing of this class reaches the picture.";
+  return "";
+}
+
+/** A place of a picture in its pixels. */
+export const placeText = (
+  [down, across]: readonly [number, number],
+  picture: { height: number; width: number },
+): string => `row ${Math.floor(down * picture.height)}, column ${Math.floor(across * picture.width)}`;

@@ -1,0 +1,64 @@
+import { describe, expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
+import { selectionSlice } from "../shared/selection";
+import { surveySlice } from "../shared/survey";
+import { arrangement } from "./arrangement";
+import { type Grid, gridSlice, type Health } from "./state";
+
+const grid = {
+  layer: "conv",
+  lens: "activation",
+  planes: { channels: 4 },
+  max: Float32Array.from([1, 3, 3, 0]),
+  mean: Float32Array.from([0.5, 0.1, 0.2, 0]),
+} as unknown as Grid;
+const health: Health = {
+  layer: "conv",
+  max: Float32Array.from([1, 2, 3, 4]),
+  share: Float32Array.from([0.5, 0, 1, 0.005]),
+  first: Int32Array.from([0, 1, 0, 3]),
+};
+
+function setup() {
+  const view = viewOf(networkSlice, picturesSlice, surveySlice, selectionSlice, gridSlice);
+  view.store.set({ grid, layer: "conv", _labels: ["cat", "dog"] });
+  const arranged = arrangement(view);
+  arranged.set({ width: 100 });
+  return { store: view.store, arranged };
+}
+
+describe("the units that are shown", () => {
+  it("follow the order, and the tiles' size the zoom", () => {
+    const { store, arranged } = setup();
+    expect(arranged.get("order")).toEqual([1, 2, 0, 3]);
+    store.set({ order: "index" });
+    expect(arranged.get("order")).toEqual([0, 1, 2, 3]);
+    const before = arranged.get("layout").tile;
+    arranged.set({ zoom: 4 });
+    expect(arranged.get("layout").tile).toBeGreaterThan(before);
+  });
+
+  it("are those that are looked for; nonsense is marked, a class is none", () => {
+    const { arranged } = setup();
+    arranged.set({ query: "0, 3" });
+    expect(arranged.get("order")).toEqual([0, 3]);
+    arranged.set({ query: "ca" });
+    expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, false]);
+    arranged.set({ query: "zebra" });
+    expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, true]);
+    arranged.set({ query: "77" });
+    expect(arranged.get("complaint")).toBe("No unit of this layer matches “77”.");
+  });
+
+  it("are left out by what a survey of this layer found", () => {
+    const { store, arranged } = setup();
+    store.set({ health, show: "rare" });
+    expect(arranged.get("order")).toEqual([3]);
+    store.set({ health: { ...health, share: Float32Array.from([1, 1, 1, 1]) } });
+    expect(arranged.get("complaint")).toBe("No unit of this layer is rarely active.");
+    store.set({ health: { ...health, layer: "other" } });
+    expect(arranged.get("complaint")).toBe("");
+  });
+});

@@ -1,0 +1,67 @@
+/** Which units a view of the grid shows, and where each of them lies. */
+import { type Layout, layout } from "../../lib/atlas";
+import { Store } from "../../lib/store";
+import type { View } from "../../seam";
+import { ordered, searched, shows } from "./order";
+import type { GridState } from "./state";
+
+/** About how large a tile is, CSS px, at each step of the zoom. */
+export const ZOOM = [20, 30, 42, 60, 84, 120] as const;
+
+/** What is a view's own: another view of the model may be searched, enlarged and scrolled by itself. */
+export interface Arrangement {
+  /** What is looked for: numbers of units, or the class that they prefer. */
+  query: string;
+  zoom: number;
+  /** Of the grid, CSS px; 0 before it was laid out. */
+  width: number;
+  order: number[];
+  layout: Layout;
+  /** Why nothing is shown, or "". */
+  complaint: string;
+  /** The query means nothing. */
+  wrong: boolean;
+}
+
+export type Arranged = Store<Arrangement>;
+
+/** A view's arrangement, kept in step with what is known and asked for. */
+export function arrangement({ store }: View<GridState>): Arranged {
+  const arranged: Arranged = new Store<Arrangement>({
+    query: "",
+    zoom: 2,
+    width: 0,
+    order: [],
+    layout: layout(0, 1, 42),
+    complaint: "",
+    wrong: false,
+  });
+  const arrange = () => arranged.set(arrangedFor(store, arranged));
+  store.watch(["grid", "order", "health", "show", "found", "_labels"], arrange);
+  arranged.onChange(["query", "zoom", "width"], arrange);
+  return arranged;
+}
+
+function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Partial<Arrangement> {
+  const [grid, health, show] = [store.get("grid"), store.get("health"), store.get("show")];
+  const query = arranged.get("query");
+  const isClass = query !== "" && store.get("_labels").some((label) => label.startsWith(query));
+  const wanted = isClass ? null : searched(query, grid?.planes.channels ?? 0);
+  let order = grid ? ordered(grid, store.get("order"), health, store.get("found")) : [];
+  if (wanted && query) order = order.filter((channel) => wanted.has(channel));
+  if (health && health.layer === grid?.layer) order = order.filter((channel) => shows(show, health, channel));
+  const shown = show === "rare" ? "rarely active" : show;
+  return {
+    order,
+    layout: layout(order.length, Math.max(1, arranged.get("width")), ZOOM[arranged.get("zoom")] ?? 42),
+    wrong: wanted === null && !isClass,
+    complaint:
+      !grid || order.length > 0
+        ? ""
+        : `No unit of this layer ${query && !isClass ? `matches “${query}”` : `is ${shown}`}.`,
+  };
+}
+
+/** The place of a unit in the order, or -1. */
+export const indexOf = (arranged: Arranged, channel: number | null): number =>
+  channel === null ? -1 : arranged.get("order").indexOf(channel);

@@ -1,0 +1,78 @@
+/** Choosing a unit in the grid: by pointer and by keys. */
+import { place, tileAt } from "../../lib/atlas";
+import { on, onKey, withModifier } from "../../lib/dom";
+import { clamp } from "../../lib/geometry";
+import type { View } from "../../seam";
+import { chooseUnit } from "../shared/selection";
+import { type Arranged, indexOf } from "./arrangement";
+import type { GridState } from "./state";
+import { zoomBy } from "./tools";
+
+export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): void {
+  const under = (event: MouseEvent): number | null => {
+    const box = scroller.getBoundingClientRect();
+    const order = arranged.get("order");
+    const index = tileAt(
+      arranged.get("layout"),
+      order.length,
+      event.clientX - box.left,
+      event.clientY - box.top + scroller.scrollTop,
+    );
+    return index === null ? null : (order[index] ?? null);
+  };
+  on(scroller, "pointermove", (event) => store.set({ hovered: under(event) }));
+  on(scroller, "pointerleave", () => store.set({ hovered: null }));
+  // Of another layer it would be another unit.
+  store.onChange(["layer"], () => store.set({ hovered: null }));
+  on(scroller, "click", (event) => {
+    const channel = under(event);
+    if (channel !== null) chooseUnit(store, channel);
+  });
+}
+
+export function chooseByKeys(
+  { store }: View<GridState>,
+  arranged: Arranged,
+  scroller: HTMLElement,
+  search: HTMLElement,
+): void {
+  onKey(scroller, (event) => {
+    const [order, { columns, tile, gap }] = [arranged.get("order"), arranged.get("layout")];
+    if (withModifier(event) || order.length === 0) return false;
+    const page = Math.max(1, Math.floor(scroller.clientHeight / (tile + gap))) * columns;
+    const steps: Record<string, number> = {
+      ArrowRight: 1,
+      ArrowLeft: -1,
+      ArrowDown: columns,
+      ArrowUp: -columns,
+      PageDown: page,
+      PageUp: -page,
+      Home: -Infinity,
+      End: Infinity,
+    };
+    const step = steps[event.key];
+    if (step !== undefined) {
+      const at = indexOf(arranged, store.get("selected"));
+      // From nowhere an arrow goes to the first; Home and End go where they say.
+      const wanted = at < 0 && Number.isFinite(step) ? 0 : at + step;
+      const channel = order[clamp(wanted, 0, order.length - 1)];
+      if (channel !== undefined) chooseUnit(store, channel);
+    } else if (event.key === "+" || event.key === "=") zoomBy(arranged, 1);
+    else if (event.key === "-") zoomBy(arranged, -1);
+    else if (event.key === "/") search.focus();
+    else return false;
+    return true;
+  });
+}
+
+/** Scroll as little as shows the selected tile, whoever selected it. */
+export function reveal({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): void {
+  const index = indexOf(arranged, store.get("selected"));
+  if (index < 0) return;
+  const layout = arranged.get("layout");
+  const { y } = place(layout, index);
+  if (y < scroller.scrollTop) scroller.scrollTop = y;
+  else if (y + layout.tile > scroller.scrollTop + scroller.clientHeight) {
+    scroller.scrollTop = y + layout.tile - scroller.clientHeight;
+  }
+}

@@ -1,0 +1,99 @@
+/** All units of a layer on one canvas; hovering and choosing never ask the kernel. */
+import { el, onResize, text, uniqueId } from "../../lib/dom";
+import type { View } from "../../seam";
+import { type Arranged, arrangement, indexOf } from "./arrangement";
+import { chooseByKeys, chooseByPointer, reveal } from "./choose";
+import { keepPainted } from "./paint";
+import { foundUnits, searchField } from "./search";
+import type { GridState } from "./state";
+import { unitTip } from "./tip";
+import { gridTools } from "./tools";
+import { gridText, unitText } from "./words";
+
+/** The grid scrolls inside itself beyond this height, CSS px. */
+const TALLEST = 760;
+
+export function gridPane(view: View<GridState>, root: HTMLElement): void {
+  const { store } = view;
+  const arranged = arrangement(view);
+  const { search, labels } = searchField(view, arranged);
+  const { scroller, canvas } = scrolled(view, arranged);
+  const empty = el("p.cs-empty");
+  const body = el("div.cs-grid__body", scroller, unitTip(view, arranged, scroller), empty);
+  const foot = el("div.cs-grid__foot");
+  const tools = gridTools(view, arranged, [search, labels]);
+  root.append(el("div.cs-filters", tools, foundUnits(view), body, foot));
+
+  keepPainted(view, arranged, scroller, canvas);
+  chooseByPointer(view, arranged, scroller);
+  chooseByKeys(view, arranged, scroller, search);
+  onResize(body, (width) => {
+    const isFirst = arranged.get("width") === 0;
+    arranged.set({ width });
+    if (isFirst) reveal(view, arranged, scroller);
+  });
+  store.watch(["selected", "grid", "order"], () => reveal(view, arranged, scroller));
+  arranged.follow("complaint", (complaint) => text(empty, complaint));
+  store.watch(["grid", "health", "selected", "_survey", "tiled"], () => {
+    if (store.get("grid")) scroller.dataset.tiled = String(store.get("tiled"));
+    text(foot, gridText(store));
+  });
+}
+
+/** The canvas in its scroller: the canvas stays put, a spacer gives the scroll bar its length. */
+function scrolled(
+  view: View<GridState>,
+  arranged: Arranged,
+): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
+  const { store, page } = view;
+  const canvas = el("canvas.cs-grid__canvas", { "aria-hidden": "true" });
+  const spacer = el("div.cs-grid__spacer");
+  const cell = selectedCell(view, arranged);
+  const scroller = el(
+    "div.cs-grid",
+    {
+      role: "grid",
+      tabindex: 0,
+      "aria-label": "Filters",
+      "aria-activedescendant": cell.id,
+    },
+    canvas,
+    spacer,
+    el("div.cs-visually-hidden", { role: "row" }, cell),
+  );
+  page.keepKeys(scroller);
+  arranged.follow("layout", (layout) => {
+    const { height, rows, columns } = layout;
+    const high = Math.min(TALLEST, height);
+    scroller.style.height = `${high}px`;
+    canvas.style.width = `${arranged.get("width")}px`;
+    canvas.style.height = `${high}px`;
+    spacer.style.height = `${height}px`;
+    spacer.style.marginTop = `${-high}px`;
+    scroller.setAttribute("aria-rowcount", String(rows));
+    scroller.setAttribute("aria-colcount", String(columns));
+  });
+  store.watch(["grid", "layer", "lens"], () => {
+    const grid = store.get("grid");
+    const stale = !grid || grid.layer !== store.get("layer") || grid.lens !== store.get("lens");
+    scroller.classList.toggle("cs-is-stale", stale);
+    scroller.setAttribute("aria-busy", String(stale));
+  });
+  return { scroller, canvas };
+}
+
+/** The selected unit, for who does not see the canvas. */
+function selectedCell({ store }: View<GridState>, arranged: Arranged): HTMLElement {
+  const cell = el("div", { role: "gridcell", id: uniqueId("cell") });
+  const tell = () => {
+    const selected = store.get("selected");
+    const index = indexOf(arranged, selected);
+    cell.setAttribute("aria-selected", String(index >= 0));
+    if (selected === null || index < 0) return text(cell, "no unit selected");
+    const { columns, rows } = arranged.get("layout");
+    text(cell, `${unitText(store, selected)}, row ${Math.floor(index / columns) + 1} of ${rows}`);
+  };
+  arranged.watch(["layout"], tell);
+  store.watch(["selected"], tell);
+  return cell;
+}

@@ -1,0 +1,71 @@
+/** In which order the filters of a layer are shown, and which of them. */
+import type { Found, Grid, Health, Order, Show } from "./state";
+
+/** A unit that a smaller share of the pictures activates is rarely active. */
+const RARE = 0.01;
+
+/** What a survey says against a unit: "dead", "rarely active", "repeats 17"; "" for nothing. */
+export function ailing(health: Health, channel: number): string {
+  const share = health.share[channel] ?? 0;
+  if (share <= 0) return "dead";
+  const first = health.first[channel] ?? channel;
+  if (first !== channel) return `repeats ${first}`;
+  return share < RARE ? "rarely active" : "";
+}
+
+/** Whether a unit is among those that are shown. */
+export function shows(show: Show, health: Health, channel: number): boolean {
+  const [share, first] = [health.share[channel] ?? 0, health.first[channel] ?? channel];
+  return {
+    all: true,
+    alive: share > 0,
+    dead: share <= 0,
+    rare: share > 0 && share < RARE,
+    // The first of a group, too: one wants to see them side by side.
+    repeated: health.first.some((other, index) => index !== channel && other === first) && share > 0,
+  }[show];
+}
+
+/**
+ * Channel numbers in order. Ties keep the order of the index, so that the picture does not jump between equal runs.
+ *
+ * `best`, `rare` and `class` need what a survey measured; without it they fall back to the index.
+ */
+export function ordered(
+  grid: Grid,
+  order: Order,
+  health: Health | null,
+  found: Found | null = null,
+): number[] {
+  const channels = Array.from({ length: grid.planes.channels }, (_, index) => index);
+  const known =
+    health && health.layer === grid.layer && health.max.length === channels.length ? health : null;
+  const keys: Record<Order, ArrayLike<number> | null> = {
+    strongest: grid.max,
+    mean: grid.mean,
+    index: null,
+    best: known?.max ?? null,
+    rare: known ? known.share.map((value) => -value) : null,
+    class: found?.layer === grid.layer ? found.preference : null,
+  };
+  const key = keys[order];
+  if (!key || key.length !== channels.length) return channels;
+  return channels.sort((a, b) => (key[b] ?? 0) - (key[a] ?? 0) || a - b);
+}
+
+/**
+ * Channels that a search text names: "244", "12, 40-48", empty for all. Null where the text says nothing sensible.
+ */
+export function searched(query: string, channels: number): Set<number> | null {
+  const wanted = new Set<number>();
+  for (const part of query.split(/[\s,]+/).filter(Boolean)) {
+    const match = /^(\d+)(?:-(\d+))?$/.exec(part);
+    if (!match) return null;
+    const from = Number(match[1]);
+    const to = match[2] === undefined ? from : Number(match[2]);
+    for (let channel = from; channel <= Math.min(to, channels - 1); channel++) {
+      if (channel < channels) wanted.add(channel);
+    }
+  }
+  return wanted;
+}

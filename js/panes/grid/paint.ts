@@ -1,0 +1,161 @@
+/** Painting the grid: only the rows in sight, on a canvas that stays put while the rows scroll. */
+import { type Layout, paintTile, place, range, visible } from "../../lib/atlas";
+import { on, onFrame } from "../../lib/dom";
+import type { View } from "../../seam";
+import { type Arranged, indexOf } from "./arrangement";
+import { ailing } from "./order";
+import type { Grid, GridState, Health } from "./state";
+import { healthOf } from "./words";
+
+/** What is in sight: tiles `first` to `last` of the order, at their places from the canvas's corner. */
+interface Sight {
+  context: CanvasRenderingContext2D;
+  layout: Layout;
+  order: readonly number[];
+  first: number;
+  last: number;
+  /** Pixels of the canvas for one of the page. */
+  density: number;
+  /** Left and top of a tile, CSS px. */
+  at: (index: number) => { x: number; y: number };
+}
+
+/** Paint the grid whenever what it shows has changed. */
+export function keepPainted(
+  view: View<GridState>,
+  arranged: Arranged,
+  scroller: HTMLElement,
+  canvas: HTMLCanvasElement,
+): void {
+  const { store, page } = view;
+  const paintTiles = tilePainter();
+  const paint = onFrame(() => {
+    const grid = store.get("grid");
+    const [width, height] = [arranged.get("width"), scroller.clientHeight];
+    if (!grid || width === 0 || height === 0) return;
+    const density = window.devicePixelRatio || 1;
+    canvas.width = Math.round(width * density);
+    canvas.height = Math.round(height * density);
+    const [layout, order] = [arranged.get("layout"), arranged.get("order")];
+    const [first, last] = visible(layout, order.length, scroller.scrollTop, height);
+    const context = canvas.getContext("2d");
+    if (!context || last <= first) return;
+    const at = (index: number) => {
+      const { x, y } = place(layout, index);
+      return { x, y: y - scroller.scrollTop };
+    };
+    const sight: Sight = { context, layout, order, first, last, density, at };
+    paintTiles(sight, grid, store);
+    paintAiling(sight, healthOf(store));
+    const style = getComputedStyle(scroller);
+    const colour = (name: string) => style.getPropertyValue(`--cs-${name}`);
+    paintFrame(sight, indexOf(arranged, store.get("hovered")), colour("fg"), 1, colour("bg"));
+    paintFrame(sight, indexOf(arranged, store.get("selected")), colour("accent"), 2, colour("bg"));
+    scroller.dataset.painted = `${grid.layer}/${grid.lens}/${store.get("colormap")}/${store.get("scale")}`;
+  });
+  arranged.watch(["layout"], paint);
+  store.onChange(["colormap", "scale", "selected", "hovered", "tiled"], paint);
+  on(scroller, "scroll", paint);
+  // The colours of the frames are the theme's.
+  page.onTheme(paint);
+}
+
+/** Colour the tiles in sight at their own resolution, side by side, then let the canvas enlarge each. */
+function tilePainter() {
+  const scratch = document.createElement("canvas");
+  return (sight: Sight, { planes, lens }: Grid, store: View<GridState>["store"]): void => {
+    const { context, layout, order, first, last, density, at } = sight;
+    const paper = scratch.getContext("2d");
+    if (!paper) return;
+    const cell = (index: number) => [
+      Math.floor((index - first) / layout.columns),
+      (index - first) % layout.columns,
+    ];
+    scratch.width = layout.columns * planes.width;
+    scratch.height = Math.ceil((last - first) / layout.columns) * planes.height;
+    const image = paper.createImageData(scratch.width, scratch.height);
+    const words = new Uint32Array(image.data.buffer);
+    const [scale, colormap] = [store.get("scale"), store.get("colormap")];
+    const together = range(planes, 0, "layer");
+    for (let index = first; index < last; index++) {
+      const channel = order[index] ?? 0;
+      const [row = 0, column = 0] = cell(index);
+      const bounds = scale === "layer" ? together : range(planes, channel, "unit");
+      const offset = row * planes.height * scratch.width + column * planes.width;
+      paintTile(planes, channel, bounds, colormap, words, offset, scratch.width);
+    }
+    paper.putImageData(image, 0, 0);
+    context.clearRect(0, 0, context.canvas.width, context.canvas.height);
+    // Pixels of a map stay pixels; photographs and large maps are drawn smoothly.
+    context.imageSmoothingEnabled =
+      planes.width > layout.tile * density || lens === "patch" || lens === "projection";
+    context.imageSmoothingQuality = "high";
+    for (let index = first; index < last; index++) {
+      const { x, y } = at(index);
+      const [row = 0, column = 0] = cell(index);
+      const edge = (at: number) => Math.round(at * density);
+      context.drawImage(
+        scratch,
+        column * planes.width,
+        row * planes.height,
+        planes.width,
+        planes.height,
+        edge(x),
+        edge(y),
+        edge(x + layout.tile) - edge(x),
+        edge(y + layout.tile) - edge(y),
+      );
+    }
+  };
+}
+
+/** Dead: struck through. Repeated: a small double stroke in the corner. */
+function paintAiling(sight: Sight, health: Health | null): void {
+  if (!health) return;
+  const { context, layout, order, first, last, density, at } = sight;
+  const side = layout.tile * density;
+  for (let index = first; index < last; index++) {
+    const what = ailing(health, order[index] ?? 0);
+    if (!what || what === "rarely active") continue;
+    const { x, y } = at(index);
+    const [left, top] = [x * density, y * density];
+    context.beginPath();
+    if (what === "dead") {
+      context.moveTo(left + 0.25 * side, top + 0.75 * side);
+      context.lineTo(left + 0.75 * side, top + 0.25 * side);
+    } else {
+      for (const height of [4, 7]) {
+        context.moveTo(left + side - 10 * density, top + height * density);
+        context.lineTo(left + side - 4 * density, top + height * density);
+      }
+    }
+    for (const [colour, width] of [
+      ["rgb(0 0 0 / 60%)", 2.5],
+      ["#fff", 1],
+    ] as const) {
+      context.strokeStyle = colour;
+      context.lineWidth = width * density;
+      context.stroke();
+    }
+  }
+}
+
+/** Inside the tile, so that the first row and column are not cut off; with a gap of the background around it. */
+function paintFrame(
+  { context, layout, first, last, density, at }: Sight,
+  index: number,
+  colour: string,
+  weight: number,
+  background: string,
+): void {
+  if (index < first || index >= last) return;
+  const { x, y } = at(index);
+  const ring = (inset: number, stroke: string, width: number) => {
+    const side = (layout.tile - 2 * inset) * density;
+    context.strokeStyle = stroke;
+    context.lineWidth = width * density;
+    context.strokeRect((x + inset) * density, (y + inset) * density, side, side);
+  };
+  ring(weight + 0.5, background, 1);
+  ring(weight / 2, colour, weight);
+}

@@ -1,0 +1,79 @@
+/** Finding units: by their number, or by the class that they prefer, in this layer and in all of them. */
+import { dim, el, focused, keepTyping, on, text, uniqueId, within } from "../../lib/dom";
+import type { View } from "../../seam";
+import { chooseUnit } from "../shared/selection";
+import type { Arranged } from "./arrangement";
+import type { GridState } from "./state";
+
+const HINT = "Find units by number (244, or 12, 40-48), or by the class that they prefer";
+
+/** The field, and the list of classes that it offers. */
+export function searchField(
+  { store }: View<GridState>,
+  arranged: Arranged,
+): { search: HTMLInputElement; labels: HTMLElement } {
+  const search = el("input.cs-search", {
+    type: "search",
+    placeholder: "unit or class",
+    "aria-label": HINT,
+    title: HINT,
+  });
+  const labels = el("datalist", { id: uniqueId("labels") });
+  search.setAttribute("list", labels.id);
+  const ask = () => arranged.set({ query: search.value.trim() });
+  on(search, "input", ask);
+  keepTyping(search);
+  on(search, "change", () => {
+    const query = search.value.trim();
+    const label = store.get("_labels").includes(query) ? query : "";
+    if (label) return store.set({ label, order: "class" });
+    const order = store.get("order");
+    if (store.get("label")) store.set({ label: "", order: order === "class" ? "strongest" : order });
+    const [first] = arranged.get("order");
+    if (first !== undefined && query) chooseUnit(store, first);
+  });
+  arranged.follow("wrong", (wrong) => search.classList.toggle("cs-is-wrong", wrong));
+  store.watch(["_labels"], () =>
+    labels.replaceChildren(...store.get("_labels").map((value) => el("option", { value }))),
+  );
+  store.follow("label", (label) => {
+    if (!label || focused(search) === search) return;
+    search.value = label;
+    ask();
+  });
+  return { search, labels };
+}
+
+/** The units of all layers that prefer the class; a click goes to one. */
+export function foundUnits({ store }: View<GridState>): HTMLElement {
+  const units = el("div.cs-similar", { role: "group" });
+  const heading = dim();
+  const results = el("div.cs-found", { hidden: true }, heading, units);
+  store.follow("found", (found) => {
+    results.hidden = !found;
+    if (!found) return;
+    text(heading, `Units for ${found.label}, of all layers`);
+    units.setAttribute("aria-label", `Units for ${found.label}`);
+    units.replaceChildren(
+      ...found.units.map(([layer, unit, preference]) =>
+        el(
+          "button.cs-chip",
+          {
+            "data-layer": layer,
+            "data-unit": unit,
+            title: `${layer}, unit ${unit}: ${preference.toFixed(1)} standard deviations more on this class`,
+          },
+          `${layer} · ${unit}`,
+          dim(`${preference.toFixed(1)} σ`),
+        ),
+      ),
+    );
+  });
+  on(units, "click", (event) => {
+    const chip = within(event, ".cs-chip");
+    if (chip?.dataset.layer) {
+      store.set({ layer: chip.dataset.layer, selected: Number(chip.dataset.unit), exemplar: null });
+    }
+  });
+  return results;
+}

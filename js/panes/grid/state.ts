@@ -1,0 +1,83 @@
+/** The units of a layer beside one another: what each shows, in which order, in which colours. */
+import type { Planes, Scale } from "../../lib/atlas";
+import type { Colormap } from "../../lib/colormaps";
+import type { Slice } from "../../seam";
+import type { NetworkSlice } from "../shared/network";
+import type { PicturesSlice } from "../shared/pictures";
+import type { SelectionSlice } from "../shared/selection";
+import type { SurveySlice } from "../shared/survey";
+
+export type Lens = "activation" | "patch" | "projection" | "weights";
+export type Order = "strongest" | "mean" | "index" | "best" | "rare" | "class";
+/** Which units are shown, by what a survey found. */
+export type Show = "all" | "alive" | "dead" | "rare" | "repeated";
+
+export interface Grid {
+  layer: string;
+  lens: Lens;
+  planes: Planes;
+  /** Per unit, of this picture's map: its largest value, mean, and share of positions above zero. */
+  max: Float32Array;
+  mean: Float32Array;
+  active: Float32Array;
+}
+
+/** What a survey says of a layer's units. */
+export interface Health {
+  layer: string;
+  /** Largest activation over all pictures. */
+  max: Float32Array;
+  /** Share of pictures that activate the unit anywhere. */
+  share: Float32Array;
+  /** The first unit of the layer that each repeats; its own number if none. */
+  first: Int32Array;
+}
+
+/** The units that prefer a class. */
+export interface Found {
+  label: string;
+  layer: string;
+  /** Of each unit of that layer, in standard deviations between pictures. */
+  preference: Float32Array;
+  /** Of all layers: layer, unit, preference. */
+  units: [string, number, number][];
+}
+
+export interface GridSlice {
+  /** The classes of which pictures were surveyed. */
+  _labels: string[];
+  colormap: Colormap;
+  scale: Scale;
+  order: Order;
+  show: Show;
+  /** The class that units are looked for, or "". */
+  label: string;
+  lens: Lens;
+  hovered: number | null;
+  grid: Grid | null;
+  health: Health | null;
+  found: Found | null;
+  /** How many projections have come into the grid's planes. */
+  tiled: number;
+}
+
+export const gridSlice: Slice<GridSlice> = {
+  initial: {
+    _labels: [],
+    colormap: "inferno",
+    scale: "unit",
+    order: "strongest",
+    show: "all",
+    label: "",
+    lens: "activation",
+    hovered: null,
+    grid: null,
+    health: null,
+    found: null,
+    tiled: 0,
+  },
+  writes: ["colormap", "scale", "order", "show", "label", "lens"],
+  given: ["_labels"],
+};
+
+export type GridState = NetworkSlice & PicturesSlice & SurveySlice & SelectionSlice & GridSlice;

@@ -1,0 +1,77 @@
+/** Layer by layer: which filters are dead, rarely active or repeated, as shares of a bar. */
+import { dim, el, text } from "../../lib/dom";
+import { share } from "../../lib/format";
+import { Rows } from "../../lib/rows";
+import type { View } from "../../seam";
+import type { HealthRow, HealthState } from "./state";
+import { rowText, summaryText } from "./words";
+
+const KINDS = ["dead", "rare", "duplicated"] as const;
+const NAMES = { dead: "dead", rare: "rarely active", duplicated: "repeated" };
+
+export function healthPane({ store }: View<HealthState>, root: HTMLElement): void {
+  const summary = el("p.cs-summary.cs-health__summary");
+  const legend = el(
+    "p.cs-health__legend",
+    { "aria-hidden": "true" },
+    ...KINDS.map((kind) =>
+      el("span", el("i", { class: `cs-health__part cs-health__part--${kind}` }), NAMES[kind]),
+    ),
+  );
+  const head = el(
+    "div.cs-row.cs-row--head.cs-health__row",
+    { role: "row" },
+    ...["layer", "filters", "share of the filters", "active", "saturated"].map((name) =>
+      el("span", { role: "columnheader" }, name),
+    ),
+  );
+  const list = el("div.cs-rows.cs-health__rows", { role: "rowgroup" });
+  const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
+  const empty = el("p.cs-empty");
+  root.append(summary, legend, table, empty);
+
+  const rows = new Rows(
+    list,
+    () => store.get("layer"),
+    (layer) => store.set({ layer }),
+  );
+  store.watch(["_health", "_survey"], () => {
+    const found = store.get("_health");
+    const survey = store.get("_survey");
+    table.hidden = legend.hidden = found.length === 0;
+    text(summary, found.length > 0 ? summaryText(found, survey.done) : "");
+    text(
+      empty,
+      found.length > 0
+        ? ""
+        : survey.state === "failed"
+          ? "The survey failed; the error is shown below."
+          : "Looking through the pictures…",
+    );
+    rows.show(found.map(row));
+  });
+  store.watch(["layer"], () => rows.mark());
+}
+
+function row(one: HealthRow): HTMLElement {
+  const bar = el("span.cs-health__bar");
+  for (const kind of KINDS) {
+    const part = el("i", { class: `cs-health__part cs-health__part--${kind}` });
+    part.style.width = `${100 * one[kind]}%`;
+    bar.append(part);
+  }
+  return el(
+    "div.cs-row.cs-health__row",
+    {
+      role: "row",
+      "data-layer": one.layer,
+      "aria-label": rowText(one),
+      title: rowText(one),
+    },
+    el("span.cs-health__name", { role: "gridcell" }, one.layer, dim(one.kind)),
+    el("span", { role: "gridcell" }, one.channels.toLocaleString("en")),
+    el("span", { role: "gridcell" }, bar),
+    el("span", { role: "gridcell" }, share(one.active)),
+    el("span", { role: "gridcell" }, one.saturated === null ? "–" : share(one.saturated)),
+  );
+}

@@ -1,0 +1,31 @@
+import { describe, expect, it } from "vitest";
+import type { HealthRow } from "./state";
+import { rowText, summaryText } from "./words";
+
+const row: HealthRow = {
+  layer: "stem",
+  kind: "conv",
+  channels: 8,
+  dead: 0.25,
+  rare: 0,
+  duplicated: 0.125,
+  active: 0.5,
+  saturated: null,
+};
+
+describe("health", () => {
+  it("counts what is a share", () => {
+    expect(rowText(row)).toBe(
+      "stem: 8 filters, 2 dead, none rarely active, 1 repeated, active at 50 % of places",
+    );
+    expect(rowText({ ...row, saturated: 0.1 })).toContain("saturated at 10 %");
+  });
+
+  it("adds layers up by their filters, not by their shares", () => {
+    const other = { ...row, layer: "head", channels: 24, dead: 0, duplicated: 0 };
+    expect(summaryText([row, other], 100)).toBe(
+      "32 filters of 2 layers over 100 pictures: 6.3\u00a0% never active, 0.0\u00a0% in less than one picture in a hundred, " +
+        "3.1\u00a0% repeat another.",
+    );
+  });
+});

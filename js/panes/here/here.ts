@@ -1,0 +1,48 @@
+/** What the selected unit picks out of the current picture, at its place. */
+import { signedRgba } from "../../lib/atlas";
+import { el, onFrame, text } from "../../lib/dom";
+import { activation } from "../../lib/format";
+import { show } from "../../lib/photo";
+import type { View } from "../../seam";
+import type { HereState } from "./state";
+
+export function herePane({ store }: View<HereState>, root: HTMLElement): void {
+  const canvas = el("canvas.cs-context__canvas");
+  const caption = el("p.cs-context__caption");
+  const figure = el(
+    "figure.cs-context",
+    { hidden: true },
+    el("h3.cs-heading", "On this picture"),
+    el("div.cs-context__frame", canvas),
+    el("figcaption", caption),
+  );
+  root.append(figure);
+  const paint = onFrame(() => {
+    const [found, photo] = [store.get("here"), store.get("photo")];
+    if (!found || !photo || found.picture !== photo.picture) return;
+    const faint = new Uint8ClampedArray(photo.pixels);
+    // Mid-grey, the projection's zero, with a trace of the picture: one sees where the field lies.
+    for (let at = 0; at < faint.length; at++) {
+      if (at % 4 !== 3) faint[at] = 128 + 0.3 * ((faint[at] ?? 0) - 128);
+    }
+    show(canvas, faint, photo.width, photo.height);
+    const [top, left, bottom, right] = found.box;
+    if (bottom <= top || right <= left) return;
+    const shades = new ImageData(signedRgba(found.shades, 1), right - left, bottom - top);
+    canvas.getContext("2d")?.putImageData(shades, left, top);
+  });
+  store.watch(["here", "photo", "layer", "selected"], () => {
+    const found = store.get("here");
+    const current = found && found.layer === store.get("layer") && found.channel === store.get("selected");
+    figure.hidden = !found;
+    figure.classList.toggle("cs-is-stale", !current);
+    if (!found) return;
+    text(
+      caption,
+      found.value > 0
+        ? `${activation(found.value)} · row ${found.row}, column ${found.column}`
+        : "silent on this picture",
+    );
+    paint();
+  });
+}

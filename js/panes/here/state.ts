@@ -1,0 +1,24 @@
+/** What the selected unit picks out of the picture under the occluder. */
+import type { Slice } from "../../seam";
+import type { OccluderState } from "../occluder/state";
+import type { SelectionSlice } from "../shared/selection";
+
+export interface Here {
+  layer: string;
+  channel: number;
+  picture: number;
+  row: number;
+  column: number;
+  value: number;
+  /** Top, left, bottom, right: where the signed RGB lies in the picture. */
+  box: [number, number, number, number];
+  shades: Int8Array;
+}
+
+export interface HereSlice {
+  here: Here | null;
+}
+
+export const hereSlice: Slice<HereSlice> = { initial: { here: null }, writes: [], given: [] };
+
+export type HereState = OccluderState & SelectionSlice & HereSlice;

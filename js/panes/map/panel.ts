@@ -1,0 +1,93 @@
+/** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
+import { el, onFrame, onResize, text } from "../../lib/dom";
+import type { View } from "../../seam";
+import { chooseByKeys, chooseByPointer } from "./choose";
+import { paintMap } from "./paint";
+import type { MapState, Maps } from "./state";
+
+/** What a panel is called, what it says of a cell (null: of the clean picture), how it colours the cells. */
+export interface Panel {
+  name: string;
+  title: (maps: Maps) => string;
+  value: (maps: Maps, cell: number | null) => string;
+  /** `from`: for each cell the one whose value it shows, or -1. */
+  paint: (maps: Maps, from: Int32Array, words: Uint32Array) => void;
+  /** What else changes its colours. */
+  colouredBy?: readonly (keyof MapState)[];
+  /** What is written on a map that is only estimated. */
+  preview: string;
+  /** There is nothing of the kind in these maps. */
+  absent?: (maps: Maps) => boolean;
+  /** Beneath the map: colour bar or legend. */
+  foot: HTMLElement;
+  showFoot: (maps: Maps) => void;
+}
+
+export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement): void {
+  const { store, page } = view;
+  const [title, value] = [el("span.cs-map__title"), el("span.cs-map__value")];
+  const canvas = el("canvas.cs-map__canvas", { "aria-hidden": "true" });
+  const note = el("span.cs-map__note");
+  const frame = el(
+    "div.cs-map__frame",
+    {
+      tabindex: 0,
+      role: "slider",
+      "aria-roledescription": "map",
+      "aria-valuemin": 0,
+      "data-panel": panel.name,
+    },
+    canvas,
+    note,
+  );
+  page.keepKeys(frame);
+  page.keepMenu(frame);
+  const figure = el("figure.cs-map", el("figcaption.cs-heading", title, value), frame, panel.foot);
+  grid.append(figure);
+  keepPainted(panel, view, frame, canvas);
+  chooseByPointer(view, frame);
+  chooseByKeys(view, frame);
+  store.watch(["maps", "cell"], () => {
+    const [maps, cell] = [store.get("maps"), store.get("cell")];
+    figure.classList.toggle("cs-is-loading", !maps);
+    figure.hidden = !!maps && (panel.absent?.(maps) ?? false);
+    if (!maps) return;
+    const at = cell && cell[0] * maps.columns + cell[1];
+    const valueText = panel.value(maps, at);
+    text(title, panel.title(maps));
+    text(value, valueText);
+    value.classList.toggle("cs-is-clean", !cell);
+    figure.title = panel.title(maps);
+    text(note, maps.preview ? panel.preview : "");
+    frame.dataset.preview = String(maps.preview);
+    frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (one >= 0 ? 1 : 0), 0));
+    frame.setAttribute("aria-label", panel.title(maps));
+    frame.setAttribute("aria-valuemax", String(maps.rows * maps.columns - 1));
+    frame.setAttribute("aria-valuenow", String(at ?? 0));
+    const place = cell ? `row ${cell[0]}, column ${cell[1]}` : "without occluder";
+    frame.setAttribute("aria-valuetext", `${place}: ${valueText || "not computed yet"}`);
+  });
+  store.follow("maps", (maps) => {
+    if (maps) panel.showFoot(maps);
+  });
+}
+
+function keepPainted(
+  panel: Panel,
+  { store }: View<MapState>,
+  frame: HTMLElement,
+  canvas: HTMLCanvasElement,
+): void {
+  let width = 0;
+  const paint = onFrame(() => {
+    const [high, wide] = store.get("_network").size;
+    frame.style.aspectRatio = `${wide} / ${high}`;
+    if (width > 0) paintMap(canvas, width, panel, store);
+  });
+  store.watch(["maps", "photo", "position", "size", "cell", "_network"], paint);
+  if (panel.colouredBy) store.onChange(panel.colouredBy, paint);
+  onResize(frame, (now) => {
+    width = now;
+    paint();
+  });
+}

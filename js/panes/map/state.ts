@@ -1,0 +1,56 @@
+/** What the network says for every position of the occluder. */
+import type { Extent, Position, Size } from "../../lib/geometry";
+import type { Slice } from "../../seam";
+import type { OccluderState } from "../occluder/state";
+import type { Progress } from "../shared/work";
+
+/** Positions row after row. */
+export interface Maps {
+  rows: number;
+  columns: number;
+  /** Top of each row's occluders, left of each column's, px. */
+  tops: number[];
+  lefts: number[];
+  size: Extent;
+  stride: Extent;
+  /** A first-order estimate: nothing is computed yet. */
+  preview: boolean;
+  target: { index: number; label: string };
+  /** Of the picture without occluder. */
+  clean: { index: number; label: string; probability: number; activity: number | null };
+  layer: string | null;
+  /** The map of that layer. */
+  unit: number | null;
+  labels: Record<string, string>;
+  /** NaN where not computed. */
+  probability: Float32Array;
+  activity: Float32Array;
+  /** Most probable class; -1 where not computed. */
+  label: Int32Array;
+}
+
+export interface MapSlice {
+  _map: Progress;
+  stride: Size;
+  channel: number | null;
+  /** The cell of the maps that is looked at: row and column. */
+  cell: Position | null;
+  /** The class whose cells are marked. */
+  marked: number | null;
+  maps: Maps | null;
+}
+
+export const mapSlice: Slice<MapSlice> = {
+  initial: {
+    _map: { state: "none", revision: 0, done: 0, total: 0, left: null },
+    stride: 6,
+    channel: null,
+    cell: null,
+    marked: null,
+    maps: null,
+  },
+  writes: ["stride", "channel"],
+  given: ["_map"],
+};
+
+export type MapState = OccluderState & MapSlice;

@@ -1,0 +1,71 @@
+/** What is mapped: layer, map of it, and how densely. */
+import { dim, el, focused, keepTyping, on } from "../../lib/dom";
+import { extent } from "../../lib/geometry";
+import type { View } from "../../seam";
+import { layerOf } from "../shared/network";
+import type { MapState } from "./state";
+
+export function mapToolsPane(view: View<MapState>, root: HTMLElement): void {
+  const { store } = view;
+  const pane = el("div.cs-tools", ...layerFields(view), strideField(view));
+  root.append(pane);
+  store.follow("offline", (offline) => {
+    pane.inert = offline;
+  });
+}
+
+/** The layer, and which of its maps. */
+function layerFields({ store }: View<MapState>): HTMLElement[] {
+  const layers = el("select.cs-select", {
+    "aria-label": "Layer",
+    title: "Layer whose activity is shown",
+  });
+  const unit = el("input.cs-number.cs-number--unit", {
+    type: "number",
+    min: 0,
+    "aria-label": "Map of the layer; empty for the strongest",
+    title: "Map of the layer; empty for the strongest of the clean picture",
+  });
+  const fields = [el("label.cs-tools__field", "layer", layers), el("label.cs-tools__field", "map", unit)];
+  const showUnit = () => {
+    unit.value = `${store.get("channel") ?? ""}`;
+    unit.placeholder = `${store.get("maps")?.unit ?? ""}`;
+  };
+  on(layers, "change", () => store.set({ layer: layers.value, channel: null }));
+  on(unit, "change", () => {
+    const wanted = unit.value === "" ? null : Math.round(Number(unit.value));
+    const layer = layerOf(store);
+    if (wanted === null || (wanted >= 0 && wanted < (layer?.channels ?? 0))) store.set({ channel: wanted });
+    else showUnit();
+  });
+  keepTyping(unit);
+  store.watch(["channel", "maps"], () => focused(unit) !== unit && showUnit());
+  store.watch(["_network", "layer"], () => {
+    // Kernels without a map of the layer asked for would show nothing: vectors are left out.
+    const maps = store.get("_network").layers.filter(({ size: [high, wide] }) => high * wide > 1);
+    layers.replaceChildren(...maps.map(({ name }) => el("option", { value: name }, name)));
+    layers.value = store.get("layer");
+    for (const field of fields) field.hidden = store.get("layer") === "";
+  });
+  return fields;
+}
+
+function strideField({ store }: View<MapState>): HTMLElement {
+  const stride = el("input.cs-number", {
+    type: "number",
+    min: 1,
+    "aria-label": "Distance of positions, pixels",
+    title: "Distance of neighbouring positions, pixels of the network's input",
+  });
+  const show = () => {
+    stride.value = String(extent(store.get("stride"))[0]);
+  };
+  on(stride, "change", () => {
+    const wanted = Math.round(Number(stride.value));
+    if (wanted >= 1) store.set({ stride: Math.min(wanted, ...store.get("_network").size) });
+    show();
+  });
+  keepTyping(stride);
+  store.watch(["stride"], show);
+  return el("label.cs-tools__field", "every", stride, dim("px"));
+}

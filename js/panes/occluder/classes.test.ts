@@ -1,0 +1,88 @@
+import { describe, expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
+import { classesPane } from "./classes";
+import { type ClassScore, type Frame, occluderSlice } from "./state";
+
+const score = (index: number, clean: number, now: number): ClassScore => ({
+  index,
+  label: `class ${index}`,
+  clean,
+  now,
+});
+
+function setup(changes: Partial<Frame> = {}) {
+  const root = document.createElement("div");
+  const view = viewOf(networkSlice, picturesSlice, occluderSlice);
+  const { store } = view;
+  classesPane(view, root);
+  const frame: Frame = {
+    picture: 0,
+    position: [3, 4],
+    size: 50,
+    target: score(0, 0.6, 0.2),
+    before: score(0, 0.6, 0.2),
+    first: score(0, 0.6, 0.2),
+    classes: [score(0, 0.6, 0.2), score(1, 0.2, 0.1), score(2, 0.1, 0.1)],
+    other: score(9, 0.01, 0.15),
+    independent: false,
+    trail: 1,
+    milliseconds: 3,
+    ...changes,
+  };
+  store.set({ frame, position: [3, 4] });
+  return { root, store, frame };
+}
+
+const words = (root: HTMLElement, selector: string) =>
+  [...root.querySelectorAll(selector)].map(({ textContent }) => textContent);
+
+describe("class probabilities", () => {
+  it("keep the clean picture's order, with whatever else is strongest now beneath", () => {
+    const { root } = setup();
+    expect(words(root, ".cs-class:not(.cs-is-empty) .cs-class__label")).toEqual([
+      "class 0",
+      "class 1",
+      "class 2",
+      "class 9",
+    ]);
+    expect(words(root, ".cs-target__value")).toEqual(["0.200"]);
+    expect(words(root, ".cs-target__change")).toEqual(["−0.400"]);
+    expect(root.querySelector<HTMLElement>(".cs-class__bar--after")?.style.width).toBe("20%");
+    expect(root.querySelector(".cs-flip.cs-is-flipped")).toBeNull();
+  });
+
+  it("say when another class comes first", () => {
+    const { root } = setup({ first: score(9, 0.01, 0.7), other: score(9, 0.01, 0.7) });
+    expect(words(root, ".cs-flip.cs-is-flipped")).toEqual(["class 0 → class 9"]);
+    expect(words(root, ".cs-is-first .cs-class__label")).toEqual(["class 9"]);
+  });
+
+  it("say when they are independent, so that they need not sum to 1", () => {
+    const heading = (root: HTMLElement) => words(root, ".cs-heading")[0];
+    expect(heading(setup().root)).not.toContain("independent");
+    expect(heading(setup({ independent: true }).root)).toContain("independent");
+  });
+
+  it("choose the class to follow by a click, and let go of it by another", () => {
+    const { root, store } = setup();
+    const second = root.querySelectorAll<HTMLElement>(".cs-class")[1];
+    second?.click();
+    expect(store.get("target")).toBe(1);
+    second?.click();
+    expect(store.get("target")).toBeNull();
+  });
+
+  it("are dimmed only when the kernel is slow and the square has gone on", () => {
+    const { root, store } = setup();
+    const stale = () => root.querySelector(".cs-is-stale") !== null;
+    store.set({ slow: ["occlude"] });
+    expect(stale()).toBe(false);
+    expect(root.querySelector("[aria-busy=true]")).not.toBeNull();
+    store.set({ position: [50, 50] });
+    expect(stale()).toBe(true);
+    store.set({ slow: ["grid"] });
+    expect(stale()).toBe(false);
+  });
+});

@@ -1,0 +1,108 @@
+/** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
+import { dim, el, on, text } from "../../lib/dom";
+import { change, probability } from "../../lib/format";
+import { same } from "../../lib/store";
+import type { View } from "../../seam";
+import type { ClassScore, OccluderState } from "./state";
+
+interface Row {
+  element: HTMLElement;
+  show: (score: ClassScore | null, first: boolean, target: boolean) => void;
+}
+
+function row(choose: (index: number) => void): Row {
+  const label = el("span.cs-class__label");
+  const badge = el("span.cs-class__badge", "now first");
+  const value = el("span.cs-class__value");
+  const before = el("i.cs-class__bar.cs-class__bar--before");
+  const after = el("i.cs-class__bar.cs-class__bar--after");
+  const element = el("button.cs-class", label, badge, value, el("span.cs-class__track", before, after));
+  let shown: ClassScore | null = null;
+  on(element, "click", () => shown && choose(shown.index));
+  return {
+    element,
+    show: (score, first, target) => {
+      shown = score;
+      element.classList.toggle("cs-is-empty", !score);
+      element.classList.toggle("cs-is-first", first);
+      element.classList.toggle("cs-is-target", target);
+      element.setAttribute("aria-pressed", String(target));
+      text(label, score?.label ?? " ");
+      text(value, score ? probability(score.now) : " ");
+      element.title = score
+        ? `${score.label}: ${probability(score.clean)} clean, ${probability(score.now)} occluded` +
+          `${target ? "" : ". Click to watch this class"}`
+        : "";
+      before.style.width = `${100 * (score?.clean ?? 0)}%`;
+      after.style.width = `${100 * (score?.now ?? 0)}%`;
+      value.classList.toggle("cs-is-up", !!score && score.now > score.clean + 0.0005);
+    },
+  };
+}
+
+export function classesPane({ store }: View<OccluderState>, root: HTMLElement): void {
+  const choose = (index: number) => {
+    if (!store.get("offline")) store.set({ target: store.get("target") === index ? null : index });
+  };
+  const name = el("span.cs-target__label");
+  const now = el("span.cs-target__value");
+  const delta = el("span.cs-target__change");
+  const flip = el("div.cs-flip");
+  const rows = Array.from({ length: 6 }, () => row(choose));
+  const legend = el(
+    "span.cs-legend",
+    el("i.cs-legend__key.cs-legend__key--before"),
+    "clean",
+    el("i.cs-legend__key.cs-legend__key--after"),
+    "occluded",
+  );
+  const independent = dim();
+  independent.title =
+    "Each class has a probability of its own, whatever the others have: they need not sum to 1";
+  const list = el("div.cs-classes", ...rows.slice(0, 5).map(({ element }) => element));
+  const pane = el(
+    "div.cs-probabilities",
+    el("div.cs-target", name, el("span.cs-target__numbers", delta, now)),
+    flip,
+    el("h3.cs-heading", "Classes", independent, legend),
+    list,
+    el("div.cs-classes.cs-classes--other", ...rows.slice(5).map(({ element }) => element)),
+  );
+  root.append(pane);
+
+  store.follow("frame", (frame) => {
+    pane.classList.toggle("cs-is-loading", !frame);
+    if (!frame) {
+      for (const one of rows) one.show(null, false, false);
+      text(name, " ");
+      text(now, " ");
+      text(delta, " ");
+      text(flip, " ");
+      return;
+    }
+    const flipped = frame.first.index !== frame.before.index;
+    text(name, frame.target.label);
+    text(independent, frame.independent ? "independent" : "");
+    text(now, probability(frame.target.now));
+    text(delta, change(frame.target.now - frame.target.clean));
+    delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));
+    flip.classList.toggle("cs-is-flipped", flipped);
+    text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+    const shown: (ClassScore | null)[] = [...frame.classes.slice(0, 5)];
+    while (shown.length < 5) shown.push(null);
+    shown.push(frame.other);
+    rows.forEach(({ show }, index) => {
+      const score = shown[index] ?? null;
+      show(score, flipped && score?.index === frame.first.index, score?.index === frame.target.index);
+    });
+    pane.dataset.position = frame.position.join(",");
+  });
+  // An older number is dimmed as soon as the square has left it and the kernel has taken more than 300 ms.
+  store.watch(["slow", "frame", "position"], () => {
+    const frame = store.get("frame");
+    const slow = store.get("slow").includes("occlude");
+    const stale = slow && !!frame && !same(frame.position, store.get("position"));
+    pane.classList.toggle("cs-is-stale", stale);
+    pane.setAttribute("aria-busy", String(slow));
+  });
+}

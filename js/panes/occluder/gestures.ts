@@ -1,0 +1,128 @@
+/** The pointer on the picture: it drags and resizes the occluder, taps it to another place, and draws its form. */
+import { el, on, shareAt } from "../../lib/dom";
+import { enclosed } from "../../lib/form";
+import { type Extent, extent, fit, type Position, resize, type Size, toSize } from "../../lib/geometry";
+import type { View } from "../../seam";
+import { polygon } from "./handle";
+import type { OccluderState } from "./state";
+
+export interface Gestures {
+  /** Undo the drag that is under way. */
+  cancel: () => void;
+}
+
+export function followPointer(
+  view: View<OccluderState>,
+  frame: HTMLElement,
+  occluder: HTMLElement,
+  grip: HTMLElement,
+): Gestures {
+  const { store, signal } = view;
+  const bounds = (): Extent => store.get("_network").size;
+  /** Where an event is on the picture, in picture pixels (row, column). */
+  const point = (event: PointerEvent): Position => {
+    const [down, across] = shareAt(frame, event);
+    const [height, width] = bounds();
+    return [down * height, across * width];
+  };
+  let drag: Drag | null = null;
+  const line = drawing(view, frame, bounds);
+
+  const begin = (at: Position, target: Node) => {
+    const size = store.get("size");
+    const [high, wide] = extent(size);
+    const started = store.get("position");
+    store.set({ dragging: true });
+    if (!occluder.contains(target)) {
+      // A tap elsewhere brings the occluder there, and the drag goes on from its middle.
+      store.set({ position: fit([at[0] - high / 2, at[1] - wide / 2], size, bounds()) });
+    }
+    const [top, left] = store.get("position");
+    const resizing = target === grip;
+    const held: Position = resizing ? [top + high, left + wide] : [top, left];
+    drag = { position: started, size, resizing, grab: [at[0] - held[0], at[1] - held[1]] };
+    occluder.focus({ preventScroll: true });
+  };
+  const follow = ({ size, resizing, grab }: Drag, [row, column]: Position, free: boolean) => {
+    const target: Position = [row - grab[0], column - grab[1]];
+    if (resizing) store.set({ size: resize(store.get("position"), size, target, bounds(), free) });
+    else store.set({ position: fit(target, store.get("size"), bounds()) });
+  };
+  const finish = () => {
+    line.finish();
+    if (!drag) return;
+    drag = null;
+    store.set({ dragging: false });
+  };
+
+  on(frame, "pointerdown", (event) => {
+    if (event.button !== 0 || store.get("offline")) return;
+    frame.setPointerCapture(event.pointerId);
+    event.preventDefault();
+    if (store.get("drawing")) line.begin(point(event));
+    else begin(point(event), event.target as Node);
+  });
+  on(frame, "pointermove", (event) => {
+    const at = point(event);
+    if (line.follow(at)) return;
+    if (drag) follow(drag, at, event.shiftKey);
+    else store.set({ pointer: at });
+  });
+  on(frame, "pointerleave", () => store.set({ pointer: null }));
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"] as const) on(frame, end, finish);
+  // Taking the widget away in the middle of a drag must not leave the others holding positions back.
+  signal.addEventListener("abort", finish);
+
+  return {
+    cancel: () => {
+      if (!drag) return;
+      store.set({ position: drag.position, size: drag.size });
+      finish();
+    },
+  };
+}
+
+/** Where a drag began, and what it does. */
+interface Drag {
+  position: Position;
+  size: Size;
+  resizing: boolean;
+  /** From the point that is dragged (the occluder's corner) to the pointer. */
+  grab: Position;
+}
+
+/** The line that is drawn around something, and becomes the occluder's form. */
+function drawing({ store }: View<OccluderState>, frame: HTMLElement, bounds: () => Extent) {
+  const drawn = el("div.cs-drawn");
+  frame.append(drawn);
+  let line: Position[] | null = null;
+  const show = () => {
+    const [height, width] = bounds();
+    const points = line?.map(([row, column]) => [row / height, column / width] as const);
+    drawn.replaceChildren(...(points ? [polygon(points)] : []));
+  };
+  store.follow("drawing", (drawing) => {
+    frame.classList.toggle("cs-is-drawing", drawing);
+    if (!drawing) line = null;
+    show();
+  });
+  return {
+    begin: (at: Position) => {
+      line = [at];
+    },
+    /** Whether a line is being drawn. */
+    follow: (at: Position) => {
+      line?.push(at);
+      if (line) show();
+      return line !== null;
+    },
+    finish: () => {
+      if (!line) return;
+      const found = enclosed(line, bounds());
+      // A tap is no form: the person may try again.
+      if (found) store.set({ ...found, size: toSize(found.size), drawing: false });
+      line = null;
+      show();
+    },
+  };
+}

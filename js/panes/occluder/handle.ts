@@ -1,0 +1,83 @@
+/** What lies over the painted occluder: the handle that it is gripped by, and the ghost of another place. */
+import { el, svg } from "../../lib/dom";
+import { isOutline, kindOf } from "../../lib/form";
+import { probability } from "../../lib/format";
+import { type Extent, extent, type Position } from "../../lib/geometry";
+import type { View } from "../../seam";
+import type { OccluderState } from "./state";
+
+export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip: HTMLElement } {
+  const { store, page } = view;
+  const grip = el("span.cs-occluder__grip", { "aria-hidden": "true", title: "Drag to resize" });
+  const occluder = el(
+    "div.cs-occluder",
+    {
+      role: "slider",
+      tabindex: 0,
+      "aria-roledescription": "occluder",
+      "aria-label": "Occluder. Arrow keys move it by 1 pixel, with Shift by 10; plus and minus resize it.",
+    },
+    grip,
+  );
+  page.keepKeys(occluder);
+  page.keepMenu(occluder);
+  followShape(view, occluder);
+  store.watch(["position", "size", "_network"], () => {
+    const [position, size] = [store.get("position"), extent(store.get("size"))];
+    const picture = store.get("_network").size;
+    layOver(occluder, position, size, picture);
+    occluder.setAttribute("aria-valuemin", "0");
+    occluder.setAttribute("aria-valuemax", String(Math.max(0, picture[1] - size[1])));
+    occluder.setAttribute("aria-valuenow", String(position[1]));
+  });
+  store.watch(["position", "frame"], () => {
+    const [top, left] = store.get("position");
+    const target = store.get("frame")?.target;
+    const value = target ? `, ${target.label} ${probability(target.now)}` : "";
+    occluder.setAttribute("aria-valuetext", `row ${top}, column ${left}${value}`);
+  });
+  store.follow("dragging", (dragging) => occluder.classList.toggle("cs-is-dragging", dragging));
+  return { occluder, grip };
+}
+
+export function ghost(view: View<OccluderState>): HTMLElement {
+  const { store } = view;
+  const element = el("div.cs-ghost", { hidden: true });
+  followShape(view, element);
+  store.watch(["ghost", "_network"], () => {
+    const at = store.get("ghost");
+    element.hidden = !at;
+    if (at) layOver(element, at.position, at.size, store.get("_network").size);
+  });
+  return element;
+}
+
+/** Give an element the occluder's shape. */
+function followShape({ store }: View<OccluderState>, element: HTMLElement): void {
+  store.follow("shape", (shape) => {
+    element.dataset.shape = kindOf(shape);
+    element.querySelector("svg")?.remove();
+    if (isOutline(shape)) element.prepend(polygon(shape));
+  });
+}
+
+/** Put an element over a box of the picture. */
+function layOver(
+  element: HTMLElement,
+  [top, left]: Position,
+  [high, wide]: Extent,
+  [height, width]: Extent,
+): void {
+  Object.assign(element.style, {
+    top: `${(100 * top) / height}%`,
+    left: `${(100 * left) / width}%`,
+    height: `${(100 * high) / height}%`,
+    width: `${(100 * wide) / width}%`,
+  });
+}
+
+/** A polygon of points (down, across) in 0..1 of the element that it fills. */
+export function polygon(points: readonly (readonly [number, number])[]): SVGElement {
+  const shape = svg("polygon", { points: points.map(([row, column]) => `${column},${row}`).join(" ") });
+  return svg("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" }, shape);
+}

@@ -1,0 +1,22 @@
+/** The picture as the network sees it, with the occluder on it. */
+import { el } from "../../lib/dom";
+import type { View } from "../../seam";
+import { followPointer } from "./gestures";
+import { ghost, handle } from "./handle";
+import { followKeys } from "./keys";
+import { pictureCanvas } from "./paint";
+import { speech } from "./speech";
+import type { OccluderState } from "./state";
+import { trailLayer } from "./trail";
+
+export function picturePane(view: View<OccluderState>, root: HTMLElement): void {
+  const { store } = view;
+  const frame = el("div.cs-picture");
+  const { occluder, grip } = handle(view);
+  frame.append(pictureCanvas(view, frame), trailLayer(view), ghost(view), occluder);
+  root.append(frame);
+  const gestures = followPointer(view, frame, occluder, grip);
+  followKeys(view, occluder, gestures);
+  root.append(speech(view));
+  store.follow("offline", (offline) => frame.classList.toggle("cs-is-offline", offline));
+}

@@ -1,0 +1,105 @@
+/** The occluder on the picture, and what the network says with it there. */
+import type { Shape } from "../../lib/form";
+import type { Extent, Position, Size } from "../../lib/geometry";
+import type { Photo } from "../../lib/photo";
+import type { Store } from "../../lib/store";
+import type { Slice } from "../../seam";
+import type { NetworkSlice } from "../shared/network";
+import type { PicturesSlice } from "../shared/pictures";
+
+export interface ClassScore {
+  index: number;
+  label: string;
+  clean: number;
+  now: number;
+}
+
+/** What the network says with the occluder at one place. */
+export interface Frame {
+  picture: number;
+  position: Position;
+  size: Size;
+  target: ClassScore;
+  /** The most probable class, of the clean picture and now. */
+  before: ClassScore;
+  first: ClassScore;
+  /** The clean picture's five most probable classes. */
+  classes: ClassScore[];
+  /** The most probable class now that is not among `classes`. */
+  other: ClassScore | null;
+  /** Whether each class has a probability of its own: they need not sum to 1. */
+  independent: boolean;
+  milliseconds: number;
+  /** Number of the trail that this place belongs to. */
+  trail: number;
+}
+
+/** What the occluder shows at one place, where that depends on the place: RGB of its box. */
+export interface Patch {
+  position: Position;
+  size: Extent;
+  pixels: Uint8ClampedArray<ArrayBuffer>;
+}
+
+/** Where the occluder has been under one setting, and the target's probability there. */
+export interface Trail {
+  number: number;
+  visited: { position: Position; value: number }[];
+}
+
+export interface OccluderSlice {
+  position: Position;
+  size: Size;
+  shape: Shape;
+  fill: string;
+  target: number | null;
+  show_trail: boolean;
+  /** The next line drawn on the picture becomes the occluder's form. */
+  drawing: boolean;
+  /** Where the pointer is on the picture, px. */
+  pointer: Position | null;
+  /** A place where the occluder might be, marked for another pane. */
+  ghost: { position: Position; size: Extent } | null;
+  photo: Photo | null;
+  /** What shines through the occluder wherever it is; null where its fill depends on the place. */
+  filling: Photo | null;
+  frame: Frame | null;
+  patch: Patch | null;
+  trail: Trail;
+}
+
+export const occluderSlice: Slice<OccluderSlice> = {
+  initial: {
+    position: [0, 0],
+    size: 50,
+    shape: "square",
+    fill: "grey",
+    target: null,
+    show_trail: false,
+    drawing: false,
+    pointer: null,
+    ghost: null,
+    photo: null,
+    filling: null,
+    frame: null,
+    patch: null,
+    trail: { number: -1, visited: [] },
+  },
+  writes: ["position", "size", "shape", "fill", "target", "show_trail"],
+  held: ["position", "size"],
+  given: [],
+};
+
+export type OccluderState = NetworkSlice & PicturesSlice & OccluderSlice;
+
+/** What the network is asked about, but for the occluder's place. */
+export const SETTING = ["picture", "_revision", "size", "shape", "fill"] as const;
+
+export function setting(store: Store<PicturesSlice & OccluderSlice>): Record<string, unknown> {
+  return {
+    picture: store.get("picture"),
+    size: store.get("size"),
+    shape: store.get("shape"),
+    fill: store.get("fill"),
+  };
+}

@@ -1,0 +1,38 @@
+/** The network, and which of its layers is looked at. */
+import type { Extent } from "../../lib/geometry";
+import type { Store } from "../../lib/store";
+import type { Slice } from "../../seam";
+
+export interface LayerInfo {
+  name: string;
+  kind: string;
+  channels: number;
+  size: Extent;
+  /** Side of the receptive field, px of the picture. */
+  field: number;
+  /** A squeeze-excite gate upstream sees the whole picture, too. */
+  gated: boolean;
+}
+
+export interface NetworkInfo {
+  name: string;
+  device: string;
+  /** Height and width of the pictures it takes. */
+  size: Extent;
+  layers: LayerInfo[];
+}
+
+export interface NetworkSlice {
+  _network: NetworkInfo;
+  layer: string;
+}
+
+export const networkSlice: Slice<NetworkSlice> = {
+  initial: { _network: { name: "", device: "", size: [224, 224], layers: [] }, layer: "" },
+  writes: ["layer"],
+  given: ["_network"],
+};
+
+/** What is known of the layer that is looked at. */
+export const layerOf = (store: Store<NetworkSlice>): LayerInfo | undefined =>
+  store.get("_network").layers.find(({ name }) => name === store.get("layer"));

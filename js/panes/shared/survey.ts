@@ -1,0 +1,37 @@
+/** The survey of many pictures: how far it is. */
+import type { Store } from "../../lib/store";
+import type { Slice, View } from "../../seam";
+import type { Progress, Work } from "./work";
+
+export interface SurveyState extends Progress {
+  revision: number;
+  skipped: number;
+  /** Share of the units of each layer that no picture has activated. */
+  dead?: Record<string, number>;
+}
+
+export interface SurveySlice {
+  _survey: SurveyState;
+}
+
+export const surveySlice: Slice<SurveySlice> = {
+  initial: { _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 } },
+  writes: [],
+  given: ["_survey"],
+};
+
+/** Whether anything is known of the units yet. */
+export const isSurveyed = (store: Store<SurveySlice>): boolean => store.get("_survey").revision > 0;
+
+export const surveyWork = ({ store }: View<SurveySlice>): Work => ({
+  label: "Survey",
+  noun: "survey",
+  begins: "survey begins",
+  progress: () => store.get("_survey"),
+  onChange: (run) => store.onChange(["_survey"], run),
+  whole: (done) => `survey of ${done} pictures`,
+  note: () => {
+    const { skipped } = store.get("_survey");
+    return skipped > 0 ? `, ${skipped} unreadable` : "";
+  },
+});

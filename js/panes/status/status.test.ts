@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { networkSlice } from "../shared/network";
+import { type SurveyState, surveySlice, surveyWork } from "../shared/survey";
+import { statusPane } from "./status";
+
+function setup(withWork = true) {
+  const view = viewOf(networkSlice, surveySlice);
+  const root = document.createElement("div");
+  statusPane(view, root, withWork ? surveyWork(view) : null);
+  const survey = (changes: Partial<SurveyState>) =>
+    view.store.set({ _survey: { ...view.store.get("_survey"), ...changes } });
+  const line = root.querySelector<HTMLElement>(".cs-status__work");
+  const words = () => root.querySelector(".cs-status__progress")?.textContent;
+  const cancel = root.querySelectorAll<HTMLElement>(".cs-link")[0];
+  return { view, root, survey, line, words, cancel };
+}
+
+describe("the status line", () => {
+  it("tells of work while there is some, and stops it", () => {
+    const { view, survey, line, words, cancel } = setup();
+    expect(line?.hidden).toBe(true);
+    survey({ state: "running" });
+    expect(words()).toBe("survey begins");
+    survey({ done: 5, total: 20, left: 90, skipped: 1 });
+    expect(words()).toBe("survey 5 of 20, 1 min 30 s left, 1 unreadable");
+    cancel?.click();
+    expect(view.kernel.tell).toHaveBeenCalledWith("cancel");
+    survey({ state: "done", done: 20 });
+    expect([words(), cancel?.hidden]).toEqual(["survey of 20 pictures, 1 unreadable", true]);
+  });
+
+  it("calls work stopped that a saved page was written in the middle of", () => {
+    const { view, survey, words } = setup();
+    view.store.set({ offline: true });
+    survey({ state: "running", done: 5, total: 20 });
+    expect(words()).toBe("survey stopped after 5 of 20");
+  });
+
+  it("has no such place where there is no work", () => {
+    expect(setup(false).line).toBeNull();
+  });
+});

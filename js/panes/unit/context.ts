@@ -1,0 +1,67 @@
+/** The whole picture that an exemplar comes from, and where in it. */
+import { el, on, text } from "../../lib/dom";
+import { type Photo, show } from "../../lib/photo";
+import type { View } from "../../seam";
+import { describe, putAtMiddle } from "./exemplar";
+import { type Exemplar, exemplarsOf, type UnitState } from "./state";
+
+export function contextFigure(view: View<UnitState>): HTMLElement {
+  const { store } = view;
+  const { frame, showIn } = framedPicture();
+  const caption = el("p.cs-context__caption");
+  const source = el("bdi");
+  const file = fileButton(view, () => source.title);
+  const figure = el(
+    "figure.cs-context",
+    el("h3.cs-heading", "In its picture"),
+    frame,
+    el("figcaption", caption, el("p.cs-context__source", source), file),
+  );
+  store.watch(["unit", "weaker", "exemplar", "context"], () => {
+    const unit = store.get("unit");
+    const exemplar = exemplarsOf(unit, store.get("weaker"))[store.get("exemplar") ?? 0];
+    figure.hidden = !exemplar;
+    if (!exemplar) return;
+    text(caption, describe(exemplar));
+    source.title = exemplar.path ?? exemplar.name;
+    text(source, source.title);
+    file.hidden = !exemplar.path;
+    const photo = store.get("context");
+    const come = photo?.picture === exemplar.image;
+    figure.classList.toggle("cs-is-stale", !come);
+    if (photo && come) showIn(photo, exemplar);
+  });
+  return figure;
+}
+
+/** A picture with a box around the receptive field, or a ring where that is larger than the picture. */
+function framedPicture(): { frame: HTMLElement; showIn: (photo: Photo, exemplar: Exemplar) => void } {
+  const canvas = el("canvas.cs-context__canvas");
+  const box = el("div.cs-context__box");
+  const ring = el("i.cs-mark", { "aria-hidden": "true" });
+  return {
+    frame: el("div.cs-context__frame", canvas, box, ring),
+    showIn: ({ pixels, width, height }, exemplar) => {
+      show(canvas, pixels, width, height);
+      ring.hidden = !exemplar.whole;
+      box.hidden = exemplar.whole;
+      if (exemplar.whole) putAtMiddle(ring, exemplar, [height, width]);
+      const [top, left] = [Math.max(0, exemplar.box[0]), Math.max(0, exemplar.box[1])];
+      const [bottom, right] = [Math.min(height, exemplar.box[2]), Math.min(width, exemplar.box[3])];
+      // By its middle, so that a field of a few pixels can be drawn larger than it is and still point at the place.
+      Object.assign(box.style, {
+        top: `${(50 * (top + bottom)) / height}%`,
+        left: `${(50 * (left + right)) / width}%`,
+        height: `${(100 * (bottom - top)) / height}%`,
+        width: `${(100 * (right - left)) / width}%`,
+      });
+    },
+  };
+}
+
+function fileButton({ store, page }: View<UnitState>, path: () => string): HTMLElement {
+  const file = el("button.cs-link", { hidden: true });
+  on(file, "click", () => page.file.act(path())?.then(() => text(file, "copied")));
+  store.watch(["exemplar", "unit"], () => text(file, page.file.name));
+  return file;
+}

@@ -1,0 +1,83 @@
+/** The patches that excite the unit most; and what is between the top and nothing. */
+import { rgba } from "../../lib/atlas";
+import { dim, el, text } from "../../lib/dom";
+import { activation, share } from "../../lib/format";
+import { show } from "../../lib/photo";
+import type { View } from "../../seam";
+import type { NetworkSlice } from "../shared/network";
+import { describe, isSilent, putAtMiddle } from "./exemplar";
+import { type Exemplar, type Exemplars, type Unit, type UnitState, weakerOf } from "./state";
+import { tileList } from "./tiles";
+
+export function topPatches(view: View<UnitState>): HTMLElement {
+  const { store } = view;
+  const count = dim();
+  const list = tileList(view, "Top patches");
+  store.follow("unit", (unit) => {
+    if (!unit) return;
+    text(count, countText(unit));
+    list.show(tilesOf(view, unit, ({ value }) => activation(value)));
+    if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
+  });
+  return el("div", el("h3.cs-heading", "Top patches", count), list.element);
+}
+
+function countText({ purity, images }: Unit): string {
+  const [most, times = 0, labelled = 0] = purity ?? [];
+  const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
+  return `of ${images} pictures${labelled > 1 ? ` · ${labels}` : ""}`;
+}
+
+/** From a random sample of the pictures: what the top patches do not show. */
+export function weakerPatches(view: View<UnitState>): HTMLElement {
+  const { store } = view;
+  const heading = el(
+    "h3.cs-heading",
+    { title: "From a random sample of the pictures: what the top patches do not show" },
+    "Weaker examples",
+    dim("share of weaker pictures"),
+  );
+  const before = () => store.get("unit")?.exemplars.length ?? 0;
+  const list = tileList(view, "Weaker examples", before, " cs-patches--weaker");
+  store.watch(["unit", "weaker"], () => {
+    const weaker = weakerOf(store.get("unit"), store.get("weaker"));
+    list.element.classList.toggle("cs-is-stale", !weaker);
+    if (weaker) list.show(tilesOf(view, weaker, ({ quantile }) => share(quantile ?? 0)));
+    heading.hidden = list.element.hidden = list.element.childElementCount === 0;
+  });
+  return el("div", heading, list.element);
+}
+
+function tilesOf(
+  { store }: View<NetworkSlice>,
+  { exemplars, crops, side }: Exemplars,
+  value: (exemplar: Exemplar) => string,
+): HTMLElement[] {
+  const picture = store.get("_network").size;
+  return exemplars.map((exemplar, index) => {
+    const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
+    const [crop, silent] = [crops[index], isSilent(exemplar)];
+    if (crop) show(canvas, rgba(crop), side, side);
+    const tile = el(
+      "button",
+      {
+        class: silent ? "cs-patch cs-patch--silent" : "cs-patch",
+        role: "option",
+        "aria-label": describe(exemplar),
+        title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
+        "data-value": exemplar.value,
+        "data-image": exemplar.image,
+        "data-row": exemplar.row,
+        "data-column": exemplar.column,
+      },
+      canvas,
+      el("span.cs-patch__value", silent ? "silent" : value(exemplar)),
+    );
+    if (exemplar.whole && !silent) {
+      const ring = el("i.cs-mark", { "aria-hidden": "true" });
+      putAtMiddle(ring, exemplar, picture);
+      tile.append(ring);
+    }
+    return tile;
+  });
+}

@@ -1,0 +1,75 @@
+/** What the unit picked out of the patches, in their order. */
+import { signedRgba } from "../../lib/atlas";
+import { segmented, select, tied } from "../../lib/controls";
+import { el } from "../../lib/dom";
+import { show } from "../../lib/photo";
+import type { View } from "../../seam";
+import type { Method } from "../shared/selection";
+import { describe } from "./exemplar";
+import type { Contrast, Projections, UnitState } from "./state";
+import { tileList } from "./tiles";
+
+export function projectionsPart(view: View<UnitState>): HTMLElement {
+  const { store } = view;
+  const list = tileList(view, "Projections");
+  store.watch(["unit", "projections", "contrast", "method"], () => {
+    const projections = currentOf(view);
+    const stale = projections?.method !== store.get("method");
+    list.element.classList.toggle("cs-is-stale", stale);
+    if (store.get("unit")) list.show(tilesOf(view, projections));
+  });
+  const tools = el("span.cs-heading__tools", methodField(view), contrastField(view));
+  return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element);
+}
+
+/** The projections, where they are those of the unit that is shown. */
+function currentOf({ store }: View<UnitState>): Projections | null {
+  const [unit, projections] = [store.get("unit"), store.get("projections")];
+  const current = unit && projections?.layer === unit.layer && projections.channel === unit.channel;
+  return current ? projections : null;
+}
+
+/** A tile for each exemplar, empty while there is no projection of it. */
+function tilesOf({ store }: View<UnitState>, projections: Projections | null): HTMLElement[] {
+  const unit = store.get("unit");
+  const strongest = Math.max(...(projections?.peaks ?? []), 0);
+  return (unit?.exemplars ?? []).map((exemplar, index) => {
+    const shades = projections?.tiles[index];
+    const peak = projections?.peaks[index] ?? 0;
+    const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
+    if (projections && shades) {
+      const gain = store.get("contrast") === "group" && strongest > 0 ? peak / strongest : 1;
+      show(canvas, signedRgba(shades, gain), projections.side, projections.side);
+    }
+    return el(
+      "button.cs-patch.cs-patch--projection",
+      {
+        role: "option",
+        "aria-label": `Projection of ${describe(exemplar)}`,
+        title: `What unit ${unit?.channel} picked out of ${describe(exemplar)}`,
+        "data-peak": peak,
+      },
+      canvas,
+    );
+  });
+}
+
+function methodField({ store }: View<UnitState>): HTMLElement {
+  const methods = select<Method>("Method of the projections", {
+    deconvnet: "deconvnet",
+    guided_backprop: "guided",
+    gradient: "gradient",
+  });
+  store.follow("offline", (offline) => {
+    methods.element.disabled = offline;
+  });
+  return tied(store, "method", methods).element;
+}
+
+function contrastField({ store }: View<UnitState>): HTMLElement {
+  const contrasts = segmented<Contrast>("Contrast", {
+    tile: ["each", "Each projection uses the full range of shades"],
+    group: ["all", "One range for all: their strengths can be compared"],
+  });
+  return tied(store, "contrast", contrasts).element;
+}

@@ -1,0 +1,73 @@
+/** What the unit panel asks of the kernel, and when. */
+import { bytes, int8s } from "../../lib/buffers";
+import { photoOf } from "../../lib/photo";
+import type { Answer, Session } from "../../seam";
+import type { Method } from "../shared/selection";
+import { isSurveyed } from "../shared/survey";
+import { type Exemplar, type Exemplars, exemplarsOf, type Unit, type UnitState } from "./state";
+
+/** Equal parts of a buffer: `count` square RGB tiles. */
+function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: number): T[] {
+  const step = side * side * 3;
+  return Array.from({ length: count }, (_, index) => all.subarray(index * step, (index + 1) * step) as T);
+}
+
+function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
+  const exemplars = answer.exemplars as Exemplar[];
+  const side = answer.side as number;
+  return {
+    layer: answer.layer as string,
+    channel: answer.channel as number,
+    exemplars,
+    side,
+    crops: cut(bytes(crops), exemplars.length, side),
+  };
+}
+
+export function linkUnit({ store, kernel }: Session<UnitState>): void {
+  kernel.answers("unit", (answer, [crops]) => {
+    const { counts, edges, images, share, purity, classes, similar } = answer as unknown as Unit;
+    const unit = { counts, edges, images, share, purity, classes, similar };
+    store.set({ unit: { ...exemplarsIn(answer, crops), ...unit } });
+  });
+  kernel.answers("weaker", (answer, [crops]) => store.set({ weaker: exemplarsIn(answer, crops) }));
+  kernel.answers("projections", (answer, [shades]) => {
+    const side = answer.side as number;
+    const peaks = answer.peaks as number[];
+    store.set({
+      projections: {
+        layer: answer.layer as string,
+        channel: answer.channel as number,
+        method: answer.method as Method,
+        side,
+        tiles: cut(int8s(shades), peaks.length, side),
+        peaks,
+      },
+    });
+  });
+  kernel.answers("whole", (answer, [rgb]) => store.set({ context: photoOf(answer, rgb) }));
+
+  store.watch(["layer", "selected", "_survey"], () => {
+    const selected = store.get("selected");
+    if (selected === null || !isSurveyed(store)) return store.set({ unit: null });
+    kernel.ask("unit", { layer: store.get("layer"), channel: selected });
+  });
+  // After the crops, which are there at once.
+  store.watch(["unit", "method"], () => {
+    const unit = store.get("unit");
+    if (!unit) return store.set({ projections: null });
+    kernel.ask("projections", { layer: unit.layer, channel: unit.channel, method: store.get("method") });
+  });
+  // These last: they take a forward pass each.
+  store.follow("unit", (unit) => {
+    if (!unit) return store.set({ weaker: null });
+    kernel.ask("weaker", { layer: unit.layer, channel: unit.channel });
+  });
+  // The whole picture of the exemplar under the pointer, or of the first.
+  store.watch(["unit", "exemplar"], () => {
+    const shown = exemplarsOf(store.get("unit"), store.get("weaker"));
+    const image = shown[store.get("exemplar") ?? 0]?.image;
+    if (image !== undefined && store.get("context")?.picture !== image)
+      kernel.ask("whole", { picture: image });
+  });
+}

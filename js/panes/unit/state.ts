@@ -1,0 +1,87 @@
+/** One unit: what a survey found of it, and what it picked out of its pictures. */
+import type { Photo } from "../../lib/photo";
+import type { Slice } from "../../seam";
+import type { NetworkSlice } from "../shared/network";
+import type { Method, SelectionSlice } from "../shared/selection";
+import type { SurveySlice } from "../shared/survey";
+
+export interface Exemplar {
+  value: number;
+  image: number;
+  name: string;
+  path: string | null;
+  label: string | null;
+  row: number;
+  column: number;
+  /** Top, left, bottom, right in the picture's pixels; may reach outside. */
+  box: [number, number, number, number];
+  /** The receptive field is as large as the picture: the patch shows the whole of it. */
+  whole: boolean;
+  /** Of a weaker example: the share of the sampled pictures that excite the unit less. */
+  quantile?: number;
+}
+
+/** Pictures that excite a unit, with one RGB crop for each, all `side` px. */
+export interface Exemplars {
+  layer: string;
+  channel: number;
+  exemplars: Exemplar[];
+  side: number;
+  crops: Uint8Array[];
+}
+
+export interface Unit extends Exemplars {
+  /** Activations of all pictures: counts in bins whose edges are `edges`. */
+  counts: number[];
+  edges: number[];
+  images: number;
+  share: number;
+  /** The most frequent label of the top pictures, how many have it, of how many that have one. */
+  purity: [string, number, number] | null;
+  /** Classes that it prefers, and by how many standard deviations between pictures. */
+  classes: [string, number][];
+  /** Units of the layer that are active on the same pictures, and the correlation. */
+  similar: [number, number][];
+}
+
+/** What a unit picked out of its exemplars' patches, in their order. */
+export interface Projections {
+  layer: string;
+  channel: number;
+  method: Method;
+  side: number;
+  /** Signed RGB, 127 for the strongest value; and what that is. */
+  tiles: Int8Array[];
+  peaks: number[];
+}
+
+/** What shares a range of shades: each projection alone, or those of a unit. */
+export type Contrast = "tile" | "group";
+
+export interface UnitSlice {
+  contrast: Contrast;
+  unit: Unit | null;
+  projections: Projections | null;
+  /** Pictures of a random sample that excite the unit less than the top ones do. */
+  weaker: Exemplars | null;
+  /** The whole picture of the exemplar that is looked at. */
+  context: Photo | null;
+}
+
+export const unitSlice: Slice<UnitSlice> = {
+  initial: { contrast: "tile", unit: null, projections: null, weaker: null, context: null },
+  writes: ["contrast"],
+  given: [],
+};
+
+export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
+
+/** The weaker examples that have come for the unit that is shown. */
+export function weakerOf(unit: Unit | null, weaker: Exemplars | null): Exemplars | null {
+  return unit && weaker && weaker.layer === unit.layer && weaker.channel === unit.channel ? weaker : null;
+}
+
+/** The top exemplars and, after them, the weaker ones: what `exemplar` counts. */
+export function exemplarsOf(unit: Unit | null, weaker: Exemplars | null): Exemplar[] {
+  return [...(unit?.exemplars ?? []), ...(weakerOf(unit, weaker)?.exemplars ?? [])];
+}

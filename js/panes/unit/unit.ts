@@ -1,0 +1,79 @@
+/** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
+import { el, text } from "../../lib/dom";
+import { side } from "../../lib/format";
+import type { View } from "../../seam";
+import { layerOf } from "../shared/network";
+import { contextFigure } from "./context";
+import { histogram } from "./histogram";
+import { topPatches, weakerPatches } from "./patches";
+import { projectionsPart } from "./projections";
+import { preferredClasses, similarUnits } from "./relatives";
+import type { UnitState } from "./state";
+
+export interface UnitOptions {
+  /** A chart beneath shows the histogram while there is a kernel, so the pane need not. */
+  charted?: boolean;
+  /** Puts another figure beside that of the whole picture. */
+  beside?: (figures: HTMLElement) => void;
+}
+
+export function unitPane(view: View<UnitState>, root: HTMLElement, options: UnitOptions = {}): void {
+  const { store } = view;
+  const figures = el("div.cs-contexts", contextFigure(view));
+  options.beside?.(figures);
+  const content = el(
+    "div.cs-unit__content",
+    ...histogram(view, options.charted ?? false),
+    preferredClasses(view),
+    el(
+      "div.cs-unit__parts",
+      topPatches(view),
+      projectionsPart(view),
+      figures,
+      weakerPatches(view),
+      similarUnits(view),
+    ),
+  );
+  const empty = el("p.cs-empty");
+  const section = el("section.cs-unit", { "aria-label": "Unit" }, ...headLines(view), content, empty);
+  root.append(section);
+  store.watch(["selected", "unit", "_survey"], () => {
+    const unit = store.get("unit");
+    const current = unit && unit.channel === store.get("selected") && unit.layer === store.get("layer");
+    content.hidden = !unit;
+    content.classList.toggle("cs-is-stale", !!unit && !current);
+    text(empty, unit ? "" : reason(view));
+  });
+}
+
+/** Which unit of which layer. */
+function headLines({ store }: View<UnitState>): HTMLElement[] {
+  const title = el("h2.cs-unit__title");
+  const facts = el("p.cs-unit__facts");
+  store.watch(["layer", "selected", "_network"], () => {
+    const selected = store.get("selected");
+    const layer = layerOf(store);
+    text(title, selected === null ? "No unit selected" : `unit ${selected}`);
+    text(
+      facts,
+      layer
+        ? `${layer.name} · ${layer.channels} × ${side(layer.size)} · receptive field ${layer.field} px` +
+            (layer.gated ? " + gate" : "")
+        : "",
+    );
+    facts.title = layer?.gated
+      ? "The receptive field of the local path; a squeeze-excite gate upstream depends on the whole picture, too."
+      : "";
+  });
+  return [title, facts];
+}
+
+/** Why there is nothing to be seen of the unit. */
+function reason({ store }: View<UnitState>): string {
+  const { state } = store.get("_survey");
+  if (store.get("offline")) return "This page was saved without this unit.";
+  if (store.get("selected") === null) return "Click a filter to see what excites it most.";
+  if (state === "running") return "Looking through the pictures…";
+  if (state === "failed") return "The survey failed; the error is shown below.";
+  return "Nothing has been surveyed yet.";
+}

@@ -1,0 +1,101 @@
+/**
+ * What the host gives to the panes, and all that they know of it.
+ *
+ * The host is where an instrument stands: a notebook's page with a kernel behind it, or a saved page without one.
+ * `host/` makes what is described here; panes import this file and never that folder.
+ */
+import type { Store } from "./lib/store";
+
+export interface KernelError {
+  kind: string;
+  name: string;
+  message: string;
+  details: string;
+}
+
+/** The fields of a message from the kernel. */
+export interface Answer {
+  [field: string]: unknown;
+}
+
+/** The line to the kernel. */
+export interface Kernel {
+  /** Say what to do with the answers of a kind. */
+  answers(kind: string, handler: (answer: Answer, buffers: DataView[]) => void): void;
+  /** Ask. While an earlier request of the kind is under way only the newest is kept. */
+  ask(kind: string, request: Record<string, unknown>): void;
+  /** Whether an answer of a kind is still to come. */
+  awaits(kind: string): boolean;
+  /** Tell, without an answer (`cancel`, `release`, files to add). */
+  tell(kind: string, content?: Record<string, unknown>, buffers?: ArrayBuffer[]): void;
+  /** Say what to do with news that nobody asked for. */
+  hears(event: string, handler: (content: Answer) => void): void;
+}
+
+/** A part of an instrument's state: its first values, and which of its keys are traits of the model in the kernel. */
+export interface Slice<S extends object> {
+  initial: S;
+  /** Traits that are kept in step both ways. */
+  writes: readonly (keyof S)[];
+  /** Those of them that are written only when the pointer is up: while it is down, requests carry them. */
+  held?: readonly (keyof S)[];
+  /** Traits that only the kernel changes. */
+  given: readonly (keyof S)[];
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a slice of whatever keys
+export type Slices = readonly Slice<any>[];
+
+/** The state that some slices make together. */
+export type Sum<T extends Slices> = T extends readonly [Slice<infer S>, ...infer Rest extends Slices]
+  ? S & Sum<Rest>
+  : object;
+
+/** What every instrument's state has: how it stands with the kernel. */
+export interface HostSlice {
+  /** The last error of each kind of request, until it is taken off or the next answer comes. */
+  errors: Record<string, KernelError>;
+  /** Kinds of request that have been under way for more than 300 ms. */
+  slow: readonly string[];
+  /** Milliseconds from asking to having what the pointer moves; null before it was measured. */
+  latency: number | null;
+  /** The pointer is down: traits that follow it are written when it is up. */
+  dragging: boolean;
+  /** The kernel is not there (a saved page): controls that need it are off. */
+  offline: boolean;
+}
+
+export const hostSlice: Slice<HostSlice> = {
+  initial: { errors: {}, slow: [], latency: null, dragging: false, offline: false },
+  writes: [],
+  given: [],
+};
+
+/** What all views of one model share. */
+export interface Session<S extends object> {
+  /** What listens to it does so as long as the session lasts. */
+  store: Store<S & HostSlice>;
+  kernel: Kernel;
+  /** Ends with the session: with the model, not with a view. */
+  signal: AbortSignal;
+}
+
+/** What a pane is given: the session of a model, as long as one view of it lasts, and the page on which that is shown. */
+export interface View<S extends object> extends Session<S> {
+  page: Page;
+}
+
+export type Theme = "light" | "dark";
+
+/** The page on which a view is shown. */
+export interface Page {
+  theme(): Theme;
+  /** Call `run` whenever the theme may have changed, as long as the view lasts. */
+  onTheme(run: () => void): void;
+  /** Keep the host's keyboard shortcuts from acting while the focus is in an element. */
+  keepKeys(element: HTMLElement): void;
+  /** Leave the browser's own context menu to an element. */
+  keepMenu(element: HTMLElement): void;
+  /** What a person can do here with the path of a file; a promise where that is to have it copied. */
+  file: { name: "open file" | "copy path"; act: (path: string) => Promise<void> | undefined };
+}
