@@ -1,4 +1,5 @@
-// Bundles the front end into the Python package: js/instruments/NAME.ts -> NAME.js, js/convscope.css -> convscope.css.
+// Bundles the front end into the Python package: js/instruments/NAME.ts -> NAME.js, js/convscope.css, which imports the
+// panes' style sheets -> convscope.css.
 // The text of both travels in the state of every widget, so each instrument has a bundle of its own, and its size is
 // part of the contract.
 import { readdirSync, statSync } from "node:fs";
@@ -11,7 +12,9 @@ const LIMIT = 60_000;
 const LARGER = { explorer: 68_000 };
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const outdir = resolve(root, "widgets/convscope/static");
-const names = readdirSync(resolve(root, "js/instruments")).map((file) => parse(file).name);
+const names = readdirSync(resolve(root, "js/instruments"))
+  .filter((file) => file.endsWith(".ts"))
+  .map((file) => parse(file).name);
 const watch = process.argv.includes("--watch");
 
 /** @type {esbuild.BuildOptions} */
