@@ -63,7 +63,7 @@ class Images(Sequence[Picture]):
 
     @classmethod
     def of(cls, source: Any) -> Images:
-        """Make a sequence of pictures out of nearly anything that holds some.
+        """Make a sequence of pictures out of nearly anything that holds pictures.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class Images(Sequence[Picture]):
         return f"Images({len(self)} from {self._source.origin})"
 
     def only(self, indices: Sequence[int]) -> Images:
-        """Return some of the pictures, in the order of `indices`, without what the others need: small to pickle."""
+        """Return the pictures of `indices`, in this order, without what the others need: small to pickle."""
         return Images(self._source.only(indices))
 
     @property
@@ -187,7 +187,7 @@ class Images(Sequence[Picture]):
         return cls(_Files(folder, names))
 
     def starts_with(self, other: Images) -> bool:
-        """Tell whether the first pictures of this sequence are those of `other`, in the same places.
+        """Return whether the first pictures of this sequence are those of `other`, in the same places.
 
         Files are the same when their paths are, other pictures when they are the same object. Nothing is
         read.
@@ -214,7 +214,7 @@ def sample_images() -> Images:
     names = [name for name in _SAMPLES if (folder / name).is_file()]
     if not names:
         raise ImageError(
-            "Expected sample photographs in scikit-image, but this build carries none. "
+            "Expected sample photographs in scikit-image, got a build without. "
             'Reinstall it: pip install --force-reinstall "convscope[demo]"'
         )
     return Images(_Given(tuple(Picture(folder / n, Path(n).stem, None, folder / n) for n in names)))
@@ -251,7 +251,7 @@ def _sample_folder() -> Path:
     spec = importlib.util.find_spec("skimage")
     if spec is None or not spec.submodule_search_locations:
         raise ImageError(
-            "Expected scikit-image, which brings the sample pictures; it is not installed: "
+            "Expected scikit-image, which brings the sample pictures, got none: it is not installed. "
             'pip install "convscope[demo]"'
         )
     return Path(spec.submodule_search_locations[0]) / "data"
@@ -281,12 +281,12 @@ class _Source(ABC):
         """Identify a picture without decoding it: name and content."""
 
     def only(self, indices: Sequence[int]) -> _Source:
-        """Some of the pictures, by themselves."""
+        """The pictures of `indices`, by themselves."""
         return _Chosen(self, indices)
 
 
 class _Given(_Source):
-    """Pictures at hand."""
+    """Pictures that were given one by one."""
 
     def __init__(self, pictures: tuple[Picture, ...]) -> None:
         self._pictures = pictures
@@ -341,7 +341,7 @@ class _Files(_Source):
             ]
         if not names:
             raise ImageError(
-                f"Expected pictures in the folder {str(root)!r} or below, found no file that ends in "
+                f"Expected pictures in the folder {str(root)!r} or below, got no file that ends in "
                 f"{', '.join(_SUFFIXES)}."
             )
         return cls(root, sorted(names, key=_natural))
@@ -428,7 +428,7 @@ class _Dataset(_Source):
 
 
 class _Chosen(_Source):
-    """Some pictures of another source."""
+    """Chosen pictures of another source."""
 
     def __init__(self, source: _Source, indices: Sequence[int]) -> None:
         self._chosen_from = source

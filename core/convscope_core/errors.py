@@ -1,7 +1,7 @@
 """The errors that convscope raises on purpose.
 
-Every message says what was expected, what came, and what to do about it. Each class also derives from the
-built-in exception that a caller would catch without knowing convscope (``ValueError`` for bad values,
+Every message states what was expected, what came, and what to do about it: "Expected X, got Y. Do Z." Each class also
+derives from the built-in exception that a caller would catch without knowing convscope (``ValueError`` for bad values,
 ``LookupError`` for names that do not exist).
 """
 

@@ -49,7 +49,7 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
     Raises
     ------
     ImageError
-        For anything else; the message says what was expected, what came and what to do.
+        For anything else; the message states what was expected, what came and what to do.
     """
     if isinstance(source, PIL.Image.Image):
         picture = _load(source, "the PIL picture")
@@ -64,7 +64,7 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
     else:
         raise ImageError(
             "Expected a picture as a path, the bytes of a file, a PIL picture, a NumPy array (H, W[, 3 or "
-            f"4]) or a tensor; got {type(source).__name__}. Convert it to one of these."
+            f"4]) or a tensor, got {type(source).__name__}. Convert it to one of these."
         )
     return _flat(picture).convert(mode)
 
@@ -73,7 +73,7 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
     text = os.fspath(source)
     if "://" in text[:12] or text.startswith("data:"):
         raise ImageError(
-            f"Expected a file on this machine; got the address {text[:80]!r}. Download it first and give the "
+            f"Expected a file on this machine, got the address {text[:80]!r}. Download it first and give the "
             f"path, or give the bytes (for example urllib.request.urlopen(address).read())."
         )
     path = Path(text).expanduser()
@@ -86,11 +86,11 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
             else "It holds no pictures either; looked for " + ", ".join(sorted(SUFFIXES)) + "."
         )
         kind = "the folder" if inside else "the empty folder" if not any(path.iterdir()) else "the folder"
-        raise ImageError(f"Expected one picture; got {kind} {str(path)!r}. {what}")
+        raise ImageError(f"Expected one picture, got {kind} {str(path)!r}. {what}")
     if not path.exists():
         raise ImageError(
-            f"Expected a picture file; {str(path)!r} does not exist (looked from {str(Path.cwd())!r}). Check "
-            f"the name, or give an absolute path."
+            f"Expected a picture file, got {str(path)!r}, which does not exist (looked from {str(Path.cwd())!r}). "
+            f"Check the name, or give an absolute path."
         )
     return _open(path, repr(str(path)))
 
@@ -108,8 +108,8 @@ def _open(file: Path | io.BytesIO, what: str) -> PIL.Image.Image:
         size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
         hint = "It is empty." if size == 0 else "It may be damaged, or of a format that Pillow does not read."
         raise ImageError(
-            f"Expected a picture file (JPEG, PNG, WebP, ...); {what} cannot be read as one. {hint} Open it "
-            f"in a picture viewer to check, or convert it to PNG."
+            f"Expected a picture file (JPEG, PNG, WebP, ...), got {what}, which cannot be read as one. {hint} Open "
+            f"it in a picture viewer to check, or convert it to PNG."
         ) from e
     with opened:
         return _load(opened, what)
@@ -120,13 +120,13 @@ def _load(picture: PIL.Image.Image, what: str) -> PIL.Image.Image:
     if limit is not None and picture.width * picture.height > limit:
         raise _too_large(what, picture.size)
     if not picture.width or not picture.height:
-        raise ImageError(f"Expected a picture with pixels; {what} is {picture.width}×{picture.height}.")
+        raise ImageError(f"Expected a picture with pixels, got {what} of {picture.width}×{picture.height}.")
     try:
         upright = PIL.ImageOps.exif_transpose(picture)
         copy: PIL.Image.Image = picture.copy() if upright is picture else upright
     except Exception as e:
         raise ImageError(
-            f"Expected a complete picture file; {what} starts as one but cannot be decoded ({e}). It is "
+            f"Expected a complete picture file, got {what}, which starts as one but cannot be decoded ({e}). It is "
             f"probably truncated or damaged: copy or download it again."
         ) from e
     return copy
@@ -134,9 +134,9 @@ def _load(picture: PIL.Image.Image, what: str) -> PIL.Image.Image:
 
 def _too_large(what: str, size: tuple[int, int] | None = None) -> ImageError:
     limit = PIL.Image.MAX_IMAGE_PIXELS or 0
-    came = f" has {size[0]}×{size[1]} = {size[0] * size[1] / 1e6:.0f} megapixels" if size else " has more"
+    megapixels = f"{size[0]}×{size[1]} = {size[0] * size[1] / 1e6:.0f} megapixels" if size else "more"
     return ImageError(
-        f"Expected a picture of at most {limit / 1e6:.0f} megapixels; {what}{came}. Scale it down first, or "
+        f"Expected a picture of at most {limit / 1e6:.0f} megapixels, got {what} with {megapixels}. Scale it down, or "
         f"raise the limit if you trust the file: PIL.Image.MAX_IMAGE_PIXELS = None."
     )
 
@@ -144,7 +144,7 @@ def _too_large(what: str, size: tuple[int, int] | None = None) -> ImageError:
 def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
     if t.dtype != torch.uint8:
         raise ImageError(
-            f"Expected a picture tensor of uint8 (C, H, W); got {t.dtype} of shape {tuple(t.shape)}. "
+            f"Expected a picture tensor of uint8 (C, H, W), got {t.dtype} of shape {tuple(t.shape)}. "
             f"Floating-point tensors are taken as network input, not as pictures: for a picture with values "
             f"between 0 and 1 give (t * 255).round().byte(), or a NumPy array (H, W, C)."
         )
@@ -153,7 +153,7 @@ def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
     if t.dim() == 2:
         return _from_array(t.detach().cpu().numpy())
     raise ImageError(
-        f"Expected a uint8 tensor (C, H, W) with 1, 3 or 4 channels, or (H, W); got shape {tuple(t.shape)}. "
+        f"Expected a uint8 tensor (C, H, W) with 1, 3 or 4 channels, or (H, W), got shape {tuple(t.shape)}. "
         + ("Move the channels to the front: t.permute(2, 0, 1)." if t.dim() == 3 else "Give one picture at a time.")
     )
 
@@ -168,7 +168,7 @@ def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
             cure = "Colours come first here: move them to the end with a.transpose(1, 2, 0)."
         elif a.ndim == 4:
             cure = "This looks like a batch: give one picture at a time."
-        raise ImageError(f"Expected an array of shape (H, W), (H, W, 3) or (H, W, 4); got {shape}. {cure}")
+        raise ImageError(f"Expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {shape}. {cure}")
     if a.dtype == np.uint8:
         eight = a
     elif a.dtype == np.uint16:
@@ -178,16 +178,16 @@ def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
     elif np.issubdtype(a.dtype, np.floating):
         low, high = float(a.min()), float(a.max())
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise ImageError("Expected finite values between 0 and 1; the array holds NaN or infinity. Replace them.")
+            raise ImageError("Expected finite values between 0 and 1, got NaN or infinity. Replace them.")
         if low < -1e-3 or high > 1 + 1e-3:
             raise ImageError(
-                f"Expected floating-point values between 0 and 1; got {low:.3g} to {high:.3g}. Divide by 255 "
+                f"Expected floating-point values between 0 and 1, got {low:.3g} to {high:.3g}. Divide by 255 "
                 f"if they are 0 to 255, or convert to uint8."
             )
         eight = _scaled(a.astype(np.float64))
     else:
         raise ImageError(
-            f"Expected an array of uint8, uint16, bool or floats between 0 and 1; got {a.dtype}. If its "
+            f"Expected an array of uint8, uint16, bool or floats between 0 and 1, got {a.dtype}. If its "
             f"values are 0 to 255: a.astype(numpy.uint8)."
         )
     return PIL.Image.fromarray(np.ascontiguousarray(eight))

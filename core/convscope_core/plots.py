@@ -1,4 +1,4 @@
-"""The figures that results draw of themselves, with matplotlib where it is installed."""
+"""The figures of results, drawn by matplotlib where it is installed."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def _figure(size: tuple[float, float]) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as e:
-        raise ImportError("Expected matplotlib for plot(); it is not installed. pip install matplotlib") from e
+        raise ImportError("Expected matplotlib, to plot, got none: it is not installed. pip install matplotlib") from e
     return Figure(figsize=size, layout="constrained")

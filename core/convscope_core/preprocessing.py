@@ -72,15 +72,15 @@ class Preprocessing:
             return self._checked(source)
         if self.function is None and self.shape[0] not in (1, 3):
             raise ImageError(
-                f"Expected a float tensor {self.shape} for a network of {self.shape[0]} channels; got a "
+                f"Expected a float tensor {self.shape} for a network of {self.shape[0]} channels, got a "
                 f"{type(source).__name__}. Give the network a preprocess function that makes one of a picture."
             )
         picture = read_image(source, self.mode)
         x = self._apply(picture)
         if x.shape != self.shape:
             raise ImageError(
-                f"Expected the preprocessing to give shape {self.shape}; for this picture of {picture.width}×"
-                f"{picture.height} it gave {tuple(x.shape)}. Let it crop to a fixed size (CenterCrop)."
+                f"Expected the preprocessing to give shape {self.shape}, got {tuple(x.shape)} for this picture of "
+                f"{picture.width}×{picture.height}. Let it crop to a fixed size (CenterCrop)."
             )
         return x.unsqueeze(0)
 
@@ -106,12 +106,12 @@ class Preprocessing:
                 else "Resize and normalise it first, or give a picture (uint8, PIL or a path)."
             )
             raise ImageError(
-                f"Expected a tensor ({c}, {h}, {w}) or (1, {c}, {h}, {w}) in network space; got "
+                f"Expected a tensor ({c}, {h}, {w}) or (1, {c}, {h}, {w}) in network space, got "
                 f"{tuple(t.shape)}. {cure}"
             )
         x = x.to(torch.float32)
         if not bool(torch.isfinite(x).all()):
-            raise ImageError("Expected finite values; the tensor holds NaN or infinity. Replace them first.")
+            raise ImageError("Expected finite values, got a tensor with NaN or infinity. Replace them first.")
         return x.unsqueeze(0).contiguous()
 
     def _apply(self, picture: PIL.Image.Image) -> torch.Tensor:
@@ -128,13 +128,13 @@ class Preprocessing:
         except Exception as e:
             raise ImageError(
                 f"Expected preprocess to take a PIL picture ({picture.mode}, "
-                f"{picture.width}×{picture.height}); it failed with {type(e).__name__}: {e}. Try it by "
+                f"{picture.width}×{picture.height}), got {type(e).__name__}: {e}. Try it by "
                 f"itself: preprocess(PIL.Image.open(path))."
             ) from e
         if not isinstance(out, torch.Tensor) or not out.is_floating_point():
-            came = f"a {out.dtype} tensor" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
+            kind = f"a {out.dtype} tensor" if isinstance(out, torch.Tensor) else f"a {type(out).__name__}"
             raise ImageError(
-                f"Expected preprocess to return a floating-point tensor (C, H, W); it returned {came}. Add "
+                f"Expected preprocess to return a floating-point tensor (C, H, W), got {kind}. Add "
                 "torchvision.transforms.ToTensor() (or .v2.ToDtype(torch.float32, scale=True)) at its end."
             )
         x = out.detach().to("cpu", torch.float32)
@@ -155,7 +155,7 @@ class Preprocessing:
             if tuple(x.shape) != self.shape:
                 cure = f"give input_size={tuple(x.shape)!r}" if x.dim() == 3 else "return one picture (C, H, W)"
                 raise NetworkError(
-                    f"Expected preprocess to give the shape that the network takes, {self.shape}; it gives "
+                    f"Expected preprocess to give the shape that the network takes, {self.shape}, got "
                     f"{tuple(x.shape)}. If that is what the network was trained on, {cure}."
                 )
             levels[level] = x
@@ -166,11 +166,10 @@ class Preprocessing:
         affine = bool(((grey - (black + span * (128 / 255))).abs() <= slack).all())
         if not (flat and affine and bool((span != 0).all())):
             raise NetworkError(
-                "Expected preprocess to normalise every channel by (value - mean) / std after resizing and "
-                "cropping; black, grey and white pictures come out "
-                f"as {_levels(black)}, {_levels(grey)} and {_levels(white)}. Leave out random augmentation, "
-                f"colour and contrast changes (use the validation transform), or give tensors prepared by "
-                f"yourself with preprocess=None."
+                "Expected preprocess to normalise every channel by (value - mean) / std after resizing and cropping, "
+                f"got {_levels(black)}, {_levels(grey)} and {_levels(white)} for black, grey and white pictures. Leave "
+                "out random augmentation, colour and contrast changes (use the validation transform), or give tensors "
+                "prepared by yourself with preprocess=None."
             )
         self._refuse_chance(size)
         self.std = (1 / span).float()[:, :, None]
@@ -182,7 +181,7 @@ class Preprocessing:
         first = self._apply(picture)
         if any(not torch.equal(first, self._apply(picture)) for _ in range(3)):
             raise NetworkError(
-                "Expected preprocess to give the same result for the same picture; it does not. Leave out "
+                "Expected preprocess to give the same result for the same picture, got another each time. Leave out "
                 "random crops, flips and other augmentation: use the transform for validation."
             )
 

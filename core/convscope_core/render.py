@@ -1,6 +1,6 @@
-"""Arrays to pictures: eight-bit planes of maps, crops around a unit's box, first-layer filters in colour.
+"""Arrays to pictures: eight-bit planes of feature maps, crops around a unit's box, first-layer weights in colour.
 
-The live path sends the raw bytes of these arrays; colour maps are applied where they are shown.
+The live path takes the raw bytes of these arrays; colour maps are applied where they are shown.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def crop(picture: Bytes, box: Sequence[int], side: int | None = None, pad: int =
 
 
 def filters_rgb(weight: Tensor | npt.NDArray[Any]) -> Bytes:
-    """Show first-layer filters as colour pictures, all on one scale.
+    """Show the weights of first-layer filters as colour pictures, all on one scale.
 
     Zero is mid-grey (128), the largest weight by magnitude of *all* filters reaches 1 or 255. One scale for
     all is what lets a filter that dominates the layer, or a dead one, be seen (Zeiler & Fergus 2014, fig. 6).
@@ -172,7 +172,7 @@ def filters_rgb(weight: Tensor | npt.NDArray[Any]) -> Bytes:
     values = torch.as_tensor(weight).detach().cpu().double().numpy()
     if values.ndim != 4 or values.shape[1] not in (1, 3):
         raise ArgumentError(
-            f"Expected filters that see colour, (C, 3, h, w), or grey, (C, 1, h, w); got {values.shape}. "
+            f"Expected filters that see colour, (C, 3, h, w), or grey, (C, 1, h, w), got {values.shape}. "
             "Only the first layer of a network has a picture for a filter."
         )
     if not np.isfinite(values).all():
@@ -190,14 +190,14 @@ def signed(
 
     Shade = 128 + 127 * gain * x / strongest, where strongest is the largest magnitude of a tile, a group or all; what
     exceeds the range is clipped. With a scale for each tile its structure shows; with one for a group, such as the
-    nine projections of a filter, how strong they are beside one another; with one for a layer, which filters dominate.
+    nine projections of a unit, how strong they are beside one another; with one for a layer, which units dominate.
     (Yosinski's toolbox: x / (2 max(max x, -min x)) + 1/2 for each tile. Zeiler & Fergus 2014 give no formula.) The
     values are shown in the network's space; neither the mean is added nor the deviation multiplied.
 
     Parameters
     ----------
     values : Tensor or array (..., 3, h, w) or (..., 1, h, w)
-        Tiles, such as (C, h, w), (9, C, h, w) or (filters, 9, C, h, w). One channel becomes grey.
+        Tiles, such as (C, h, w), (9, C, h, w) or (units, 9, C, h, w). One channel becomes grey.
     scale : {"tile", "group", "layer"}, default "tile"
         What shares a scale: each tile alone; the tiles along the last axis before the tile's own; all.
     percentile : float, default 100
@@ -216,15 +216,15 @@ def signed(
     """
     x = torch.as_tensor(values).detach().cpu().double().numpy()
     if x.ndim < 3 or x.shape[-3] not in (1, 3) or x.size == 0:
-        raise ArgumentError(f"Expected tiles (..., 3, h, w) or (..., 1, h, w); got shape {x.shape}.")
+        raise ArgumentError(f"Expected tiles (..., 3, h, w) or (..., 1, h, w), got shape {x.shape}.")
     if not np.isfinite(x).all():
         raise ArgumentError("Expected finite values, got NaN or infinite ones. Check the picture and the weights.")
     if scale not in ("tile", "group", "layer"):
-        raise ArgumentError(f"Expected scale as 'tile', 'group' or 'layer'; got {scale!r}.")
+        raise ArgumentError(f"Expected scale as 'tile', 'group' or 'layer', got {scale!r}.")
     if not 0 < percentile <= 100:
-        raise ArgumentError(f"Expected percentile above 0, up to 100; got {percentile!r}.")
+        raise ArgumentError(f"Expected percentile above 0, up to 100, got {percentile!r}.")
     if not 0 < gain < float("inf"):
-        raise ArgumentError(f"Expected a gain greater than 0; got {gain!r}.")
+        raise ArgumentError(f"Expected a gain greater than 0, got {gain!r}.")
     first = {"tile": x.ndim - 3, "group": max(x.ndim - 4, 0), "layer": 0}[scale]
     axes = tuple(range(first, x.ndim))
     strongest = np.percentile(np.abs(x), percentile, axis=axes, keepdims=True)

@@ -176,7 +176,7 @@ def random_flip(p: PIL.Image.Image) -> Any:
     [
         (transforms.ToTensor(), 32, ["(3, 32, 32)", "input_size="]),
         (PRESET, 64, ["(3, 64, 64)", "(3, 32, 32)", "input_size=(3, 32, 32)"]),
-        (lambda p: p, 32, ["returned a Image", "ToTensor"]),
+        (lambda p: p, 32, ["got a Image", "ToTensor"]),
         (lambda p: 1 / 0, 32, ["ZeroDivisionError"]),
         (lambda p: PREPROCESSING["v1"](p) ** 2, 32, ["(value - mean) / std", "black"]),
         (lambda p: PREPROCESSING["v1"](p) * 0, 32, ["(value - mean) / std"]),

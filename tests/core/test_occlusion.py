@@ -312,7 +312,7 @@ def test_clip_leaves_positions_inside_alone() -> None:
         ((0, 0), None, "whole numbers, got None"),
         ((0, 0), "5", "whole numbers, got '5'"),
         ((0, 0), (5, 5, 5), r"\(height, width\), got \(5, 5, 5\)"),
-        ((-1, 0), 5, r"top from 0 to 19, left from 0 to 35; got \(-1, 0\)"),
+        ((-1, 0), 5, r"top from 0 to 19, left from 0 to 35, got \(-1, 0\)"),
         ((0, 36), 5, r"got \(0, 36\)"),
         ((0.5, 0), 5, "whole numbers, got 0.5"),
         ((0,), 5, r"\(top, left\), got \(0,\)"),
@@ -334,7 +334,7 @@ def test_boxes_outside_the_picture_are_refused(squared: Occlusion, position, siz
         ),
         ({"fill": "#12"}, "'#12'"),
         ({"fill": "#11223344"}, "without transparency"),
-        ({"fill": (1, 2)}, r"\(red, green, blue\) from 0 to 255.*; got \(1, 2\)"),
+        ({"fill": (1, 2)}, r"\(red, green, blue\) from 0 to 255.*, got \(1, 2\)"),
         ({"fill": (1, 2, 256)}, r"got \(1, 2, 256\)"),
         ({"fill": (0.1, 0.2, 0.3)}, "whole numbers, got 0.1"),
         ({"fill": None}, "got None"),
@@ -344,9 +344,9 @@ def test_boxes_outside_the_picture_are_refused(squared: Occlusion, position, siz
         ({"shape": None}, "got None"),
         ({"shape": [(0, 0), (1, 1)]}, r"at least 3 points.*shape \(2, 2\)"),
         ({"shape": [(0, 0), (1, 1), (0,)]}, r"at least 3 points.*\(0,\)"),
-        ({"shape": [(0, 0), (1, 1.5), (0, 1)]}, "from 0 to 1, in units of the occluder's box; got 0 to 1.5"),
+        ({"shape": [(0, 0), (1, 1.5), (0, 1)]}, "from 0 to 1, in units of the occluder's box, got 0 to 1.5"),
         ({"shape": [(0, 0), (1, float("nan")), (0, 1)]}, "from 0 to 1, in units"),
-        ({"shape": np.zeros((3, 4), bool)}, "covers a pixel; got one of 3x4 without any"),
+        ({"shape": np.zeros((3, 4), bool)}, "covers a pixel, got one of 3x4 without any"),
         ({"shape": np.ones((3, 4), np.uint8)}, r"a mask \(a bool array.*uint8 of shape \(3, 4\)"),
         ({"seed": 0.5}, "seed in whole numbers, got 0.5"),
     ],
@@ -496,9 +496,9 @@ def test_a_mask_is_kept_as_it_was_given(net: Network, photo: np.ndarray) -> None
     mine = np.eye(4, dtype=bool)
     occlusion = Occlusion(net, photo, shape=mine)
     mine[:] = True
-    np.testing.assert_array_equal(occlusion.form(4), np.eye(4, dtype=bool))
-    assert Occlusion(net, photo, shape=torch.eye(4).bool()).form(4).sum() == 4
-    for array in (occlusion.form(4), occlusion.form(5), occlusion.shape):
+    np.testing.assert_array_equal(occlusion.box_mask(4), np.eye(4, dtype=bool))
+    assert Occlusion(net, photo, shape=torch.eye(4).bool()).box_mask(4).sum() == 4
+    for array in (occlusion.box_mask(4), occlusion.box_mask(5), occlusion.shape):
         with pytest.raises(ValueError, match="read-only"):
             array[0, 0] = False
 
@@ -507,7 +507,7 @@ def test_a_shape_that_covers_no_pixel_is_refused(net: Network, photo: np.ndarray
     sliver = Occlusion(net, photo, shape=[(0.4, 0), (0.4, 1), (0.45, 1)])
     assert sliver.mask((0, 0), 20).any()
     for call in (sliver.mask, sliver.occlude, sliver.predict, sliver.pixels):
-        with pytest.raises(ArgumentError, match=r"at 2x2 the outline of 3 points covers none"):
+        with pytest.raises(ArgumentError, match=r"outline of 3 points, which at 2x2 covers none"):
             call((0, 0), 2)
 
 
@@ -540,7 +540,7 @@ def test_pixels_are_what_the_occluded_picture_shows_in_the_box(net: Network, pho
     shown = occlusion.pixels((5, 7), (9, 12))
     assert (shown.shape, shown.dtype) == ((9, 12, 3), np.uint8)
     np.testing.assert_array_equal(shown, net.picture(occlusion.occlude((5, 7), (9, 12)))[5:14, 7:19])
-    left_out = ~occlusion.form((9, 12))
+    left_out = ~occlusion.box_mask((9, 12))
     np.testing.assert_array_equal(shown[left_out], photo[5:14, 7:19][left_out])
 
 
@@ -598,11 +598,11 @@ def test_inpainting_on_grey() -> None:
 
 
 def test_where_inpainting_cannot_be_had(net: Network, photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ArgumentError, match=r"5 input channels: it works on colours or grey. One of grey, mean"):
+    with pytest.raises(ArgumentError, match=r"5 input channels, got 'inpaint'. Take one of grey, mean"):
         Occlusion(network(5), torch.zeros(5, HEIGHT, WIDTH), "inpaint")
     whole = Occlusion(net, photo, "inpaint")
     for call in (whole.mask, whole.occlude, whole.predict, whole.pixels):
-        with pytest.raises(ArgumentError, match=r"leaves some of the picture.*square of 24x40 covers all"):
+        with pytest.raises(ArgumentError, match=r"leaves a part of the picture.*square of 24x40, which covers all"):
             call((0, 0), (HEIGHT, WIDTH))
     whole.replace(shape="ellipse").predict((0, 0), (HEIGHT, WIDTH))
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
@@ -647,9 +647,9 @@ def test_names_and_colours_go_before_files(net: Network, photo: np.ndarray, tmp_
 def test_pictures_that_cannot_be_read_are_named(net: Network, photo: np.ndarray, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     for fill in (tmp_path / "notes.txt", str(tmp_path / "notes.txt")):
-        with pytest.raises(ImageError, match=r"notes.txt' cannot be read"):
+        with pytest.raises(ImageError, match=r"notes.txt', which cannot be read"):
             Occlusion(net, photo, fill)
-    with pytest.raises(ImageError, match=r"nowhere.png' does not exist"):
+    with pytest.raises(ImageError, match=r"nowhere.png', which does not exist"):
         Occlusion(net, photo, tmp_path / "nowhere.png")
     with pytest.raises(ImageError, match="folder"):
         Occlusion(net, photo, str(tmp_path))

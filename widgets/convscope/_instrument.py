@@ -26,7 +26,7 @@ __all__ = ["Answer", "Content", "Instrument", "described", "framed"]
 
 logger = logging.getLogger("convscope")
 
-#: What a request says.
+#: The fields of a message of the front end.
 Content: TypeAlias = Mapping[str, Any]
 
 #: What is replied: fields, and binary buffers (arrays go as they are, row after row).
@@ -49,7 +49,7 @@ class Instrument(anywidget.AnyWidget):
     - ``_answer_<kind>(content)`` for a request ``{kind, id, client, ...}`` of the front end. It runs on the worker
       thread and returns the reply's fields and binary buffers. An exception becomes an error that is shown in the
       widget, which keeps its last good picture and goes on;
-    - ``_take_<kind>(content, buffers)`` for what the front end tells without awaiting a reply. It runs on the front
+    - ``_take_<kind>(content, buffers)`` for a message that awaits no reply. It runs on the front
       end's callback thread and must return at once;
     - a `Job` for long work;
     - ``_snapshot()``, the requests whose answers a saved page holds, and ``_forget()``, which drops cached tensors:
@@ -147,7 +147,7 @@ class Instrument(anywidget.AnyWidget):
         self._forget()
 
     def _take_hello(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
-        # Whether messages still queue behind the cells: the front end says hello until they do not.
+        # Whether messages still queue behind the cells: the front end repeats hello until they do not.
         self.send({"event": "hello", "main": threading.current_thread() is threading.main_thread()})
         # Long work may have failed before there was a view to show it.
         for kind, error in list(self._failures.items()):
@@ -192,7 +192,7 @@ class Instrument(anywidget.AnyWidget):
             self.send({"event": "error", "kind": kind, "error": None})
 
     def _guarded(self, kind: str, run: Callable[[], object]) -> None:
-        """Run something nobody awaits an answer of; its error is shown in the widget all the same."""
+        """Run what no request awaits; its error is shown in the widget all the same."""
         try:
             run()
         except Exception as error:
@@ -220,7 +220,7 @@ class Instrument(anywidget.AnyWidget):
         return self._worker.wait(timeout)
 
     def _forget(self) -> None:
-        """Drop cached tensors; they are computed anew when a view asks for them."""
+        """Drop cached tensors; they are computed again when a view asks for them."""
 
     def close(self) -> None:
         """Close the widget: its views go, its thread ends, its tensors are freed."""

@@ -123,7 +123,7 @@ class Job:
         )
 
     def _run(self, steps: Iterator[Step], stopped: threading.Event, step: Step) -> Iterator[None]:
-        begun = shown = time.monotonic()
+        start = shown = time.monotonic()
         first: int | None = None
         state: State = "done"
         try:
@@ -139,7 +139,7 @@ class Job:
                     break
                 now = time.monotonic()
                 first = step.done if first is None else first
-                left = (now - begun) / (step.done - first) * (step.total - step.done) if step.done > first else None
+                left = (now - start) / (step.done - first) * (step.total - step.done) if step.done > first else None
                 fresh = now - shown >= self._every if step.fresh is None else step.fresh
                 if fresh:
                     shown = now

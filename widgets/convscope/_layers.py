@@ -25,7 +25,7 @@ def last_convolution(net: Network) -> str:
     layers = shown_layers(net)
     if not layers:
         raise ArgumentError(
-            f"Expected a network with a layer that has maps or vectors to show; {net.name} has none. Show another."
+            f"Expected a network with a layer that has maps or vectors to show, got {net.name}, which has none."
         )
     return (convolutions(net) or layers)[-1].name
 

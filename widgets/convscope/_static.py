@@ -16,7 +16,7 @@ def bundle(name: str) -> Path:
     file = STATIC / f"{name}.js"
     if not file.exists():
         raise ImportError(
-            f"Expected the front end of convscope, built; {file.name} is missing in {STATIC.name} beside "
+            f"Expected the front end of convscope, built, got no {file.name} in {STATIC.name} beside "
             f"{Path(__file__).name}. In a checkout run `make js` (it needs Node 20 or newer); install an installed "
             "package anew."
         )

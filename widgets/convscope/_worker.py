@@ -133,7 +133,7 @@ class Worker:
                 elif job is not None:
                     self._slice(kind, job)
             except Exception:
-                logger.exception("an instrument's worker met an error that nobody handled")
+                logger.exception("an instrument's worker caught an error that was not handled")
             # Nothing is held while the thread waits: neither a cancelled job nor what a request refers to.
             del run, job
 

@@ -1,4 +1,4 @@
-"""The whole microscope: pictures and occluder, layers, filters, units, with one selection."""
+"""The whole microscope: pictures and occluder, layers and units, with one selection."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from .panes.unit import UnitPane
 
 __all__ = ["Explorer"]
 
-#: A survey that nobody asked for looks at this many pictures at most.
-UNASKED = 256
+#: A survey that the explorer makes by itself looks at this many pictures at most.
+SURVEYED = 256
 
 
 class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:
-    every filter of the chosen layer. Right: the chosen unit, with the patches that activate it most, what it picked out
-    of each, and what it picks out of the current picture. Beneath: how the probability of the target went during the
-    drag. Pictures can be added by dropping or pasting them.
+    every unit (filter) of the chosen layer. Right: the chosen unit, with the patches that activate it most, what it
+    picked out of each, and what it picks out of the current picture. Beneath: how the probability of the target went
+    during the drag. Pictures can be added by dropping or pasting them.
 
     The panes are one widget, so that selection and hovering link without the kernel. Displayed by itself the explorer
     brings the chart along (`box` holds both); inside a layout of your own it is the panes alone.
@@ -91,7 +91,7 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         self.history = History(self)
         self._put_beneath(self.history.figure, self.history.close)
         if survey is None:
-            self.start_survey(pictures, k, indices=spaced(len(pictures), UNASKED))
+            self.start_survey(pictures, k, indices=spaced(len(pictures), SURVEYED))
 
     def _add(self, content: Content, picture: Picture) -> None:
         super()._add(content, picture)

@@ -1,4 +1,4 @@
-"""The filter grid: every filter of a layer at once."""
+"""The filter grid: every unit (filter) of a layer at once."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["FilterGrid"]
 
 
 class FilterGrid(GridPane):
-    """All filters of a layer, each as its map on a picture.
+    """All units (filters) of a layer, each as its feature map on a picture.
 
-    One canvas holds every tile and paints only what is in sight, so that thousands of channels scroll smoothly; colour
+    One canvas holds every tile and paints only what is in sight, so that thousands of units scroll smoothly; colour
     map, scale, order and search are the browser's work alone. Arrow keys move the selection, plus and minus change the
     size of the tiles, a slash goes to the search.
 
@@ -29,7 +29,7 @@ class FilterGrid(GridPane):
     layer : str, optional
         Name of a layer (see ``net.layers``); by default the last convolution.
     survey : Survey, optional
-        From `survey`; adds the best patches and orders by what the filters did over all its pictures.
+        From `survey`; adds the best patches and orders by what the units did over all its pictures.
     **traits
         Initial traits: `selected`, `colormap`, `scale`, `order`, `show`, `label`, `lens`.
 

@@ -50,11 +50,11 @@ class Gallery(GalleryPane):
     ImageError
         If a picture cannot be read.
     ArgumentError, traitlets.TraitError
-        If an option is out of range; the message says what was expected.
+        If an option is out of range; the message states what was expected.
 
     Notes
     -----
-    What the maps can and cannot say. Deconvnet and guided backprop show what a unit sees, not why a class was chosen:
+    What the maps can and cannot show. Deconvnet and guided backprop show what a unit sees, not why a class was chosen:
     in the pointing game the strongest place of a deconvnet's map lies on the object less often than the centre of the
     picture does (67.5 against 69.6, in percent, VOC 2007, VGG-16). Neither they nor the others show that a place is
     needed: only changing the picture does (`OcclusionMap`). A control that differs is necessary for a map that

@@ -15,7 +15,7 @@ __all__ = ["HealthView"]
 
 
 class HealthView(HealthPane):
-    """Which filters of each layer are dead, rarely active or say the same as another, and which saturate.
+    """Which units (filters) of each layer are dead, rarely active or repeat another, and which saturate.
 
     A row for each layer with its shares; a click, or Enter, chooses one. The numbers are those of `layer_health`.
 

@@ -1,4 +1,4 @@
-"""The paper's linked panels: what the network says for every position of the occluder."""
+"""The paper's linked panels: what the network predicts for every position of the occluder."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["OcclusionMap"]
 class OcclusionMap(MapsPane, Occluder):
     """Slide an occluder over the whole picture: four linked panels.
 
-    The picture with the occluder | the activity of one map of a layer | the probability of a class | the most probable
+    The picture with the occluder | the activity of one unit of a layer | the probability of a class | the most probable
     class, each for every position of the occluder. Hovering one panel marks the place on all; a click puts the
     occluder there. The maps come from coarse to fine while one looks; until the first exact values are there, a
-    first-order estimate is shown and marked "preview". Choosing another class or another map of the layer computes
-    nothing anew.
+    first-order estimate is shown and marked "preview". Choosing another class or another unit of the layer computes
+    nothing again.
 
-    The occluder itself is that of `Occluder`: drag it, resize it, change its fill or form; the maps follow. The last
+    The occluder itself is that of `Occluder`: drag it, resize it, change its fill or shape; the maps follow. The last
     few are kept, finished or not, so that going back costs nothing.
 
     Parameters
@@ -41,9 +41,9 @@ class OcclusionMap(MapsPane, Occluder):
     target : int, str or None, optional
         Class to follow; by default the most probable of the clean picture.
     layer : str, optional
-        Layer of which one map's activity is shown. Default: the last convolution with a map.
+        Layer of which one unit's activity is shown. Default: the last convolution with feature maps.
     channel : int, optional
-        The map. Default: the one with the greatest sum for the clean picture.
+        The unit. Default: the one with the greatest activity for the clean picture.
     **traits
         Further traits: `position`, `colormap`.
 
@@ -52,7 +52,7 @@ class OcclusionMap(MapsPane, Occluder):
     ImageError
         If the picture cannot be read.
     LayerError, ArgumentError, traitlets.TraitError
-        If an option is out of range; the message says what was expected.
+        If an option is out of range; the message states what was expected.
 
     References
     ----------

@@ -46,7 +46,7 @@ class Occluder(OccluderPane):
     ImageError
         If the picture cannot be read.
     traitlets.TraitError, ArgumentError
-        If an option is out of range; the message says what was expected.
+        If an option is out of range; the message states what was expected.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""The unit panel: what one filter responds to."""
+"""The unit panel: what one unit (filter) responds to."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class UnitPanel(UnitPane, Charted):
     """The patches that activate one unit most and, in the same order, what the unit picked out of each.
 
     As in figure 2 of Zeiler & Fergus (2014): nine crops to the unit's receptive field, and the nine projections of
-    those activations down to the pictures. Each patch shows the picture that it comes from, and its file. Besides: the
-    classes that the unit prefers, pictures from a random sample that excite it less, units that are active on the same
-    pictures, and how strongly it responds to all of them.
+    those activations down to the pictures. Each patch shows the picture that it comes from, and its file. Beside them:
+    the classes that the unit prefers, pictures from a random sample that excite it less, units that are active on the
+    same pictures, and how strongly it responds to all of them.
 
     Displayed by itself the panel brings the histogram along (`box` holds both); inside a layout of your own it is the
     panel alone.

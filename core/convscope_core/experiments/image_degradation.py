@@ -207,7 +207,7 @@ def degrading(
     """Measure how fast a class's probability falls when what explanations call important goes.
 
     The picture is cut into patches that do not overlap, whole ones only, from the upper left corner on (224 pixels hold
-    24 patches of 9; the paper does not say what becomes of the eight that are left). The attributions of a patch are
+    24 patches of 9; the paper does not state what becomes of the eight that are left). The attributions of a patch are
     summed over its pixels and channels, with their signs, and patches are taken in decreasing order, ties from the
     upper left. After each step the probability of the class is measured that was most probable for the clean picture.
 
@@ -264,14 +264,14 @@ def degrading(
     size = net.input_shape[1:]
     rows, columns = size[0] // patch, size[1] // patch
     if not rows * columns:
-        raise ArgumentError(f"Expected patches that fit into pictures of {size[0]}×{size[1]}; got a side of {patch}.")
+        raise ArgumentError(f"Expected patches that fit into pictures of {size[0]}×{size[1]}, got a side of {patch}.")
     if mode == "degradation" and steps > rows * columns:
         raise ArgumentError(
-            f"Expected at most {rows * columns} steps, one for each patch of {patch} in {size[0]}×{size[1]}; got "
+            f"Expected at most {rows * columns} steps, one for each patch of {patch} in {size[0]}×{size[1]}, got "
             f"{steps}. Give fewer steps or smaller patches."
         )
     if fill == "inpaint":
-        raise ArgumentError("Expected a fill that is a picture by itself (a colour, 'mean', 'blur'...); got 'inpaint'.")
+        raise ArgumentError("Expected a fill that is a picture by itself (a colour, 'mean', 'blur'...), got 'inpaint'.")
     words = "patch mean" if mode == "degradation" else fill_name(fill)
     chosen = _chosen(net, methods, seed)
     pictures = Images.of(images)
@@ -308,9 +308,7 @@ def _chosen(net: Network, methods: Methods | None, seed: int) -> dict[str, tuple
     if not isinstance(methods, Mapping):
         names = list(methods)
         if len({*names}) < len(names):
-            raise ArgumentError(
-                f"Expected different methods, got {names}. Give a mapping to tell them apart by labels."
-            )
+            raise ArgumentError(f"Expected different methods, got {names}. Give a mapping, with a label for each.")
         methods = {name: (name, {}) for name in names}
     if not methods:
         raise ArgumentError("Expected at least one method, got none.")
@@ -458,7 +456,7 @@ def _order(
         return np.random.default_rng(seed).permutation(grid[0] * grid[1])
     found = attribute_tensor(net, x, name, target, **options)
     if found.heatmap.shape != tuple(x.shape[2:]):
-        raise ArgumentError(f"Expected attributions of the picture's pixels; {name} gives {found.heatmap.shape}.")
+        raise ArgumentError(f"Expected attributions of the picture's pixels, got {found.heatmap.shape} from {name}.")
     heat = found.heatmap.astype(np.float64)[: grid[0] * patch, : grid[1] * patch]
     sums = heat.reshape(grid[0], patch, grid[1], patch).sum((1, 3)).ravel()
     if not np.isfinite(sums).all():
@@ -527,7 +525,7 @@ def _in_groups(
         others = [s for s in steps if s != middle]
         outputs = {middle: regions.output}
         if others:
-            # The box round all patches that tell a step from the middle one; those of the others hold their own pixels.
+            # The box round all patches in which a step differs from the middle one; the others hold their own pixels.
             boxes = [corners(range(min(s, middle) + 1, max(s, middle) + 1)) for s in others]
             tops, lefts = (
                 np.array([[min(b[a] for b in box), max(b[a] for b in box)] for box in boxes]) for a in (0, 1)

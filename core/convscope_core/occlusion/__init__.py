@@ -1,4 +1,4 @@
-"""Occlusion: what the network makes of a picture of which a part is covered."""
+"""Occlusion: what a network predicts for a picture of which a part is covered."""
 
 from __future__ import annotations
 

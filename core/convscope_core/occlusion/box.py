@@ -59,7 +59,7 @@ def box_of(position: object, size: object, picture: tuple[int, int]) -> tuple[tu
     if not (0 <= top <= lowest and 0 <= left <= rightmost):
         raise ArgumentError(
             f"Expected an occluder of {extent[0]}x{extent[1]} wholly inside the picture of "
-            f"{picture[0]}x{picture[1]}: top from 0 to {lowest}, left from 0 to {rightmost}; "
+            f"{picture[0]}x{picture[1]}: top from 0 to {lowest}, left from 0 to {rightmost}, "
             f"got {(top, left)}. Occlusion.clip moves it inside."
         )
     return (top, left), extent

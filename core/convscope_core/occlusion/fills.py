@@ -28,7 +28,7 @@ from convscope_core.occlusion.box import whole_number
 __all__ = ["FILLS", "Fill", "check_inpainting", "fill_name", "fill_picture", "inpainted", "picture_of"]
 
 FILLS = ("grey", "mean", "blur", "noise", "inpaint")
-"""The fills with a name; besides, any colour and any picture is one."""
+"""The fills with a name; any colour and any picture is one, too."""
 
 Fill: TypeAlias = str | Sequence[int] | ImageLike | Picture
 """One of `FILLS`, the name or "#rrggbb" of a colour, (red, green, blue) in 0..255, or a picture."""
@@ -94,14 +94,14 @@ def check_inpainting(channels: int) -> None:
     """Refuse to inpaint for a network of so many input channels, or without OpenCV."""
     if channels not in (1, 3):
         raise ArgumentError(
-            f"Expected a fill other than 'inpaint' for a network of {channels} input channels: it works on colours "
-            f"or grey. One of {', '.join(_COLOURLESS)}."
+            f"Expected a fill without colour for a network of {channels} input channels, got 'inpaint'. Take one of "
+            f"{', '.join(_COLOURLESS)}."
         )
     try:
         import cv2  # noqa: F401  imported where it is used; slow, so not before it is needed
     except ImportError as e:
         raise ImportError(
-            "Expected OpenCV for the fill 'inpaint'; it is not installed. pip install convscope[inpaint]"
+            "Expected OpenCV for the fill 'inpaint', got none: it is not installed. pip install convscope[inpaint]"
         ) from e
 
 
@@ -120,7 +120,7 @@ def fill_picture(rgb: Tensor, fill: Fill, seed: int) -> Tensor:
 
 
 def inpainted(
-    picture: npt.NDArray[np.uint8], corner: tuple[int, int], form: npt.NDArray[np.bool_]
+    picture: npt.NDArray[np.uint8], corner: tuple[int, int], covered: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.uint8]:
     """Fill what an occluder covers from its surroundings.
 
@@ -130,7 +130,7 @@ def inpainted(
         Of 1 or 3 channels.
     corner : (top, left)
         Of the occluder's box, which lies in the picture.
-    form : bool array (height, width)
+    covered : bool array (height, width)
         Which pixels of its box the occluder covers.
 
     Returns
@@ -142,14 +142,14 @@ def inpainted(
     import cv2
 
     bounds = []
-    for start, length, limit in zip(corner, form.shape, picture.shape[:2], strict=True):
+    for start, length, limit in zip(corner, covered.shape, picture.shape[:2], strict=True):
         first = max(start - _INPAINT_RADIUS - 1, 0)
         bounds.append((first, min(start + length + _INPAINT_RADIUS + 1, limit), start - first))
     (top, bottom, row), (left, right, column) = bounds
-    box = slice(row, row + form.shape[0]), slice(column, column + form.shape[1])
+    box = slice(row, row + covered.shape[0]), slice(column, column + covered.shape[1])
     around = np.ascontiguousarray(picture[top:bottom, left:right])
     mask = np.zeros(around.shape[:2], np.uint8)
-    mask[box] = form
+    mask[box] = covered
     found = np.asarray(cv2.inpaint(around, mask, _INPAINT_RADIUS, cv2.INPAINT_TELEA), np.uint8)
     return found.reshape(around.shape)[box]
 
@@ -175,7 +175,7 @@ def _colour(fill: Fill, channels: int) -> Tensor:
     if channels not in (1, 3):
         raise ArgumentError(
             f"Expected a fill without colour for a network of {channels} input channels, one of "
-            f"{', '.join(_COLOURLESS)}; got {fill!r}."
+            f"{', '.join(_COLOURLESS)}, got {fill!r}."
         )
     red, green, blue = _named(fill) if isinstance(fill, str) else _levels(fill)
     if channels == 3:
@@ -197,7 +197,7 @@ def _named(fill: str) -> tuple[int, int, int]:
         red, green, blue, *alpha = ImageColor.getrgb(fill)
     except ValueError:
         close = did_you_mean(fill, [*FILLS, *ImageColor.colormap])
-        raise ArgumentError(f"{_EXPECTED_FILL}; got {fill!r}.{close}") from None
+        raise ArgumentError(f"{_EXPECTED_FILL}, got {fill!r}.{close}") from None
     if alpha not in ([], [255]):
         raise ArgumentError(f"Expected a colour without transparency as fill, got {fill!r}.")
     return red, green, blue
@@ -208,4 +208,4 @@ def _levels(fill: object) -> tuple[int, int, int]:
         red, green, blue = (whole_number(level, "fill (red, green, blue)") for level in fill)
         if min(red, green, blue) >= 0 and max(red, green, blue) <= 255:
             return red, green, blue
-    raise ArgumentError(f"{_EXPECTED_FILL}; got {fill!r}.")
+    raise ArgumentError(f"{_EXPECTED_FILL}, got {fill!r}.")

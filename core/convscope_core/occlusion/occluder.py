@@ -1,4 +1,4 @@
-"""The live occluder: a picture, covered anywhere, and what the network makes of it.
+"""The live occluder: a picture of which a part is covered, and what the network predicts for it.
 
 Zeiler & Fergus (2014, fig. 7) slide a grey square of 50x50 pixels over a picture of 224x224, always wholly
 inside, and watch the probability of the class. Here the occluder may be of any size and shape, and show any of
@@ -144,7 +144,7 @@ class Occlusion:
             other._take_fill(self.fill if fill is None else fill)
         return other
 
-    def form(self, size: Size = 50) -> npt.NDArray[np.bool_]:
+    def box_mask(self, size: Size = 50) -> npt.NDArray[np.bool_]:
         """Which pixels of its box the occluder covers.
 
         Parameters
@@ -164,12 +164,11 @@ class Occlusion:
             pixel of it, or it covers the whole picture and so leaves nothing to inpaint from.
         """
         extent = extent_of(size, self.size)
-        inside = self._form(extent)
+        inside = self._box_mask(extent)
         if self.fill_image is None and extent == self.size and inside.all():
             raise ArgumentError(
-                "Expected an occluder that leaves some of the picture, to inpaint from; "
-                f"{shape_name(self.shape)} of {extent[0]}x{extent[1]} covers all of it. Make it smaller, or take "
-                f"another fill."
+                f"Expected an occluder that leaves a part of the picture to inpaint from, got the "
+                f"{shape_name(self.shape)} of {extent[0]}x{extent[1]}, which covers all of it. Make it smaller, or take another fill."
             )
         return inside
 
@@ -190,11 +189,11 @@ class Occlusion:
         Raises
         ------
         ArgumentError
-            When position is not of whole numbers, or the box leaves the picture; also as for `form`.
+            When position is not of whole numbers, or the box leaves the picture; also as for `box_mask`.
         """
         (top, left), (height, width) = box_of(position, size, self.size)
         mask = np.zeros(self.size, bool)
-        mask[top : top + height, left : left + width] = self.form(size)
+        mask[top : top + height, left : left + width] = self.box_mask(size)
         return mask
 
     def occlude(self, position: tuple[int, int], size: Size = 50) -> Tensor:
@@ -240,7 +239,7 @@ class Occlusion:
         """
         corners = [box_of(p, size, self.size)[0] for p in positions]
         height, width = extent = extent_of(size, self.size)
-        inside = self.form(size)
+        inside = self.box_mask(size)
 
         def crop(picture: Tensor) -> Tensor:
             return torch.cat([picture[:, :, t : t + height, l : l + width] for t, l in corners])
@@ -276,7 +275,7 @@ class Occlusion:
         return self.net.pixels(self.patches([position], size)[0])
 
     def predict(self, position: tuple[int, int], size: Size = 50) -> Prediction:
-        """What the network says with the occluder there; parameters and errors as for `mask`.
+        """Return the prediction with the occluder there; parameters and errors as for `mask`.
 
         Exact up to rounding; what the occluder does not reach is not computed again. (Processor time of one
         position, on one thread, against the module's forward pass; medians, occluders of 16 and 50 pixels: 0.20 and
@@ -296,7 +295,7 @@ class Occlusion:
     def _take_shape(self, shape: Shape) -> None:
         self.shape = checked_shape(shape)
         self._last: tuple[Any, npt.NDArray[np.uint8]] | None = None
-        self._form = functools.lru_cache(8)(functools.partial(box_mask, self.shape))
+        self._box_mask = functools.lru_cache(8)(functools.partial(box_mask, self.shape))
 
     def _take_fill(self, fill: Fill) -> None:
         self.fill = fill
@@ -319,6 +318,6 @@ class Occlusion:
         """Return the box (height, width, C) with what the occluder covers filled in."""
         key = (corner, size)
         if self._last is None or self._last[0] != key:
-            # Whoever moves the occluder asks for what it shows and for what the network says, at the same place.
-            self._last = key, inpainted(self._source, corner, self._form(size))
+            # While the occluder moves, both its pixels and the prediction are asked for at the same place.
+            self._last = key, inpainted(self._source, corner, self._box_mask(size))
         return self._last[1]

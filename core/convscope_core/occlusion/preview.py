@@ -35,7 +35,7 @@ class Preview:
     probability : float32 array (rows, columns)
         Of the class `target`, 0..1.
     activity : float64 array (rows, columns)
-        Of the map `channel` of `layer`, summed; NaN with no layer.
+        Of the unit `channel` of `layer`; NaN with no layer.
     """
 
     probability: npt.NDArray[np.float32]
@@ -83,7 +83,7 @@ def first_order(
         logger.info("no preview of the occlusion map: %s", e)
         return None
     change = (occlusion.fill_image - occlusion.image).cpu().double()
-    mask = torch.tensor(occlusion.form(size), dtype=torch.float64)[None, None]
+    mask = torch.tensor(occlusion.box_mask(size), dtype=torch.float64)[None, None]
     estimates = []
     for value, gradient in computed:
         share = (gradient.cpu().double() * change).sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Occlusion maps: what the network says for every position of the occluder, as a result that can be kept.
+"""Occlusion maps: what a network predicts for every position of an occluder, as a result that can be kept.
 
 Zeiler & Fergus (2014, section 4.2 and fig. 7) slide a grey square over the picture and record, for every position,
 the probability of the true class, the most probable class, and the activity of one feature map of the last
@@ -37,7 +37,7 @@ _ARRAYS = ("probability", "label", "activities", "clean_activities", "positions"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OcclusionResult:
-    """What a network says about a picture for every position of an occluder.
+    """What a network predicts for a picture, for every position of an occluder.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class OcclusionResult:
     label : int64 array (rows, columns)
         Index of the most probable class; -1 where not computed.
     activities : float64 array (M, rows, columns)
-        Sum of each of `maps` over all its positions; NaN where not computed.
+        Sum of the feature map of each of `maps` over all its positions; NaN where not computed.
     positions : int64 array (rows, columns, 2)
         Top and left of the occluder in pixels of the network's input.
     clean : Prediction
@@ -56,11 +56,11 @@ class OcclusionResult:
     target : int
         Index of the class.
     layer : str or None
-        Name of the layer; None if the network has none with maps and none was asked for.
+        Name of the layer; None if the network has none with feature maps and none was asked for.
     channel : int or None
-        The map of that layer.
+        The unit of that layer, that is, its channel.
     maps : tuple of (layer, channel)
-        The maps that are recorded: first that of `layer` and `channel`, if there is a layer, then those asked for.
+        The units whose activity is recorded: first `channel` of `layer`, if there is a layer, then those asked for.
     size : (height, width)
         Of the occluder in pixels.
     stride : (down, across)
@@ -82,7 +82,7 @@ class OcclusionResult:
         all results of one computation and go on filling while it runs: copies a batch would cost more than the
         batch. What this result holds of them is where `computed` is set.
     all_activities : float32 array (rows, columns, channels) or None
-        Sum of every map of `layer`; None without ``keep_all`` or a layer.
+        Of every unit of `layer`; None without ``keep_all`` or a layer.
     clean_all_activities : float64 array (channels,) or None
         Of the picture without occluder.
     precision : str
@@ -91,7 +91,7 @@ class OcclusionResult:
         By how much the target's probability differs at most from the one computed in float32, at up to 16 positions
         that were computed both ways; 0 for "float32".
     preview : Preview or None
-        The estimate by the gradient, if ``preview`` was asked for and there is one. Not saved to files.
+        The estimate by the gradient, if there is one. Not saved to files.
     """
 
     probability: npt.NDArray[np.float32]
@@ -121,7 +121,7 @@ class OcclusionResult:
 
     @property
     def activity(self) -> npt.NDArray[np.float64]:
-        """Float64 (rows, columns): the sum of the map `channel` of `layer`, the first of `activities`.
+        """Float64 (rows, columns): the activity of the unit `channel` of `layer`, the first of `activities`.
 
         NaN where not computed, or with no layer.
         """
@@ -129,7 +129,7 @@ class OcclusionResult:
 
     @property
     def clean_activity(self) -> float:
-        """The sum of that map for the picture without occluder; NaN with no layer."""
+        """The activity of that unit for the picture without occluder; NaN with no layer."""
         return math.nan if self.layer is None else float(self.clean_activities[0])
 
     @property
@@ -166,7 +166,7 @@ class OcclusionResult:
             lines.append(f"  computed in {self.precision}: probabilities off by up to {self.rounding:.1g}")
         if self.maps:
             more = f" and {len(self.maps) - 5} more" if len(self.maps) > 5 else ""
-            lines.append("  activity: " + ", ".join(f"channel {c} of {name}" for name, c in self.maps[:5]) + more)
+            lines.append("  activity: " + ", ".join(f"unit {c} of {name}" for name, c in self.maps[:5]) + more)
         return "\n".join(lines)
 
     def counts(self) -> list[tuple[str, int]]:
@@ -176,14 +176,14 @@ class OcclusionResult:
         return [(self.labels[found[i]], int(count[i])) for i in order]
 
     def follow(self, target: int | str | None = None, channel: int | None = None) -> OcclusionResult:
-        """Return the same map for another class, or another channel of the layer, without computing.
+        """Return the same map for another class, or another unit of the layer, without computing.
 
         Parameters
         ----------
         target : int or str, optional
             The class, by index or label. Default: as it is.
         channel : int, optional
-            The channel of `layer`, which takes the place of the first of `maps`. Default: as it is.
+            The unit of `layer`, which takes the place of the first of `maps`. Default: as it is.
 
         Returns
         -------
@@ -194,7 +194,7 @@ class OcclusionResult:
         Raises
         ------
         ArgumentError
-            When there is no such class or channel, or it was not kept: ``keep_all=True`` keeps all.
+            When there is no such class or unit, or it was not kept: ``keep_all=True`` keeps all.
         """
         index = self.target if target is None else class_index(target, self.labels, self.network)
         changes: dict[str, Any] = {}
@@ -210,12 +210,12 @@ class OcclusionResult:
     def _other_channel(self, channel: int) -> dict[str, Any]:
         wanted = whole_number(channel, "channel")
         if self.layer is None:
-            raise ArgumentError(f"Expected a map with a layer, to follow its channel {channel!r}; this one has none.")
+            raise ArgumentError(f"Expected a map with a layer, to follow its unit {channel!r}, got one without.")
         if self.clean_all_activities is not None and not 0 <= wanted < len(self.clean_all_activities):
             raise no_channel(self.layer, len(self.clean_all_activities), channel)
-        asked = (self.layer, wanted)
-        if asked in self.maps:
-            order = [self.maps.index(asked), *(i for i, m in enumerate(self.maps) if m != asked)]
+        unit = (self.layer, wanted)
+        if unit in self.maps:
+            order = [self.maps.index(unit), *(i for i, m in enumerate(self.maps) if m != unit)]
             return {
                 "channel": wanted,
                 "maps": tuple(self.maps[i] for i in order),
@@ -223,11 +223,11 @@ class OcclusionResult:
                 "clean_activities": self.clean_activities[order],
             }
         if self.all_activities is None or self.clean_all_activities is None:
-            raise self._not_kept(f"channel {wanted} of {self.layer}")
+            raise self._not_kept(f"unit {wanted} of {self.layer}")
         activity = np.where(self.computed, self.all_activities[..., wanted].astype(np.float64), np.nan)
         return {
             "channel": wanted,
-            "maps": (asked, *self.maps[1:]),
+            "maps": (unit, *self.maps[1:]),
             "activities": np.concatenate([activity[None], self.activities[1:]]),
             "clean_activities": np.concatenate(
                 [self.clean_all_activities[wanted : wanted + 1], self.clean_activities[1:]]
@@ -236,8 +236,8 @@ class OcclusionResult:
 
     def _not_kept(self, what: str) -> ArgumentError:
         return ArgumentError(
-            f"Expected a class or channel that was kept; {what} was not. Compute the map with keep_all=True to follow "
-            f"any of them, or with this target or channel."
+            f"Expected a class or unit that was kept, got {what}, which was not. Compute the map with keep_all=True to "
+            f"follow any of them, or with this target or channel."
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -275,16 +275,16 @@ class OcclusionResult:
         """
         place = Path(path)
         if not place.is_file():
-            raise ArgumentError(f"Expected the path of a saved occlusion map; there is no file {place}.")
+            raise ArgumentError(f"Expected the path of a saved occlusion map, got {place}, which is no file.")
         try:
             with safe_open(os.fspath(place), framework="np") as f:
                 metadata = f.metadata() or {}
                 arrays = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  not a mapping
         except SafetensorError as e:
-            raise ArgumentError(f"Expected a file that OcclusionResult.save wrote; {place.name} is none ({e}).") from e
+            raise ArgumentError(f"Expected a file that OcclusionResult.save wrote, got {place.name}: {e}.") from e
         if metadata.get("format") not in (_FORMAT, _FORMAT_1):
             raise ArgumentError(
-                f"Expected a file that OcclusionResult.save wrote ({_FORMAT!r}); {place.name} holds "
+                f"Expected a file that OcclusionResult.save wrote ({_FORMAT!r}), got {place.name}, which holds "
                 f"{metadata.get('format', 'other tensors')!r}."
             )
         s: dict[str, Any] = json.loads(metadata["settings"])
@@ -367,5 +367,5 @@ class OcclusionResult:
 
 
 def no_channel(layer: str, count: int, channel: object) -> ArgumentError:
-    """Return the error for a channel that a layer of `count` channels does not have."""
-    return ArgumentError(f"Expected a channel of {layer} from 0 to {count - 1}, got {channel!r}.")
+    """Return the error for a unit that a layer of `count` units does not have."""
+    return ArgumentError(f"Expected channel, a unit of {layer} from 0 to {count - 1}, got {channel!r}.")

@@ -15,7 +15,7 @@ from convscope_core.occlusion.box import whole_number
 __all__ = ["SHAPES", "Outline", "Shape", "box_mask", "checked_shape", "shape_name"]
 
 SHAPES = ("square", "ellipse")
-"""The shapes with a name; besides, any outline and any mask is one."""
+"""The shapes with a name; any outline and any mask is one, too."""
 
 Shape: TypeAlias = str | Sequence[Sequence[float]] | npt.NDArray[Any]
 """One of `SHAPES`, an outline of (row, column) in 0..1 of the box, or a bool array (height, width)."""
@@ -45,26 +45,26 @@ def checked_shape(shape: object) -> str | Outline | npt.NDArray[np.bool_]:
     if isinstance(shape, str):
         if shape in SHAPES:
             return shape
-        raise ArgumentError(f"{_EXPECTED_SHAPE}; got {shape!r}.{did_you_mean(shape, SHAPES)}")
+        raise ArgumentError(f"{_EXPECTED_SHAPE}, got {shape!r}.{did_you_mean(shape, SHAPES)}")
     try:
         values: npt.NDArray[Any] = np.asarray(shape.cpu() if isinstance(shape, Tensor) else shape)
     except (TypeError, ValueError):  # rows of several lengths
         values = np.empty(0, object)
     if values.dtype == bool and values.ndim == 2:
         if not values.any():
-            raise ArgumentError(f"Expected a mask that covers a pixel; got one of {_by(values.shape)} without any.")
+            raise ArgumentError(f"Expected a mask that covers a pixel, got one of {_by(values.shape)} without any.")
         mask: npt.NDArray[np.bool_] = values.copy()
         mask.flags.writeable = False
         return mask
     if values.dtype.kind in "iuf" and values.ndim == 2 and values.shape[1] == 2 and len(values) >= 3:
         if not ((values >= 0) & (values <= 1)).all():
             raise ArgumentError(
-                "Expected the points (row, column) of an outline from 0 to 1, in units of the occluder's box; got "
+                "Expected the points (row, column) of an outline from 0 to 1, in units of the occluder's box, got "
                 f"{values.min():g} to {values.max():g}."
             )
         return tuple((float(row), float(column)) for row, column in values)
-    came = f"values of {values.dtype} of shape {values.shape}" if values.dtype != object else f"{shape!r}"
-    raise ArgumentError(f"{_EXPECTED_SHAPE}; got {came}.")
+    given = f"values of {values.dtype} of shape {values.shape}" if values.dtype != object else f"{shape!r}"
+    raise ArgumentError(f"{_EXPECTED_SHAPE}, got {given}.")
 
 
 def shape_name(shape: object) -> str:
@@ -132,8 +132,8 @@ def box_mask(shape: Shape, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
         mask = (v_rows * width)[:, None] ** 2 + (v_columns * height)[None, :] ** 2 <= (height * width) ** 2
     if not mask.any():
         raise ArgumentError(
-            f"Expected a shape that covers the centre of a pixel; at {height}x{width} the {shape_name(known)} covers "
-            f"none. Make the occluder larger, or the shape wider."
+            f"Expected a shape that covers the centre of a pixel, got the {shape_name(known)}, which at "
+            f"{height}x{width} covers none. Make the occluder larger, or the shape wider."
         )
     mask.flags.writeable = False
     return mask

@@ -61,7 +61,7 @@ def occluding_map(
     seconds: float | None = None,
     progress: bool = False,
 ) -> Generator[OcclusionResult, None, None]:
-    """Slide an occluder over a picture and record what the network says at every position.
+    """Slide an occluder over a picture and record what the network predicts at every position.
 
     Positions are computed from coarse to fine: every 8th along each axis comes first, then every 4th, every 2nd, all.
     In `occlusion_map` an interrupt (Ctrl-C, the notebook's stop button) ends the computation with a warning and returns
@@ -81,18 +81,19 @@ def occluding_map(
     target : int or str, optional
         The class whose probability is recorded. Default: the most probable for the clean picture.
     layer : str, optional
-        The layer of which one map's activity is recorded. Default: the last convolution with a map.
+        The layer of which one unit's activity is recorded, the sum of its feature map. Default: the last convolution
+        with feature maps.
     channel : int, optional
-        The map. Default: that with the greatest sum for the clean picture. (The paper says "the strongest
-        response" and then shows sums; greatest sum and greatest value may be of different maps.)
+        The unit. Default: that with the greatest activity for the clean picture. (The paper takes "the strongest
+        response" and then shows sums; greatest sum and greatest value may be of different units.)
     maps : sequence of (layer, channel), default ()
-        Further maps to record, of any layers.
+        Further units to record, of any layers.
     shape : str, outline or bool array, default "square"
         Of the occluder; see `Occlusion`.
     seed : int, default 0
-        Of a fill of noise.
+        Of the noise, where that is the fill.
     keep_all : bool, default False
-        Whether to keep the probabilities of all classes and the sums of all maps of the layer, for
+        Whether to keep the probabilities of all classes and the activities of all units of the layer, for
         `OcclusionResult.follow`.
     preview : bool, default False
         Whether to estimate the map by the gradient first; see `Preview`. There is none where the fill depends on
@@ -104,9 +105,9 @@ def occluding_map(
         Bytes that one batch may take. Default: 128 MiB, on CUDA 2 GiB.
     precision : {"float32", "bfloat16", "float16"}, default "float32"
         In which numbers to compute what changes. The lower ones are faster on accelerators made for them, and
-        inexact: `OcclusionResult.rounding` says by how much.
+        inexact: `OcclusionResult.rounding` is by how much.
     seconds : float, optional
-        About how long a batch may take, for whoever has other things to do in between. Default: as long as batches
+        About how long a batch may take, for a caller with other things to do in between. Default: as long as batches
         of the size that memory allows.
     progress
 
@@ -121,7 +122,7 @@ def occluding_map(
     ArgumentError
         When an argument is not of these: by the call itself, before anything is computed.
     LayerError
-        When there is no such layer or channel.
+        When there is no such layer.
     ImageError
         When the picture cannot be read, or holds NaN.
     ImportError
@@ -133,11 +134,11 @@ def occluding_map(
     """
     occlusion = Occlusion(net, image, fill, shape, seed)
     extent = extent_of(size, occlusion.size)
-    occlusion.form(extent)
+    occlusion.box_mask(extent)
     if start is not None:
         if start.fingerprint != net.fingerprint:
             raise ArgumentError(
-                f"Expected start, a result of the same settings; it is of another network, {start.network}."
+                f"Expected start, a result of the same settings, got one of another network, {start.network}."
             )
         target = start.target if target is None else target
         layer = start.layer if layer is None else layer
@@ -214,7 +215,7 @@ class _Settings:
         return list(dict.fromkeys([*([] if self.layer is None else [self.layer]), *(name for name, _ in self.maps)]))
 
     def recorded(self, channel: int | None) -> tuple[tuple[str, int], ...]:
-        """Return the maps to record, each once, given the channel of the layer."""
+        """Return the units to record, each once, given that of the layer."""
         first = [] if self.layer is None or channel is None else [(self.layer, channel)]
         return tuple(dict.fromkeys([*first, *self.maps]))
 
@@ -238,11 +239,12 @@ class _Settings:
         ):
             other.append("shape")
         if other:
-            raise ArgumentError(f"Expected start, a result of the same settings; it is of another {', '.join(other)}.")
+            raise ArgumentError(
+                f"Expected start, a result of the same settings, got one of another {', '.join(other)}."
+            )
         if self.keep_all and start.all_probabilities is None:
             raise ArgumentError(
-                "Expected start, a result of the same settings; it was computed without keep_all. Leave out start or "
-                "keep_all."
+                "Expected start, a result of the same settings, got one without keep_all. Leave out start or keep_all."
             )
 
 
@@ -370,7 +372,7 @@ def _steps(stride: object) -> tuple[int, int]:
 
 
 def _default_layer(net: Network) -> str | None:
-    """Return the last convolution with a map (those of squeeze-and-excite gates have none)."""
+    """Return the last convolution with feature maps (those of squeeze-and-excite gates have none)."""
     return next((x.name for x in reversed(net.layers) if x.kind == "conv" and x.size != (1, 1)), None)
 
 
@@ -378,7 +380,9 @@ def _checked_channel(net: Network, layer: str | None, channel: int | None) -> in
     if channel is None:
         return None
     if layer is None:
-        raise ArgumentError(f"Expected a layer with the channel {channel!r}: {net.name} has no convolution with a map.")
+        raise ArgumentError(
+            f"Expected a layer with the channel {channel!r}, got none: {net.name} has no convolution with feature maps."
+        )
     count = net.layer(layer).channels
     index = whole_number(channel, "channel")
     if not 0 <= index < count:

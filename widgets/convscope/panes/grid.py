@@ -51,7 +51,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
 
     show = traitlets.Enum(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
     """str: which units are shown, by what a survey found: all, those that some picture activates, the others, those
-    that less than one picture in a hundred activates, those that say the same as another."""
+    that less than one picture in a hundred activates, those that repeat another."""
 
     label = traitlets.Unicode().tag(sync=True)
     """str: the class whose units are looked for, one of the survey's labels; empty for none."""
@@ -97,7 +97,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             weight = self.net.weight(layer.name)
             if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
                 raise ArgumentError(
-                    f"Expected a convolution over 3 colour channels, to show its weights as pictures; got {layer.name} "
+                    f"Expected a convolution over 3 colour channels, to show its weights as pictures, got {layer.name} "
                     f"({layer.kind}). Choose the first layer."
                 )
             return filters_rgb(weight)

@@ -1,4 +1,4 @@
-"""What the network says for every position of the occluder."""
+"""What the network predicts for every position of the occluder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MapsPane(OccluderPane):
     """int or (int, int): distance of neighbouring positions, px of the network's input; one, or (down, across)."""
 
     layer = traitlets.Unicode("").tag(sync=True)
-    """str: the layer whose activity is shown; "" where the network has no convolution with a map."""
+    """str: the layer whose activity is shown; "" where the network has no convolution with feature maps."""
 
     channel = traitlets.Int(None, allow_none=True).tag(sync=True)
     """int or None: the unit of that layer; None for the strongest of the clean picture."""
@@ -113,7 +113,7 @@ class MapsPane(OccluderPane):
         self._map_job.start(self._map_steps(setting, known), *(counts(known) if known is not None else (0, 0)))
 
     def _map_setting(self, content: Content | None = None) -> MapSetting:
-        """What maps depend on, as a request says or as the traits are. Target and channel are followed afterwards."""
+        """What maps depend on, by a request or by the traits. Target and channel are followed afterwards."""
         picture, fill, shape, size, _ = self._setting_of(content)
         fields = content or {}
         stride = fields.get("stride", self.stride)

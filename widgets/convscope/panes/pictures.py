@@ -24,7 +24,7 @@ STRIP = 48
 
 
 class PicturesPane(Instrument):
-    """The pictures at hand; the front end can add some.
+    """The pictures at hand; the front end can add more.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class PicturesPane(Instrument):
 
     _pictures: traitlets.List = traitlets.List().tag(sync=True)
 
-    #: Counts changes that the front end cannot see (another picture under the same number): it asks for all anew.
+    #: Counts changes that the front end cannot see (another picture under the same number), which then asks again.
     _revision = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
@@ -58,7 +58,7 @@ class PicturesPane(Instrument):
         return index
 
     def _current(self, content: Content | None = None) -> Picture:
-        """The picture that a request is about; where it does not say, the current one."""
+        """The picture that a request is about; by default the current one."""
         index = self.picture if content is None or content.get("picture") is None else int(content["picture"])
         if not 0 <= index < len(self.images):
             raise ArgumentError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
@@ -78,7 +78,7 @@ class PicturesPane(Instrument):
         try:
             self.net.prepare(picture.image)  # refused here, not at every later use
         except ImageError as error:
-            raise ImageError(f"{picture.name}: {error}") from error
+            raise ImageError(f"Expected a picture to add, got {picture.name}. {error}") from error
         self.images = Images.of(self.images) + Images.of([picture])
         with self.hold_sync():
             self._list_pictures()

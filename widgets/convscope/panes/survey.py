@@ -97,7 +97,7 @@ class SurveyPane(Instrument):
             yield Step(before + one.done, before + one.total)
 
     def _survey_news(self) -> Mapping[str, Any]:
-        """What the progress says besides when there are new results."""
+        """What joins the progress when there are new results."""
         survey = self.survey
         if survey is None:
             return {}
@@ -111,7 +111,7 @@ class SurveyPane(Instrument):
     def _surveyed(self) -> Survey:
         if self.survey is None:
             raise ArgumentError(
-                "Expected a survey, there is none yet. Give the instrument survey=..., or wait until its own has seen "
+                "Expected a survey, got none yet. Give the instrument survey=..., or wait until its own has seen "
                 "a picture."
             )
         return self.survey

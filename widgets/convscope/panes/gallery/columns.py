@@ -64,14 +64,14 @@ def column_of(net: Network, name: str, extend: bool, options: Mapping[str, Any])
     settings = method.settings(options)
     column: dict[str, Any] = {"name": name, "group": method.group, "summary": method.source, "extended": None}
     try:
-        plan = begun(net, method, settings)
+        plan = plan_of(net, method, settings)
     except (ArgumentError, ImportError) as error:
         extension = possible_extension(net, method, settings)
         if extension is None or not extend:
             kind = "missing" if isinstance(error, ImportError) else "network"
             return {**column, "reason": str(error), "kind": kind, "extension": extension}
         settings = {**settings, "extension": extension}
-        plan = begun(net, method, settings)
+        plan = plan_of(net, method, settings)
     if plan.extended:  # "how" is None where the method's own table has a rule that is not the paper's
         kinds = Counter(node.kind for node in plan.extended)
         where = ", ".join(f"{kind} (×{count})" if count > 1 else kind for kind, count in kinds.items())
@@ -79,7 +79,7 @@ def column_of(net: Network, name: str, extend: bool, options: Mapping[str, Any])
     return column
 
 
-def begun(net: Network, method: Method, settings: Mapping[str, Any]) -> Plan:
+def plan_of(net: Network, method: Method, settings: Mapping[str, Any]) -> Plan:
     """A method's plan for the class scores of a network; `ArgumentError` where it has no rule."""
     return method.begin(net, settings, logits(net), net.graph.input)
 
@@ -90,7 +90,7 @@ def possible_extension(net: Network, method: Method, settings: Mapping[str, Any]
         return None
     for extension in EXTENSIONS:
         try:
-            begun(net, method, {**settings, "extension": extension})
+            plan_of(net, method, {**settings, "extension": extension})
         except (ArgumentError, ImportError):
             continue
         return extension

@@ -23,7 +23,7 @@ class Tile:
     Attributes
     ----------
     number : int
-        Tells it from all others of the gallery.
+        Its own among all of the gallery.
     attribution : Attribution or None
     rho : float or None
         Of a control: how alike it is to the map. NaN where one of them is constant.
@@ -40,7 +40,7 @@ class Tile:
 def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
     """A map as the front end takes it: 16 bits a value, 0 for zero and 32767 for the greatest magnitude.
 
-    A signal in three colours is sent as that, planes red, green, blue; all else as the sum over the channels.
+    A signal in three colours goes as that, planes red, green, blue; all else as the sum over the channels.
     """
     made = tile.attribution
     if made is None:

@@ -183,7 +183,7 @@ class OccluderPane(PicturesPane):
         return occlusion
 
     def _setting_of(self, content: Content | None) -> Setting:
-        """What a request is about; where it does not say, the traits."""
+        """What a request is about; by default what the traits are."""
         fields = content or {}
         picture = int(fields.get("picture", self.picture))
         self._current({"picture": picture})
@@ -202,7 +202,7 @@ class OccluderPane(PicturesPane):
         key = (self._revision, *setting, position)
         if self._last is not None and self._last[0] == key:
             return self._last[1]
-        begun = time.perf_counter()
+        start = time.perf_counter()
         now = occlusion.predict(position, size)
         scores = compared(occlusion.clean, now, target)
         frame = {
@@ -210,7 +210,7 @@ class OccluderPane(PicturesPane):
             "position": list(position),
             "size": list(size) if isinstance(size, tuple) else size,
             **scores,
-            "milliseconds": 1000 * (time.perf_counter() - begun),
+            "milliseconds": 1000 * (time.perf_counter() - start),
             "trail": self._trail.visit((self._revision, *setting), position, scores["target"]["now"]),
         }
         self._last = key, frame
@@ -239,7 +239,7 @@ class OccluderPane(PicturesPane):
     def trail(self) -> list[tuple[tuple[int, int], float]]:
         """Where the occluder has been, and the probability of the target there: list of ((top, left), float).
 
-        Begins anew with another picture, target, or size, shape or fill of the occluder.
+        Begins again with another picture, target, or size, shape or fill of the occluder.
         """
         return list(self._trail.visited.items())
 

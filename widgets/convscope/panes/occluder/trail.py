@@ -11,7 +11,7 @@ class Trail:
     Attributes
     ----------
     number : int
-        Grows with every new beginning, so that a view can tell whose places it holds.
+        Grows with every new beginning, so that a view knows whose places it holds.
     visited : dict of (top, left) to float
     """
 
