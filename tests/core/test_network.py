@@ -446,7 +446,7 @@ def test_regions_share_kernels_and_may_be_of_lower_precision(net: Network) -> No
     x = torch.randn(1, 3, 32, 32)
     patch = torch.zeros(1, 3, 5, 5)
     exact, rounded = net.regions(x), net.regions(x, dtype=torch.bfloat16)
-    assert exact._kernels is rounded._kernels
+    assert exact._recorded.kernels is rounded._recorded.kernels
     expected, _ = exact([(3, 4)], patch)
     found, _ = rounded([(3, 4)], patch)
     assert found.dtype == torch.float32

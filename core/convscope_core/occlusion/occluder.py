@@ -168,7 +168,8 @@ class Occlusion:
         if self.fill_image is None and extent == self.size and inside.all():
             raise ArgumentError(
                 f"Expected an occluder that leaves a part of the picture to inpaint from, got the "
-                f"{shape_name(self.shape)} of {extent[0]}x{extent[1]}, which covers all of it. Make it smaller, or take another fill."
+                f"{shape_name(self.shape)} of {extent[0]}x{extent[1]}, which covers all of it. "
+                "Make it smaller, or take another fill."
             )
         return inside
 
