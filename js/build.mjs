@@ -1,7 +1,6 @@
-// Bundles the front end into the Python package: js/instruments/NAME.ts -> NAME.js, js/convscope.css, which imports the
-// panes' style sheets -> convscope.css.
-// The text of both travels in the state of every widget, so each instrument has a bundle of its own, and its size is
-// part of the contract.
+// Bundles the front end into the Python package: js/instruments/NAME.ts -> NAME.js, and js/convscope.css, which imports
+// the panes' style sheets, -> convscope.css. The text of both travels in the state of every widget, so each instrument
+// has a bundle of its own, and its size is part of the contract.
 import { readdirSync, statSync } from "node:fs";
 import { dirname, parse, resolve } from "node:path";
 import { fileURLToPath } from "node:url";

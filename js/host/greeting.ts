@@ -2,7 +2,7 @@
  * A way to the kernel beside a busy cell.
  *
  * JupyterLab moves a widget's messages to a thread beside the cells' only after the first few: let these not be the
- * person's, who would wait for a busy cell. What went the old way none the less is sent again on the new one.
+ * person's, who would wait for a busy cell. What still went the old way is sent again on the new one.
  */
 import { type KernelLine, SLOW_MS } from "./kernel";
 

@@ -4,10 +4,10 @@ import type { Answer, KernelError } from "../seam";
 import { KernelLine } from "./kernel";
 
 class FakeChannel {
-  sent: Answer[] = [];
+  messages: Answer[] = [];
   handlers = new Set<(message: unknown, buffers: DataView[]) => void>();
   send(content: unknown) {
-    this.sent.push(content as Answer);
+    this.messages.push(content as Answer);
   }
   on(_event: string, handler: (message: unknown, buffers: DataView[]) => void) {
     this.handlers.add(handler);
@@ -41,7 +41,7 @@ describe("the line to the kernel", () => {
   it("drops answers of other pages, unknown kinds and overtaken requests", () => {
     const { channel, kernel, answers } = setup();
     kernel.ask("move", { x: 1 });
-    const head = channel.sent[0] as Answer;
+    const head = channel.messages[0] as Answer;
     channel.receive({ ...head, client: "another", ok: true });
     channel.receive({ ...head, kind: "other", ok: true });
     channel.receive({ ...head, id: 99, ok: true });
@@ -58,7 +58,7 @@ describe("the line to the kernel", () => {
     kernel.ask("move", { x: 1 });
     kernel.ask("move", { x: 2 });
     kernel.ask("grid", {});
-    expect(channel.sent.map(({ kind }) => kind)).toEqual(["move", "grid"]);
+    expect(channel.messages.map(({ kind }) => kind)).toEqual(["move", "grid"]);
   });
 
   it("says after 300 ms that an answer is slow, and when it has come", () => {
@@ -68,7 +68,7 @@ describe("the line to the kernel", () => {
     expect(slow).not.toHaveBeenCalled();
     vi.advanceTimersByTime(1);
     expect(slow).toHaveBeenLastCalledWith("move", true);
-    channel.receive({ ...channel.sent[0], ok: true });
+    channel.receive({ ...channel.messages[0], ok: true });
     expect(slow).toHaveBeenLastCalledWith("move", false);
   });
 
@@ -76,10 +76,10 @@ describe("the line to the kernel", () => {
     const { channel, kernel, failed, answers } = setup();
     kernel.ask("move", { x: 1 });
     kernel.ask("move", { x: 2 });
-    channel.receive({ ...channel.sent[0], ok: false, error: { name: "E", message: "m", details: "" } });
+    channel.receive({ ...channel.messages[0], ok: false, error: { name: "E", message: "m", details: "" } });
     expect(failed).toHaveBeenLastCalledWith("move", { kind: "move", name: "E", message: "m", details: "" });
     expect(answers).not.toHaveBeenCalled();
-    channel.receive({ ...channel.sent[1], ok: true });
+    channel.receive({ ...channel.messages[1], ok: true });
     expect(failed).toHaveBeenLastCalledWith("move", null);
   });
 
@@ -87,16 +87,16 @@ describe("the line to the kernel", () => {
     const { channel, kernel, answers } = setup();
     kernel.answers("grid", () => {});
     kernel.ask("grid", {});
-    channel.receive({ ...channel.sent[0], ok: true });
+    channel.receive({ ...channel.messages[0], ok: true });
     kernel.ask("move", { x: 1 });
     kernel.ask("move", { x: 2 });
     expect(kernel.awaiting).toBe(true);
     kernel.repeat();
-    expect(channel.sent.slice(2)).toEqual([channel.sent[1]]);
-    channel.receive({ ...channel.sent[2], ok: true });
-    channel.receive({ ...channel.sent[1], ok: true });
+    expect(channel.messages.slice(2)).toEqual([channel.messages[1]]);
+    channel.receive({ ...channel.messages[2], ok: true });
+    channel.receive({ ...channel.messages[1], ok: true });
     expect(answers).toHaveBeenCalledTimes(1);
-    channel.receive({ ...channel.sent[3], ok: true });
+    channel.receive({ ...channel.messages[3], ok: true });
     expect(kernel.awaiting).toBe(false);
   });
 
@@ -105,14 +105,14 @@ describe("the line to the kernel", () => {
     kernel.ask("move", { x: 1 });
     kernel.ask("move", { x: 2 });
     vi.advanceTimersByTime(30_000);
-    expect(channel.sent.map(({ x }) => x)).toEqual([1, 2]);
+    expect(channel.messages.map(({ x }) => x)).toEqual([1, 2]);
   });
 
   it("stops listening with its signal", () => {
     const { channel, controller, kernel, answers, slow } = setup();
     kernel.ask("move", {});
     controller.abort();
-    channel.receive({ ...channel.sent[0], ok: true });
+    channel.receive({ ...channel.messages[0], ok: true });
     vi.advanceTimersByTime(60_000);
     expect(answers).not.toHaveBeenCalled();
     expect(slow).not.toHaveBeenCalled();

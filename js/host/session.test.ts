@@ -17,9 +17,9 @@ class FakeModel implements Model {
   save_changes() {
     this.saved({ ...this.traits });
   }
-  sent: Record<string, unknown>[] = [];
+  messages: Record<string, unknown>[] = [];
   send(content: unknown) {
-    this.sent.push(content as Record<string, unknown>);
+    this.messages.push(content as Record<string, unknown>);
   }
   receive(message: unknown) {
     for (const handler of this.handlers.get("msg:custom") ?? []) handler(message, []);
@@ -131,7 +131,7 @@ describe("errors", () => {
     kernel.answers("map", () => {});
     kernel.ask("map", {});
     model.receive({ event: "error", kind: "map", error: { ...told, kind: "map" } });
-    model.receive({ ...model.sent.at(-1), ok: true });
+    model.receive({ ...model.messages.at(-1), ok: true });
     expect(messages(store.get("errors"))).toEqual(["the reason"]);
     model.receive({ event: "error", kind: "map", error: null });
     expect(store.get("errors")).toEqual({});
@@ -141,10 +141,10 @@ describe("errors", () => {
     const { model, store, kernel } = setup();
     kernel.answers("map", () => {});
     kernel.ask("map", {});
-    model.receive({ ...model.sent.at(-1), ok: false, error: told });
+    model.receive({ ...model.messages.at(-1), ok: false, error: told });
     expect(messages(store.get("errors"))).toEqual(["the reason"]);
     kernel.ask("map", {});
-    model.receive({ ...model.sent.at(-1), ok: true });
+    model.receive({ ...model.messages.at(-1), ok: true });
     expect(store.get("errors")).toEqual({});
   });
 });
@@ -160,20 +160,20 @@ describe("a kernel that is busy with a cell", () => {
     const { model, kernel } = setup();
     kernel.answers("move", () => {});
     kernel.ask("move", { x: 1 }); // behind the cell, as is the first greeting
-    model.sent = [];
+    model.messages = [];
     vi.advanceTimersByTime(299);
-    expect(model.sent).toEqual([]);
+    expect(model.messages).toEqual([]);
     vi.advanceTimersByTime(1 + 300 + 600);
-    expect(model.sent.map(({ kind }) => kind)).toEqual(["hello", "hello", "hello"]);
+    expect(model.messages.map(({ kind }) => kind)).toEqual(["hello", "hello", "hello"]);
     model.receive(hello(false));
-    expect(model.sent.at(-1)).toMatchObject({ kind: "move", x: 1 });
-    model.receive({ ...model.sent.at(-1), ok: true });
-    model.sent = [];
+    expect(model.messages.at(-1)).toMatchObject({ kind: "move", x: 1 });
+    model.receive({ ...model.messages.at(-1), ok: true });
+    model.messages = [];
     // What is late from here on is being computed.
     kernel.ask("move", { x: 2 });
     vi.advanceTimersByTime(20_000);
     model.receive(hello(false));
-    expect(model.sent).toHaveLength(1);
+    expect(model.messages).toHaveLength(1);
   });
 
   it("is not asked where nothing is awaited, nor for views that are gone", () => {
@@ -181,20 +181,20 @@ describe("a kernel that is busy with a cell", () => {
     kernel.answers("move", () => {});
     kernel.ask("move", {});
     vi.advanceTimersByTime(300);
-    model.receive({ ...model.sent.at(-2), ok: true });
-    model.sent = [];
+    model.receive({ ...model.messages.at(-2), ok: true });
+    model.messages = [];
     vi.advanceTimersByTime(60_000);
-    expect(model.sent).toEqual([]);
+    expect(model.messages).toEqual([]);
     kernel.ask("move", {});
     controller.abort();
     vi.advanceTimersByTime(60_000);
-    expect(model.sent).toHaveLength(1);
+    expect(model.messages).toHaveLength(1);
   });
 
   it("is greeted a few times while cells and messages share a thread", () => {
     const { model } = setup();
     for (let round = 0; round < 20; round++) model.receive(hello(true));
-    expect(model.sent.map(({ kind }) => kind)).toEqual(Array(6).fill("hello"));
+    expect(model.messages.map(({ kind }) => kind)).toEqual(Array(6).fill("hello"));
   });
 });
 

@@ -23,7 +23,7 @@ export function tied<S extends object, K extends keyof S, C extends Control<S[K]
 /**
  * A row of buttons that behaves as a radio group (arrow keys move and choose).
  *
- * `options`: for each value what is written on its button, and what is said of it.
+ * `options`: for each value what is written on its button, and its tooltip.
  */
 export function segmented<T extends string>(
   label: string,

@@ -34,7 +34,7 @@ export function el<K extends keyof Tags>(
 /** A name that no other element on the page has. */
 export const uniqueId = (kind: string): string => `cs-${kind}-${Math.random().toString(36).slice(2)}`;
 
-/** What is said more quietly. */
+/** Text in a fainter colour. */
 export const dim = (...children: (Node | string)[]): HTMLElement => el("span.cs-dim", ...children);
 
 /** The element at or above an event's target that a selector describes. */

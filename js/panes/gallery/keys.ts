@@ -35,7 +35,7 @@ export function moveByKeys(
   onKey(table, (event) => {
     const at = buttons().indexOf(event.target as HTMLButtonElement);
     if (at < 0 || withModifier(event)) return false;
-    // The notebook runs a cell on some of the keys that a button takes.
+    // They press the button, and nothing around the table.
     if (event.key === "Enter" || event.key === " ") event.stopPropagation();
     const wide = store.get("_columns").length;
     const to = moved(event.key, [Math.floor(at / wide), at % wide], store.get("rows").length, wide);

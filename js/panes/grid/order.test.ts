@@ -34,7 +34,7 @@ describe("ordered", () => {
 });
 
 describe("health of a unit", () => {
-  it("is said in words", () => {
+  it("is put in words", () => {
     expect([0, 1, 2, 3].map((channel) => ailing(health, channel))).toEqual([
       "",
       "dead",

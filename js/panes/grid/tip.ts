@@ -1,4 +1,4 @@
-/** What is to be said of the unit under the pointer, beside its tile. */
+/** The unit under the pointer in words, beside its tile. */
 import { place } from "../../lib/atlas";
 import { el, text } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";

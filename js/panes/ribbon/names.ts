@@ -1,4 +1,4 @@
-/** Short names for layers: the block is said once, above its layers. */
+/** Short names for layers: the block is named once, above its layers. */
 
 export interface Named {
   name: string;

@@ -21,7 +21,7 @@ export function ribbonPane({ store, page }: View<RibbonState>, root: HTMLElement
 
   const reveal = () => {
     const cell = cells.get(store.get("layer"));
-    // Only the ribbon scrolls: scrollIntoView would move the notebook, too.
+    // Only the ribbon scrolls: scrollIntoView would move the page, too.
     if (cell) strip.scrollLeft = cell.offsetLeft - (strip.clientWidth - cell.offsetWidth) / 2;
   };
   // There is nothing to scroll before the ribbon is laid out.
@@ -102,7 +102,7 @@ function cellOf(layer: LayerInfo, short: string): HTMLElement {
       tabindex: -1,
       "data-layer": layer.name,
       title:
-        `${layer.name} (${layer.kind}): ${layer.channels} channels of ${layer.size.join(" × ")}, ` +
+        `${layer.name} (${layer.kind}): ${layer.channels} units of ${layer.size.join(" × ")}, ` +
         `receptive field ${layer.field} px${layer.gated ? ", and a gate that sees all" : ""}`,
     },
     el("b.cs-layer__name", short),
