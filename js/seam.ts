@@ -36,11 +36,11 @@ export interface Kernel {
 export interface Slice<S extends object> {
   initial: S;
   /** Traits that are kept in step both ways. */
-  writes: readonly (keyof S)[];
+  writes?: readonly (keyof S)[];
   /** Those of them that are written only when the pointer is up: while it is down, requests carry them. */
   held?: readonly (keyof S)[];
   /** Traits that only the kernel changes. */
-  given: readonly (keyof S)[];
+  given?: readonly (keyof S)[];
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a slice of whatever keys
@@ -67,8 +67,6 @@ export interface HostSlice {
 
 export const hostSlice: Slice<HostSlice> = {
   initial: { errors: {}, slow: [], latency: null, dragging: false, offline: false },
-  writes: [],
-  given: [],
 };
 
 /** What all views of one model share. */

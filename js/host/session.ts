@@ -36,8 +36,7 @@ export function openSession<S extends object = object>(
   );
   // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
   kernel.hears("error", ({ kind, error }) => showError(store, `work ${kind}`, error as KernelError | null));
-  const keys = (of: "writes" | "held" | "given") => parts.flatMap((slice) => (slice[of] ?? []) as string[]);
-  bindTraits(store, model, { writes: keys("writes"), held: keys("held"), given: keys("given") }, signal);
+  bindTraits(store, model, parts, signal);
   const late = greet(kernel, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
 }
@@ -49,17 +48,13 @@ export function showError(store: Store<HostSlice>, kind: string, error: KernelEr
   else if (known) store.set({ errors: others });
 }
 
-interface Traits {
-  writes: readonly string[];
-  held: readonly string[];
-  given: readonly string[];
-}
-
-function bindTraits(store: Store<State>, model: Model, traits: Traits, signal: AbortSignal): void {
-  const present = (names: readonly string[]) => names.filter((name) => model.get(name) !== undefined);
-  const written = present(traits.writes);
-  const held = (name: string) => store.get("dragging") && traits.held.includes(name);
-  const names = [...written, ...present(traits.given)];
+function bindTraits(store: Store<State>, model: Model, parts: Slices, signal: AbortSignal): void {
+  const keys = (of: "writes" | "held" | "given") => parts.flatMap((slice) => (slice[of] ?? []) as string[]);
+  const present = (names: string[]) => names.filter((name) => model.get(name) !== undefined);
+  const written = present(keys("writes"));
+  const heldBack = keys("held");
+  const held = (name: string) => store.get("dragging") && heldBack.includes(name);
+  const names = [...written, ...present(keys("given"))];
   // All at once: traits that the kernel changed together (a layer and a unit of it) must not be seen half changed.
   let writing = false;
   const read = () => {

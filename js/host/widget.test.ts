@@ -5,8 +5,8 @@ import type { Listener } from "./kernel";
 import type { Model } from "./session";
 import { instrument } from "./widget";
 
-const colour: Slice<{ colour: string }> = { initial: { colour: "red" }, writes: ["colour"], given: [] };
-const count: Slice<{ count: number }> = { initial: { count: 1 }, writes: [], given: [] };
+const colour: Slice<{ colour: string }> = { initial: { colour: "red" }, writes: ["colour"] };
+const count: Slice<{ count: number }> = { initial: { count: 1 } };
 
 const colourPane = ({ store }: View<{ colour: string }>, root: HTMLElement) => {
   const shown = root.appendChild(el("p.colour"));

@@ -7,6 +7,8 @@ export interface Control<T extends string> {
   show: (value: T) => void;
   /** Call `run` with what a person chooses. */
   onChoose: (run: (value: T) => void) => void;
+  /** Offer only these of the options. */
+  offer: (values: readonly T[]) => void;
 }
 
 /** Keep a control and a key of a store in step. */
@@ -56,13 +58,14 @@ export function segmented<T extends string>(
     onChoose: (run) => {
       for (const choice of choices) on(choice, "click", () => run(choice.dataset.value as T));
     },
+    offer: (values) => {
+      for (const choice of choices) choice.hidden = !values.includes(choice.dataset.value as T);
+    },
   };
 }
 
 export interface Select<T extends string> extends Control<T> {
   element: HTMLSelectElement;
-  /** Offer only some of the options. */
-  offer: (values: readonly T[]) => void;
 }
 
 /** A native select: the host's own keyboard and touch behaviour. `options`: what is written for each value. */

@@ -11,7 +11,7 @@ import { type PicturesSlice, picturesSlice } from "./shared/pictures";
 export interface MeanSlice {
   mean: number | null;
 }
-export const meanSlice: Slice<MeanSlice> = { initial: { mean: null }, writes: [], given: [] };
+export const meanSlice: Slice<MeanSlice> = { initial: { mean: null } };
 export type MeanState = PicturesSlice & MeanSlice; // all that the pane reads and writes
 
 // js/panes/mean/requests.ts: what it asks of the kernel (the method `_answer_mean` of the instrument), and when

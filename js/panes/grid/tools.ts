@@ -29,16 +29,13 @@ function lensField({ store }: View<GridState>): HTMLElement {
   });
   tied(store, "lens", lenses);
   store.watch(["_survey", "layer", "_network"], () => {
-    const offer = (lens: Lens, possible: boolean) => {
-      const option = lenses.element.querySelector<HTMLElement>(`[data-value="${lens}"]`);
-      if (option) option.hidden = !possible;
-    };
-    const surveyed = isSurveyed(store);
     const layers = store.get("_network").layers;
     const isFirst = layers.find(({ kind }) => kind === "conv")?.name === store.get("layer");
-    offer("patch", surveyed);
-    offer("projection", surveyed);
-    offer("weights", isFirst);
+    lenses.offer([
+      "activation",
+      ...(isSurveyed(store) ? (["patch", "projection"] as const) : []),
+      ...(isFirst ? (["weights"] as const) : []),
+    ]);
     // Without a kernel's word a lens that makes no sense here falls back, rather than showing another layer's tiles.
     if (store.get("lens") === "weights" && layers.length > 0 && !isFirst) store.set({ lens: "activation" });
   });

@@ -20,6 +20,6 @@ export interface HealthSlice {
   _health: HealthRow[];
 }
 
-export const healthSlice: Slice<HealthSlice> = { initial: { _health: [] }, writes: [], given: ["_health"] };
+export const healthSlice: Slice<HealthSlice> = { initial: { _health: [] }, given: ["_health"] };
 
 export type HealthState = NetworkSlice & SurveySlice & HealthSlice;

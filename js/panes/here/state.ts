@@ -19,6 +19,6 @@ export interface HereSlice {
   here: Here | null;
 }
 
-export const hereSlice: Slice<HereSlice> = { initial: { here: null }, writes: [], given: [] };
+export const hereSlice: Slice<HereSlice> = { initial: { here: null } };
 
 export type HereState = OccluderState & SelectionSlice & HereSlice;

@@ -87,7 +87,6 @@ export const occluderSlice: Slice<OccluderSlice> = {
   },
   writes: ["position", "size", "shape", "fill", "target", "show_trail"],
   held: ["position", "size"],
-  given: [],
 };
 
 export type OccluderState = NetworkSlice & PicturesSlice & OccluderSlice;

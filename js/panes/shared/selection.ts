@@ -14,7 +14,6 @@ export interface SelectionSlice {
 export const selectionSlice: Slice<SelectionSlice> = {
   initial: { selected: null, exemplar: null, method: "deconvnet" },
   writes: ["selected", "method"],
-  given: [],
 };
 
 /** Look at another unit of the layer, first at its first exemplar. */

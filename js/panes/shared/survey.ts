@@ -16,7 +16,6 @@ export interface SurveySlice {
 
 export const surveySlice: Slice<SurveySlice> = {
   initial: { _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 } },
-  writes: [],
   given: ["_survey"],
 };
 

@@ -7,6 +7,6 @@ export interface StripSlice {
   thumbnails: Photo[];
 }
 
-export const stripSlice: Slice<StripSlice> = { initial: { thumbnails: [] }, writes: [], given: [] };
+export const stripSlice: Slice<StripSlice> = { initial: { thumbnails: [] } };
 
 export type StripState = PicturesSlice & StripSlice;

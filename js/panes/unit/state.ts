@@ -71,7 +71,6 @@ export interface UnitSlice {
 export const unitSlice: Slice<UnitSlice> = {
   initial: { contrast: "tile", unit: null, projections: null, weaker: null, context: null },
   writes: ["contrast"],
-  given: [],
 };
 
 export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
