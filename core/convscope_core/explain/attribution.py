@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -303,6 +304,9 @@ class MethodInfo:
         The method's options with their defaults.
     summary : str
         One line on what it is.
+    extended : str
+        What stands in, for this network, where the published method has no rule, and for how many operations; empty
+        where the method is used as published.
     """
 
     name: str
@@ -311,6 +315,7 @@ class MethodInfo:
     reason: str
     options: Mapping[str, Any]
     summary: str
+    extended: str = ""
 
 
 class MethodList(tuple[MethodInfo, ...]):
@@ -322,6 +327,7 @@ class MethodList(tuple[MethodInfo, ...]):
         lines = []
         for m in self:
             text = m.summary if m.supported else f"not supported: {m.reason}"
+            text += f" Extended: {m.extended}." if m.extended else ""
             lines.append(f"{'✓' if m.supported else '✗'} {m.name:<22} {m.group:<12} {text}")
         return "\n".join(lines)
 
@@ -342,13 +348,19 @@ def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
     """
     found = []
     for m in sorted(METHODS.values(), key=lambda m: (GROUPS.index(m.group), m.name)):
-        reason = ""
+        reason = extended = ""
         try:
             options = {**m.options, "patterns": patterns} if "patterns" in m.options else m.options
-            m.begin(net, options, logits(net), net.graph.input)
+            extended = _phrases(m.begin(net, options, logits(net), net.graph.input).extended)
             if m.layer is not None:
                 m.layer(net, logits(net))
         except (ArgumentError, ImportError) as e:
             reason = str(e)
-        found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source))
+        found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source, extended))
     return MethodList(found)
+
+
+def _phrases(extended: Mapping[Node, str]) -> str:
+    """Return what was used in place of published rules, each once, with the number of operations."""
+    counts = Counter(extended.values())
+    return "; ".join(f"{phrase} ({counts[phrase]})" for phrase in dict.fromkeys(reversed([*extended.values()])))

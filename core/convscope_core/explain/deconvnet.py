@@ -12,7 +12,7 @@ from convscope_core.explain.options import require_choice, require_flag
 from convscope_core.graph.backward import HELD_GATE, LINEAR, SWITCHED, At, Parts, Rule, Table, inputs, output
 from convscope_core.network import Network
 
-__all__ = ["COVERED", "PASS", "RECTIFIERS", "deconvnet"]
+__all__ = ["COVERED", "LEAKY", "PASS", "RECTIFIERS", "deconvnet", "leaky"]
 
 #: What the paper's operations and their like are, on which the signal goes through the transposed operation (filters
 #: transposed, no bias; average pools spread, concatenations split) or back through the switches.
@@ -35,6 +35,10 @@ def deconvnet(
     is left out; biases are not added. Where pooling windows overlap, what they send to one position adds. Max pools
     whose largest values tie take the first position. Multiplicative gates are held constant. Anything else, such
     as SiLU or GELU, has no rule and is refused.
+
+    Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) the signal passes through that very function, as at
+    a rectifier it passes through the rectifier; with `forward_mask` it is multiplied by the derivative besides. A slope
+    of 0 is the published rule, one of 1 that of a linear operation.
 
     Without pooling the result depends on the picture through the unit's value alone: all that it knows of the
     picture it has from the switches.
@@ -63,7 +67,11 @@ def deconvnet(
     for name, value in (("switches", switches), ("rectify", rectify), ("forward_mask", forward_mask)):
         require_flag(value, name)
     require_choice(response_norm, "response_norm", ("identity", "gradient"))
-    rules = {**dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]), "mul": HELD_GATE}
+    rules = {
+        **dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]),
+        **dict.fromkeys(LEAKY, leaky(rectify=rectify, forward_mask=forward_mask)),
+        "mul": HELD_GATE,
+    }
     exact = COVERED
     if response_norm == "identity":
         rules["local_response_norm"] = PASS
@@ -104,6 +112,22 @@ RECTIFIERS = {
     (False, True): Rule(_masked, output),
     (False, False): PASS,
 }
+
+
+#: Rectifiers that let a share of what is negative through.
+LEAKY = ("leaky_relu", "prelu")
+
+
+def leaky(*, rectify: bool, forward_mask: bool) -> Rule:
+    """Return what a leaky rectifier does with the signal: `RECTIFIERS`, where what is dropped is weakened instead."""
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        if rectify:
+            signal = at.compute(signal)
+        return at.exact(signal) if forward_mask else signal
+
+    rule = Rule(backward, inputs) if forward_mask else Rule(backward)
+    return rule.labelled("leaky rectifiers weaken what rectifiers drop")
 
 
 def _to_centre(signal: Tensor, at: At) -> Parts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope_core.explain.deconvnet import PASS
+from convscope_core.explain.deconvnet import LEAKY, PASS
 from convscope_core.explain.lrp import CONVOLUTIONS, GATED, RULES, SINGLE, first_layers, proportional, shared
 from convscope_core.explain.method import tabled
 from convscope_core.explain.options import require_flag
@@ -18,9 +18,9 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
 
     For layers that follow rectifiers the root point gives the z+ rule, without biases; for the first layer, of a
     picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
-    in proportion; max pools give all to the winner. Defined for networks of rectifiers: other activations are refused.
-    The explained score should be positive. Its theory asks for biases that are not positive, which trained networks do
-    not have.
+    in proportion; max pools give all to the winner. Defined for networks of rectifiers: leaky ones let relevance pass,
+    which is labelled, and other activations are refused. The explained score should be positive. Its theory asks for
+    biases that are not positive, which trained networks do not have.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
         **dict.fromkeys(("avg_pool", "adaptive_avg_pool", "mean"), proportional(1e-6)),
         **dict.fromkeys(("add", "sub"), shared(1e-6)),
         **dict.fromkeys((*SINGLE, "relu", "relu6", "local_response_norm"), PASS),
+        **dict.fromkeys(LEAKY, PASS.labelled("leaky rectifiers let relevance pass")),
         "mul": GATED,
     }
     return Table("deep_taylor", rules, ROUTING | SWITCHED, dict(first))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convscope_core.explain.deconvnet import COVERED, RECTIFIERS
+from convscope_core.explain.deconvnet import COVERED, LEAKY, RECTIFIERS, leaky
 from convscope_core.explain.method import tabled
 from convscope_core.graph.backward import HELD_GATE, Table
 from convscope_core.network import Network
@@ -19,11 +19,18 @@ def guided_backprop(net: Network) -> Table:
     normalisation is differentiated. Operations other than linear ones, rectifiers, max pools and gates (SiLU, GELU...)
     have no rule and are refused.
 
+    Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) negative parts of the signal are multiplied by its
+    slope, and all by its derivative. A slope of 0 is the published rule, one of 1 the gradient's.
+
     References
     ----------
     J. T. Springenberg, A. Dosovitskiy, T. Brox, M. Riedmiller: Striving for Simplicity: The All Convolutional Net,
     ICLR workshop 2015, section 3.4.
     """
     del net
-    rules = {**dict.fromkeys(("relu", "relu6"), RECTIFIERS[True, True]), "mul": HELD_GATE}
+    rules = {
+        **dict.fromkeys(("relu", "relu6"), RECTIFIERS[True, True]),
+        **dict.fromkeys(LEAKY, leaky(rectify=True, forward_mask=True)),
+        "mul": HELD_GATE,
+    }
     return Table("guided_backprop", rules, COVERED | {"local_response_norm"})

@@ -17,7 +17,18 @@ from convscope_core.errors import ArgumentError
 from convscope_core.explain.deconvnet import PASS
 from convscope_core.explain.method import tabled
 from convscope_core.explain.options import require_choice, require_flag, require_number
-from convscope_core.graph.backward import HELD_GATE, ROUTING, SWITCHED, At, Parts, Rule, Table, gate_of, inputs
+from convscope_core.graph.backward import (
+    HELD_GATE,
+    ROUTING,
+    SWITCHED,
+    UPSAMPLING,
+    At,
+    Parts,
+    Rule,
+    Table,
+    gate_of,
+    inputs,
+)
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.ops import ACTIVATIONS
 from convscope_core.network import Network
@@ -34,8 +45,7 @@ SINGLE = ("batch_norm", "shift", "scale", "aten.neg", "aten.rsub")
 
 #: Averages, and other sums with fixed weights.
 _AVERAGES = (
-    "avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d",
-    "aten.upsample_nearest2d", "aten.upsample_bilinear2d",
+    "avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d", *sorted(UPSAMPLING),
 )  # fmt: skip
 
 #: Presets: rules for convolutions, for linear layers, and for the first layer where it has one of its own.

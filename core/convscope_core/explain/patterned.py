@@ -8,8 +8,8 @@ explained unit's own value.
 Extensions, which are labelled: the paper speaks of convolutions, linear layers, rectifiers and max pools. Here a
 residual sum is a linear neuron with weights (1, 1) whose pattern says what share of the signal each operand carries; an
 average pool is one with equal weights; a batch norm that could not be folded is a neuron with one input (its pattern is
-the reciprocal of its gain); ReLU6 is a rectifier with its own derivative; a multiplicative gate is held constant;
-response normalisation lets pass.
+the reciprocal of its gain), and so is a change of sign; up-sampling spreads the signal by its own weights; ReLU6 and
+leaky rectifiers have their own derivative; a multiplicative gate is held constant; response normalisation lets pass.
 """
 
 from __future__ import annotations
@@ -23,10 +23,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
-from convscope_core.explain.deconvnet import PASS, RECTIFIERS
+from convscope_core.explain.deconvnet import LEAKY, PASS, RECTIFIERS
 from convscope_core.explain.method import tabled
 from convscope_core.explain.options import require_choice, require_whole
-from convscope_core.graph.backward import EXACT, HELD_GATE, ROUTING, SWITCHED, At, Parts, Rule, Table, inputs
+from convscope_core.graph.backward import (
+    EXACT,
+    HELD_GATE,
+    ROUTING,
+    SWITCHED,
+    UPSAMPLING,
+    At,
+    Parts,
+    Rule,
+    Table,
+    inputs,
+)
 from convscope_core.graph.node import Node
 from convscope_core.network import Network
 from convscope_core.patterns.estimate import Patterns
@@ -130,12 +141,16 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
     layers = [n for n in neurons_of(net) if sums == "pattern" or n.kind in ("conv", "linear")]
     if patterns is not None:
         patterns.require(net)
+    one_input = PASS if attribution else INVERSE
     rules = {
         "relu": RECTIFIERS[False, True],
         "mul": HELD_GATE,
         "local_response_norm": PASS,
-        **dict.fromkeys(("batch_norm", "scale"), PASS if attribution else INVERSE),
+        **dict.fromkeys(("batch_norm", "scale"), one_input),
+        **dict.fromkeys(("aten.neg", "aten.rsub"), one_input.labelled("a turned sign is a neuron with one input")),
         **dict.fromkeys(("relu6", "add", "sub", *_AVERAGES), EXACT),
+        **dict.fromkeys(UPSAMPLING, EXACT.labelled("up-sampling spreads the signal by its own weights")),
+        **dict.fromkeys(LEAKY, EXACT.labelled("leaky rectifiers act by their derivative")),
     }
     if estimator == "identity":
         special = {n.node: _identity(n, attribution=attribution) for n in layers}
@@ -182,7 +197,7 @@ def _kept(
     found = []
     for n in layers:
         if n.name not in cache:
-            made = weights(n).to(net.device)
+            made = weights(n).to(net.device, n.weight.dtype)
             own = n.node.args.get("weight")
             if isinstance(own, Tensor) and own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last):
                 made = made.contiguous(memory_format=torch.channels_last)

@@ -26,8 +26,8 @@ from convscope_core.graph.node import Graph, Node, map_values
 from convscope_core.graph.ops import ACTIVATIONS
 
 __all__ = [
-    "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUTING", "SWITCHED", "At", "Parts", "Rule", "Table", "Tape",
-    "Walk", "gate_of", "inputs", "nothing", "output",
+    "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUTING", "SWITCHED", "UPSAMPLING", "At", "Parts", "Rule",
+    "Table", "Tape", "Walk", "gate_of", "inputs", "nothing", "output",
 ]  # fmt: skip
 
 Parts: TypeAlias = "Tensor | Sequence[Tensor | None]"
@@ -44,15 +44,30 @@ ROUTING = frozenset(
     }
 )  # fmt: skip
 
+#: Operations that compute a larger map, each value of it an average of neighbours with weights of its own.
+UPSAMPLING = frozenset(
+    {
+        "aten.upsample_nearest2d", "aten._upsample_nearest_exact2d", "aten.upsample_bilinear2d",
+        "aten.upsample_bicubic2d", "aten._upsample_bilinear2d_aa", "aten._upsample_bicubic2d_aa",
+    }
+)  # fmt: skip
+
 #: Operations that are linear, or affine, in the values that come from the picture: their transpose needs no values.
-LINEAR = ROUTING | {
+LINEAR = ROUTING | UPSAMPLING | {
     "conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d", "linear", "batch_norm",
-    "add", "sub", "shift", "scale", "mean", "avg_pool", "adaptive_avg_pool", "aten.upsample_nearest2d",
-    "aten.upsample_bilinear2d", "aten.avg_pool1d", "aten.avg_pool3d", "aten.sum", "aten.neg", "aten.rsub",
+    "add", "sub", "shift", "scale", "mean", "avg_pool", "adaptive_avg_pool", "aten.avg_pool1d",
+    "aten.avg_pool3d", "aten.sum", "aten.neg", "aten.rsub",
 }  # fmt: skip
 
-#: Operations that pass on one value of each window: the signal goes back to where the forward pass took it from.
-SWITCHED = frozenset({"max_pool", "adaptive_max_pool"})
+#: Operations that pass on one value of several (of a window, of an axis, of two maps): the signal goes back to where
+#: the forward pass took it from. Of values that tie, pools and ``max(dim)`` take one; those that tie in ``amax`` and
+#: ``maximum`` share equally, as in PyTorch's gradient.
+SWITCHED = frozenset(
+    {
+        "max_pool", "adaptive_max_pool", "aten.max_pool1d", "aten.max_pool3d", "aten.amax", "aten.amin", "aten.maximum",
+        "aten.minimum",
+    }
+)  # fmt: skip
 
 
 def nothing(node: Node) -> Iterable[Node]:
@@ -76,6 +91,11 @@ def _anywhere(node: Node) -> str | None:
     return None
 
 
+def _as_published(node: Node) -> str:
+    del node
+    return ""
+
+
 def _never(node: Node) -> bool:
     del node
     return False
@@ -97,12 +117,20 @@ class Rule:
         Returns, for a node, the inputs that get a part; the others need not be covered by the table.
     refuses : callable
         Returns, for a node, why the rule cannot be applied to it; None where it can.
+    extends : callable
+        Returns, for a node, in a clear phrase, what the rule stands in for that the published method has no rule for;
+        empty where it is the method's own. Results are labelled with it.
     """
 
     backward: Callable[[Tensor, At], Parts]
     needs: Callable[[Node], Iterable[Node]] = nothing
     reaches: Callable[[Node], Iterable[Node]] = inputs
     refuses: Callable[[Node], str | None] = _anywhere
+    extends: Callable[[Node], str] = _as_published
+
+    def labelled(self, phrase: str) -> Rule:
+        """Return the rule, labelled as an extension of the published method."""
+        return replace(self, extends=lambda _: phrase)
 
 
 @dataclass(frozen=True, eq=False)
@@ -508,6 +536,8 @@ class Walk:
             if rule is None:
                 rule = table.rule(n)
                 (refused if rule is None else self.extended)[n] = why
+            elif label := rule.extends(n):
+                self.extended[n] = label
             elif table.own(n):
                 self.extended[n] = f"a rule of our own for {n.kind}"
             if rule is not None:

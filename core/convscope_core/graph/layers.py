@@ -118,7 +118,7 @@ def _kind(n: Node) -> str | None:
         return None  # a broadcast add is a bias that is computed, not a meeting of two branches
     if n.kind == "cat" and n["dim"] == 0:
         return None
-    if n.kind == "mean":
+    if n.kind in ("mean", "aten.amax"):
         x = n["input"]
         return "pool" if len(x.shape) == 3 and n["dim"] == (2, 3) else None
     return _ANCHORS.get(n.kind)

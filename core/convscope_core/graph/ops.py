@@ -24,6 +24,7 @@ max_pool                 kernel_size, stride, padding, dilation (pairs), ceil_mo
 avg_pool                 kernel_size, stride, padding (pairs), ceil_mode, count_include_pad, divisor_override
 adaptive_avg_pool,       output_size (pair)
 adaptive_max_pool
+aten.amax, aten.amin     dim (tuple), keepdim; of ``max(dim)`` the values
 mean                     dim (tuple, counted from 0 with the batch), keepdim
 add, sub, mul, div       other (a node), alpha for add and sub
 shift, scale             one of input and other is a number or a constant tensor
@@ -366,6 +367,13 @@ def _binary(kind: str, constant: str) -> Callable[..., Spec]:
     return handler
 
 
+def _rsub(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | None:
+    del shape, batched
+    if not (isinstance(a["other"], Node) and a["alpha"] == 1):
+        return None
+    return spec("sub", aten.sub.Tensor, {"input": a["other"], "other": a["input"], "alpha": 1})
+
+
 def _mean(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | None:
     del shape, batched
     if not isinstance(a["input"], Node) or not a["dim"] or not a["input"].batched:
@@ -373,6 +381,35 @@ def _mean(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | No
     rank = len(a["input"].shape) + 1
     a = a | {"dim": tuple(sorted(d % rank for d in a["dim"]))}
     return spec("mean", aten.mean.dim, a)
+
+
+def _winner(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
+    def handler(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
+        del batched
+        rank = len(shape) if a["keepdim"] else len(shape) + 1
+        return Spec(kind, op, {"input": a["input"], "dim": (a["dim"] % rank,), "keepdim": a["keepdim"]})
+
+    return handler
+
+
+def max_along(x: torch.Tensor, dim: tuple[int], keepdim: bool) -> torch.Tensor:
+    """Return the largest values along an axis, without where they are; of values that tie, the first."""
+    found: torch.Tensor = aten.max.dim(x, dim[0], keepdim)[0]
+    return found
+
+
+def min_along(x: torch.Tensor, dim: tuple[int], keepdim: bool) -> torch.Tensor:
+    """Return the smallest values along an axis, without where they are; of values that tie, the first."""
+    found: torch.Tensor = aten.min.dim(x, dim[0], keepdim)[0]
+    return found
+
+
+def _of_two(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
+    def handler(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
+        del shape, batched
+        return Spec(kind, op, a)
+
+    return handler
 
 
 def _cat(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
@@ -502,7 +539,12 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
         for kind, constant in (("add", "shift"), ("sub", "shift"), ("mul", "scale"), ("div", "scale"))
         for overload in ("Tensor", "Scalar")
     },
+    "aten.rsub.Tensor": _rsub,
     "aten.mean.dim": _mean,
+    "aten.max.dim": _winner("aten.amax", max_along),
+    "aten.min.dim": _winner("aten.amin", min_along),
+    "aten.max.other": _of_two("aten.maximum", aten.maximum.default),
+    "aten.min.other": _of_two("aten.minimum", aten.minimum.default),
     "aten.cat.default": _cat,
     "aten.concat.default": _cat,
     **dict.fromkeys(
@@ -552,6 +594,8 @@ FIRST_RESULT = frozenset(
         "aten.adaptive_max_pool2d.default",
         "aten._native_batch_norm_legit_no_training.default",
         "aten.native_layer_norm.default",
+        "aten.max.dim",
+        "aten.min.dim",
     }
 )
 

@@ -35,10 +35,16 @@ _CONVOLUTIONS = ("conv", "conv1d", "conv3d")
 _SQUASHING = frozenset({"sigmoid", "hardsigmoid", "tanh", "log_sigmoid", "hardshrink", "softshrink"})
 
 #: Operations between a layer and its rectifier that keep each value's sign, or the sign of the largest of a window.
-_SIGN_KEEPING = frozenset({"max_pool", "adaptive_max_pool", "flatten", "reshape", "permute"})
+_SIGN_KEEPING = frozenset(
+    {
+        "max_pool", "adaptive_max_pool", "aten.amax", "aten.maximum", "flatten", "reshape", "permute",
+        "aten.upsample_nearest2d", "aten._upsample_nearest_exact2d", "aten.pixel_shuffle", "aten.pixel_unshuffle",
+        "aten.channel_shuffle", "aten.native_channel_shuffle",
+    }
+)  # fmt: skip
 
 #: Operations between a layer and its rectifier that change values channel by channel.
-_AFFINE = frozenset({"batch_norm", "scale", "shift"})
+_AFFINE = frozenset({"batch_norm", "scale", "shift", "aten.neg", "aten.rsub"})
 
 
 @dataclass(frozen=True, eq=False)
