@@ -1,24 +1,16 @@
 /**
  * A way to the kernel beside a busy cell.
  *
- * JupyterLab moves a widget's messages to a thread beside the cells' only after the first few: let these not be the
- * person's, who would wait for a busy cell. What still went the old way is sent again on the new one.
+ * JupyterLab opens one for a widget's messages when it learns of the widget; what was sent before waits in the queue
+ * behind the cell. When an answer is late, this finds out whether the way is open by now, and sends again what waits.
  */
 import { type KernelLine, SLOW_MS } from "./kernel";
 
-/** A front end without such a thread is not asked for ever. */
-const GREETINGS = 6;
-
-/** Greet the kernel until its messages come beside the cells; the result is to be called when an answer is late. */
+/** Greet the kernel; the result is to be called when an answer is late. */
 export function greet(kernel: KernelLine, signal: AbortSignal): () => void {
-  let greetings = 0;
   let beside = false;
   let urging = false;
-  const hello = () => {
-    greetings += 1;
-    kernel.tell("hello");
-  };
-  /** Find out, at longer and longer intervals, whether there is another way by now. */
+  /** Ask at longer and longer intervals: a front end without such a way answers late for ever. */
   const urge = (pause: number) => {
     if (beside || urging || signal.aborted || !kernel.awaiting) return;
     urging = true;
@@ -29,13 +21,10 @@ export function greet(kernel: KernelLine, signal: AbortSignal): () => void {
     }, pause);
   };
   kernel.hears("hello", ({ main }) => {
-    if (main === true) {
-      if (greetings < GREETINGS) hello();
-    } else if (!beside) {
-      beside = true;
-      kernel.repeat();
-    }
+    if (main === true || beside) return;
+    beside = true;
+    kernel.repeat();
   });
-  hello();
+  kernel.tell("hello");
   return () => urge(SLOW_MS);
 }

@@ -190,12 +190,6 @@ describe("a kernel that is busy with a cell", () => {
     vi.advanceTimersByTime(60_000);
     expect(model.messages).toHaveLength(1);
   });
-
-  it("is greeted a few times while cells and messages share a thread", () => {
-    const { model } = setup();
-    for (let round = 0; round < 20; round++) model.receive(hello(true));
-    expect(model.messages.map(({ kind }) => kind)).toEqual(Array(6).fill("hello"));
-  });
 });
 
 describe("a saved page", () => {

@@ -56,7 +56,8 @@ class Histogram:
             visible=False,
         )
         style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
-        plain = {"tick_style": style, "grid_lines": "none", "color": CLEAN}
+        # Without a format bqplot guesses one from the ticks it has, which fails when new labels come before the bars.
+        plain = {"tick_style": style, "tick_format": "g", "grid_lines": "none", "color": CLEAN}
         self._across = bqplot.Axis(scale=places, num_ticks=6, **plain)
         self._up = bqplot.Axis(scale=heights, side="left", **plain)
         self.figure = bqplot.Figure(

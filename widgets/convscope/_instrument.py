@@ -111,6 +111,13 @@ class Instrument(anywidget.AnyWidget):
         others = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
         return (name for name in cls.class_trait_names(sync=True) if name not in others)
 
+    @traitlets.observe("comm")
+    def _let_messages_come_beside_cells(self, _change: Any) -> None:
+        # ipykernel 7.4 sends what the front end says on the way on which the kernel last said something: after a cell
+        # that sets a trait, into the queue behind the cells. The front end knows the way beside them; let it choose.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda _data, chosen: chosen
+
     @property
     def _live(self) -> bool:
         """Whether the front end can show anything yet, or still: not before the traits are set, not once closed."""
