@@ -1,4 +1,4 @@
-"""Fixtures of the browser tests: one JupyterLab and Chromium a session, one page and kernel a test."""
+"""Fixtures of the browser tests: one JupyterLab and Chromium a session; page and kernel are cleared between tests."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium
+from lab import CHROMIUM_FLAGS, Lab, Notebook, Notebooks, find_chromium
+
+FAILED = pytest.StashKey[bool]()
+
+# How long a condition may take to come true says nothing of the product: the machine may be busy.
+expect.set_options(timeout=30_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.xdist_group("browser"))  # one server and browser, in one process
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     if report.failed and report.when == "call":
+        item.stash[FAILED] = True
         for number, notebook in enumerate(getattr(item, "open_notebooks", ())):
             picture = Path(item.config.cache.mkdir("browser")) / f"{item.name}-{number}.png"
             try:
@@ -57,29 +64,32 @@ def lab(browser: Browser) -> Iterator[Lab]:
         yield running
 
 
-@pytest.fixture
-def notebook(request: pytest.FixtureRequest, lab: Lab, browser: Browser) -> Iterator[Callable[..., Notebook]]:
-    """Open a notebook: ``notebook("cell", "cell", run=True, **context)``.
+@pytest.fixture(scope="session")
+def notebooks(lab: Lab, browser: Browser) -> Iterator[Notebooks]:
+    lent = Notebooks(lab, browser)
+    yield lent
+    lent.close()
 
-    The cells are run unless ``run=False``; an error in one raises `CellError`. Further keywords go to
-    playwright's ``new_context`` (``has_touch=True``, ``device_scale_factor=2``, ``viewport=...``). The test
-    fails at its end if a page had an error, its console printed one, or the kernel raised one in a callback.
+
+@pytest.fixture
+def notebook(request: pytest.FixtureRequest, notebooks: Notebooks) -> Iterator[Callable[..., Notebook]]:
+    """Open a notebook: ``notebook("cell", "cell", run=True, own=False, **context)``.
+
+    The cells are run unless ``run=False``; an error in one raises `CellError`. Page and kernel were used by other tests
+    before, and are clear of them; with ``own=True`` they are new. Further keywords go to playwright's ``new_context``
+    (``has_touch=True``, ``device_scale_factor=2``, ``viewport=...``). The test fails at its end if a page had an error,
+    its console printed one, or the kernel raised one in a callback.
     """
     opened: list[Notebook] = []
     request.node.open_notebooks = opened
 
-    def open_notebook(*cells: str, run: bool = True, **context: Any) -> Notebook:
-        book = Notebook.open(lab, browser, cells, **context)
+    def open_notebook(*cells: str, run: bool = True, own: bool = False, **context: Any) -> Notebook:
+        book = notebooks.open(cells, own=own, **context)
         opened.append(book)
         if run:
             book.run_all()
         return book
 
     yield open_notebook
-    problems = []
-    for book in opened:
-        problems += book.problems + [f"kernel: {text}" for text in book.kernel_noise()]
-        book.page.context.close()
-    lab.end_kernels()
-    if problems:
+    if problems := notebooks.give_back(failed=request.node.stash.get(FAILED, False)):
         pytest.fail("\n\n".join(problems), pytrace=False)

@@ -1,8 +1,8 @@
 """JupyterLab in a Chromium, driven from Python: what the browser tests and the benchmark stand on.
 
 One `Lab` is a server with its own settings, port and folder. One `Notebook` is a page of a fresh workspace
-with a fresh kernel. Nothing here waits by the clock: all waits are for a condition in the page, a message
-from the kernel or an answer of the server.
+with a fresh kernel; `Notebooks` lends one to many tests, and clears it between them. Nothing here waits by the
+clock: all waits are for a condition in the page, a message from the kernel or an answer of the server.
 """
 
 from __future__ import annotations
@@ -174,11 +174,12 @@ class Lab:
             body = answer.read()
         return json.loads(body) if body else None
 
-    def end_kernels(self) -> None:
-        """Delete every session, and with it its kernel."""
+    def end_kernel(self, name: str) -> None:
+        """Delete the session of a notebook, and with it its kernel."""
         for session in self.api("api/sessions"):
-            with contextlib.suppress(urllib.error.HTTPError):
-                self.api(f"api/sessions/{session['id']}", method="DELETE")
+            if session["path"] == name:
+                with contextlib.suppress(urllib.error.HTTPError):
+                    self.api(f"api/sessions/{session['id']}", method="DELETE")
 
     def write(self, cells: Sequence[str], name: str | None = None) -> str:
         """Write a notebook of code cells into the server's folder; its name."""
@@ -217,6 +218,74 @@ _OPEN = """async (path) => {
   });
   app.shell.activateById(panel.id);
   app.shell.collapseLeft();
+  nb.globals = new Set(Object.keys(window));
+}"""
+
+_FILL = """(sources) => {
+  const model = window.nb.panel.content.model.sharedModel;
+  const old = model.cells.length;
+  model.transact(() => {
+    // In this order: a notebook without a cell would get one of JupyterLab's.
+    model.insertCells(old, sources.map((source) => ({ cell_type: "code", source, metadata: {}, outputs: [] })));
+    model.deleteCellRange(0, old);
+  });
+}"""
+
+# The functions and classes of the package before the first test: what a test puts in their place must go again.
+_REMEMBER = """
+def _parts():
+    import inspect, pkgutil, importlib, convscope, convscope_core
+    for package in (convscope, convscope_core):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            module = importlib.import_module(module.name)
+            for name, part in vars(module).items():
+                if callable(part):
+                    yield f"{module.__name__}.{name}", part
+                if inspect.isclass(part) and part.__module__ == module.__name__:
+                    yield from ((f"{module.__name__}.{name}.{own}", one) for own, one in vars(part).items())
+get_ipython().parts = {name: part for name, part in _parts() if callable(part)}
+get_ipython().find_parts = _parts
+"""
+
+# Widgets first, so that their threads and views end; then everything that a cell has named.
+_CLEAR_KERNEL = """
+def _clear():
+    import gc, threading, ipywidgets
+    parts = get_ipython().parts
+    replaced = [name for name, part in get_ipython().find_parts() if callable(part) and parts.get(name) is not part]
+    assert not replaced, f"the test left others in the place of: {replaced}"
+    ipywidgets.Widget.close_all()
+    threads = [one for one in threading.enumerate() if one.name.startswith("convscope")]
+    for one in threads:
+        one.join(20)
+    get_ipython().reset(new_session=False)
+    gc.collect()
+    left = [one.name for one in threads if one.is_alive()]
+    assert not left, f"the test left threads: {left}"
+_clear()
+"""
+
+# A widget's messages are handled on a thread of their own ("subshell"), which answers once it has done what came
+# before. The comm holds on to it meanwhile: it ends with the last comm of its target.
+_FLUSH = """async () => {
+  const kernel = window.nb.panel.sessionContext.session.kernel;
+  const comm = kernel.createComm("jupyter.widget");
+  await comm.subshellStarted;
+  kernel.subshellId = comm.subshellId;
+  const { done } = kernel.requestExecute({ code: "", silent: true });
+  kernel.subshellId = null;
+  await done;
+  comm.dispose();
+}"""
+
+_TWO_FRAMES = """async () => {
+  for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
+}"""
+
+_CLEAR_PAGE = """() => {
+  const { nb } = window;
+  nb.runs = {};
+  for (const name of Object.keys(window)) if (!nb.globals.has(name)) delete window[name];
 }"""
 
 _RUN_CELL = """async (index) => {
@@ -225,6 +294,11 @@ _RUN_CELL = """async (index) => {
   panel.content.activeCellIndex = index;
   await app.commands.execute("notebook:run-cell");
   return panel.content.widgets[index].model.outputs.toJSON();
+}"""
+
+_INTERRUPT = """async () => {
+  await window.nb.panel.sessionContext.session.kernel.interrupt();
+  await window.nb.started;
 }"""
 
 _ADD_CELL = """(source) => {
@@ -310,6 +384,9 @@ class Execution:
         return json.loads(lines[-1]) if lines else None
 
 
+VIEWPORT = {"width": 1280, "height": 1000}
+
+
 @dataclass
 class Notebook:
     """A notebook, open in a page of its own, on a kernel of its own."""
@@ -322,8 +399,7 @@ class Notebook:
     @classmethod
     def open(cls, lab: Lab, browser: Browser, cells: Sequence[str], **context: Any) -> Notebook:
         """Open a notebook of ``cells``, not run yet. ``context`` goes to playwright's ``new_context``."""
-        context.setdefault("viewport", {"width": 1280, "height": 1000})
-        page = browser.new_context(**context).new_page()
+        page = browser.new_context(**{"viewport": VIEWPORT, **context}).new_page()
         page.set_default_timeout(30 * SECOND)
         notebook = cls(lab, page, lab.write(cells))
         page.on("pageerror", lambda error: notebook._note(f"page error: {error}\n{error.stack}"))
@@ -357,7 +433,29 @@ class Notebook:
     def close(self) -> None:
         """Close the page and end the kernel."""
         self.page.context.close()
-        self.lab.end_kernels()
+        self.lab.end_kernel(self.name)
+
+    def fill(self, cells: Sequence[str]) -> None:
+        """Replace all cells by new ones, not run yet."""
+        self._evaluate(_FILL, list(cells))
+
+    def clear(self) -> None:
+        """Make page and kernel as they were before the first cell: no cell, widget, thread or name is left.
+
+        Errors that come up meanwhile are on the record like any other.
+        """
+        for page in self.page.context.pages:
+            if page is not self.page:
+                page.close()
+        self.page.mouse.up()
+        self.page.mouse.move(0, 0)
+        self._evaluate(_FLUSH)
+        self.run(_CLEAR_KERNEL)
+        self.fill([""])
+        self._evaluate(_TWO_FRAMES)
+        self._evaluate(_CLEAR_PAGE)
+        if self.page.evaluate("() => document.body.dataset.jpThemeLight !== 'true'"):
+            self.theme("light")
 
     # -- running code
 
@@ -368,6 +466,14 @@ class Notebook:
         if check and cell.error:
             raise CellError(cell.error)
         return cell
+
+    def start_cell(self, index: int) -> None:
+        """Begin to run a cell, and return while it runs."""
+        self._evaluate(f"async (index) => {{ window.nb.started = ({_RUN_CELL})(index); }}", index)
+
+    def interrupt(self) -> None:
+        """Interrupt what the kernel's main thread is running; return when a cell of `start_cell` has ended."""
+        self._evaluate(_INTERRUPT)
 
     def run_all(self, *, check: bool = True) -> list[Cell]:
         """Run all cells, one after the other."""
@@ -389,15 +495,18 @@ class Notebook:
         return Execution(self.page, identifier)
 
     @contextlib.contextmanager
-    def busy(self) -> Iterator[Execution]:
-        """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does."""
-        execution = self.run_nowait("import threading\nprint('busy', flush=True)\nthreading.Event().wait()\n")
+    def busy(self, code: str = "") -> Iterator[Execution]:
+        """Keep the kernel's main thread busy for the length of the ``with`` block, as a long cell does.
+
+        It begins with ``code``.
+        """
+        execution = self.run_nowait(f"import threading\n{code}\nprint('busy', flush=True)\nthreading.Event().wait()\n")
         execution.wait_for_text("busy")
         try:
             yield execution
             assert not execution.done, "the endless cell ended by itself"
         finally:
-            self.page.evaluate("() => window.nb.panel.sessionContext.session.kernel.interrupt()")
+            self.interrupt()
             with contextlib.suppress(CellError):  # KeyboardInterrupt
                 execution.result()
 
@@ -483,6 +592,13 @@ class Notebook:
 
     # -- what went wrong
 
+    def take_problems(self) -> list[str]:
+        """Take everything that went wrong in the page and, outside any cell, in the kernel off the record."""
+        found = self.problems + [f"kernel: {text}" for text in self.kernel_noise()]
+        self.problems.clear()
+        self.page.evaluate("() => { if (window.nb) window.nb.noise = []; }")
+        return found
+
     def kernel_noise(self) -> list[str]:
         """Tracebacks that the kernel sent outside any cell: from widget callbacks and from threads."""
         return [ANSI.sub("", text) for text in self.page.evaluate("() => window.nb?.noise ?? []")]
@@ -493,3 +609,59 @@ class Notebook:
         assert matching, f"no page or console error matches {pattern!r}; there are: {self.problems}"
         self.problems[:] = [text for text in self.problems if text not in matching]
         return matching
+
+
+class Notebooks:
+    """Lends notebooks to tests: one that is used again and again, or one of the test's own.
+
+    The one that is lent again is cleared in between: cells, output, widgets, threads and names of the kernel, globals
+    and theme of the page. Where a test failed, or the page or kernel had an error, it is not lent again.
+    """
+
+    def __init__(self, lab: Lab, browser: Browser) -> None:
+        self._lab = lab
+        self._browser = browser
+        self._idle: dict[str, Notebook] = {}  # by the options of the page
+        self._lent: list[tuple[str | None, Notebook]] = []  # None: its own
+
+    def open(self, cells: Sequence[str], *, own: bool, **context: Any) -> Notebook:
+        """A notebook of ``cells``, not run yet. ``context`` goes to playwright's ``new_context``."""
+        options = json.dumps(context, sort_keys=True)
+        book = None if own else self._idle.pop(options, None)
+        if book is None:
+            book = Notebook.open(self._lab, self._browser, cells, **context)
+            if not own:
+                book.run(_REMEMBER)
+        else:
+            book.fill(cells)
+        self._lent.append((None if own else options, book))
+        return book
+
+    def give_back(self, *, failed: bool) -> list[str]:
+        """Take all notebooks back; what went wrong in them."""
+        problems: list[str] = []
+        for options, book in self._lent:
+            keep = options is not None and options not in self._idle and not failed
+            found = []
+            if keep:
+                try:
+                    book.clear()
+                except Exception as error:
+                    found.append(f"the notebook could not be cleared: {error}")
+            try:
+                found += book.take_problems()
+            except Exception as error:
+                found.append(f"the page did not answer: {error}")
+            if keep and not found:
+                self._idle[options or ""] = book
+            else:
+                book.close()
+            problems += found
+        self._lent.clear()
+        return problems
+
+    def close(self) -> None:
+        """Close all notebooks."""
+        for book in self._idle.values():
+            book.close()
+        self._idle.clear()

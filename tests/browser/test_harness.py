@@ -55,7 +55,7 @@ def test_click_reaches_the_kernel_and_its_answer_the_page(notebook):
 
 
 def test_callbacks_run_while_a_cell_is_busy(notebook):
-    book = notebook(COUNTER, "counter")
+    book = notebook(COUNTER, "counter", own=True)
     button = book.cell(1).locator(".counter")
     button.click()  # the first message of a session may still go to the main thread
     expect(button).to_have_text("kernel says 1")
@@ -133,3 +133,79 @@ def test_errors_of_callbacks_and_threads_are_seen(notebook):
     assert re.search("ValueError.*thirteen", callback)
     assert "ZeroDivisionError" in thread
     book.page.evaluate("() => { window.nb.noise = []; }")
+
+
+LEAVINGS = (
+    COUNTER
+    + """
+import threading
+stop = threading.Event()
+threading.Thread(target=stop.wait, name="convscope-counter").start()
+counter.close = lambda stop=stop, close=counter.close: (stop.set(), close())
+"""
+)
+
+
+def test_a_notebook_that_is_lent_again_shows_nothing_of_the_test_before(notebooks):
+    book = notebooks.open([LEAVINGS, "counter"], own=False)
+    book.run_all()
+    book.page.evaluate("() => { window.mark = 1; }")
+    book.theme("dark")
+    book.page.context.new_page()
+    assert notebooks.give_back(failed=False) == []
+
+    again = notebooks.open(["1 + 1", "import threading, ipywidgets"], own=False)
+    assert again is book
+    again.run_all()
+    assert [text.strip() for text in again.page.locator(".jp-OutputArea-output").all_inner_texts()] == ["2"]
+    assert again.page.locator(".jp-Cell").count() == 2
+    assert again.value("'counter' in globals()") is False
+    assert again.value("len(ipywidgets.Widget.widgets)") == 0
+    assert again.value("[one.name for one in threading.enumerate() if one.name.startswith('convscope')]") == []
+    assert again.page.evaluate("() => [window.mark ?? null, document.body.dataset.jpThemeLight]") == [None, "true"]
+    assert len(again.page.context.pages) == 1
+    assert notebooks.give_back(failed=False) == []
+
+
+def test_errors_that_nobody_waits_for_are_told_when_the_notebook_is_given_back_and_it_is_not_lent_again(notebooks):
+    book = notebooks.open([COUNTER, "counter.clicks = 12; counter"], own=False)
+    book.run_all()
+    book.page.evaluate("() => { setTimeout(() => { throw new Error('in the page'); }); }")
+    book.page.evaluate("() => console.error('on the console')")
+    book.cell(1).locator(".counter").click()
+    problems = "\n".join(notebooks.give_back(failed=False))
+    assert [text in problems for text in ("in the page", "on the console", "thirteen")] == [True] * 3
+    again = notebooks.open([], own=False)
+    assert again is not book
+    assert notebooks.give_back(failed=False) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("def close(): raise KeyError('the reason')\ncounter.close = close", "KeyError: 'the reason'"),
+        ("import convscope; convscope.gallery.attribute_tensor = print", "convscope.*attribute_tensor"),
+        ("import convscope; convscope.Occluder.wait = print", "convscope.*Occluder.wait"),
+    ],
+    ids=["error", "function", "method"],
+)
+def test_what_cannot_be_cleared_is_told_and_not_lent_again(notebooks, code, reason):
+    book = notebooks.open([COUNTER], own=False)
+    book.run_all()
+    book.run(code)
+    (problem,) = notebooks.give_back(failed=False)
+    assert re.search(reason, problem)
+    assert notebooks.open([], own=False) is not book
+    assert notebooks.give_back(failed=False) == []
+
+
+def test_a_notebook_in_which_a_test_failed_is_not_lent_again(notebooks):
+    book = notebooks.open(["1"], own=False)
+    assert notebooks.give_back(failed=True) == []
+    assert notebooks.open(["1"], own=False) is not book
+    notebooks.give_back(failed=False)
+
+
+def test_two_notebooks_of_one_test_and_one_of_its_own_are_three(notebook):
+    books = [notebook("name = 1"), notebook("name = 2"), notebook("name = 3", own=True)]
+    assert [book.value("name") for book in books] == [1, 2, 3]

@@ -58,10 +58,32 @@ def number(root: Locator) -> float:
     return float(root.locator(".cs-target__value").inner_text().replace("<", ""))
 
 
+def round_trip(root: Locator) -> float:
+    """Milliseconds from a key to its numbers on the page, on this machine, as busy as it is; the longest of five."""
+    return root.evaluate(
+        """async (root) => {
+          const pane = root.querySelector(".cs-probabilities");
+          const once = () => new Promise((answer) => {
+            const begun = performance.now();
+            new MutationObserver((_, observer) => {
+              observer.disconnect();
+              answer(performance.now() - begun);
+            }).observe(pane, { attributes: true, attributeFilter: ["data-position"] });
+            const key = new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true });
+            root.querySelector(".cs-occluder").dispatchEvent(key);
+          });
+          const times = [];
+          for (let number = 0; number < 5; number++) times.push(await once());
+          return Math.max(...times);
+        }"""
+    )
+
+
 def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(notebook):
     book = notebook(LITE + BY_HAND, "w = cs.Occluder(net, cs.sample('chelsea')); w")
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(SHOWN)).to_have_attribute("data-position", "87,87")
+    usual = round_trip(root)
     book.run("w.wait(); computed = []; w.observe(lambda change: computed.append(change.new), '_frame')")
     # From the moment the button is released to the moment the last position's numbers are on the page.
     root.evaluate(
@@ -85,7 +107,8 @@ def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(n
         }"""
     )
     assert final["moves"] >= 100
-    assert final["milliseconds"] < 500
+    # The numbers under way come first, then the last.
+    assert final["milliseconds"] < max(500, 3 * usual)
     position = [int(one) for one in final["place"].split(",")]
     assert position != [87, 87]
     book.run("w.wait()")
@@ -97,12 +120,26 @@ def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(n
 
 
 def test_drag_follows_while_a_cell_is_busy(notebook):
-    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", own=True)
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
-    with book.busy():
+    with book.busy("w.position = (30, 30)"):  # what a cell sends does not call the page's messages into its queue
+        shown_at(root, 30, 30)
         book.drag(root.locator(OCCLUDER), -500, -500, steps=30)
         shown_at(root, 0, 0)
+    assert book.value("w.position") == [0, 0]
+
+
+def test_it_is_live_from_the_start_though_its_cell_goes_on_running(notebook):
+    cell = "w = cs.Occluder(net, pictures[0], size=16); display(w); threading.Event().wait()"
+    book = notebook(SMALL + "import threading", cell, own=True, run=False)
+    book.run_cell(0)
+    book.start_cell(1)
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.drag(root.locator(OCCLUDER), -500, -500, steps=30)
+    shown_at(root, 0, 0)
+    book.interrupt()
     assert book.value("w.position") == [0, 0]
 
 
@@ -355,21 +392,25 @@ net = cs.Network(module, input_size=32, name="wide")
     assert size[0] <= 640 * 2
     assert size[1] > 10 * size[0]
     assert size[2] < 10
-    # A frame of scrolling takes a fraction of the 16 ms that there are.
-    spent = grid.evaluate(
+    # A frame of scrolling takes a fraction of the 16 ms that there are, so it comes as soon as one without.
+    idle, scrolling = grid.evaluate(
         """async (e) => {
-          const times = [];
-          for (let at = 0; at < 20; at++) {
-            e.scrollTop = at * 300;
+          const frame = async () => {
             await new Promise(requestAnimationFrame);
             const begun = performance.now();
             await new Promise(requestAnimationFrame);
-            times.push(performance.now() - begun);
+            return performance.now() - begun;
+          };
+          const idle = [], scrolling = [];
+          for (let at = 0; at < 20; at++) {
+            idle.push(await frame());
+            e.scrollTop = at * 300;
+            scrolling.push(await frame());
           }
-          return times.sort((a, b) => a - b)[10];
+          return [idle, scrolling].map((times) => times.sort((a, b) => a - b)[10]);
         }"""
     )
-    assert spent < 100
+    assert scrolling < 3 * idle + 20
     grid.focus()
     grid.press("End")
     assert grid.evaluate("(e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 2")
