@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.backward import Table, Walk
+from convscope_core.graph.classifier import check_module, unwrapped
 from convscope_core.graph.forward import Visit
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
-from convscope_core.graph.trace import check_module, probe
+from convscope_core.graph.trace import Traceable, probe
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -171,9 +173,10 @@ class Network:
 
     Parameters
     ----------
-    module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights; one tensor (N, C, H, W) in, class scores or
-        probabilities (N, K) out. A single output (N, 1) is the score or the probability of one class: yes or no.
+    module : torch.nn.Module or torch.export.ExportedProgram
+        A classifier in evaluation mode; one tensor (N, C, H, W) in, class scores or probabilities (N, K) out. A single
+        output (N, 1) is the score or the probability of one class: yes or no. ``DataParallel``, ``AveragedModel`` and
+        what ``torch.compile`` returns are looked into.
     preprocess : callable, optional
         From a PIL picture to a tensor (C, H, W): a torchvision weights transform, a ``Compose``, or any
         function that resizes, crops, and then normalises every channel by a mean and a standard deviation.
@@ -181,7 +184,8 @@ class Network:
     labels : sequence of str, optional
         Class names. Default: the class index as text.
     input_size : int or tuple of int, default 224
-        Side of a square input, (H, W) or (C, H, W). Where C is not given it is read off the first layer.
+        Side of a square input, (H, W) or (C, H, W). Where C is not given it is found by trying: 3, 1, and what the
+        convolutions take.
     device : torch.device or str, optional
         Where to compute. Default: where the module is if that is an accelerator, else CUDA, then MPS, then
         the CPU.
@@ -195,18 +199,25 @@ class Network:
         sigmoid makes them. Default: what the network's operations and its outputs for probe pictures say. They cannot
         tell scores of independent classes from scores for a soft-max: say "independent" where the network was trained
         with a sigmoid in its loss.
+    dtype : torch.dtype, default torch.float32
+        In which to compute, whatever the module's weights are in (half precision and float64 are converted, in a copy):
+        ``torch.float32`` or ``torch.float64``.
+    output : str or int, optional
+        Where the module returns several tensors: the key, attribute or index of the one with the class scores. Default:
+        the one called "logits", or the only one that can be class scores.
 
     Raises
     ------
     TraceError
-        If the module cannot become a graph (train mode, data-dependent control flow, half precision...).
+        If the module cannot become a graph (train mode, data-dependent control flow, pictures of a batch that depend
+        on each other...).
     NetworkError
         If preprocessing, labels, input size or `scores` do not fit the module.
     """
 
     def __init__(
         self,
-        module: nn.Module,
+        module: Traceable,
         *,
         preprocess: Preprocess | None = None,
         labels: Sequence[str] | None = None,
@@ -215,18 +226,25 @@ class Network:
         name: str | None = None,
         snapshot: bool = True,
         scores: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        output: str | int | None = None,
     ) -> None:
-        check_module(module)
+        module = unwrapped(module)
+        if not isinstance(module, ExportedProgram):
+            check_module(module)
+        if dtype not in (torch.float32, torch.float64):
+            raise ArgumentError(f"Expected dtype as torch.float32 or torch.float64; got {dtype!r}.")
         if scores is not None and scores not in SCORES:
             raise ArgumentError(f"Expected scores as one of {', '.join(SCORES)}, or None; got {scores!r}.")
-        shape = _input_shape(module, input_size)
         self.device = _device(module, device)
-        self.input_shape = shape
+        self.dtype = dtype
         self.name = name or type(module).__name__.lower()
         self.lock = threading.RLock()
-        self._preprocessing = Preprocessing(preprocess, shape)
-        graph = trace(module, shape, self.device, copy=snapshot)
-        graph, self._scores = find_scores(graph, probe(shape).to(self.device))
+        graph = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
+        channels, height, width = graph.input.shape
+        self.input_shape = channels, height, width
+        self._preprocessing = Preprocessing(preprocess, self.input_shape)
+        graph, self._scores = find_scores(graph, probe(self.input_shape).to(self.device, dtype))
         if scores is not None and scores != self._scores.kind:
             self._scores, self._stated = stated_scores(scores, self._scores), scores
         self._take(graph)
@@ -257,7 +275,7 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # What cannot follow from the graph; the rest, and the lock, are made anew where it is unpickled.
-        kept = "device input_shape name labels graph _preprocessing _fingerprint _scores _stated"
+        kept = "device dtype input_shape name labels graph _preprocessing _fingerprint _scores _stated"
         return {name: getattr(self, name) for name in kept.split()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -402,14 +420,14 @@ class Network:
         Returns
         -------
         tensor
-            (1, C, H, W) float32 on the network's device.
+            (1, C, H, W) on the network's device, in its `dtype`.
 
         Raises
         ------
         ImageError
             If it is no picture, or a tensor of the wrong shape or with NaN or infinity.
         """
-        return self._preprocessing.prepare(image).to(self.device)
+        return self._preprocessing.prepare(image).to(self.device, self.dtype)
 
     def picture(self, image: ImageLike | Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return what the network sees of a picture, as colours: uint8 (H, W, 3).
@@ -456,7 +474,7 @@ class Network:
         wanted = [self.layer(name).name for name in self._names(layers)]
         self._check_batch(x)
         found = {name: self._found[name] for name in wanted}
-        x = x.to(self.device, torch.float32)
+        x = x.to(self.device, self.dtype)
         with self.lock, torch.inference_mode():
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
@@ -485,13 +503,13 @@ class Network:
                 visit(layer.name, _as_maps(value, layer.axes))
 
         with self.lock, torch.inference_mode():
-            self._runner.visit(x.to(self.device, torch.float32), found, show)
+            self._runner.visit(x.to(self.device, self.dtype), found, show)
 
     def visit_nodes(self, x: torch.Tensor, nodes: Iterable[Node], visit: Visit) -> None:
         """Compute nodes of the graph for a batch (N, C, H, W), and show each with its inputs, without keeping any."""
         self._check_batch(x)
         with self.lock, torch.inference_mode():
-            self._runner.visit(x.to(self.device, torch.float32), nodes, visit)
+            self._runner.visit(x.to(self.device, self.dtype), nodes, visit)
 
     def values(self, x: torch.Tensor, nodes: Iterable[Node]) -> dict[Node, torch.Tensor]:
         """Compute the values of nodes of the graph for a batch (N, C, H, W), with gradient where it is enabled."""
@@ -528,7 +546,7 @@ class Network:
         """
         self._check_batch(x)
         nodes = [self.graph_layer(name).node for name in self._names(layers)]
-        x = x.to(self.device, torch.float32)
+        x = x.to(self.device, self.dtype)
         with self.lock:
             return Regions(
                 self.graph,
@@ -645,7 +663,7 @@ class Network:
         # Rectifiers in the memory of their input are no obstacle: what they overwrite nobody saves for a gradient,
         # and autograd would raise, not err. A clone made here is no inference tensor, whatever x is.
         with self.lock, torch.inference_mode(False), torch.enable_grad():
-            x = x.detach().to(self.device, torch.float32).clone().requires_grad_()
+            x = x.detach().to(self.device, self.dtype).clone().requires_grad_()
             _, values = self._runner(x, [scores, *(g.node for g in found.values())], output=False)
             maps = {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
             computed = []
@@ -716,36 +734,49 @@ def best_device() -> torch.device:
     return torch.device("cpu")
 
 
-def _device(module: nn.Module, device: torch.device | str | None) -> torch.device:
+def _device(module: Traceable, device: torch.device | str | None) -> torch.device:
     if device is not None:
         try:
-            return torch.device(device)
+            found = torch.device(device)
         except RuntimeError as e:
             raise ArgumentError(f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps'; got {device!r}.") from e
-    for p in module.parameters():
-        if p.device.type != "cpu":
-            return p.device
+        available = _devices()
+        if found.type not in available or (found.index or 0) >= available[found.type]:
+            there = ", ".join(
+                kind if count == 1 else f"{kind}:0 to {kind}:{count - 1}" for kind, count in available.items()
+            )
+            raise ArgumentError(
+                f"Expected a device that is available here ({there}); got {device!r}. Leave device out to use the best."
+            )
+        return found
+    if isinstance(module, nn.Module):
+        for p in module.parameters():
+            if p.device.type != "cpu":
+                return p.device
     return best_device()
 
 
-def _input_shape(module: nn.Module, size: Any) -> tuple[int, int, int]:
+def _devices() -> dict[str, int]:
+    """Return the kinds of devices that are available, with their number."""
+    found = {"cpu": 1}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.device_count()
+    if torch.backends.mps.is_available():
+        found["mps"] = 1
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        found.setdefault(accelerator.type, torch.accelerator.device_count())
+    return found
+
+
+def _traced(module: Traceable, size: Any, device: torch.device, **options: Any) -> Graph:
+    """Trace a module, with the number of channels that it takes where that is not given."""
     given = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
     if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
         raise NetworkError(
             f"Expected input_size as a side, (H, W) or (C, H, W) in pixels; got {size!r}. For example input_size=224."
         )
-    if len(given) == 3:
-        return given[0], given[1], given[2]
-    channels = 3
-    for m in module.modules():
-        if isinstance(m, nn.Conv2d):
-            channels = m.in_channels
-            break
-        if isinstance(m, nn.Linear):
-            pixels = given[0] * given[1]
-            channels = m.in_features // pixels if m.in_features % pixels == 0 else 3
-            break
-    return channels, given[0], given[1]
+    return trace(module, given, device, **options)
 
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:

@@ -18,11 +18,16 @@ import torch
 from torch import fx
 
 from convscope_core.graph import ops
+from convscope_core.graph.classifier import Classifier
 from convscope_core.graph.node import Graph, ModuleCall, Node, nodes_in, pruned
 
-__all__ = ["EntangledError", "UnsupportedError", "WritesStateError", "translate"]
+__all__ = ["EntangledError", "UnsupportedError", "WritesStateError", "inlined", "translate"]
 
 aten = torch.ops.aten
+
+
+#: Regions of a program that have no effect on what is computed in full precision without gradients.
+_REGIONS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
 class EntangledError(Exception):
@@ -47,6 +52,55 @@ class _Cell:
         self.names: list[fx.Node] = []
         self.family = [] if family is None else family
         self.family.append(self)
+
+
+def inlined(module: fx.GraphModule, output: str) -> tuple[fx.Graph, str]:
+    """Return a program's graph with regions of autocast and of gradient mode as if they were not there.
+
+    Parameters
+    ----------
+    module : torch.fx.GraphModule
+    output : str
+        Name of a node.
+
+    Returns
+    -------
+    graph : torch.fx.Graph
+    output : str
+        The node's name there.
+    """
+    if not any(_is_region(n) for n in module.graph.nodes):
+        return module.graph, output
+    graph = fx.Graph()
+    known: dict[fx.Node, Any] = {}
+    _copy_into(graph, module, known)
+    last = next(n for n in module.graph.nodes if n.name == output)
+    graph.output(known[last])
+    return graph, str(known[last].name)
+
+
+def _is_region(n: fx.Node) -> bool:
+    return n.op == "call_function" and getattr(n.target, "__name__", "") in _REGIONS
+
+
+def _copy_into(graph: fx.Graph, module: fx.GraphModule, known: dict[fx.Node, Any]) -> Any:
+    """Copy the nodes of a graph, and those of the regions in it; return what it gives."""
+    for n in module.graph.nodes:
+        if n.op == "output":
+            return fx.node.map_arg(n.args[0], known.__getitem__)
+        if n in known:
+            continue  # an argument of a region
+        if _is_region(n):
+            at = next(i for i, a in enumerate(n.args) if isinstance(a, fx.Node) and a.op == "get_attr")
+            region = getattr(module, n.args[at].target)
+            inputs = [m for m in region.graph.nodes if m.op == "placeholder"]
+            inside = {m: known[a] for m, a in zip(inputs, n.args[at + 1 :], strict=True)}
+            known[n] = _copy_into(graph, region, inside)
+        elif n.target is operator.getitem and not isinstance(known[n.args[0]], fx.Node):
+            known[n] = known[n.args[0]][n.args[1]]
+        elif n.op != "get_attr" or not isinstance(getattr(module, n.target, None), fx.GraphModule):
+            known[n] = graph.node_copy(n, known.__getitem__)
+    return None
 
 
 def translate(
@@ -367,13 +421,18 @@ def _storage(t: Any) -> int:
 
 
 def _calls(n: fx.Node) -> tuple[ModuleCall, ...]:
-    """Read the module calls off a node of the program; the key's ``@k`` counts the calls before this one."""
-    stack = n.meta.get("nn_module_stack") or {}
+    """Read the module calls off a node of the program; the key's ``@k`` counts the calls before this one.
+
+    The outermost module is our own (`Classifier`), and the user's is in it.
+    """
+    stack = list((n.meta.get("nn_module_stack") or {}).items())
+    ours = bool(stack) and stack[0][1][1] in (Classifier, f"{Classifier.__module__}.{Classifier.__qualname__}")
     calls = []
-    for key, (path, kind) in stack.items():
+    for key, (path, kind) in stack[ours:]:
         before = key.rsplit("@", 1)[1] if "@" in key else "0"
         name = kind if isinstance(kind, str) else kind.__qualname__
         if key.startswith("_empty_nn_module_stack"):
             continue
-        calls.append(ModuleCall(path, int(before) + 1 if before.isdigit() else 1, name.rsplit(".", 1)[-1]))
+        inner = path.removeprefix("module").removeprefix(".") if ours else path
+        calls.append(ModuleCall(inner, int(before) + 1 if before.isdigit() else 1, name.rsplit(".", 1)[-1]))
     return tuple(calls)

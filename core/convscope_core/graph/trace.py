@@ -7,75 +7,286 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
+from torch.export import ExportedProgram
 
 from convscope_core.errors import TraceError
+from convscope_core.graph.classifier import (
+    Classifier,
+    NotTakenError,
+    check_module,
+    converted,
+    in_full_precision,
+    input_channels,
+    results,
+    unwrapped,
+)
 from convscope_core.graph.elementwise import collapse_activations
 from convscope_core.graph.forward import Runner
+from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
-from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, translate
+from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, inlined, translate
 
-__all__ = ["check_module", "deviation", "probe", "trace"]
+__all__ = ["Traceable", "deviation", "probe", "trace"]
+
+Traceable: TypeAlias = "nn.Module | ExportedProgram"
 
 #: Greatest difference between graph and module that `trace` accepts, relative to the greatest output.
 TOLERANCE = 1e-4
+
+#: To which share a difference has to fall in float64 if rounding is its cause: the precision is 5e8 times as high.
+_FALL = 1e-4
+
+#: How many times as far from the exact outputs a graph may be as its module is, where rounding makes both inexact.
+_ROUNDING = 30
 
 _MAX_BATCH = 2**16
 
 
 def trace(
-    module: nn.Module,
+    module: Traceable,
     input_shape: tuple[int, ...],
     device: torch.device | None = None,
     *,
     copy: bool = True,
+    dtype: torch.dtype = torch.float32,
+    output: str | int | None = None,
 ) -> Graph:
     """Return the module's forward pass as a pure graph with a snapshot of its weights.
 
     The module is called (on random input, without gradient) and exported where it is; it is neither moved nor
-    changed, and the graph keeps no reference to it. The graph is checked against the module on two batch
-    sizes.
+    changed, and the graph keeps no reference to it. The graph is checked against the module.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        A classifier in evaluation mode with float32 weights: one tensor (N, C, H, W) in, one (N, classes),
-        (N,) or (N, classes, 1, 1) out.
+    module : torch.nn.Module or torch.export.ExportedProgram
+        A classifier in evaluation mode: one tensor (N, C, H, W) in, one (N, classes), (N,) or (N, classes, 1, 1) out,
+        or several of which one holds the class scores.
     input_shape : tuple of int
-        (C, H, W).
+        (C, H, W); or (H, W), and the number of channels is found by trying.
     device : torch.device, optional
         Where the snapshot of the weights goes. Default: where the module's are.
     copy : bool, default True
         Whether to copy the weights. Without a copy, changes to the module's weights may show in the graph.
+    dtype : torch.dtype, default torch.float32
+        In which the graph computes: float32 or float64.
+    output : str or int, optional
+        Of several results the one with the class scores: its key, attribute or index.
 
     Raises
     ------
     TraceError
-        If the module is in train mode, is not float32, does not take such input or give such output, cannot
-        be exported, or if the graph does not reproduce it. The message says what to do.
+        If the module is in train mode, does not take such input or give such output, cannot be exported, depends on
+        chance or on the other pictures of a batch, or if the graph does not reproduce it. The message says what to do.
     """
-    check_module(module)
-    home = _device(module)
-    with _untouched(module, home), torch.no_grad():
-        generator = torch.Generator().manual_seed(0)
-        probe = torch.randn(2, *input_shape, generator=generator).to(home)
-        with _untouched(module, home):  # what the call leaves behind must not show in the program
-            expected = _call(module, probe, input_shape)
-        plain = _purified(_export(module, input_shape, home), module)
-        for rewritten in (collapse_response_norm, collapse_activations, _flattened):
-            plain = rewritten(plain)
-        _refuse_chance(module, plain)
+    if isinstance(module, ExportedProgram):
+        program: _Module | _Exported = _Exported(module, dtype)
+    else:
+        inner: nn.Module = unwrapped(module)
+        check_module(inner)
+        program = _Module(converted(inner, dtype))
+    home = program.home
+    with _untouched(program.module, home), torch.no_grad(), in_full_precision():
+        with _untouched(program.module, home):  # what the call leaves behind must not show in the program
+            pictures, expected = program.begin(input_shape, dtype, output)
+        plain = _rewritten(program.graph(pictures))
+        _refuse_chance(program.name, plain)
+        _refuse_mates(program.name, plain, pictures)
         graph = own(fold_batch_norm(plain), home, copy=copy)
-        if not _difference(graph, probe, expected) <= TOLERANCE:
+        if not _difference(graph, pictures, expected) <= TOLERANCE:
             # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
-            graph = own(plain, home, copy=copy)
-            _refuse_difference(module, _difference(graph, probe, expected))
+            folded, graph = graph, own(plain, home, copy=copy)
+            if not _difference(graph, pictures, expected) <= TOLERANCE:
+                graph = _judged(program, [folded, graph], pictures, expected)
     return graph if device is None or device == home else own(graph, device, copy=False)
+
+
+def _rewritten(graph: Graph) -> Graph:
+    """Return the graph with what is spelled out in one node, and its output in (N, classes)."""
+    return _flattened(collapse_activations(collapse_response_norm(graph)))
+
+
+class _Module:
+    """A module, ready to be called and exported."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.name = type(module).__name__
+        self.home = next((t.device for t in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
+        self.classifier: Classifier | None = None
+
+        self.output: str | int | None = None
+
+    def begin(
+        self, shape: tuple[int, ...], dtype: torch.dtype, output: str | int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two pictures as the module takes them, and their class scores."""
+        self.output = output
+        shapes = [shape] if len(shape) == 3 else [(c, *shape) for c in input_channels(self.module, shape)]
+        failures: list[TraceError] = []
+        for one in shapes:
+            x = probe(one)[:2].to(self.home, dtype)
+            try:
+                return x, self._first(x)
+            except TraceError as e:
+                failures.append(e)
+        raise next((e for e in failures if not isinstance(e, NotTakenError)), failures[0])
+
+    def _first(self, x: torch.Tensor) -> torch.Tensor:
+        self.classifier = Classifier(self.module, x, self.output)
+        return self.classifier.expected
+
+    def call(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class scores for a batch."""
+        if self.classifier is None:
+            return self._first(x)
+        found: torch.Tensor = self.classifier(x)
+        return found.detach().reshape(len(x), -1).clone()
+
+    def graph(self, x: torch.Tensor) -> Graph:
+        """Return the forward pass as it was written."""
+        assert self.classifier is not None
+        return _purified(_export(self.classifier, self.name, x), self.name)
+
+    def in_float64(self) -> _Module:
+        """Return a copy with weights in float64."""
+        made = _Module(converted(self.module, torch.float64))
+        made.output = self.output
+        return made
+
+
+class _Exported:
+    """An exported program, ready to be called."""
+
+    def __init__(self, program: ExportedProgram, dtype: torch.dtype) -> None:
+        self.program = program
+        self.name = "the exported program"
+        self.module = program.module()
+        tensors = [t for t in self.module.state_dict().values() if t.is_floating_point()]
+        self.home = next((t.device for t in tensors), torch.device("cpu"))
+        other = next((t.dtype for t in tensors if t.dtype != dtype), None)
+        if other is not None:
+            raise TraceError(
+                f"Expected a program with weights in {str(dtype).removeprefix('torch.')}; this one holds "
+                f"{str(other).removeprefix('torch.')}. Convert the module, and export it again."
+            )
+        given = program.graph_signature.user_inputs
+        inputs = [n for n in program.graph.nodes if n.op == "placeholder" and n.name in given]
+        value: Any = inputs[0].meta["val"] if len(inputs) == 1 else None
+        if not isinstance(value, torch.Tensor) or value.dim() != 4:
+            raise TraceError(
+                f"Expected an exported program of one input (N, C, H, W); this one has {len(inputs)} inputs. Export a "
+                f"module that takes a batch of pictures and nothing else."
+            )
+        batch: Any = value.shape[0]
+        if isinstance(batch, int):
+            raise TraceError(
+                f"Expected an exported program that takes a batch of any size; this one is fixed to {batch}. Export it "
+                f"with dynamic_shapes=({{0: torch.export.Dim('batch')}},), or give the module itself."
+            )
+        self.shape: tuple[Any, ...] = tuple(value.shape[1:])
+        self.result: int = 0
+
+    def begin(
+        self, shape: tuple[int, ...], dtype: torch.dtype, output: str | int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return two pictures as the program takes them, and their class scores."""
+        fixed = all(isinstance(s, int) for s in self.shape)
+        x = probe(self.shape if fixed else shape)[:2].to(self.home, dtype)
+        self.classifier = Classifier(self.module, x, output)
+        self.result = [r.path for r in results(self.module(x))].index(self.classifier.path)
+        return x, self.classifier.expected
+
+    def call(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class scores for a batch."""
+        found: torch.Tensor = self.classifier(x)
+        return found.detach().reshape(len(x), -1).clone()
+
+    def graph(self, x: torch.Tensor) -> Graph:
+        """Return the program's graph."""
+        del x
+        return _purified(self.program, self.name, self.result)
+
+    def in_float64(self) -> _Module:
+        raise TraceError("an exported program has no other precision")
+
+
+def _judged(
+    program: _Module | _Exported,
+    graphs: Sequence[Graph],
+    x: torch.Tensor,
+    expected: torch.Tensor,
+) -> Graph:
+    """Return the first of the graphs that differs from its module by rounding only.
+
+    Raises
+    ------
+    TraceError
+        If none does; it says what else the difference is.
+    """
+    name = program.name
+    difference = min(_difference(graph, x, expected) for graph in graphs)
+    again = program.call(x)
+    if not deviation(again, expected) <= TOLERANCE:
+        raise TraceError(
+            f"Expected the forward pass of {name} to be a fixed function of each picture; a second call on the same "
+            f"pictures gave outputs that differ by {deviation(again, expected):.2g} of the largest. It draws random "
+            f"numbers, or keeps state from call to call. Replace that part."
+        )
+    try:
+        exact = program.in_float64()
+        truth = exact.call(x.double())
+        apart = deviation(exact.call(x[:1].double()), truth[:1])
+        if not apart <= max(_FALL * difference, _FALL * TOLERANCE):
+            raise _depends_on_mates(name, f"a picture's output alone is another than in a batch, by {apart:.2g}")
+        twin = own(_rewritten(exact.graph(x.double())), program.home, copy=False)
+        faithful = _difference(twin, x.double(), truth)
+        why = f"in float64 they differ by {faithful:.2g}"
+    except _MatesError:
+        raise
+    except TraceError as e:
+        faithful, truth, why = math.inf, expected, f"a comparison in float64 was not possible ({e})"
+    if faithful <= _FALL * difference:
+        rounding = deviation(expected.double(), truth)
+        for graph in graphs:
+            if _difference(graph, x, truth) <= TOLERANCE + _ROUNDING * rounding:
+                return graph
+        why = f"the module's own rounding errors are {rounding:.2g}"
+    raise TraceError(
+        f"Expected the traced graph of {name} to compute what the module computes; on random input they differ by "
+        f"{difference:.2g} of the largest output (allowed: {TOLERANCE:g}), and {why}. The forward pass probably "
+        f"depends on something that a graph of one picture cannot hold. Make it a fixed function of each picture."
+    )
+
+
+class _MatesError(TraceError):
+    """A picture's output depends on the other pictures of the batch."""
+
+
+def _depends_on_mates(name: str, how: str) -> TraceError:
+    return _MatesError(
+        f"Expected the forward pass of {name} to treat each picture by itself; it depends on the other pictures of the "
+        f"batch: {how}. Reduce over each picture's own axes, such as x.amin((1, 2, 3), keepdim=True), and use running "
+        f"statistics in batch norm."
+    )
+
+
+def _where(n: Node) -> str:
+    return f"{n.kind} in {n.module}" if n.module else n.kind
+
+
+def _refuse_mates(name: str, graph: Graph, pictures: torch.Tensor) -> None:
+    found = mixing(graph)
+    if found is not None:
+        raise _depends_on_mates(name, f"{_where(found)} reduces over all of it")
+    found = influence(graph, pictures)
+    if found is not None:
+        raise _depends_on_mates(name, f"{_where(found)} gives a picture another value where its neighbours are others")
 
 
 def probe(input_shape: tuple[int, ...]) -> torch.Tensor:
@@ -92,26 +303,16 @@ def _difference(graph: Graph, x: torch.Tensor, expected: torch.Tensor) -> float:
     return max(deviation(run(x)[0], expected), deviation(run(x[:1])[0], expected[:1]))
 
 
-def _refuse_chance(module: nn.Module, graph: Graph) -> None:
+def _refuse_chance(name: str, graph: Graph) -> None:
     for n in graph:
         if torch.Tag.nondeterministic_seeded not in getattr(n.op, "tags", ()):
             continue
-        if n.args.get("training") is False or n.args.get("dropout_p") == 0:
+        off = (n.args.get(k, True) in (False, 0) for k in ("training", "train", "dropout_p", "dropout", "p"))
+        if any(off):
             continue  # random in train mode only
         raise TraceError(
-            f"Expected the forward pass of {_name(module)} to be a fixed function of each picture; it draws random "
-            f"numbers ({n.kind}{f' in {n.module}' if n.module else ''}). Replace that part."
-        )
-
-
-def _refuse_difference(module: nn.Module, difference: float) -> None:
-    if not difference <= TOLERANCE:
-        raise TraceError(
-            f"Expected the traced graph of {_name(module)} to compute what the module computes; on random "
-            f"input they differ by {difference:.2g} of the largest output (allowed: {TOLERANCE:g}). The "
-            f"forward pass probably depends on something that a graph of one picture cannot hold: random "
-            f"numbers, the other pictures of the batch, or state that changes from call to call. Make it a "
-            f"fixed function of each picture."
+            f"Expected the forward pass of {name} to be a fixed function of each picture; it draws random "
+            f"numbers ({_where(n)}). Replace that part."
         )
 
 
@@ -123,15 +324,15 @@ def deviation(got: torch.Tensor, expected: torch.Tensor) -> float:
     return (got - expected).abs().max().item() / scale
 
 
-def _purified(program: torch.export.ExportedProgram, module: nn.Module) -> Graph:
-    def attempt(program: torch.export.ExportedProgram) -> Graph:
+def _purified(program: ExportedProgram, name: str, result: int = 0) -> Graph:
+    def attempt(program: ExportedProgram) -> Graph:
         values = _placeholders(program)
-        output = program.graph_signature.user_outputs[0]
+        graph, output = inlined(program.graph_module, program.graph_signature.user_outputs[result])
         try:
-            return translate(program.graph, values, str(output))
+            return translate(graph, values, output)
         except WritesStateError:
             private = {k: v.clone() for k, v in values.items()}
-            return translate(program.graph, private, str(output), may_write=True)
+            return translate(graph, private, output, may_write=True)
 
     try:
         try:
@@ -140,7 +341,7 @@ def _purified(program: torch.export.ExportedProgram, module: nn.Module) -> Graph
             return attempt(program.run_decompositions({}))
     except (UnsupportedError, EntangledError) as e:
         raise TraceError(
-            f"Expected the forward pass of {_name(module)} to consist of tensor operations; it holds {e}, "
+            f"Expected the forward pass of {name} to consist of tensor operations; it holds {e}, "
             f"which cannot become part of a graph. Wrap the part of the module without it."
         ) from e
 
@@ -157,20 +358,19 @@ def _placeholders(program: torch.export.ExportedProgram) -> dict[str, torch.Tens
     return values
 
 
-def _export(module: nn.Module, input_shape: tuple[int, ...], home: torch.device) -> torch.export.ExportedProgram:
-    example = torch.zeros(2, *input_shape, device=home)
+def _export(classifier: Classifier, name: str, x: torch.Tensor) -> ExportedProgram:
+    example = torch.zeros_like(x)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     try:
         with _quiet():
-            return torch.export.export(module, (example,), dynamic_shapes=({0: batch},), strict=False)
+            return torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as e:
-        raise TraceError(_why(module, e)) from e
+        raise TraceError(_why(name, e)) from e
 
 
-def _why(module: nn.Module, e: Exception) -> str:
+def _why(name: str, e: Exception) -> str:
     text = str(e)
     first = next((line.strip() for line in text.splitlines() if line.strip()), type(e).__name__)
-    name = _name(module)
     if "data-dependent" in text or "GuardOnDataDependent" in type(e).__name__:
         return (
             f"Expected the forward pass of {name} to run the same operations for every picture; it has "
@@ -190,44 +390,6 @@ def _why(module: nn.Module, e: Exception) -> str:
     )
 
 
-def _call(module: nn.Module, x: torch.Tensor, input_shape: tuple[int, ...]) -> torch.Tensor:
-    name = _name(module)
-    try:
-        out = module(x)
-    except Exception as e:
-        first = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
-        raise TraceError(
-            f"Expected {name} to take input of shape {tuple(x.shape)} (batch, channels, height, width); it "
-            f"failed with {type(e).__name__}: {first[:300]}. Is input_size={input_shape} what the network "
-            f"takes? Give input_size=side, (H, W) or (C, H, W)."
-        ) from e
-    if not isinstance(out, torch.Tensor):
-        keys = f" with keys {list(out)}" if isinstance(out, dict) else ""
-        raise TraceError(
-            f"Expected {name} to return one tensor (N, classes); it returned a {type(out).__name__}{keys}. "
-            "Wrap it in a module whose forward returns the logits only."
-        )
-    if not _is_scores(out, len(x)):
-        raise TraceError(
-            f"Expected {name} to return class scores of shape ({x.shape[0]}, classes); it returned {out.dtype} of "
-            f"shape {tuple(out.shape)}. Wrap it in a module that ends in (N, classes), for example by .mean((2, 3)) or "
-            f".flatten(1)."
-        )
-    if not bool(torch.isfinite(out).all()):
-        raise TraceError(
-            f"Expected {name} to return finite scores; on random input it returned NaN or infinity. Are all "
-            f"its weights loaded (some published files hold the convolutional part only), and its batch norm "
-            f"statistics sound?"
-        )
-    return out.detach().reshape(len(x), -1).clone()
-
-
-def _is_scores(out: torch.Tensor, batch: int) -> bool:
-    """Tell whether an output has one number a picture and class, in (N, K), (N,), (N, K, 1, 1)..."""
-    sides = [s for s in out.shape[1:] if s != 1]
-    return out.dim() > 0 and out.shape[0] == batch and len(sides) <= 1 and out.is_floating_point() and out.numel() > 0
-
-
 def _flattened(graph: Graph) -> Graph:
     """Return the graph with its output in (N, classes)."""
     output = graph.output
@@ -237,42 +399,6 @@ def _flattened(graph: Graph) -> Graph:
     args = {"input": output, "shape": (-1, classes)}
     flat = Node("classes", "flatten", torch.ops.aten.reshape.default, args, (classes,))
     return Graph((*graph.nodes, flat), flat, graph.outputs_of, graph.folded)
-
-
-def check_module(module: Any) -> None:
-    """Raise a `TraceError` if this is no module in evaluation mode with float32 weights."""
-    if not isinstance(module, nn.Module):
-        raise TraceError(
-            f"Expected a torch.nn.Module; got {type(module).__name__}. Wrap a function in a module whose "
-            f"forward calls it, or load a network by name with load()."
-        )
-    training = [name or "(the whole network)" for name, m in module.named_modules() if m.training]
-    if training:
-        shown = ", ".join(training[:6]) + (f" and {len(training) - 6} more" if len(training) > 6 else "")
-        raise TraceError(
-            f"Expected {_name(module)} in evaluation mode; in train mode: {shown}. Dropout and batch norm "
-            f"would make each result depend on chance and on the other pictures. Call .eval() on it first."
-        )
-    for name, t in [*module.named_parameters(), *module.named_buffers()]:
-        if t.is_floating_point() and t.dtype != torch.float32:
-            raise TraceError(
-                f"Expected float32 weights; {name} of {_name(module)} is "
-                f"{str(t.dtype).removeprefix('torch.')}. Convert a copy: copy.deepcopy(module).float()."
-            )
-        if t.is_meta:
-            raise TraceError(
-                f"Expected weights with values; {name} of {_name(module)} is on the meta device. Load them first."
-            )
-
-
-def _device(module: nn.Module) -> torch.device:
-    for t in [*module.parameters(), *module.buffers()]:
-        return t.device
-    return torch.device("cpu")
-
-
-def _name(module: nn.Module) -> str:
-    return type(module).__name__
 
 
 @contextlib.contextmanager
