@@ -1,5 +1,5 @@
 # make demo             environment, build, JupyterLab on the tour      make demo HEADLESS=1   executes the tour instead
-# make test             environment, then everything that can be checked
+# make test             environment, then every check but the slow tests
 # make help             the other targets
 #
 # PYTHON=python3.12 make test   chooses the interpreter of the environment (>= 3.10).   Works with GNU make 3.81.
@@ -15,11 +15,13 @@ JS := $(shell find js \( -name '*.ts' -o -name '*.css' -o -name '*.mjs' \) 2>/de
 TOUR := notebooks/00-tour.ipynb
 HEADLESS ?= 0
 PYTEST_ARGS ?=
+# As many processes as cores; tests of a group (the browser's, a cluster's) run in one, one after the other.
+PARALLEL := --numprocesses=auto --dist=loadgroup
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types js-test py-test benchmark js format clean node-version
+.PHONY: help demo test lint types js-test py-test slow-test benchmark js format clean node-version
 
 help:
 	@echo "make demo              open the tour in JupyterLab"
@@ -27,7 +29,8 @@ help:
 	@echo "make test              lint, types, TypeScript tests, Python tests, browser tests"
 	@echo "make lint              the linters alone        make types     the type checkers alone"
 	@echo "make js-test           TypeScript tests alone   make py-test   Python and browser tests alone"
-	@echo "                       (PYTEST_ARGS='-m \"not browser\"' and the like are passed on)"
+	@echo "                       (PYTEST_ARGS='tests/core -x' and the like are passed on)"
+	@echo "make slow-test         the tests marked slow, which make test leaves out and CI does not"
 	@echo "make benchmark         the README's table of speeds"
 	@echo "make js                build the JavaScript bundle"
 	@echo "make format            format Python and TypeScript"
@@ -99,7 +102,10 @@ js-test: node_modules/.installed
 	npm run --silent test
 
 py-test: $(VENV)/.installed-dev $(STATIC)/.built
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest $(PARALLEL) -m 'not slow' $(PYTEST_ARGS)
+
+slow-test: $(VENV)/.installed-dev $(STATIC)/.built
+	$(PY) -m pytest $(PARALLEL) -m slow $(PYTEST_ARGS)
 
 benchmark: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) tests/benchmarks/first_light.py
@@ -110,5 +116,5 @@ format: $(VENV)/.installed-dev node_modules/.installed
 	npm run --silent format
 
 clean:
-	rm -rf $(VENV) node_modules $(STATIC) dist build .benchmarks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) node_modules $(STATIC) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find core widgets tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,10 @@ import os
 import random
 from pathlib import Path
 
+# The networks of the tests are small, and the tests run in as many processes as there are cores: threads would wait for
+# one another longer than they compute. The variable is for the processes that tests start (kernels, pools, clusters).
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +17,6 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# The networks of the tests are small: threads would wait for one another longer than they compute, and on a busy
-# machine four times as long.
 torch.set_num_threads(1)
 
 settings.register_profile("dev", deadline=None, max_examples=50)
