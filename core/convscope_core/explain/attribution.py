@@ -13,7 +13,8 @@ from torch import Tensor
 
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, LayerError
-from convscope_core.explain.method import GROUPS, METHODS, Request, find, logits
+from convscope_core.explain.conservation import Conservation
+from convscope_core.explain.method import GROUPS, METHODS, Method, Request, find, logits
 from convscope_core.graph.node import Node
 from convscope_core.images import ImageLike
 from convscope_core.network import Network
@@ -50,11 +51,15 @@ class Attribution:
     layer : str or None
         The layer at which the values are, or by whose maps the method explains; None for the picture.
     options : dict
-        All options of the method, and the seed where there is chance; "scale", what the values are to be divided by,
-        where they would not fit into float32.
+        All options of the method, and the seed where there is chance; "start" as it was used; "scale", what the values
+        are to be divided by, where they would not fit into float32.
     extended : dict of str to str
         Where the published method says nothing, and the option `extension` or a rule of our own stood in: place in the
         network to the operation there. Empty for the method as published.
+    conservation : Conservation
+        How much of the score arrived, and where the rest went; ``str`` of it is one line.
+    notes : tuple of str
+        What else to know, such as that the score is negative and the walk started from one.
     picture : uint8 array (H, W, 3)
         The picture as the network sees it.
     network : str
@@ -72,6 +77,8 @@ class Attribution:
     layer: str | None
     options: Mapping[str, Any]
     extended: Mapping[str, str]
+    conservation: Conservation
+    notes: tuple[str, ...]
     picture: npt.NDArray[np.uint8]
     network: str
     fingerprint: str
@@ -84,6 +91,8 @@ class Attribution:
             f"Attribution: {self.method} ({self.group}) for {self.label}, score {self.score:.4g}, on {self.network}"
         ]
         lines.append(f"  values {shape} {where}: {v.min():.3g} to {v.max():.3g}, sum {v.sum(dtype=np.float64):.4g}")
+        lines += [f"  {note}" for note in self.notes]
+        lines.append(f"  {self.conservation}")
         shown = ", ".join(f"{k}={o!r}" for k, o in self.options.items() if o is not None)
         if shown:
             lines.append(f"  {shown}")
@@ -158,8 +167,10 @@ def attribute(
     **options
         Of the method; see its documentation. The methods that walk back under rules also take
 
-        - ``start``: "one" or "value", what starts at the explained unit. The gradient starts with one, signals and
-          relevances with the unit's own value;
+        - ``start``: what starts at the explained unit: "one"; "value", the unit's own; or "positive", its value if that
+          is not negative, else one. The gradient starts with one; patterns and LRP with the value; the deconvnet,
+          guided backprop and deep Taylor decomposition, which pass on amounts, with "positive". The result's options
+          say which it was;
         - ``extension``: what to do with operations that the published method says nothing about: None (refuse),
           "rectify" (an elementwise activation as the method treats a rectifier), "pass" or "gradient". Results are
           labelled.
@@ -204,6 +215,7 @@ def attribute_tensor(
         request = Request(net, x, node, index, to, None if at is None else at.name)
         values = plan.explain(request)
         score = float(request.score(value)[0])
+        conservation = plan.conservation(request, score, values)
     chosen, label = _named(net, target, index)
     if at is not None and values.dim() == len(at.axes) + 1 and values.shape[1:] == at.node.shape:
         values = values[:, :, None, None] if len(at.axes) == 1 else values.permute(0, *(a + 1 for a in at.axes))
@@ -215,12 +227,26 @@ def attribute_tensor(
         label=label,
         score=score,
         layer=request.layer,
-        options=settings if plan.scale == 1 else {**settings, "scale": plan.scale},
+        options={**settings, **plan.changed, **({} if plan.scale == 1 else {"scale": plan.scale})},
         extended={n.module or n.name: n.kind for n in plan.extended},
+        conservation=conservation,
+        notes=_notes(found, score, {**settings, **plan.changed}, isinstance(chosen, int)),
         picture=net.picture(x.cpu()),
         network=net.name,
         fingerprint=net.fingerprint,
     )
+
+
+def _notes(method: Method, score: float, settings: Mapping[str, Any], of_class: bool) -> tuple[str, ...]:
+    if score >= 0:
+        return ()
+    what = f"the score is negative ({score:.3g})"
+    against = f"{what}: the class speaks against itself here" if of_class else what
+    if method.options.get("start") == "positive" and settings["start"] == "one":
+        return (f"{against}; {method.name} means an amount, and starts from one",)
+    if settings.get("start") == "value":
+        return (f"{against}, so that what speaks for it has the sign minus",)
+    return (against,)
 
 
 def _node(net: Network, target: Any) -> tuple[Node, tuple[int | slice, ...] | None]:
@@ -351,10 +377,9 @@ def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
         reason = extended = ""
         try:
             options = {**m.options, "patterns": patterns} if "patterns" in m.options else m.options
-            extended = _phrases(m.begin(net, options, logits(net), net.graph.input).extended)
-            if m.layer is not None:
-                m.layer(net, logits(net))
-        except (ArgumentError, ImportError) as e:
+            to = net.graph.input if m.layer is None else net.graph_layer(m.layer(net, logits(net))).node
+            extended = _phrases(m.begin(net, options, logits(net), to).extended)
+        except (ArgumentError, LayerError, ImportError) as e:
             reason = str(e)
         found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source, extended))
     return MethodList(found)

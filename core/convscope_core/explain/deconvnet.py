@@ -19,7 +19,7 @@ __all__ = ["COVERED", "LEAKY", "PASS", "RECTIFIERS", "deconvnet", "leaky"]
 COVERED = LINEAR | SWITCHED
 
 
-@tabled("deconvnet", "signal", start="value")
+@tabled("deconvnet", "signal", start="positive")
 def deconvnet(
     net: Network,
     *,
@@ -30,7 +30,8 @@ def deconvnet(
 ) -> Table:
     """Deconvnet: filters transposed, pools undone by their switches, the signal rectified at every rectifier.
 
-    The walk starts from the explained unit's own value, all others zero. At a rectifier (ReLU, and ReLU6 without
+    The walk starts from the explained unit's own value, all others zero; from one where that value is negative, as what
+    is passed on is how strong an activation was. At a rectifier (ReLU, and ReLU6 without
     its ceiling) negative parts of the signal are dropped, whatever the forward pass did there; response normalisation
     is left out; biases are not added. Where pooling windows overlap, what they send to one position adds. Max pools
     whose largest values tie take the first position. Multiplicative gates are held constant. Anything else, such

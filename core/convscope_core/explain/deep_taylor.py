@@ -12,15 +12,15 @@ from convscope_core.network import Network
 __all__ = ["deep_taylor"]
 
 
-@tabled("deep_taylor", "attribution", start="value")
+@tabled("deep_taylor", "attribution", start="positive")
 def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
     """Deep Taylor decomposition: each rectified neuron expanded about a root point of its own.
 
     For layers that follow rectifiers the root point gives the z+ rule, without biases; for the first layer, of a
     picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
     in proportion; max pools give all to the winner. Defined for networks of rectifiers: leaky ones let relevance pass,
-    which is labelled, and other activations are refused. The explained score should be positive. Its theory asks for
-    biases that are not positive, which trained networks do not have.
+    which is labelled, and other activations are refused. What is decomposed is a positive score; of a negative one the
+    walk starts from one. The theory asks for biases that are not positive, which trained networks do not have.
 
     Parameters
     ----------

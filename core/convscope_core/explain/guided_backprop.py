@@ -10,14 +10,14 @@ from convscope_core.network import Network
 __all__ = ["guided_backprop"]
 
 
-@tabled("guided_backprop", "signal", start="value")
+@tabled("guided_backprop", "signal", start="positive")
 def guided_backprop(net: Network) -> Table:
     """Guided backprop: the gradient, of which every rectifier lets only positive parts through.
 
     At a rectifier (ReLU; ReLU6 without its ceiling) a part of the signal passes where both it and the forward value
-    are positive. All else is as in the gradient, but multiplicative gates are held constant. Local response
-    normalisation is differentiated. Operations other than linear ones, rectifiers, max pools and gates (SiLU, GELU...)
-    have no rule and are refused.
+    are positive. The walk starts from the explained value, from one where that is negative. All else is as in the
+    gradient, but multiplicative gates are held constant. Local response normalisation is differentiated. Operations
+    other than linear ones, rectifiers, max pools and gates (SiLU, GELU...) have no rule and are refused.
 
     Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) negative parts of the signal are multiplied by its
     slope, and all by its derivative. A slope of 0 is the published rule, one of 1 the gradient's.

@@ -17,7 +17,17 @@ BASELINES = ("black", "white", "mean")
 _BATCH = 16
 
 
-@computed("integrated_gradients", "attribution", "captum")
+def baseline_of(request: Request, *, baseline: str = "black", steps: int = 50) -> Tensor:
+    """Return the picture from which the path begins, (1, C, H, W)."""
+    del steps
+    require_choice(baseline, "baseline", BASELINES)
+    if baseline == "mean":
+        return torch.zeros_like(request.x)
+    shade = torch.full(request.net.input_shape, 0.0 if baseline == "black" else 1.0)
+    return request.net.to_network(shade).to(request.x)[None]
+
+
+@computed("integrated_gradients", "attribution", "captum", baseline=baseline_of)
 def integrated_gradients(request: Request, *, baseline: str = "black", steps: int = 50) -> Tensor:
     """Integrated gradients: the gradient, averaged on the way from a baseline, times the difference from it.
 
@@ -35,16 +45,10 @@ def integrated_gradients(request: Request, *, baseline: str = "black", steps: in
     ----------
     M. Sundararajan, A. Taly, Q. Yan: Axiomatic Attribution for Deep Networks, ICML 2017, section 3.
     """
-    require_choice(baseline, "baseline", BASELINES)
     require_whole(steps, "steps", 1)
     captum = require("captum.attr", "integrated_gradients")
     x = request.x.clone()
-    if baseline == "mean":
-        start = torch.zeros_like(x)
-    else:
-        shade = torch.full(request.net.input_shape, 0.0 if baseline == "black" else 1.0)
-        start = request.net.to_network(shade).to(x)[None]
     found: Tensor = captum.IntegratedGradients(request.scores).attribute(
-        x, baselines=start, n_steps=steps, internal_batch_size=_BATCH
+        x, baselines=baseline_of(request, baseline=baseline), n_steps=steps, internal_batch_size=_BATCH
     )
     return found

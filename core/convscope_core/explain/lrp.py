@@ -19,6 +19,7 @@ from convscope_core.explain.method import tabled
 from convscope_core.explain.options import require_choice, require_flag, require_number
 from convscope_core.graph.backward import (
     HELD_GATE,
+    ROUNDING,
     ROUTING,
     SWITCHED,
     UPSAMPLING,
@@ -164,6 +165,11 @@ def first_layers(graph: Graph) -> list[Node]:
 # -- rules for layers with weights --
 
 
+def _biases(bias: bool) -> Callable[[Node], str]:
+    """Where the relevance goes that an operation's inputs do not get: to its bias, if that takes a share."""
+    return lambda node: "biases" if bias and node.args.get("bias") is not None else ROUNDING
+
+
 def _epsilon(net: Network, *, epsilon: float, bias: bool, **_: Any) -> Rule:
     """R_i = sum over j of c_ij / (z_j + epsilon sign z_j) R_j with z_j = sum_i c_ij + b_j. Bach et al. 2015, eq. 58."""
     del net
@@ -171,9 +177,9 @@ def _epsilon(net: Network, *, epsilon: float, bias: bool, **_: Any) -> Rule:
     def backward(signal: Tensor, at: At) -> Parts:
         x = at.input
         z = at.compute(x, **_without(bias))
-        return x * at.adjoint(signal / _off_zero(z, epsilon))
+        return x * at.adjoint(_divided(at, signal, z, epsilon))
 
-    return Rule(backward, inputs)
+    return Rule(backward, inputs, loses=_biases(bias))
 
 
 def _gamma(net: Network, *, gamma: float, epsilon: float, bias: bool, **_: Any) -> Rule:
@@ -194,11 +200,12 @@ def _gamma(net: Network, *, gamma: float, epsilon: float, bias: bool, **_: Any) 
             mine = torch.where(side, signal, 0.0)
             if sign < 0 and not bool(mine.any()):  # of a rectified layer, nothing is asked below zero
                 continue
-            s = mine / _off_zero(z + gamma * _summed(at, x, b, sign), epsilon)
+            s = _divided(at, mine, z + gamma * _summed(at, x, b, sign), epsilon)
             parts = parts + x * at.adjoint(s) + gamma * _shares(at, x, s, sign)
+        at.lost(NOTHING, lambda: torch.where(z == 0, signal, 0.0))
         return parts
 
-    return Rule(backward, inputs)
+    return Rule(backward, inputs, loses=_biases(bias))
 
 
 def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any) -> Rule:
@@ -207,12 +214,14 @@ def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any
 
     def backward(signal: Tensor, at: At) -> Parts:
         x, b = at.input, at.node["bias"] if bias else None
-        found = alpha * _shares(at, x, _safe(signal, _summed(at, x, b, 1)), 1)
-        if beta:
-            found = found - beta * _shares(at, x, _safe(signal, _summed(at, x, b, -1)), -1)
+        found = torch.zeros_like(x)
+        for sign, weight in ((1, alpha), (-1, -beta)):
+            if weight:
+                s = _safe(at, weight * signal, _summed(at, x, b, sign))
+                found = found + _shares(at, x, s, sign)
         return found
 
-    return Rule(backward, inputs)
+    return Rule(backward, inputs, loses=_biases(bias))
 
 
 def _z_plus(net: Network, **options: Any) -> Rule:
@@ -223,24 +232,50 @@ def _z_plus(net: Network, **options: Any) -> Rule:
 def _z_box(net: Network, *, epsilon: float, **_: Any) -> Rule:
     """R_i = sum over j of (c_ij - l_i w_ij+ - h_i w_ij-) / (their sum over i) R_j. The z^B rule.
 
-    l and h are black and white in the network's space, channel by channel: for the first layer. Montavon et al. 2017,
+    l and h are the lowest and highest values that the layer's input can have: those of a black and a white picture, as
+    they come to the layer, whatever the network does to a picture before. For the first layer. Montavon et al. 2017,
     deep Taylor decomposition with a root point within the range of pixels.
     """
-    shape = (net.input_shape[0], 1, 1)
-    low, high = (net.to_network(torch.full(shape, v)).to(net.device) for v in (0.0, 1.0))
+    bounds: dict[Node, tuple[Tensor, Tensor]] = {}
 
     def backward(signal: Tensor, at: At) -> Parts:
         x, w = at.input, at.node["weight"]
-        if x.shape[1] != len(low):
-            raise ArgumentError("Expected the z-box rule for a layer that reads the picture's channels.")
-        ends = [v.to(x.dtype) * at.ones() for v in (low, high)]
-        parts = [(x, w, 1.0), (ends[0], w.clamp(min=0), -1.0), (ends[1], w.clamp(max=0), -1.0)]
+        before = at.node.inputs[0]
+        if before not in bounds:
+            bounds[before] = _bounds(net, before)
+        low, high = (at.placed(v.to(x)) for v in bounds[before])
+        parts = [(x, w, 1.0), (low, w.clamp(min=0), -1.0), (high, w.clamp(max=0), -1.0)]
         z = sum(sign * at.compute(v, weight=u, bias=None) for v, u, sign in parts)
-        s = signal / _off_zero(torch.as_tensor(z), epsilon)
+        s = _divided(at, signal, torch.as_tensor(z), epsilon)
         found: Tensor = torch.as_tensor(sum(sign * v * at.adjoint(s, weight=u) for v, u, sign in parts))
         return found
 
-    return Rule(backward, inputs, refuses=lambda n: None if len(n.inputs[0].shape) == 3 else "no z-box for a vector")
+    return Rule(backward, inputs, refuses=_unbounded)
+
+
+#: Operations before the first layer that map the range of a value onto a range, place by place.
+_MONOTONE = ROUTING | {"batch_norm", "shift", "scale", "aten.neg", "aten.rsub", "relu", "relu6", "clamp", "hardtanh"}
+
+
+def _unbounded(node: Node) -> str | None:
+    """Tell why the range of a layer's input does not follow from that of pixels."""
+    if len(node.inputs[0].shape) != 3:
+        return "no z-box for a vector"
+    stack = [node.inputs[0]]
+    while stack:
+        n = stack.pop()
+        if n.kind not in ("input", "size") and n.kind not in _MONOTONE:
+            return f"no z-box for a layer behind {n.kind}"
+        stack.extend(n.inputs)
+    return None
+
+
+def _bounds(net: Network, node: Node) -> tuple[Tensor, Tensor]:
+    """Return the lowest and the highest value of a node for pictures between black and white: (1, *shape) each."""
+    shades = [net.to_network(torch.full(net.input_shape, v)) for v in (0.0, 1.0)]
+    like = next((t for t in net.graph.tensors() if t.is_floating_point()), shades[0])
+    black, white = (net.values(shade[None].to(net.device, like.dtype), [node])[node] for shade in shades)
+    return torch.minimum(black, white), torch.maximum(black, white)
 
 
 def _w_squared(net: Network, **_: Any) -> Rule:
@@ -258,8 +293,9 @@ def _flat(net: Network, **_: Any) -> Rule:
 def _by_weights(change: Callable[[Tensor], Tensor]) -> Rule:
     def backward(signal: Tensor, at: At) -> Parts:
         w = change(at.node["weight"])
-        z = at.compute(at.ones(), weight=w, bias=None)
-        return at.adjoint(_safe(signal, z), weight=w)
+        ones = at.ones()
+        z = at.compute(ones, weight=w, bias=None)
+        return ones * at.adjoint(_safe(at, signal, z), weight=w)
 
     return Rule(backward)
 
@@ -284,7 +320,7 @@ def proportional(epsilon: float) -> Rule:
 
     def backward(signal: Tensor, at: At) -> Parts:
         x = at.input
-        return x * at.adjoint(signal / _off_zero(at.compute(x), epsilon))
+        return x * at.adjoint(_divided(at, signal, at.compute(x), epsilon))
 
     return Rule(backward, inputs)
 
@@ -296,7 +332,7 @@ def shared(epsilon: float) -> Rule:
         n = at.node
         a, b = (at.value(i) for i in n.inputs)
         b = b * n["alpha"] * (1 if n.kind == "add" else -1)
-        s = signal / _off_zero(a + b, epsilon)
+        s = _divided(at, signal, a + b, epsilon)
         return [(v * s).sum_to_size(v.shape) for v in (a, b)]
 
     return Rule(backward, inputs)
@@ -321,14 +357,23 @@ def _without(bias: bool) -> dict[str, None]:
     return {} if bias else {"bias": None}
 
 
-def _off_zero(z: Tensor, epsilon: float) -> Tensor:
-    """Return z + epsilon sign z, where the sign of 0 is 1; where that is still 0, one that makes shares of 0."""
+#: Where the relevance of a neuron goes to which nothing contributed.
+NOTHING = "neurons without contributions"
+
+
+def _divided(at: At, signal: Tensor, z: Tensor, epsilon: float) -> Tensor:
+    """Return signal / (z + epsilon sign z), where the sign of 0 is 1; 0 where that is still divided by 0."""
+    if not epsilon:
+        return _safe(at, signal, z)
     moved = z + torch.where(z < 0, -epsilon, epsilon)
-    return moved if epsilon else torch.where(moved == 0, float("inf"), moved)
+    s = signal / moved
+    at.lost("epsilon", lambda: s * (moved - z))
+    return s
 
 
-def _safe(signal: Tensor, z: Tensor) -> Tensor:
+def _safe(at: At, signal: Tensor, z: Tensor) -> Tensor:
     """Return signal / z, 0 where z is 0 (no contribution of that sign)."""
+    at.lost(NOTHING, lambda: torch.where(z == 0, signal, 0.0))
     return torch.where(z == 0, 0.0, signal / torch.where(z == 0, 1.0, z))
 
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.explain.conservation import Conservation
 from convscope_core.explain.options import require_choice
-from convscope_core.graph.backward import Table, Walk
+from convscope_core.graph.backward import GRADIENT, Account, Table, Walk
 from convscope_core.graph.node import Node
 from convscope_core.network import Network
 
@@ -40,6 +41,11 @@ __all__ = [
 #: What kind of answer a method gives (Kindermans et al. 2018, section 1): how the output changes with the input; what
 #: the network saw; how much each input value contributed.
 GROUPS = ("function", "signal", "attribution")
+
+
+#: What may start at the explained unit: one; the unit's own value; that value if it is not negative, else one (for
+#: methods in which what is passed on is an amount, so that a negative start would turn every sign).
+STARTS = ("one", "value", "positive")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +84,20 @@ class Request:
         return self.score(self.net.values(x, [self.node])[self.node])
 
     def signal(self, value: Tensor, start: str) -> Tensor:
-        """Return what starts at `node`: at the explained values the values themselves, or ones; zero elsewhere."""
+        """Return what starts at `node`: at the explained values the values themselves, or ones; zero elsewhere.
+
+        With "positive", the values if what is explained is not negative, else ones.
+        """
         place = (slice(None), *self.index)
         signal = torch.zeros_like(value)
-        signal[place] = value[place] if start == "value" else 1.0
+        signal[place] = value[place] if self.started(value, start) == "value" else 1.0
         return signal
+
+    def started(self, value: Tensor, start: str) -> str:
+        """Return what starts there, "one" or "value"."""
+        if start != "positive":
+            return start
+        return "one" if float(self.score(value)[0]) < 0 else "value"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +117,9 @@ class Method(ABC):
         ``function(request, **options) -> (1, *shape)``, for a method that is no table of rules.
     layer : callable or None
         For a method that explains by a layer: returns the layer to use where none is given.
+    baseline : callable or None
+        For a method that shares out the difference from another picture's score: ``baseline(request, **options)`` is
+        that picture, (1, C, H, W).
     """
 
     name: str
@@ -110,6 +128,7 @@ class Method(ABC):
     source: str
     function: Callable[..., Any] = field(repr=False)
     layer: Callable[[Network, Node], str] | None = field(default=None, repr=False)
+    baseline: Callable[..., Tensor] | None = field(default=None, repr=False)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return all options, those given in place of the defaults.
@@ -144,7 +163,7 @@ class Method(ABC):
 class TableMethod(Method):
     """A method that is a table of rules on the reverse walk.
 
-    Its function is ``function(net, **options) -> Table``. Options that all of them have: ``start`` ("one" or "value")
+    Its function is ``function(net, **options) -> Table``. Options that all of them have: ``start`` (one of `STARTS`)
     and ``extension`` (see `convscope_core.graph.backward.EXTENSIONS`).
 
     Attributes
@@ -152,11 +171,16 @@ class TableMethod(Method):
     times_input : bool
         Whether what arrives is multiplied by the value there.
     rescales : bool
-        Whether the walk may exceed the range of float32, and is brought back on the way.
+        Whether the walk is expected to exceed the range of float32, and is brought back on the way from the start.
     """
 
     times_input: bool = False
     rescales: bool = False
+
+    @property
+    def shares(self) -> bool:
+        """Whether what starts is shared out on the way, so that an account can be kept."""
+        return self.group == "attribution" and not self.times_input
 
     def table(self, net: Network, settings: Mapping[str, Any]) -> Table:
         """Return the method's rules, as a network needs them.
@@ -167,7 +191,7 @@ class TableMethod(Method):
             If an option is out of range.
         """
         start = settings["start"]
-        require_choice(start, "start", ("one", "value"))
+        require_choice(start, "start", STARTS)
         own = {k: v for k, v in settings.items() if k not in ("start", "extension")}
         table: Table = self.function(net, **own)
         return table.extended(settings["extension"])
@@ -186,10 +210,13 @@ class Plan(ABC):
         The nodes for which the method was extended, and what it lacks.
     scale : float
         What the attribution has to be divided by, where it would not fit into float32 otherwise; else 1.
+    changed : dict of str to value
+        Options that came out otherwise than they were asked for: what the walk started from.
     """
 
     extended: Mapping[Node, str] = MappingProxyType({})
     scale: float = 1.0
+    changed: Mapping[str, Any] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -197,7 +224,17 @@ class Plan(ABC):
 
     @abstractmethod
     def explain(self, request: Request) -> Tensor:
-        """Return the attribution, (1, *shape of `Request.to`) or (1, 1, H, W), after `forward`."""
+        """Return the attribution, (1, *shape of `Request.to`) or (1, 1, H, W), after `forward`.
+
+        Raises
+        ------
+        ArgumentError
+            If a value is not finite, naming where that begins.
+        """
+
+    @abstractmethod
+    def conservation(self, request: Request, score: float, values: Tensor) -> Conservation:
+        """Return how much arrived of what was explained, after `explain`."""
 
 
 class _Walked(Plan):
@@ -211,19 +248,63 @@ class _Walked(Plan):
         return self.tape.values[self.node]
 
     def explain(self, request: Request) -> Tensor:
-        signal = request.signal(self.tape.values[self.node], self.start)
-        if not self.method.rescales:
-            found = self.walk(self.tape, {self.node: signal})
-            return found * self.tape.values[self.to] if self.method.times_input else found
-        exponents = torch.zeros(len(signal), dtype=torch.float32, device=signal.device)
-        found = self.walk(self.tape, {self.node: signal}, exponents=exponents)
-        # Exact: a power of two. In two steps, as the power alone may be beyond float32.
-        half = torch.exp2(exponents / 2).reshape(-1, *[1] * (found.dim() - 1))
-        whole = found * half * half
-        if bool(whole.isfinite().all()):
-            return whole
-        self.scale = 2.0 ** -float(exponents[0])
+        value = self.tape.values[self.node]
+        signal = request.signal(value, self.start)
+        if self.start == "positive":
+            self.changed = {"start": request.started(value, self.start)}
+        self.began = float(signal.sum(dtype=torch.float64))
+        found, account = (None, None) if self.method.rescales else self._walked(signal, None)
+        if found is None or _out_of_range(found, signal):
+            # Once more, brought back into range on the way.
+            exponents = torch.zeros(len(signal), dtype=torch.float32, device=signal.device)
+            found, account = self._walked(signal, exponents)
+            # Exact: a power of two. In two steps, as the power alone may be beyond float32.
+            half = torch.exp2(exponents / 2).reshape(-1, *[1] * (found.dim() - 1))
+            whole = found * half * half
+            if bool(whole.isfinite().all()):
+                found = whole
+            else:
+                self.scale = 2.0 ** -float(exponents[0])
+        if self.method.times_input:
+            found = found * self.tape.values[self.to]
+        if not bool(found.isfinite().all()):
+            raise ArgumentError(_not_finite(self.method.name, found, account, value))
+        self.account = account
         return found
+
+    def _walked(self, signal: Tensor, exponents: Tensor | None) -> tuple[Tensor, Account | None]:
+        account = Account() if self.method.shares else None
+        return self.walk(self.tape, {self.node: signal}, exponents=exponents, account=account), account
+
+    def conservation(self, request: Request, score: float, values: Tensor) -> Conservation:
+        del request
+        arrived = float(values.sum(dtype=torch.float64)) / self.scale
+        if self.method.times_input:
+            return Conservation(score, score, arrived, {"biases and curvature": score - arrived})
+        if self.account is None:
+            return Conservation(score, score, arrived, shares=False)
+        return Conservation(score, self.began, arrived, MappingProxyType(self.account.lost))
+
+
+def _out_of_range(found: Tensor, signal: Tensor) -> bool:
+    """Tell whether a walk overflowed, or lost everything though something started."""
+    top = float(found.abs().max()) if found.numel() else 0.0
+    return not top < float("inf") or (top < torch.finfo(found.dtype).tiny and bool(signal.any()))
+
+
+def _not_finite(name: str, found: Tensor, account: Account | None, value: Tensor) -> str:
+    if not bool(value.isfinite().all()):
+        return (
+            f"Expected a network whose values for this picture are finite; what is explained is "
+            f"{'NaN' if bool(value.isnan().any()) else 'infinite'}. Check the weights."
+        )
+    count = int((~found.isfinite()).sum())
+    broken = None if account is None else account.broken
+    where = "" if broken is None else f", from {broken.kind} ({broken.module or broken.name}) on"
+    return (
+        f"Expected finite values of {name}; got NaN or infinity in {count} of {found.numel()}{where}. Check the "
+        f"weights there; for a rule that divides, give a larger epsilon."
+    )
 
 
 METHODS: dict[str, Method] = {}
@@ -263,24 +344,30 @@ def tabled(
         Of the method.
     group : str
         One of `GROUPS`.
-    start : {"one", "value"}
-        What starts at the explained unit: one, or the unit's own value.
+    start : str
+        What starts at the explained unit, one of `STARTS`.
     times_input : bool, default False
         Whether what arrives is multiplied by the value there.
     rescales : bool, default False
-        Whether the walk may exceed the range of float32, and is to be brought back on the way.
+        Whether the walk is expected to exceed the range of float32, and is brought back on the way from the start.
     """
 
     def register(function: Callable[..., Table]) -> Callable[..., Table]:
         options = {**_options(function), "start": start, "extension": None}
-        METHODS[name] = TableMethod(name, group, options, _first_line(function), function, None, times_input, rescales)
+        METHODS[name] = TableMethod(
+            name, group, options, _first_line(function), function, times_input=times_input, rescales=rescales
+        )
         return function
 
     return register
 
 
 def computed(
-    name: str, group: str, needs: str, layer: Callable[[Network, Node], str] | None = None
+    name: str,
+    group: str,
+    needs: str,
+    layer: Callable[[Network, Node], str] | None = None,
+    baseline: Callable[..., Tensor] | None = None,
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
     """Register a function that computes the attribution with the help of a library: ``function(request, **options)``.
 
@@ -293,10 +380,14 @@ def computed(
     layer : callable, optional
         For a method that explains by a layer: returns the layer to use where none is given. Other methods explain by
         the picture only.
+    baseline : callable, optional
+        As of `Method`.
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        METHODS[name] = _LibraryMethod(name, group, _options(function), _first_line(function), function, layer, needs)
+        METHODS[name] = _LibraryMethod(
+            name, group, _options(function), _first_line(function), function, layer, baseline, needs
+        )
         return function
 
     return register
@@ -310,6 +401,7 @@ class _LibraryMethod(Method):
         require(self.needs, self.name)
         if self.layer is None and to is not net.graph.input:
             raise ArgumentError(f"Expected no layer: {self.name} explains by the values of the picture.")
+        net.walk(GRADIENT, [node], to)  # refuses what cannot be differentiated
         return _Computed(self, settings, net, node)
 
 
@@ -319,12 +411,26 @@ class _Computed(Plan):
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
-            return self.net.values(x, [self.node])[self.node]
+            self.value = self.net.values(x, [self.node])[self.node]
+            return self.value
 
     def explain(self, request: Request) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
             found: Tensor = self.method.function(request, **self.settings)
+        if not bool(found.isfinite().all()):
+            raise ArgumentError(_not_finite(self.method.name, found, None, self.value))
         return found.detach()
+
+    def conservation(self, request: Request, score: float, values: Tensor) -> Conservation:
+        arrived = float(values.sum(dtype=torch.float64))
+        if self.method.baseline is None:
+            return Conservation(score, score, arrived, shares=False)
+        with torch.inference_mode(False), torch.no_grad():
+            start = self.method.baseline(request, **self.settings)
+            before = float(request.scores(start)[0])
+        return Conservation(
+            score, score, arrived, {"the baseline's score": before, "the integral's error": score - before - arrived}
+        )
 
 
 def require(package: str, method: str) -> Any:

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.deconvnet import LEAKY, PASS, RECTIFIERS
+from convscope_core.explain.lrp import NOTHING
 from convscope_core.explain.method import tabled
 from convscope_core.explain.options import require_choice, require_whole
 from convscope_core.graph.backward import (
@@ -36,6 +37,7 @@ from convscope_core.graph.backward import (
     Parts,
     Rule,
     Table,
+    goes_to,
     inputs,
 )
 from convscope_core.graph.node import Node
@@ -212,10 +214,18 @@ def _kept(
 def _replaced(n: Neurons, weight: Tensor) -> Rule:
     """The transposed operation with other weights."""
     if n.kind == "add":
-        return Rule(lambda signal, at: [signal * _along(weight[:, i], signal) for i in range(len(at.node.inputs))])
+        return Rule(
+            lambda signal, at: [signal * _along(weight[:, i], signal) for i in range(len(at.node.inputs))],
+            loses=_to_patterns,
+        )
     if n.kind == "pool":
-        return Rule(lambda signal, at: at.by_autograd(signal, _pooling(n, weight)))
-    return Rule(lambda signal, at: at.adjoint(signal, weight=weight))
+        return Rule(lambda signal, at: at.by_autograd(signal, _pooling(n, weight)), loses=_to_patterns)
+    return Rule(lambda signal, at: at.adjoint(signal, weight=weight), loses=_to_patterns)
+
+
+def _to_patterns(node: Node) -> str:
+    """What a neuron does not hand on: w^T a = 1 up to what falls on padding, and for patterns that were fitted."""
+    return "padding and patterns" if any(node.args.get("padding") or ()) else "patterns"
 
 
 def _along(channels: Tensor, signal: Tensor) -> Tensor:
@@ -257,7 +267,7 @@ def _identity(n: Neurons, *, attribution: bool) -> Rule:
         weight = at.node["weight"]
         return x * at.adjoint(_ratio(signal, y), weight=weight if attribution else torch.ones_like(weight))
 
-    return Rule(backward, inputs)
+    return Rule(backward, inputs, loses=goes_to(NOTHING))
 
 
 def _ratio(signal: Tensor, y: Tensor) -> Tensor:

@@ -297,10 +297,17 @@ def _projected(
                 made[k] = Projection(
                     values=inside.contiguous().numpy().copy(), crop=seen, box=box, activation=a, layer=layer,
                     channel=int(u.channel), position=(int(u.row), int(u.column)), method=method.name,
-                    group=method.group, options=settings, extended=extended, network=net.name,
+                    group=method.group, options=_used(settings, a), extended=extended, network=net.name,
                     fingerprint=net.fingerprint,
                 )  # fmt: skip
         yield from (made[k] for k in range(len(chunk)))
+
+
+def _used(settings: Mapping[str, Any], activation: float) -> Mapping[str, Any]:
+    """Return the options as they came out: what the walk started from."""
+    if settings["start"] != "positive":
+        return settings
+    return {**settings, "start": "one" if activation < 0 else "value"}
 
 
 def _pair(position: Any) -> tuple[int, int]:

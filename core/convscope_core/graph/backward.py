@@ -10,6 +10,9 @@ from which picture of the batch it comes.
 
 from __future__ import annotations
 
+import math
+import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,13 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
-from convscope_core.graph.forward import Runner
+from convscope_core.graph.forward import ANY_LAYOUT, Runner
 from convscope_core.graph.node import Graph, Node, map_values
 from convscope_core.graph.ops import ACTIVATIONS
 
 __all__ = [
-    "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUTING", "SWITCHED", "UPSAMPLING", "At", "Parts", "Rule",
-    "Table", "Tape", "Walk", "gate_of", "inputs", "nothing", "output",
+    "EXACT", "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUNDING", "ROUTING", "SWITCHED", "UPSAMPLING",
+    "Account", "At", "Parts", "Rule", "Table", "Tape", "Walk", "gate_of", "goes_to", "inputs", "nothing", "output",
 ]  # fmt: skip
 
 Parts: TypeAlias = "Tensor | Sequence[Tensor | None]"
@@ -40,7 +43,8 @@ ROUTING = frozenset(
         "cat", "flatten", "reshape", "permute", "slice", "select", "pad", "getitem", "aten.roll", "aten.flip",
         "aten.channel_shuffle", "aten.native_channel_shuffle", "aten.pixel_shuffle", "aten.pixel_unshuffle",
         "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.stack", "aten.expand", "aten.repeat",
-        "aten.movedim", "aten.t", "aten.index_select",
+        "aten.movedim", "aten.t", "aten.index_select", "aten.expand_as", "aten.slice_scatter", "aten.select_scatter",
+        "aten.rot90", "aten.unfold", "aten.gather", "aten.index", "aten.tile", "aten.repeat_interleave",
     }
 )  # fmt: skip
 
@@ -101,6 +105,29 @@ def _never(node: Node) -> bool:
     return False
 
 
+#: Where the part of a signal goes that an operation hands to none of its inputs, if its rule does not say.
+ROUNDING = "rounding"
+
+_LOSSES = {
+    "pad": "padding", "relu": "closed rectifiers", "relu6": "closed rectifiers", "add": "sums", "sub": "sums",
+    "avg_pool": "averages", "batch_norm": "gains", "scale": "gains",
+}  # fmt: skip
+
+
+def _loss(node: Node) -> str:
+    return _LOSSES.get(node.kind, ROUNDING)
+
+
+def goes_to(where: str) -> Callable[[Node], str]:
+    """Return a `Rule.loses` that is the same for every node."""
+
+    def loses(node: Node) -> str:
+        del node
+        return where
+
+    return loses
+
+
 @dataclass(frozen=True, eq=False)
 class Rule:
     """What the inputs of one kind of operation get of a signal that reaches its output.
@@ -117,6 +144,9 @@ class Rule:
         Returns, for a node, the inputs that get a part; the others need not be covered by the table.
     refuses : callable
         Returns, for a node, why the rule cannot be applied to it; None where it can.
+    loses : callable
+        Returns, for a node, where the part of a signal goes that no input gets and that `backward` did not account
+        for by `At.lost`.
     extends : callable
         Returns, for a node, in a clear phrase, what the rule stands in for that the published method has no rule for;
         empty where it is the method's own. Results are labelled with it.
@@ -126,6 +156,7 @@ class Rule:
     needs: Callable[[Node], Iterable[Node]] = nothing
     reaches: Callable[[Node], Iterable[Node]] = inputs
     refuses: Callable[[Node], str | None] = _anywhere
+    loses: Callable[[Node], str] = _loss
     extends: Callable[[Node], str] = _as_published
 
     def labelled(self, phrase: str) -> Rule:
@@ -202,11 +233,25 @@ class At:
         Number S of signals; axis 0 of everything.
     """
 
-    def __init__(self, node: Node, signals: int, source: Values, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        node: Node,
+        signals: int,
+        source: Values,
+        device: torch.device,
+        dtype: torch.dtype,
+        account: Account | None = None,
+    ) -> None:
         self.node = node
         self.signals = signals
         self._source = source
         self._device, self._dtype = device, dtype
+        self._account = account
+
+    def lost(self, where: str, amount: Callable[[], Tensor]) -> None:
+        """Tell where a part of the signal goes that no input gets; it is computed only where accounts are kept."""
+        if self._account is not None:
+            self._account.note(where, _total(amount()))
 
     def value(self, node: Node) -> Tensor:
         """Return the value of a node that the rule `needs`, (S, *shape)."""
@@ -223,8 +268,8 @@ class At:
         return self.value(self.node)
 
     def shape(self, node: Node) -> tuple[int, ...]:
-        """Return the shape of a node's value, (S, *shape)."""
-        return (self.signals, *self._source.shape(node))
+        """Return the shape of a node's value, (S, *shape); the value's own where axis 0 is not the batch."""
+        return (self.signals, *self._source.shape(node)) if _has_shape(node) else tuple(self.value(node).shape)
 
     def zeros(self, node: Node) -> Tensor:
         """Return zeros in the shape of a node's value, without memory of their own."""
@@ -234,6 +279,10 @@ class At:
         """Return ones in the shape of the first input's value; what is padding, and no input, is zero."""
         ones = torch.ones((), device=self._device, dtype=self._dtype).expand(self.shape(self.node.inputs[0]))
         return self._source.inside(self.node, ones)
+
+    def placed(self, map_: Tensor) -> Tensor:
+        """Return a map that belongs to the first input whole, (1, *shape), as the rule sees that input."""
+        return self._source.placed(self.node, map_, self.signals)
 
     def once(self, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute(input)``, computed once for all signals that share a picture."""
@@ -289,26 +338,41 @@ class At:
             An operation to use in place of the node's, with the same arguments.
         """
         sources = [i for i in self.node.inputs if i.kind != "size"]
-        linear = self.node.kind in LINEAR
         leaves = []
         for i in sources:
-            known = linear and _has_shape(i)
-            leaf = (self.zeros(i) if known else self.value(i)).detach()
-            leaves.append(leaf.requires_grad_() if leaf.is_floating_point() else leaf)
+            leaf = (self.zeros(i) if _needs_no_value(self.node, i) else self.value(i)).detach()
+            leaf = leaf if self.node.kind in ANY_LAYOUT else leaf.contiguous()
+            leaves.append(leaf.requires_grad_() if leaf.is_floating_point() or leaf.is_complex() else leaf)
         node = self.node if op is None else replace(self.node, op=op)
-        with torch.enable_grad():
-            y = _evaluate(node, iter(leaves), {}, self.signals)
-        if isinstance(signal, Tensor):
-            pairs = [(y, signal)]
-        else:
-            pairs = [(y[index], s) for index, s in signal.items()]
-        pairs = [(a, b) for a, b in pairs if a.requires_grad]
-        wanted = [leaf for leaf in leaves if leaf.requires_grad]
-        if not pairs or not wanted:
-            return [None] * len(self.node.inputs)
-        found = iter(torch.autograd.grad([a for a, _ in pairs], wanted, [b for _, b in pairs], allow_unused=True))
+        try:
+            found = iter(_products(node, leaves, signal, self.signals))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as e:
+            raise ArgumentError(_not_differentiable({self.node: _first_line(e)})) from e
         parts = iter([next(found) if leaf.requires_grad else None for leaf in leaves])
         return [None if i.kind == "size" else next(parts) for i in self.node.inputs]
+
+
+def _products(
+    node: Node, leaves: Sequence[Tensor], signal: Tensor | Mapping[int, Tensor] | None, signals: int
+) -> Iterable[Tensor | None]:
+    """Return the vector-Jacobian product for each leaf that requires a gradient; of ones where there is no signal."""
+    with torch.enable_grad():
+        y = _evaluate(node, iter(leaves), {}, signals)
+    if signal is None:
+        outputs = [t for t in ([y] if isinstance(y, Tensor) else y) if isinstance(t, Tensor)]
+        pairs = [(t, torch.ones_like(t)) for t in outputs]
+    elif isinstance(signal, Tensor):
+        pairs = [(y, signal)]
+    else:
+        pairs = [(y[index], s) for index, s in signal.items()]
+    pairs = [(a, b) for a, b in pairs if a.requires_grad]
+    wanted = [leaf for leaf in leaves if leaf.requires_grad]
+    if not pairs or not wanted:
+        return [None] * len(wanted)
+    arriving = [b if node.kind in ANY_LAYOUT else b.contiguous() for _, b in pairs]
+    return torch.autograd.grad([a for a, _ in pairs], wanted, arriving, allow_unused=True)
 
 
 # -- rules that every table may use --
@@ -322,12 +386,46 @@ def _exact_needs(node: Node) -> Iterable[Node]:
     """Return what the exact vector-Jacobian product needs: nothing, where the operation is linear."""
     if node.kind in _MASKED:
         return (node,)
-    sources = [i for i in node.inputs if i.kind != "size"]
-    return [i for i in sources if node.kind not in LINEAR or not _has_shape(i)]
+    return [i for i in node.inputs if i.kind != "size" and not _needs_no_value(node, i)]
 
 
 def _has_shape(node: Node) -> bool:
     return node.batched and min(node.shape, default=1) >= 0
+
+
+def _needs_no_value(node: Node, i: Node) -> bool:
+    """Tell whether the transpose of an operation needs of an input no more than the shape."""
+    return node.kind in LINEAR and _has_shape(i) and not _may_be_complex(node)
+
+
+#: Whether a node, or one that it depends on, may hold complex numbers.
+_COMPLEX: weakref.WeakKeyDictionary[Node, bool] = weakref.WeakKeyDictionary()
+
+_MAKES_COMPLEX = ("aten.fft_", "aten.stft", "aten.complex", "aten.view_as_complex", "aten.polar", "aten._fft_")
+
+
+def _may_be_complex(node: Node) -> bool:
+    stack = [node]
+    while stack:
+        n = stack[-1]
+        if n in _COMPLEX:
+            stack.pop()
+            continue
+        unknown = [i for i in n.inputs if i not in _COMPLEX]
+        if unknown:
+            stack.extend(unknown)
+            continue
+        makes = n.kind.startswith(_MAKES_COMPLEX) or any(t.is_complex() for t in _constants(n))
+        _COMPLEX[n] = makes or any(_COMPLEX[i] for i in n.inputs)
+        stack.pop()
+    return _COMPLEX[node]
+
+
+def _constants(node: Node) -> Sequence[Tensor]:
+    found: list[Tensor] = []
+    for v in node.args.values():
+        map_values(v, tensor=lambda t: found.append(t))
+    return found
 
 
 #: The exact vector-Jacobian product.
@@ -381,7 +479,7 @@ def _hold_gate(signal: Tensor, at: At) -> Parts:
 #: A multiplicative gate (squeeze-and-excite, attention over channels or positions) held constant: the signal goes to
 #: the gated map, times the gate, and nothing goes into what computes the gate. Own decision: the derivative through
 #: the gate's sigmoid is what the methods with modified rules have no rule for.
-HELD_GATE = Rule(_hold_gate, _gate_input, _gated_input, _no_gate)
+HELD_GATE = Rule(_hold_gate, _gate_input, _gated_input, _no_gate, goes_to("held gates"))
 
 
 def _same(signal: Tensor, at: At) -> Parts:
@@ -419,6 +517,11 @@ GRADIENT = Table("gradient")
 # -- values of the forward pass --
 
 
+def is_padding(node: Node) -> bool:
+    """Tell whether a node puts a constant around a map, as a convolution's own padding does."""
+    return node.kind == "pad" and node["mode"] == "constant" and _has_shape(node.inputs[0])
+
+
 class Values(ABC):
     """Where a rule's values come from, one for each signal."""
 
@@ -432,8 +535,21 @@ class Values(ABC):
 
     def inside(self, node: Node, value: Tensor) -> Tensor:
         """Return a value in the shape of the node's first input, zero where that is padding already."""
-        del node
+        inner = node.inputs[0]
+        padding: list[Node] = []
+        while is_padding(inner):
+            padding.append(inner)
+            inner = inner.inputs[0]
+        if padding:
+            value = value.new_ones(()).expand(len(value), *inner.shape)
+        for n in reversed(padding):
+            value = F.pad(value, n["pad"])
         return value
+
+    def placed(self, node: Node, map_: Tensor, signals: int) -> Tensor:
+        """Return a map that belongs to the node's first input whole, (1, *shape), in the shape of that input."""
+        del node
+        return map_.expand(signals, *map_.shape[1:])
 
     def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         """Return ``compute`` of the first input's value."""
@@ -482,6 +598,49 @@ class _Shared(Values):
         if len(value) == 1:
             return value.expand(len(self.pictures), *value.shape[1:])
         return value[self.pictures]
+
+
+class Account:
+    """Where a signal went: how much of it each operation handed to none of its inputs, and why.
+
+    Attributes
+    ----------
+    lost : dict of str to float
+        By reason. With what arrived they sum to what started.
+    broken : Node or None
+        The first node, from the start of the walk, at which something was not finite.
+    """
+
+    def __init__(self) -> None:
+        self.lost: dict[str, float] = {}
+        self.broken: Node | None = None
+        self._noted: dict[str, float] = {}
+
+    def note(self, where: str, amount: float) -> None:
+        """Add to what the operation under way has lost."""
+        self._noted[where] = self._noted.get(where, 0.0) + amount
+
+    def close(self, node: Node, where: str, arrived: float, handed: float, scale: float) -> None:
+        """Enter one operation: what came, what its inputs got, and the reason for what is left unexplained."""
+        noted, self._noted = self._noted, {}
+        rest = arrived - handed - sum(noted.values())
+        if self.broken is None and not math.isfinite(rest):
+            self.broken = node
+        noted[where] = noted.get(where, 0.0) + rest
+        self.leave(noted, scale)
+
+    def leave(self, amounts: Mapping[str, float], scale: float) -> None:
+        """Enter amounts as they are."""
+        for where, amount in amounts.items():
+            if amount:
+                self.lost[where] = self.lost.get(where, 0.0) + amount * scale
+
+
+def _total(x: Any) -> float:
+    """The sum of a signal, or of the signals at several results, in double precision."""
+    if isinstance(x, dict):
+        return sum(map(_total, x.values()))
+    return float((x.real if x.is_complex() else x).sum(dtype=torch.float64))
 
 
 _FAR = 40
@@ -545,6 +704,10 @@ class Walk:
             reached.update(i for i in (n.inputs if rule is None else rule.reaches(n)) if i in below)
         if refused:
             raise ArgumentError(_refusal(table, refused))
+        exact = [n for n, rule in self.steps if rule is EXACT and n.kind not in _DIFFERENTIABLE]
+        without = _without_derivative(graph, self._runner) if exact else {}
+        if bad := {n: without[n] for n in exact if n in without}:
+            raise ArgumentError(_not_differentiable(bad))
         if self.to not in reached:
             names = ", ".join(n.module or n.name for n in self.sources)
             raise ArgumentError(
@@ -552,8 +715,11 @@ class Walk:
                 f"layer that comes before the target."
             )
         needed = {i for n, rule in self.steps for i in rule.needs(n) if i.kind != "size"}
+        # Of a value whose axis 0 is not the batch (windows of attention) the shape is not known before.
+        tensors = _tensors(graph)
+        needed |= {i for n, _ in self.steps for i in (n, *n.inputs) if i in tensors and not _has_shape(i)}
         self.record = tuple(dict.fromkeys([*(n for n in graph if n in needed), *self.sources]))
-        # A value whose axis 0 is not the batch (windows of attention) cannot be shared between signals.
+        # Nor can it be shared between signals.
         self._shareable = all(n.batched for n in self.record)
 
     def __repr__(self) -> str:
@@ -581,6 +747,7 @@ class Walk:
         signals: Mapping[Node, Tensor],
         pictures: Tensor | Sequence[int] | None = None,
         exponents: Tensor | None = None,
+        account: Account | None = None,
     ) -> Tensor:
         """Carry signals back.
 
@@ -594,9 +761,11 @@ class Walk:
             For each signal, the picture on the tape to which it belongs. Default: one signal a picture, in order;
             or any number, where there is one picture.
         exponents : tensor, optional
-            (S,) zeros, for tables with which signals may leave the range of their precision, and that are linear in
-            them: each is brought back by powers of two on the way, and what arrives is to be multiplied by two to what
-            is in here afterwards.
+            (S,) zeros, where signals may leave the range of their precision: each is brought back by powers of two on
+            the way, and what arrives is to be multiplied by two to what is in here afterwards. (Every table is linear
+            in the signal, up to factors that are not negative.)
+        account : Account, optional
+            Takes down where signals go; for one signal.
 
         Returns
         -------
@@ -615,18 +784,24 @@ class Walk:
             index = None if pictures is None else torch.as_tensor(pictures, device=tape.x.device)
             if index is not None and not self._shareable:
                 tape, index = self.forward(tape.x[index]), None
-            return self._run(signals, _Shared(tape, index), count, exponents)
+            return self._run(signals, _Shared(tape, index), count, exponents, account)
 
     def _run(
-        self, signals: Mapping[Node, Tensor], values: Values, count: int, exponents: Tensor | None = None
+        self,
+        signals: Mapping[Node, Tensor],
+        values: Values,
+        count: int,
+        exponents: Tensor | None = None,
+        account: Account | None = None,
     ) -> Tensor:
         arrived: dict[Node, Any] = dict(signals)
         first = next(iter(signals.values()))
+        shared = not all(n.batched for n, _ in self.steps)  # then axis 0 does not tell signals apart
         for n, rule in self.steps:
             signal = arrived.pop(n, None)
             if signal is None:
                 continue
-            at = At(n, count, values, first.device, first.dtype)
+            at = At(n, count, values, first.device, first.dtype, account)
             if n.kind == "getitem":  # one of several results: they go back together
                 arrived.setdefault(n["input"], {})
                 _add(arrived[n["input"]], n["index"], signal)
@@ -634,19 +809,34 @@ class Walk:
             parts = at.by_autograd(signal) if isinstance(signal, dict) else rule.backward(signal, at)
             if isinstance(parts, Tensor):
                 parts = [parts]
+            if account is not None:
+                handed = sum(_total(part) for i, part in zip(n.inputs, parts, strict=False) if part is not None)
+                where = f"{n.kind} (extended)" if n in self.extended and rule is EXACT else rule.loses(n)
+                account.close(n, where, _total(signal), handed, _power(exponents))
             for i, part in zip(n.inputs, parts, strict=False):
                 if part is not None:
                     _add(arrived, i, part)
-            if exponents is not None and n in self.table.special:
-                _rescale(arrived, [part for part in parts if part is not None], exponents)
-        result: Tensor | None = arrived.get(self.to)
+            if exponents is not None and (n in self.table.special or "weight" in n.args):
+                _rescale(arrived, [part for part in parts if part is not None], exponents, shared)
+        result: Tensor | None = arrived.pop(self.to, None)
+        if account is not None and arrived:
+            left = sum(map(_total, arrived.values()))
+            account.leave({f"around {self.to.module or self.to.name}": left}, _power(exponents))
         return first.new_zeros(count, *self.to.shape) if result is None else result
 
 
-def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tensor) -> None:
+def _power(exponents: Tensor | None) -> float:
+    return 1.0 if exponents is None else 2.0 ** min(max(float(exponents[0]), -1074.0), 1023.0)
+
+
+def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tensor, shared: bool) -> None:
     """Bring signals whose newest parts are very large or small back into range, wherever they have arrived."""
+    if any(part.is_complex() for part in parts) or not parts:
+        return
     axes = [tuple(range(1, part.dim())) for part in parts]
     tops = [torch.maximum(part.amax(a), -part.amin(a)) for part, a in zip(parts, axes, strict=True)]
+    if shared:
+        tops = [t.amax().expand(len(exponents)) for t in tops]
     top = torch.stack(tops).amax(0)
     power = torch.where((top > 0) & top.isfinite(), top, 1.0).log2().round()
     power = torch.where(power.abs() > _FAR, power, 0.0)
@@ -654,8 +844,10 @@ def _rescale(arrived: dict[Node, Any], parts: Sequence[Tensor], exponents: Tenso
         return
     exponents += power.to(exponents)
 
+    factor = torch.exp2(-power)
+
     def scaled(x: Tensor) -> Tensor:
-        return x * torch.exp2(-power).reshape(-1, *[1] * (x.dim() - 1)).to(x)
+        return x * (factor[0] if shared else factor.reshape(-1, *[1] * (x.dim() - 1))).to(x)
 
     for node, signal in arrived.items():
         arrived[node] = {k: scaled(v) for k, v in signal.items()} if isinstance(signal, dict) else scaled(signal)
@@ -687,6 +879,76 @@ def _refusal(table: Table, refused: Mapping[Node, str]) -> str:
         f"Expected a network of which {table.name} covers every operation on the way; it states {'; '.join(shown)}. "
         f"Use a method that is defined for any operation (the gradient), or extend this one, which will be labelled: "
         f"{' or '.join(f'extension={e!r}' for e in possible)}."
+    )
+
+
+# -- operations that have no derivative --
+
+#: Kinds whose derivative is known to exist (the tests compare each with finite differences).
+_DIFFERENTIABLE = LINEAR | SWITCHED | ACTIVATIONS | {
+    "mul", "div", "softmax", "log_softmax", "layer_norm", "group_norm", "instance_norm", "local_response_norm",
+}  # fmt: skip
+
+_WITHOUT: weakref.WeakKeyDictionary[Graph, dict[Node, str]] = weakref.WeakKeyDictionary()
+
+
+def _without_derivative(graph: Graph, runner: Runner) -> Mapping[Node, str]:
+    """Return the nodes that have no derivative, with what PyTorch says: each of a rare kind is tried, once a graph."""
+    if graph not in _WITHOUT:
+        rare = [n for n in graph.nodes[1:] if n.kind not in _DIFFERENTIABLE and n.kind not in ("size", "getitem")]
+        tensors = _tensors(graph)
+        rare = [n for n in rare if all(i in tensors or i.kind == "size" for i in n.inputs)]
+        sources = [i for n in rare for i in n.inputs if i in tensors]
+        found: dict[Node, str] = {}
+        like = next((t for t in graph.tensors() if t.is_floating_point()), torch.zeros(()))
+        generator = torch.Generator().manual_seed(0)
+        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns of what is found here
+            x = torch.randn(1, *graph.input.shape, generator=generator).to(like)
+            _, values = runner(x, sources, output=False)
+            for n in rare:
+                leaves = [values[i].detach().contiguous().clone() for i in n.inputs if i in tensors]
+                for leaf in leaves:
+                    leaf.requires_grad_(leaf.is_floating_point() or leaf.is_complex())
+                try:
+                    _products(n, leaves, None, 1)
+                except torch.OutOfMemoryError:
+                    raise
+                except RuntimeError as e:
+                    found[n] = _first_line(e)
+                else:
+                    if _is_foreign(n):
+                        found[n] = "it has no derivative registered"
+        _WITHOUT[graph] = found
+    return _WITHOUT[graph]
+
+
+def _tensors(graph: Graph) -> set[Node]:
+    """Return the nodes that hold one tensor: no size, and not several results."""
+    several = {n["input"] for n in graph if n.kind == "getitem"}
+    return {n for n in graph if n.kind != "size" and n not in several}
+
+
+def _is_foreign(node: Node) -> bool:
+    """Tell whether an operation that is not PyTorch's has no derivative: autograd then gives none, without a word."""
+    op = node.op
+    if not isinstance(op, torch._ops.OpOverload) or op.namespace in ("aten", "prims", "torchvision"):
+        return False
+    keys = ("Autograd", "AutogradCPU", "AutogradCUDA", "CompositeImplicitAutograd")
+    name = f"{op._schema.name}.{op._overloadname}" if op._overloadname != "default" else op._schema.name
+    return not any(torch._C._dispatch_has_kernel_for_dispatch_key(name, key) for key in keys)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return next((line for line in lines if line), type(error).__name__)[:200].rstrip(".")
+
+
+def _not_differentiable(found: Mapping[Node, str]) -> str:
+    shown = "; ".join(f"{n.kind} ({n.module or n.name}): {why}" for n, why in list(found.items())[:3])
+    return (
+        f"Expected operations that can be differentiated; got {shown}. Give the operation a derivative "
+        f"(torch.library.register_autograd), or write it in operations that have one."
     )
 
 
@@ -778,7 +1040,8 @@ def _max_pool(signal: Tensor, at: At) -> Parts:
 
 def _add_(signal: Tensor, at: At) -> Parts | None:
     n = at.node
-    if n.kind == "add" and n["alpha"] == 1 and all(i.shape == n.shape for i in n.inputs):
+    plain = n["alpha"] == 1 and all(i.shape == n.shape for i in n.inputs)
+    if n.kind == "add" and plain and not _may_be_complex(n):
         return [signal] * len(n.inputs)
     return None
 

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from convscope_core.graph.backward import ROUTING, At, Rule, Table, Values, Walk
+from convscope_core.graph.backward import ROUTING, At, Rule, Table, Values, Walk, is_padding
 from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
 from convscope_core.graph.geometry import layouts
 from convscope_core.graph.node import Graph, Node, map_values, needed_for, with_args
@@ -185,8 +185,8 @@ class FieldWalk:
             Pictures (N, C, H, W).
         units : Units
             At least one.
-        start : {"one", "value"}
-            What starts at each unit.
+        start : {"one", "value", "positive"}
+            What starts at each unit; "positive" is its value, or one where that is negative.
         activations : tensor (S,), optional
             The units' values, where they are known; computed otherwise.
 
@@ -225,7 +225,7 @@ class FieldWalk:
         each = torch.arange(len(pictures), device=x.device)
         there, start_at = (pictures, *place), (each, *place)
         activations = value[there] if known is None else known
-        signal[start_at] = activations if start == "value" else torch.ones_like(activations)
+        signal[start_at] = _started(activations, start)
         maps = self.walk(tape, {self.node: signal}, pictures)
         found = [self._box(r, c) for r, c in zip(units.rows.tolist(), units.columns.tolist(), strict=True)]
         boxes = torch.tensor([tuple(b) for b in found], device=x.device)
@@ -264,7 +264,7 @@ class FieldWalk:
         start_at = (each, *place)
         activations = batch.windows[self.node][start_at] if known is None else known
         signal = x.new_zeros(len(each), *plan.shape(self.node))
-        signal[start_at] = activations if start == "value" else torch.ones_like(activations)
+        signal[start_at] = _started(activations, start)
         values = batch.back({self.node: signal}, walk.steps).get(self.graph.input)
         if values is None:
             values = x.new_zeros(len(each), *plan.shape(self.graph.input))
@@ -518,12 +518,36 @@ class _Batch(Values):
         assert whose is not None
         i = whose.inputs[0]
         axes = self.plan.axes(i)
-        if axes is not None and i in self.plan.windows:
-            strips = self._strips(i, self.plan.need(whose, i))
-            if strips:
-                value = value.clone()
-                _fill(value, axes, strips, 0.0)
+        if axes is None or i not in self.plan.windows:
+            return value
+        window = self.plan.need(whose, i)
+        strips = [*self._strips(i, window)]
+        while is_padding(i):
+            at = [2 * (len(i.shape) - a) for a in axes]
+            before = [i["pad"][k] if k < len(i["pad"]) else 0 for k in at]
+            rows, columns = (Window(w.jump, w.low - b, w.size) for w, b in zip(window, before, strict=True))
+            window = rows, columns
+            i = i.inputs[0]
+            strips += self._strips(i, window)
+        if strips:
+            value = value.clone()
+            _fill(value, axes, strips, 0.0)
         return value
+
+    def placed(self, node: Node, map_: Tensor, signals: int) -> Tensor:
+        del node, signals
+        whose = self._whose
+        assert whose is not None
+        i = whose.inputs[0]
+        axes = self.plan.axes(i)
+        if axes is None or i not in self.plan.windows:
+            return map_.expand(len(self.units.rows), *map_.shape[1:])
+        window = self.plan.need(whose, i)
+        starts = [w.at(u) for w, u in zip(window, (self.units.rows, self.units.columns), strict=True)]
+        none = torch.zeros_like(self.units.pictures)
+        cut = _cut(map_, axes, none, starts[0], starts[1], (window[0].size, window[1].size))
+        _fill(cut, axes, self._strips(i, window), 0.0)
+        return cut
 
     def once(self, node: Node, name: str, compute: Callable[[Tensor], Tensor]) -> Tensor:
         del node
@@ -646,6 +670,14 @@ def _distinct(pictures: Tensor) -> tuple[Tensor, Tensor]:
     index: Tensor
     used, index = torch.unique(pictures, return_inverse=True)
     return used, index
+
+
+def _started(activations: Tensor, start: str) -> Tensor:
+    """Return what starts at units with these values."""
+    if start == "value":
+        return activations
+    ones = torch.ones_like(activations)
+    return ones if start == "one" else torch.where(activations < 0, ones, activations)
 
 
 def _cut(

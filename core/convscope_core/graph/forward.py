@@ -9,12 +9,21 @@ import torch
 
 from convscope_core.graph.node import Graph, Node, needed_for, nodes_in
 
-__all__ = ["FRESH", "IN_PLACE", "Runner", "Visit", "evaluated"]
+__all__ = ["ANY_LAYOUT", "FRESH", "IN_PLACE", "Runner", "Visit", "evaluated"]
 
 FRESH = frozenset(
     {"conv", "linear", "batch_norm", "add", "sub", "mul", "cat", "max_pool", "avg_pool", "scale", "shift"}
 )
 """Kinds whose result is new memory that nothing else refers to."""
+
+ANY_LAYOUT = FRESH | {
+    "relu", "relu6", "silu", "gelu", "hardswish", "mish", "leaky_relu", "sigmoid", "linear", "flatten", "reshape",
+    "permute", "slice", "pad", "mean", "adaptive_avg_pool", "adaptive_max_pool", "softmax", "layer_norm",
+}  # fmt: skip
+"""Kinds whose derivative is right whatever layout in memory the values and the signal have; tests compare each.
+
+PyTorch's own is not for every operation: that of `instance_norm` is wrong for one picture and a channels-last signal.
+"""
 
 Visit: TypeAlias = Callable[[Node, torch.Tensor, Sequence[torch.Tensor]], None]
 """Gets a node, its value and the values of `Node.inputs`."""
@@ -124,6 +133,7 @@ class _Plan:
         kept = set(wanted)
         self.visited = {slot[n]: (n, tuple(slot[i] for i in n.inputs)) for n in visited}
         self.steps: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], int, tuple[int, ...]]] = []
+        self.guarded = {slot[n] for n in order if n.kind not in ANY_LAYOUT}
         for n in order:
             assert n.op is not None
             free = tuple(slot[i] for i in dict.fromkeys(n.inputs) if last[i] is n and i not in kept)
@@ -142,8 +152,11 @@ class _Plan:
     def run(self, x: torch.Tensor, visit: Visit | None = None) -> tuple[torch.Tensor, dict[Node, torch.Tensor]]:
         values: list[Any] = [None] * self.size
         values[0] = x
+        guarded = self.guarded if torch.is_grad_enabled() else ()
         for op, args, named, into, free in self.steps:
             values[into] = op(*[_fill(a, values) for a in args], **{k: _fill(v, values) for k, v in named.items()})
+            if into in guarded and isinstance(values[into], torch.Tensor) and values[into].requires_grad:
+                values[into].register_hook(torch.Tensor.contiguous)
             if visit is not None and into in self.visited:
                 node, read = self.visited[into]
                 visit(node, values[into], [values[i] for i in read])

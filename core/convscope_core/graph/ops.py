@@ -56,6 +56,7 @@ from convscope_core.graph.node import Node, map_values
 
 __all__ = [
     "ACTIVATIONS",
+    "COPIES",
     "ELEMENTWISE",
     "IDENTITIES",
     "POOLS",
@@ -110,6 +111,10 @@ IDENTITIES: Mapping[str, bool] = {
     "aten._to_copy.default": False,
     "aten.type_as.default": False,
 }
+
+
+#: Operations that return what is copied into a tensor (assigning to a slice is one), which have no derivative.
+COPIES = frozenset({"aten.copy.default"})
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ def normalise(target: Any, a: dict[str, Any], shape: tuple[int, ...], batched: b
     made = handler(a, shape, batched) if handler is not None else None
     if made is not None:
         return made
-    kind = _SAME.get(str(target)) or f"aten.{target._schema.name.split('::')[1]}"
+    kind = _SAME.get(str(target)) or target._schema.name.replace("::", ".")
     return spec(kind, target, a)
 
 

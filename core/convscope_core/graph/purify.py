@@ -275,6 +275,11 @@ class _Translation:
         if str(target) == "aten.slice.Tensor" and _takes_all(a):
             return a["input"]
         full = (-1, *shape) if batched else shape
+        if str(target) in ops.COPIES:  # of one tensor into the shape of another: what is written stands there after
+            source = a["src"]
+            if isinstance(source, Node) and (source.shape, source.batched) == (shape, batched):
+                return source
+            target, a = aten.expand_as.default, {"input": source, "other": a["input"]}
         spec = ops.normalise(target, a, full, batched)
         x = spec.args.get("input")  # type: ignore[assignment]
         if spec.kind == "slice" and x.shape == shape:
