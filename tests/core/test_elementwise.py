@@ -205,6 +205,7 @@ def test_a_slope_a_channel_is_a_prelu_and_a_rate_a_channel_an_activation() -> No
         lambda x, y: x.masked_fill(y < 0, 0),
         lambda x, y: x * (y > 0),
         lambda x: torch.maximum(x, torch.tensor(0.1)),
+        lambda x: x.clamp_min(1e-12),
         lambda x: torch.where(x > 0.1, x, 0),
         lambda x: torch.where(x < 0, x, 0),
         lambda x: torch.where(x > 1000, 0, x.clamp(min=0)),

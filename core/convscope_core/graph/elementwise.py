@@ -211,7 +211,7 @@ class _Function:
             bounds = {"min_val": 0.0, "max_val": 6.0}
             return ops.Spec("relu6", aten.hardtanh.default, {"input": self.source, **bounds})
         slope = -y[self.x[:, 0] == -1.0][0]
-        if bool((slope.abs() < 1).all()) and self._is(torch.where(x < 0, x * slope, x)):
+        if bool((slope.abs() < 1).all()) and self._is(torch.where(x < 0, x * slope, x), 0.0):
             if one:
                 a = {"negative_slope": float(slope[0])}
                 return ops.Spec("leaky_relu", aten.leaky_relu.default, {"input": self.source, **a})
@@ -236,8 +236,12 @@ class _Function:
         return bool((high > low).all()) and slow and not linear and not steps
 
     def _is(self, other: Tensor, near: float = 3e-6) -> bool:
-        """Tell whether another function is this one: to the rounding of float32, or exactly."""
-        return bool(((self.y - other).abs() <= near * other.abs() + (1e-8 if near else 1e-12)).all())
+        """Tell whether another function is this one: to the rounding of float32, or but for that of the sums in it.
+
+        In the second case it is so at zero too: a number that is clamped at 1e-12, to be divided by, is not rectified.
+        """
+        slack = near * other.abs() + 1e-8 if near else 1e-12 * self.x.abs()
+        return bool(((self.y - other).abs() <= slack).all())
 
 
 _STEEPEST = 4.0
