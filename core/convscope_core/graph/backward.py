@@ -109,7 +109,8 @@ def _never(node: Node) -> bool:
 ROUNDING = "rounding"
 
 _LOSSES = {
-    "pad": "padding", "relu": "closed rectifiers", "relu6": "closed rectifiers", "add": "sums", "sub": "sums",
+    "pad": "padding", "relu": "closed rectifiers", "relu6": "closed rectifiers", "leaky_relu": "closed rectifiers",
+    "prelu": "closed rectifiers", "add": "sums", "sub": "sums",
     "avg_pool": "averages", "batch_norm": "gains", "scale": "gains",
 }  # fmt: skip
 
