@@ -64,6 +64,8 @@ def test_what_arrives_and_the_rest_are_the_score(steps: list[str], bias: bool, s
     net = doubled(Network(Generated(steps, bias, seed).eval(), input_size=SHAPE))
     x = (torch.randn if signed else torch.rand)(1, *SHAPE, dtype=torch.float64)
     for method, options in (*(("lrp", {"preset": p}) for p in PRESETS), ("deep_taylor", {})):
+        if method == "deep_taylor" and "up" in steps:
+            continue  # which states nothing about it
         a = attribute_tensor(net, x, method, 1, **options)
         kept = a.conservation
         size = max(1.0, abs(kept.arrived), *(abs(v) for v in kept.rest.values())) if kept.rest else 1.0
