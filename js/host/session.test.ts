@@ -130,10 +130,20 @@ describe("errors", () => {
     const { model, store, kernel } = setup();
     kernel.answers("map", () => {});
     kernel.ask("map", {});
-    model.receive({ event: "error", kind: "map", error: { ...told, kind: "map" } });
+    model.receive({ event: "error", kind: "map", work: true, error: { ...told, kind: "map" } });
     model.receive({ ...model.messages.at(-1), ok: true });
     expect(messages(store.get("errors"))).toEqual(["the reason"]);
-    model.receive({ event: "error", kind: "map", error: null });
+    model.receive({ event: "error", kind: "map", work: true, error: null });
+    expect(store.get("errors")).toEqual({});
+  });
+
+  it("that no request awaits are the same as those of a request of their kind", () => {
+    const { model, store, kernel } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", {});
+    model.receive({ event: "error", kind: "move", error: { ...told, kind: "move" } });
+    expect(messages(store.get("errors"))).toEqual(["the reason"]);
+    model.receive({ ...model.messages.at(-1), ok: true });
     expect(store.get("errors")).toEqual({});
   });
 

@@ -35,7 +35,9 @@ export function openSession<S extends object = object>(
     signal,
   );
   // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
-  kernel.hears("error", ({ kind, error }) => showError(store, `work ${kind}`, error as KernelError | null));
+  kernel.hears("error", ({ kind, error, work }) =>
+    showError(store, work ? `work ${kind}` : String(kind), error as KernelError | null),
+  );
   bindTraits(store, model, parts, signal);
   const late = greet(kernel, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };

@@ -158,7 +158,7 @@ class Instrument(anywidget.AnyWidget):
         self.send({"event": "hello", "main": threading.current_thread() is threading.main_thread()})
         # Long work may have failed before there was a view to show it.
         for kind, error in list(self._failures.items()):
-            self.send({"event": "error", "kind": kind, "error": error})
+            self.send({"event": "error", "kind": kind, "error": error, "work": True})
 
     def _take_cancel(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
         for job in self._jobs:
@@ -191,12 +191,12 @@ class Instrument(anywidget.AnyWidget):
     def _failed(self, kind: str, error: Exception) -> None:
         """Show what ended a kind of long work, in views that are yet to come, too."""
         self._failures[kind] = {**described(error), "kind": kind}
-        self.send({"event": "error", "kind": kind, "error": self._failures[kind]})
+        self.send({"event": "error", "kind": kind, "error": self._failures[kind], "work": True})
 
     def _recovered(self, kind: str) -> None:
         """Take back what ended a kind of long work: it begins again."""
         if self._failures.pop(kind, None) is not None:
-            self.send({"event": "error", "kind": kind, "error": None})
+            self.send({"event": "error", "kind": kind, "error": None, "work": True})
 
     def _guarded(self, kind: str, run: Callable[[], object]) -> None:
         """Run what no request awaits; its error is shown in the widget all the same."""
