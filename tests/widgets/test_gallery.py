@@ -80,6 +80,20 @@ def test_shows_what_attribute_computes_for_the_most_probable_class(net, pictures
             np.testing.assert_allclose(values, shown, atol=np.abs(shown).max() / 60000)
             assert fields["strong"] == pytest.approx(np.percentile(np.abs(shown), 99.5), rel=1e-6)
             assert (fields["target"], fields["score"]) == (index, truth.score)
+            assert (fields["brief"], fields["account"]) == (truth.conservation.brief, str(truth.conservation))
+
+
+def test_a_class_that_speaks_against_itself_is_told(net, pictures, browser_end):
+    scores, _ = net.forward(net.prepare(pictures[0]))
+    worst = int(scores.argmin())
+    gallery = cs.Gallery(net, pictures[:1], ["gradient", "deconvnet"], target=worst, control=False)
+    assert gallery.wait(60)
+    _, found = maps(browser_end, gallery)
+    assert float(scores.min()) < 0
+    for name in ("gradient", "deconvnet"):
+        (note,) = found[0, name, False][0]["notes"]
+        assert "speaks against itself" in note
+    assert "starts from one" in found[0, "deconvnet", False][0]["notes"][0]
 
 
 def test_controls_are_the_same_class_of_the_randomised_network(net, pictures, gallery, browser_end):

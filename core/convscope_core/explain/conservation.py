@@ -45,6 +45,16 @@ class Conservation:
         """What arrived and where the rest went, summed: `started`, up to rounding."""
         return math.fsum([self.arrived, *self.rest.values()])
 
+    @property
+    def brief(self) -> str:
+        """How much arrives, in three words; empty for a method that shares nothing out."""
+        if not self.shares:
+            return ""
+        share = self.arrived / self.started if self.started else 0.0
+        if 0 <= share < 10:
+            return f"{share:.0%} arrives".replace("%", " %")
+        return f"{_number(self.arrived)} of {_number(self.started)} arrives"
+
     def __str__(self) -> str:
         if not self.shares:
             return f"score {_number(self.score)}; the values are no shares of it (they sum to {_number(self.arrived)})"

@@ -5,7 +5,17 @@ import type { MapCell, PictureCell } from "./cells";
 import { spotOf } from "./spot";
 import type { GalleryState, Tile } from "./state";
 import { endOf, keyOf, valuesAt } from "./tiles";
-import { meaning, noteOf, placeText, randomised, rhoText, signedNumber, titleOf, valueText } from "./words";
+import {
+  aboutOf,
+  meaning,
+  noteOf,
+  placeText,
+  randomised,
+  rangeOf,
+  rhoText,
+  titleOf,
+  valueText,
+} from "./words";
 
 /** Values at the place that is looked at; without one the range of each map. */
 export function showCaptions(
@@ -22,9 +32,9 @@ export function showCaptions(
     const tile = tiles.get(keyOf(row, column.name, false));
     const [map, at] = [tile?.map, spotOf(store, row)];
     caption.classList.toggle("cs-is-value", !!at);
-    const range = tile && map ? `± ${signedNumber(map.strong)}${ownScale(store, tile)}` : "";
+    const range = tile && map ? `${rangeOf(map)}${ownScale(store, tile)}` : "";
     text(caption, map && at ? valueText(valuesAt(map, at)) : range);
-    caption.title = map && !at ? "Magnitude of the strongest values (99.5 % are weaker)" : "";
+    caption.title = map && !at ? aboutOf(map) : "";
   }
 }
 
@@ -78,7 +88,7 @@ function labelOf(
   const title = `${titleOf(column.name)}${column.extended ? " (extended)" : ""}`;
   const of = `${title} of ${store.get("rows")[row]?.name ?? ""}`;
   if (!tile?.map) return `${of}, ${tile?.error ? tile.error.message : "not computed yet"}`;
-  const range = `for ${tile.map.label}, values up to ± ${signedNumber(tile.map.strong)}`;
+  const range = `for ${tile.map.label}, values up to ${rangeOf(tile.map)}`;
   if (!store.get("control") || !known?.map) return `${of}, ${range}`;
   return `${of}, ${range}, similarity to its control ${rhoText(known.rho)}: ${meaning(known.rho).word}`;
 }

@@ -6,7 +6,7 @@ import { lookOf, paintPicture, paintTile } from "./paint";
 import { lookAt, putMark, spotMark, spotOf } from "./spot";
 import type { Column, GalleryState, Row } from "./state";
 import { keyOf, valuesAt } from "./tiles";
-import { meaning, placeText, randomised, rhoText, signedNumber, titleOf, valueText } from "./words";
+import { aboutOf, meaning, placeText, randomised, rangeOf, rhoText, titleOf, valueText } from "./words";
 
 export interface Large {
   /** Show a map; focus returns to `from` when it is closed. */
@@ -143,8 +143,9 @@ function showMap(
   canvas.hidden = !tile?.map;
   text(note, tile?.error ? `${tile.error.name}: ${tile.error.message}` : "");
   if (tile) paintTile(canvas, picture, tile, tiles, store.get("_columns"), lookOf(view));
-  const range = tile?.map ? `± ${signedNumber(tile.map.strong)}` : "";
+  const range = tile?.map ? rangeOf(tile.map) : "";
   const value = tile?.map && at ? valueText(valuesAt(tile.map, at)) : range;
+  caption.title = tile?.map ? aboutOf(tile.map) : "";
   text(caption, control ? `${value} · ${randomised(store.get("top"))} at random` : value);
   putMark(mark, at);
 }

@@ -60,6 +60,11 @@ export interface Map16 {
   target: number;
   label: string;
   score: number;
+  /** How much of the score arrives: in three words, empty where nothing is shared out; and in a line. */
+  brief: string;
+  account: string;
+  /** What else to know, such as that the class speaks against itself. */
+  notes: string[];
 }
 
 export interface Tile {

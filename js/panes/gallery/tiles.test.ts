@@ -3,7 +3,7 @@ import { diverging, STEPS } from "../../lib/colormaps";
 import { moved } from "./keys";
 import type { Column, Map16, Tile, TileAnswer } from "./state";
 import { endOf, keyOf, merged, painted, valuesAt } from "./tiles";
-import { meaning, randomised, signedNumber, titleOf } from "./words";
+import { aboutOf, meaning, randomised, rangeOf, signedNumber, titleOf } from "./words";
 
 const map = (values: number[], extra: Partial<Map16> = {}): Map16 => ({
   depth: 1,
@@ -15,6 +15,9 @@ const map = (values: number[], extra: Partial<Map16> = {}): Map16 => ({
   target: 0,
   label: "cat",
   score: 1,
+  brief: "97 % arrives",
+  account: "score 1 = 0.97 arrived + biases 0.03",
+  notes: [],
   ...extra,
 });
 const tile = (method: string, strong: number, control = false): Tile => ({
@@ -147,6 +150,17 @@ describe("reading", () => {
   });
 });
 
+describe("what is written under a map", () => {
+  it("is how strong it is and how much arrives, or that the class speaks against itself", () => {
+    expect(rangeOf(map([1]))).toBe("± 1.00 · 97 % arrives");
+    expect(rangeOf(map([1], { brief: "" }))).toBe("± 1.00");
+    const against = map([1], { score: -2, notes: ["the score is negative (-2)"] });
+    expect(rangeOf(against)).toBe("± 1.00 · speaks against itself");
+    expect(aboutOf(against)).toContain("the score is negative");
+    expect(aboutOf(map([1]))).toContain("biases 0.03");
+  });
+});
+
 describe("answers", () => {
   const answerOf = (number: number, extra: Partial<TileAnswer> = {}): TileAnswer => ({
     row: 0,
@@ -161,6 +175,9 @@ describe("answers", () => {
     target: 0,
     label: "cat",
     score: 0,
+    brief: "",
+    account: "",
+    notes: [],
     rho: null,
     error: null,
     new: true,

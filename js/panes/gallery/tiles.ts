@@ -22,9 +22,11 @@ export function merged(
       if (before?.number === number) tiles.set(key, before.stale ? { ...before, stale: false } : before);
       continue;
     }
-    const { depth, height, width, limit, strong, target, label, score } = one;
+    const { depth, height, width, limit, strong, target, label, score, brief, account, notes } = one;
     const values = error ? undefined : planes[next++];
-    const map = values ? { depth, height, width, values, limit, strong, target, label, score } : null;
+    const map = values
+      ? { depth, height, width, values, limit, strong, target, label, score, brief, account, notes }
+      : null;
     tiles.set(key, { row, method, control, number, map, rho, error, stale: false });
   }
   return tiles;

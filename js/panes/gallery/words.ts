@@ -1,5 +1,5 @@
 /** Maps and methods in words. */
-import type { Tile } from "./state";
+import type { Map16, Tile } from "./state";
 
 /** A signed number with a real minus sign. */
 export function signedNumber(value: number, digits = 3): string {
@@ -38,6 +38,20 @@ export function meaning(rho: number | null): { word: string; sentence: string; w
     };
   return { word: "changes", sentence: "The map depends on what the top layers learnt.", warn: false };
 }
+
+/** How strong a map is, and how much of the score arrives in it; or that its class speaks against itself. */
+export function rangeOf({ strong, score, brief }: Map16): string {
+  const what = score < 0 ? "speaks against itself" : brief;
+  return `± ${signedNumber(strong)}${what ? ` · ${what}` : ""}`;
+}
+
+/** The same in sentences. */
+export const aboutOf = ({ account, notes }: Map16): string =>
+  [
+    account,
+    ...notes,
+    "Under the map: the magnitude of the strongest values (99.5 % are weaker), and what arrives of the score.",
+  ].join("\n");
 
 /** "input × gradient" for "input_times_gradient". */
 export const titleOf = (method: string): string => method.replace("_times_", " × ").replaceAll("_", " ");

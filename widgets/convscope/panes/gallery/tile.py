@@ -61,6 +61,9 @@ def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
         "target": made.target,
         "label": made.label,
         "score": made.score,
+        "brief": made.conservation.brief,
+        "account": str(made.conservation),
+        "notes": list(made.notes),
         "rho": None if rho is None or math.isnan(rho) else rho,
         "error": None,
     }
