@@ -78,7 +78,7 @@ export interface Session<S extends object> {
   signal: AbortSignal;
 }
 
-/** What a pane is given: the session of a model, as long as one view of it lasts, and the page on which that is shown. */
+/** What a pane is given: a session for as long as one view of the model lasts, and the page on which that is. */
 export interface View<S extends object> extends Session<S> {
   page: Page;
 }

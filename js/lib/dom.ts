@@ -35,7 +35,7 @@ export function el<K extends keyof Tags>(
 export const uniqueId = (kind: string): string => `cs-${kind}-${Math.random().toString(36).slice(2)}`;
 
 /** Text in a fainter colour. */
-export const dim = (...children: (Node | string)[]): HTMLElement => el("span.cs-dim", ...children);
+export const dim = (...children: Child[]): HTMLElement => el("span.cs-dim", ...children);
 
 /** The element at or above an event's target that a selector describes. */
 export const within = (event: Event, selector: string): HTMLElement | null =>
@@ -58,7 +58,7 @@ export function on<K extends keyof HTMLElementEventMap>(
   target.addEventListener(type, handler);
 }
 
-/** Handle keys. One that `take` took is not acted on by anything else, neither the page nor what lies around. */
+/** Handle keys: one that `take` took (it returns true) does nothing else, around the element or in the browser. */
 export function onKey(target: HTMLElement, take: (event: KeyboardEvent) => boolean): void {
   on(target, "keydown", (event) => {
     if (!take(event)) return;
@@ -75,7 +75,7 @@ export function keepTyping(field: HTMLElement): void {
 /** Whether a key is meant for the system or the browser. */
 export const withModifier = (event: KeyboardEvent): boolean => event.ctrlKey || event.metaKey || event.altKey;
 
-/** What has the focus, also where the elements stand in a shadow tree: to the document that is its host. */
+/** What has the focus where a node stands: in a shadow tree the document knows its host only. */
 export function focused(near: Node): HTMLElement | null {
   return (near.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
 }

@@ -33,8 +33,8 @@ export function searchField(
     if (first !== undefined && query) chooseUnit(store, first);
   });
   arranged.follow("wrong", (wrong) => search.classList.toggle("cs-is-wrong", wrong));
-  store.watch(["_labels"], () =>
-    labels.replaceChildren(...store.get("_labels").map((value) => el("option", { value }))),
+  store.follow("_labels", (known) =>
+    labels.replaceChildren(...known.map((value) => el("option", { value }))),
   );
   store.follow("label", (label) => {
     if (!label || focused(search) === search) return;

@@ -15,7 +15,8 @@ export function gridTools(view: View<GridState>, arranged: Arranged, search: Nod
     "div.cs-tools",
     lensField(view),
     orderField(view),
-    showField(view), // What does not fit beside the lenses goes to the next line together.
+    showField(view),
+    // What does not fit beside the lenses goes to the next line together.
     el("div.cs-tools.cs-tools__end", ...colourFields(view), zoomButtons(arranged), ...search),
   );
 }

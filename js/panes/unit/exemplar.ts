@@ -3,7 +3,7 @@ import { activation } from "../../lib/format";
 import { clamp, type Extent } from "../../lib/geometry";
 import type { Exemplar } from "./state";
 
-/** Where few pictures excite a unit, its top fills up with pictures that a rectifier made zero: their place means nothing. */
+/** Where few pictures excite a unit, its top fills up with zeros of a rectifier: their place means nothing. */
 export function isSilent(exemplar: Exemplar): boolean {
   return exemplar.value === 0;
 }
