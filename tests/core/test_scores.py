@@ -86,6 +86,8 @@ AROUND: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]]
     "picked": (lambda z: z, lambda p: p[:, [0, 1, 2, 3]]),
     "unbind and stack": (lambda z: z, lambda p: torch.stack(p.unbind(1), 1)),
     "in pieces": (lambda z: z, lambda p: torch.cat([p[:, :1], p[:, 1:]], 1)),
+    "in double precision": (torch.Tensor.double, torch.Tensor.float),
+    "largest of one position": (lambda z: z[:, :, None, None], lambda p: p.amax((2, 3))),
     "channels last": (lambda z: z[:, :, None, None], lambda p: p.permute(0, 2, 3, 1).reshape(p.shape[0], -1)),
 }
 
@@ -130,6 +132,8 @@ LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "log_softmax": lambda z, _: z.log_softmax(1),
     "log_softmax by hand": lambda z, _: z - z.logsumexp(1, keepdim=True),
     "log of softmax": lambda z, _: z.softmax(1).log(),
+    "log of softmax, kept from zero": lambda z, _: (z.softmax(1) + 1e-8).log(),
+    "mean of log-probabilities": lambda z, y: (z.log_softmax(1) + y.log_softmax(1)) / 2,
     "rectified": lambda z, _: z.relu(),
     "gated": lambda z, y: z * y.sigmoid(),
     "softmax times something": lambda z, _: 10 * z.softmax(1),
@@ -159,6 +163,23 @@ SEVERAL: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str, Callable[[Tens
     ),
     "mean of a stack": (
         lambda z, y: torch.stack([z.softmax(1), y.softmax(1)]).mean(0), "probabilities", lambda z, y: (z + y) / 2, None,
+    ),
+    "sum of a stack over its size": (
+        lambda z, y: torch.stack([z.softmax(1), y.softmax(1)], 1).sum(1) / 2, "probabilities", lambda z, y: (z + y) / 2,
+        None,
+    ),
+    "1 - p of two classes": (
+        lambda z, _: 1 - z[:, :2].softmax(1), "probabilities", lambda z, _: -z[:, :2], "softmax",
+    ),
+    "a tree": (
+        lambda z, y: torch.cat([z[:, :1].sigmoid() * y[:, :2].softmax(1), 1 - z[:, :1].sigmoid()], 1), "probabilities",
+        lambda z, y: torch.cat([z[:, :1].sigmoid() * y[:, :2].softmax(1), 1 - z[:, :1].sigmoid()], 1), "none",
+    ),
+    "largest of two, independent": (
+        lambda z, y: torch.stack([z.sigmoid(), y.sigmoid()]).amax(0), "independent", torch.maximum, "sigmoid",
+    ),
+    "a mean over positions": (
+        lambda z, y: torch.stack([z, y], 2).softmax(1).mean(2), "probabilities", lambda z, y: (z + y) / 2, None,
     ),
     "weighted mean": (
         lambda z, y: 0.25 * z.softmax(1) + 0.75 * y.softmax(1), "probabilities", lambda z, y: z / 4 + 3 * y / 4, None,

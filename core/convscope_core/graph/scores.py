@@ -31,13 +31,17 @@ _SHAPES = frozenset(
     {
         "reshape", "flatten", "permute", "slice", "select", "mean", "scale", "shift", "add", "cat", "getitem",
         "aten.expand", "aten.stack", "aten.mean", "aten.flip", "aten.index_select", "aten.index", "aten.unsqueeze",
-        "aten.select", "aten.slice", "aten.unbind", "aten.split", "aten.chunk", "aten.t",
+        "aten.select", "aten.slice", "aten.unbind", "aten.split", "aten.chunk", "aten.t", "aten.sum", "aten.amax",
+        "aten.max", "max_pool", "adaptive_max_pool", "avg_pool", "adaptive_avg_pool",
     }
 )  # fmt: skip
 """Operations that are done to the scores as they are done to the probabilities."""
 
 _BOUNDS = frozenset({"clamp", "hardtanh", "relu", "aten.nan_to_num", "aten.clamp_min", "aten.clamp_max"})
 """Operations that leave probabilities as they are."""
+
+_CASTS = frozenset({"aten.to", "aten._to_copy", "aten.type_as"})
+"""Changes of precision."""
 
 _WEIGHTED = frozenset(
     {
@@ -164,8 +168,11 @@ def find_scores(graph: Graph, x: Tensor) -> tuple[Graph, Scores]:
     if logarithm:
         seen, possible = seen.exp(), possible.exp()
     kind = _kind(possible if len(possible) else seen)
-    if kind == "logits" and mixed and _kind(seen) == "probabilities":
-        kind = "probabilities"
+    sure = bool((seen.amax(1) < 1 - _SUM_SLACK).any())  # not by saturation, where one is 1 and the rest are 0
+    if kind != "probabilities" and _kind(seen) == "probabilities" and sure and (kind == "independent" or mixed):
+        kind = "probabilities"  # of operations that only together, or with these weights, sum to 1
+    if kind == "independent" and logarithm and search.squashes & {"softmax", "log_softmax"}:
+        return graph, raw  # a mean of log-probabilities, say: to be normalised
     if kind == "logits":
         if before is None or _kind(possible.exp()) == "probabilities":  # logarithms, written out by hand, are logits
             return graph, raw
@@ -177,8 +184,12 @@ def find_scores(graph: Graph, x: Tensor) -> tuple[Graph, Scores]:
     turn = "exp" if logarithm else "none"
     if graph.logits is output:
         return graph, Scores(kind, turn, turn)
-    fits = [how for how in ("softmax", "sigmoid") if torch.allclose(squashed(logits, how), seen, rtol=1e-3, atol=1e-6)]
+    fits = [how for how in ("softmax", "sigmoid") if _close(squashed(logits, how), seen)]
     return graph, Scores(kind, turn, fits[0] if fits else None)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-6)
 
 
 def _kind(p: Tensor) -> str:
@@ -230,9 +241,12 @@ def _examples(graph: Graph, x: Tensor, weighted: set[Node]) -> tuple[Tensor, Ten
         possible = []
         for scale in _SCALES if weighted else ():
             changed = dict(values)
+            drawn: list[Node] = []
             for n in sorted(weighted, key=lambda n: n.name):
-                noise = torch.randn(values[n].shape, generator=generator)
-                changed[n] = noise.to(values[n]) * scale
+                same = next((d for d in drawn if torch.equal(values[d], values[n])), None)  # a module called twice
+                noise = torch.randn(values[n].shape, generator=generator).to(values[n]) * scale
+                changed[n] = noise if same is None else changed[same]
+                drawn.append(n)
             for n in steps:
                 changed[n] = evaluated(n, changed)
             possible.append(changed[graph.output])
@@ -254,8 +268,8 @@ class _Search:
     def __init__(self, graph: Graph) -> None:
         self.made: list[Node] = []
         self.logarithm = False
+        self.squashes: set[str] = set()
         self._names = {n.name for n in graph}
-        self._known: dict[Node, Node | None] = {}
 
     def before(self, n: Node) -> Node | None:
         """Return the node of the scores; None where there are none."""
@@ -265,19 +279,23 @@ class _Search:
 
     def _before(self, n: Node) -> tuple[Node | None, bool]:
         if n.kind in _SQUASHES:
-            return n["input"], _SQUASHES[n.kind]
+            self.squashes.add(n.kind)
+            x = n["input"]
+            while x.kind in _CASTS:
+                x = x["input"]
+            return x, _SQUASHES[n.kind]
         if n.kind in ("aten.exp", "aten.log"):
             scores, logarithm = self._before(n["input"])
             return (scores, n.kind == "aten.log") if logarithm == (n.kind == "aten.exp") else (None, False)
-        if n.kind in _BOUNDS:
+        if n.kind in _BOUNDS or n.kind in _CASTS:
             return self._before(n["input"])
         if n.kind in ("aten.rsub", "aten.sub") and _is_complement(n):
             x = n["input"] if isinstance(n["input"], Node) else n["other"]
             scores, logarithm = self._before(x)
-            if scores is None or logarithm or _squash_kind(x) != "sigmoid":
+            if scores is None or logarithm:
                 return None, False
             return self._add(n, "aten.neg", torch.ops.aten.neg.default, {"input": scores}), False
-        if n.kind not in _SHAPES or not n.inputs:
+        if n.kind not in _SHAPES or not n.inputs or (n.kind == "aten.sum" and not _sums_heads(n)):
             return None, False
         found: dict[Node, Node] = {}
         logarithms = set()
@@ -304,13 +322,14 @@ class _Search:
         return node
 
 
-def _squash_kind(n: Node) -> str | None:
-    """Return the one kind of squashing that a node is made by; None where there are several."""
-    while n.kind not in _SQUASHES:
-        if len(n.inputs) != 1:
-            return None
-        n = n.inputs[0]
-    return n.kind
+def _sums_heads(n: Node) -> bool:
+    """Tell whether a sum is over heads or positions, not over classes."""
+    x, dims = n["input"], n.args.get("dim")
+    if not dims or x.kind not in ("aten.stack", "softmax", "sigmoid"):
+        return False
+    rank = len(x.shape) + x.batched
+    summed = {d % rank for d in dims}
+    return summed == {x["dim"] % rank} if x.kind == "aten.stack" else x.kind == "softmax" and x["dim"] not in summed
 
 
 def _is_complement(n: Node) -> bool:

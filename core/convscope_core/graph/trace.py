@@ -28,7 +28,7 @@ from convscope_core.graph.classifier import (
 from convscope_core.graph.elementwise import collapse_activations
 from convscope_core.graph.forward import Runner
 from convscope_core.graph.mates import influence, mixing
-from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
 from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, inlined, translate
 
@@ -393,6 +393,9 @@ def _why(name: str, e: Exception) -> str:
 def _flattened(graph: Graph) -> Graph:
     """Return the graph with its output in (N, classes)."""
     output = graph.output
+    if output.kind in ("aten.to", "aten._to_copy") and output.args.get("dtype") is torch.float64:
+        output = output["input"]
+        graph = Graph(pruned(graph.nodes, output), output, graph.outputs_of, graph.folded)
     if len(output.shape) == 1 or not output.batched:
         return graph
     classes = math.prod(output.shape)
