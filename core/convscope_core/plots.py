@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-__all__ = ["axes", "panels"]
+__all__ = ["axes", "draws_figure", "panels"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DRAWN = """
+
+Returns
+-------
+matplotlib.figure.Figure
+
+Raises
+------
+ImportError
+    Without matplotlib.
+"""
+
+
+def draws_figure(method: F) -> F:
+    """Complete the docstring of a method that returns a figure."""
+    if method.__doc__ is not None:  # there is none under python -OO
+        method.__doc__ = inspect.cleandoc(method.__doc__) + _DRAWN
+    return method
 
 
 def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:

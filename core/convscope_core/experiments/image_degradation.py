@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,8 +14,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from convscope_core.arguments import require_choice, require_counts
@@ -28,7 +25,8 @@ from convscope_core.explain.method import TableMethod, find, logits
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
-from convscope_core.plots import axes
+from convscope_core.plots import axes, draws_figure
+from convscope_core.saving import load_result, save_result
 
 __all__ = ["MODES", "Degradation", "degradation", "degrading"]
 
@@ -132,18 +130,9 @@ class Degradation:
             lines.append(f"{name:<{wide}}  {values}  {self.area[row]:>6.3f}")
         return "\n".join(lines)
 
+    @draws_figure
     def plot(self) -> Any:
-        """Draw the mean curves with their bands, as in the paper's figure 4.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib.
-        """
+        """Draw the mean curves with their bands, as in the paper's figure 4."""
         figure, panel = axes((5.5, 3.6))
         for row, name in enumerate(self.methods):
             panel.plot(self.patches, self.mean[row], label=name)
@@ -155,11 +144,8 @@ class Degradation:
 
     def save(self, path: str | Path) -> Path:
         """Write the result to a file of safetensors, settings in its metadata."""
-        arrays = {k: np.ascontiguousarray(getattr(self, k)) for k in _ARRAYS}
-        settings = {k: getattr(self, k) for k in _SETTINGS}
-        target = Path(path).expanduser()
-        save_file(arrays, target, {"format": _FORMAT, "settings": json.dumps(settings)})
-        return target
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return save_result(path, _FORMAT, arrays, {name: getattr(self, name) for name in _SETTINGS})
 
     @classmethod
     def load(cls, path: str | Path) -> Degradation:
@@ -170,16 +156,7 @@ class Degradation:
         ArgumentError
             If there is no such file, or it holds something else.
         """
-        source = Path(path).expanduser()
-        try:
-            with safe_open(source, framework="np") as file:
-                metadata = file.metadata() or {}
-                arrays = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118  not a mapping
-        except (OSError, SafetensorError) as error:
-            raise ArgumentError(f"Expected a file of Degradation.save, got {str(source)!r}: {error}.") from error
-        if metadata.get("format") != _FORMAT:
-            raise ArgumentError(f"Expected a file of Degradation.save, got {str(source)!r}, which is another.")
-        settings = json.loads(metadata["settings"])
+        _, arrays, settings = load_result(path, "Degradation.save", (_FORMAT,))
         settings["methods"] = tuple(settings["methods"])
         settings["skipped"] = tuple((int(i), str(why)) for i, why in settings["skipped"])
         return cls(**arrays, **settings)

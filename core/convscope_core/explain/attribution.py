@@ -19,7 +19,7 @@ from convscope_core.graph.node import Node
 from convscope_core.images import ImageLike
 from convscope_core.network import Network
 from convscope_core.patterns.estimate import Patterns
-from convscope_core.plots import panels
+from convscope_core.plots import draws_figure, panels
 from convscope_core.render import signed
 
 __all__ = ["Attribution", "MethodInfo", "MethodList", "Target", "attribute", "attribute_tensor", "methods"]
@@ -111,20 +111,12 @@ class Attribution:
         total: npt.NDArray[np.float32] = self.values.sum(0, dtype=np.float64).astype(np.float32)
         return total
 
+    @draws_figure
     def plot(self) -> Any:
         """Draw the picture and, beside it, the values.
 
         A signal for a colour picture is shown as a picture (zero is mid-grey); all else as the sum over the channels,
         red where it is positive and blue where it is negative, white at zero.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib.
         """
         figure, (left, right) = panels(1, 2, (3.75, 4))
         left.imshow(self.picture)

@@ -24,7 +24,7 @@ from convscope_core.graph.fields import FieldWalk, Units
 from convscope_core.images import ImageLike
 from convscope_core.jobs.forms import completed, documented
 from convscope_core.network import Box, Network
-from convscope_core.plots import panels
+from convscope_core.plots import draws_figure, panels
 from convscope_core.render import crop, signed
 
 __all__ = ["Projection", "Unit", "project", "project_many", "projecting"]
@@ -107,18 +107,9 @@ class Projection:
             f"{high:.3g}, in {tuple(self.box)}"
         )
 
+    @draws_figure
     def plot(self) -> Any:
-        """Draw the picture in the receptive field and, beside it, the projection, in which zero is mid-grey.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib.
-        """
+        """Draw the picture in the receptive field and, beside it, the projection, in which zero is mid-grey."""
         figure, (left, right) = panels(1, 2, (3, 3.3))
         left.imshow(self.crop)
         left.set_title(f"{self.layer}, {self.channel} at {self.position}")

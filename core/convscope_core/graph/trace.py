@@ -213,7 +213,7 @@ class _Exported:
         return _purified(self.program, self.name, self.result)
 
     def in_float64(self) -> _Module:
-        raise TraceError("an exported program has no other precision")
+        raise TraceError("Expected a module, to compute in float64, got an exported program.")
 
 
 def _judged(

@@ -8,7 +8,6 @@ convolutional layer, summed over its positions.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -17,15 +16,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Prediction, class_index
 from convscope_core.occlusion.box import whole_number
 from convscope_core.occlusion.preview import Preview
 from convscope_core.occlusion.shapes import Outline, shape_name
-from convscope_core.plots import panels
+from convscope_core.plots import draws_figure, panels
+from convscope_core.saving import load_result, save_result
 
 __all__ = ["OcclusionResult", "no_channel"]
 
@@ -240,7 +238,7 @@ class OcclusionResult:
             f"follow any of them, or with this target or channel."
         )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the result to a file of safetensors, settings and class names in its metadata; no preview."""
         settings: dict[str, Any] = {
             "labels": self.labels,
@@ -261,8 +259,7 @@ class OcclusionResult:
             arrays["outline"] = np.array(self.shape, np.float64)
         else:
             arrays["mask"], settings["mask"] = np.packbits(self.shape), self.shape.shape
-        contiguous = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-        save_file(contiguous, os.fspath(path), {"format": _FORMAT, "settings": json.dumps(settings)})
+        return save_result(path, _FORMAT, arrays, settings)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> OcclusionResult:
@@ -273,22 +270,8 @@ class OcclusionResult:
         ArgumentError
             If there is no such file, or it holds something else.
         """
-        place = Path(path)
-        if not place.is_file():
-            raise ArgumentError(f"Expected the path of a saved occlusion map, got {place}, which is no file.")
-        try:
-            with safe_open(os.fspath(place), framework="np") as f:
-                metadata = f.metadata() or {}
-                arrays = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118  not a mapping
-        except SafetensorError as e:
-            raise ArgumentError(f"Expected a file that OcclusionResult.save wrote, got {place.name}: {e}.") from e
-        if metadata.get("format") not in (_FORMAT, _FORMAT_1):
-            raise ArgumentError(
-                f"Expected a file that OcclusionResult.save wrote ({_FORMAT!r}), got {place.name}, which holds "
-                f"{metadata.get('format', 'other tensors')!r}."
-            )
-        s: dict[str, Any] = json.loads(metadata["settings"])
-        if metadata["format"] == _FORMAT_1:  # at most one map
+        form, arrays, s = load_result(path, "OcclusionResult.save", (_FORMAT, _FORMAT_1))
+        if form == _FORMAT_1:  # at most one map
             there = s["layer"] is not None
             s["maps"] = [(s["layer"], s["channel"])] if there else []
             arrays["activities"] = arrays.pop("activity")[None][: int(there)]
@@ -307,18 +290,9 @@ class OcclusionResult:
         maps = tuple((str(name), int(channel)) for name, channel in s.pop("maps"))
         return cls(**arrays, **(s | pairs), maps=maps, shape=shape, clean=clean)
 
+    @draws_figure
     def plot(self) -> Any:
-        """Draw the panels of the paper's figure: the picture, each map, the probability and the most probable class.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib.
-        """
+        """Draw the panels of the paper's figure: the picture, each map, the probability and the most probable class."""
         shown = [
             (values.astype(np.float32), f"activity of {name}, {channel}")
             for values, (name, channel) in zip(self.activities, self.maps, strict=True)

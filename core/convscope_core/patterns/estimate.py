@@ -264,7 +264,7 @@ class Patterns(Mapping[str, Tensor]):
     def __getitem__(self, layer: str | Layer) -> Tensor:
         name = layer.name if isinstance(layer, Layer) else layer
         if name not in self._layers:
-            raise KeyError(f"no patterns of {name!r}.{did_you_mean(str(name), self._layers)}")
+            raise KeyError(f"Expected a layer with patterns, got {name!r}.{did_you_mean(str(name), self._layers)}")
         return self._tensors[name, self.regime(name)]
 
     def regime(self, layer: str) -> str:

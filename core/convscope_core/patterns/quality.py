@@ -31,7 +31,7 @@ from convscope_core.patterns.estimate import Patterns
 from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
 from convscope_core.patterns.statistics import full_precision
-from convscope_core.plots import axes
+from convscope_core.plots import axes, draws_figure
 
 __all__ = ["MEASURED", "SignalQuality", "signal_quality"]
 
@@ -91,18 +91,9 @@ class SignalQuality:
             lines.append(f"{layer:<{wide}}  {values}")
         return "\n".join(lines)
 
+    @draws_figure
     def plot(self) -> Any:
-        """Draw the mean quality of each estimator per layer, as in the paper's figure 3.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        ImportError
-            Without matplotlib.
-        """
+        """Draw the mean quality of each estimator per layer, as in the paper's figure 3."""
         figure, panel = axes((max(4.0, 0.35 * len(self.layers) + 2), 3.2))
         for name in self.estimators:
             panel.plot([self.mean(layer, name) for layer in self.layers], marker="o", markersize=3, label=name)
