@@ -111,11 +111,8 @@ def test_what_the_network_does_to_a_picture_moves_the_box(inside: str) -> None:
     h = (conv(v, w) + plain.bias.detach()[None, :, None, None]).relu()
     mean = h.mean((2, 3))
     fc = module.l.double()
-    r = (
-        (mean * fc.weight[1].detach() / score * score)[:, :, None, None]
-        * h
-        / h.sum((2, 3), keepdim=True).clamp(min=1e-12)
-    )
+    share = h / h.sum((2, 3), keepdim=True).clamp(min=1e-12)
+    r = (mean * fc.weight[1].detach())[:, :, None, None] * share
     expected = sum(
         sign * value * torch.autograd.functional.vjp(lambda t, u=u: conv(t, u), torch.zeros_like(v), r / z)[1]
         for value, u, sign in parts
