@@ -151,19 +151,44 @@ def test_no_wheel_without_a_bundle(source: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("dist/*.whl"))
 
 
-@pytest.fixture(params=["none", "v16.20.2", "nonsense"])
-def wrong_node(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str]:
-    """A PATH for make on which Node.js is missing, old, or gives no version; and what is to be said about it."""
+SOURCES = ("Makefile", "package.json", "package-lock.json", "pyproject.toml", "hatch_build.py")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    """A folder with what the Makefile needs but for Python and Node.js."""
     folder = tmp_path / "bin"
     folder.mkdir()
-    for tool in ("make", "python3", "find", "id", "sed", "rm", "touch"):
+    for tool in ("make", "find", "id", "sed", "rm", "touch", "mkdir", "cp"):
         (folder / tool).symlink_to(shutil.which(tool) or pytest.fail(f"this test needs {tool}"))
+    return folder
+
+
+def script(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+
+
+def make(target: str, folder: Path, tools: Path) -> subprocess.CompletedProcess[str]:
+    """Run make in a folder that holds the files of this one that make itself reads."""
+    folder.mkdir(exist_ok=True)
+    for name in SOURCES:
+        if not (folder / name).exists():
+            shutil.copy(ROOT / name, folder)
+    # Nothing of the make that may be running the tests.
+    environment = {"PATH": str(tools)}
+    return subprocess.run(["make", target], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(params=["none", "v16.20.2", "nonsense"])
+def wrong_node(request: pytest.FixtureRequest, tools: Path) -> tuple[Path, str]:
+    """A PATH on which Node.js is missing, old, or gives no version; and what is to be said about it."""
+    script(tools / "python3", "echo Python was run >&2")
     if request.param == "none":
-        return folder, "there is none on PATH"
+        return tools, "there is none on PATH"
     for name in ("node", "npm"):
-        (folder / name).write_text(f"#!/bin/sh\necho {request.param}\n")
-        (folder / name).chmod(0o755)
-    return folder, f"the one on PATH is {request.param}"
+        script(tools / name, f"echo {request.param}")
+    return tools, f"the one on PATH is {request.param}"
 
 
 def test_without_a_usable_node_no_wheel_is_begun(wrong_node: tuple[Path, str], source: Path, tmp_path: Path) -> None:
@@ -180,19 +205,35 @@ def test_without_a_usable_node_no_wheel_is_begun(wrong_node: tuple[Path, str], s
 @pytest.mark.parametrize("target", ["demo", "test"])
 def test_without_a_usable_node_make_installs_nothing(wrong_node: tuple[Path, str], tmp_path: Path, target: str) -> None:
     path, message = wrong_node
-    copy = tmp_path / "convscope"
-    copy.mkdir()
-    for name in ("Makefile", "package.json", "package-lock.json", "pyproject.toml", "hatch_build.py"):
-        shutil.copy(ROOT / name, copy)
-    done = subprocess.run(
-        ["make", target], cwd=copy, env={**os.environ, "PATH": str(path)}, capture_output=True, text=True, check=False
-    )
+    done = make(target, tmp_path / "convscope", path)
     assert done.returncode != 0
-    assert re.search(rf"^convscope needs Node.js >= 20 .*{message}", done.stderr)
+    assert re.match(rf"convscope needs Node.js >= 20 .*{message}", done.stderr)
+    assert "Python was run" not in done.stderr
     assert not done.stdout
-    assert {file.name for file in copy.iterdir()} == {
-        *("Makefile", "package.json", "package-lock.json", "pyproject.toml", "hatch_build.py")
-    }
+    assert {file.name for file in (tmp_path / "convscope").iterdir()} == set(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("targets", "installed"),
+    [(("demo", "py-test", "demo"), ("demo", "dev")), (("py-test", "demo", "py-test"), ("dev",))],
+    ids=["demo first", "tests first"],
+)
+def test_make_installs_what_each_command_needs_in_either_order(
+    tools: Path, tmp_path: Path, targets: tuple[str, ...], installed: tuple[str, ...]
+) -> None:
+    # Interpreters that note what they are asked for, and make the folders that the real ones would.
+    log = tmp_path / "log"
+    script(tools / "node", "echo v20.11.0")
+    script(tools / "npm", "mkdir -p node_modules widgets/convscope/static")
+    script(
+        tools / "python3",
+        f'echo "$@" >> {log}',
+        'if [ "$2" = venv ]; then mkdir -p .venv/bin && cp "$0" .venv/bin/python; fi',
+    )
+    for target in targets:
+        done = make(target, tmp_path / "convscope", tools)
+        assert done.returncode == 0, done.stderr
+    assert tuple(re.findall(r"pip install .*\.\[(\w+)\]", log.read_text())) == installed
 
 
 def test_core_imports_no_widget(tmp_path: Path) -> None:
