@@ -71,7 +71,7 @@ def deconvnet(
     rules = {
         **dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]),
         **dict.fromkeys(LEAKY, leaky(rectify=rectify, forward_mask=forward_mask)),
-        "mul": HELD_GATE,
+        **dict.fromkeys(("mul", "div"), HELD_GATE),
     }
     exact = COVERED
     if response_norm == "identity":

@@ -46,6 +46,6 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
         **dict.fromkeys(("add", "sub"), shared(1e-6)),
         **dict.fromkeys((*SINGLE, "relu", "relu6", "local_response_norm"), PASS),
         **dict.fromkeys(LEAKY, PASS.labelled("leaky rectifiers let relevance pass")),
-        "mul": GATED,
+        **dict.fromkeys(("mul", "div"), GATED),
     }
     return Table("deep_taylor", rules, ROUTING | SWITCHED, dict(first))

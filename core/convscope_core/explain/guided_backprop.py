@@ -31,6 +31,6 @@ def guided_backprop(net: Network) -> Table:
     rules = {
         **dict.fromkeys(("relu", "relu6"), RECTIFIERS[True, True]),
         **dict.fromkeys(LEAKY, leaky(rectify=True, forward_mask=True)),
-        "mul": HELD_GATE,
+        **dict.fromkeys(("mul", "div"), HELD_GATE),
     }
     return Table("guided_backprop", rules, COVERED | {"local_response_norm"})

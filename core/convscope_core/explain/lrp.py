@@ -141,7 +141,7 @@ def lrp(
         **dict.fromkeys(_AVERAGES, proportional(epsilon)),
         **dict.fromkeys(("add", "sub"), shared(epsilon)),
         **dict.fromkeys((*SINGLE, *ACTIVATIONS, "local_response_norm"), PASS),
-        "mul": GATED,
+        **dict.fromkeys(("mul", "div"), GATED),
     }
     return Table("lrp", rules, ROUTING | SWITCHED, special)
 
@@ -342,12 +342,12 @@ def _take_all(signal: Tensor, at: At) -> Parts:
     found = gate_of(at.node)
     assert found is not None
     parts: list[Tensor | None] = [None, None]
-    parts[found[0]] = signal
+    parts[found.map] = signal
     return parts
 
 
 #: Of a map and the gate that scales it, the map takes all relevance.
-GATED = Rule(_take_all, reaches=HELD_GATE.reaches, refuses=HELD_GATE.refuses)
+GATED = Rule(_take_all, reaches=HELD_GATE.reaches, refuses=HELD_GATE.refuses, extends=HELD_GATE.extends)
 
 
 # -- arithmetic --

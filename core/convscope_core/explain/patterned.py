@@ -146,7 +146,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
     one_input = PASS if attribution else INVERSE
     rules = {
         "relu": RECTIFIERS[False, True],
-        "mul": HELD_GATE,
+        **dict.fromkeys(("mul", "div"), HELD_GATE),
         "local_response_norm": PASS,
         **dict.fromkeys(("batch_norm", "scale"), one_input),
         **dict.fromkeys(("aten.neg", "aten.rsub"), one_input.labelled("a turned sign is a neuron with one input")),

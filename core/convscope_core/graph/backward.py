@@ -25,6 +25,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.graph.forward import ANY_LAYOUT, Runner
+from convscope_core.graph.gates import gate_of
 from convscope_core.graph.node import Graph, Node, map_values
 from convscope_core.graph.ops import ACTIVATIONS
 
@@ -432,55 +433,41 @@ def _constants(node: Node) -> Sequence[Tensor]:
 #: The exact vector-Jacobian product.
 EXACT = Rule(_exact, _exact_needs)
 
-_GATES = frozenset({"sigmoid", "hardsigmoid", "softmax"})
-
-
-def gate_of(node: Node) -> tuple[int, int] | None:
-    """Tell which operand of a multiplication is the map and which the gate: their indices, map first.
-
-    The gate is the operand that is broadcast over the other (one number a channel, as in squeeze-and-excite, or
-    one a position), or that comes out of a sigmoid or softmax which does not read the other operand itself (as the
-    hand-written SiLU, x * sigmoid(x), does). None where neither is.
-    """
-    if node.kind != "mul" or len(node.inputs) != 2 or node["input"] is node["other"]:
-        return None
-    a, b = node.inputs
-    for index, (map_, gate) in enumerate(((a, b), (b, a))):
-        broadcast = map_.shape == node.shape != gate.shape
-        bounded = map_.shape == gate.shape and gate.kind in _GATES and map_.kind not in _GATES
-        if broadcast or (bounded and map_ not in gate.inputs):
-            return index, 1 - index
-    return None
-
 
 def _gate_input(node: Node) -> Iterable[Node]:
     found = gate_of(node)
-    return () if found is None else (node.inputs[found[1]],)
+    return () if found is None else (node.inputs[found.gate],)
 
 
 def _gated_input(node: Node) -> Iterable[Node]:
     found = gate_of(node)
-    return () if found is None else (node.inputs[found[0]],)
+    return () if found is None else (node.inputs[found.map],)
 
 
 def _no_gate(node: Node) -> str | None:
     if gate_of(node) is None:
-        return "a product of two maps, of which neither is a gate"
+        return f"a {'product' if node.kind == 'mul' else 'quotient'} of two maps, of which neither is a gate"
     return None
+
+
+def _gate_label(node: Node) -> str:
+    found = gate_of(node)
+    return "" if found is None else found.label
 
 
 def _hold_gate(signal: Tensor, at: At) -> Parts:
     found = gate_of(at.node)
     assert found is not None
+    gate = at.value(at.node.inputs[found.gate])
     parts: list[Tensor | None] = [None, None]
-    parts[found[0]] = signal * at.value(at.node.inputs[found[1]])
+    parts[found.map] = signal * gate if at.node.kind == "mul" else signal / gate
     return parts
 
 
 #: A multiplicative gate (squeeze-and-excite, attention over channels or positions) held constant: the signal goes to
 #: the gated map, times the gate, and nothing goes into what computes the gate. Own decision: the derivative through
 #: the gate's sigmoid is what the methods with modified rules have no rule for.
-HELD_GATE = Rule(_hold_gate, _gate_input, _gated_input, _no_gate, goes_to("held gates"))
+HELD_GATE = Rule(_hold_gate, _gate_input, _gated_input, _no_gate, goes_to("held gates"), extends=_gate_label)
 
 
 def _same(signal: Tensor, at: At) -> Parts:

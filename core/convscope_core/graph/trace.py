@@ -27,6 +27,7 @@ from convscope_core.graph.classifier import (
 )
 from convscope_core.graph.elementwise import collapse_activations
 from convscope_core.graph.forward import Runner
+from convscope_core.graph.gates import spell_products
 from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
@@ -108,7 +109,7 @@ def trace(
 
 def _rewritten(graph: Graph) -> Graph:
     """Return the graph with what is spelled out in one node, and its output in (N, classes)."""
-    return _flattened(collapse_activations(collapse_response_norm(graph)))
+    return _flattened(spell_products(collapse_activations(collapse_response_norm(graph))))
 
 
 class _Module:

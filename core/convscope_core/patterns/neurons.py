@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
-from convscope_core.graph.backward import gate_of
+from convscope_core.graph.gates import gate_of
 from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, RECTIFIERS
 from convscope_core.network import Layer, Network
@@ -248,7 +248,7 @@ def _reached(graph: Graph) -> set[Node]:
     for n in reversed(graph.nodes):
         if n in reached:
             gate = gate_of(n)
-            reached.update([n.inputs[gate[0]]] if gate is not None else n.inputs)
+            reached.update([n.inputs[gate.map]] if gate is not None else n.inputs)
     return reached
 
 
