@@ -515,7 +515,7 @@ class Network:
         """Compute the values of nodes of the graph for a batch (N, C, H, W), with gradient where it is enabled."""
         self._check_batch(x)
         with self.lock:
-            return self._runner(x, nodes, output=False)[1]
+            return self._runner(x.to(self.device, self.dtype), nodes, output=False)[1]
 
     def regions(
         self,

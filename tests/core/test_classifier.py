@@ -18,7 +18,12 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from convscope_core.errors import ArgumentError, TraceError
+from convscope_core.experiments import degradation
+from convscope_core.explain import attribute, project
 from convscope_core.network import Network
+from convscope_core.occlusion import occlusion_map
+from convscope_core.patterns import fit_patterns
+from convscope_core.survey import survey
 
 SIZE = 16
 
@@ -198,6 +203,29 @@ def test_weights_of_mixed_precision_become_one() -> None:
     assert {t.dtype for t in network(module).graph.tensors()} == {torch.float32}
     with pytest.raises(ArgumentError, match=r"Expected dtype as torch\.float32 or torch\.float64; got torch\.float16"):
         network(Small(), dtype=torch.float16)
+
+
+def test_all_that_is_computed_in_float64_is_as_in_float32() -> None:
+    module = Small().double()
+    single, double = network(module), network(module, dtype=torch.float64)
+    images = [torch.randint(0, 256, (SIZE, SIZE, 3), dtype=torch.uint8).numpy() for _ in range(6)]
+    computed: dict[str, Callable[[Network], Any]] = {
+        "prediction": lambda net: net.predict(images[0]).probabilities,
+        "map": lambda net: occlusion_map(net, images[0], size=4, stride=4, progress=False).probability,
+        "gradient": lambda net: attribute(net, images[0], "gradient").values,
+        "relevance": lambda net: attribute(net, images[0], "lrp").values,
+        "survey": lambda net: [unit.value for unit in survey(net, images, progress=False, k=2).top("a", 0)],
+        "projection": lambda net: project(net, images[0], "a", 1).values,
+        "patterns": lambda net: (
+            attribute(net, images[0], "patternnet", patterns=fit_patterns(net, images, progress=False)).values
+        ),
+        "degradation": lambda net: (
+            degradation(net, images[:2], ["gradient"], patch=4, steps=3, progress=False).probability
+        ),
+    }
+    for name, compute in computed.items():
+        one, other = (torch.as_tensor(compute(net)).double() for net in (single, double))
+        assert float((one - other).abs().max()) <= 1e-3 * float(other.abs().max()), name
 
 
 # -- results --

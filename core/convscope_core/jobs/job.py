@@ -191,7 +191,9 @@ class Job(ABC, Generic[P, R]):
         checks: list[Check] = []
         for batch in loaded(self.net.preprocessing, images, indices, self.batch_size, self.workers):
             if batch.x is not None:
-                check = self.add(part, batch.x.to(device, non_blocking=True), batch.numbers, batch.labels)
+                check = self.add(
+                    part, batch.x.to(device, self.net.dtype, non_blocking=True), batch.numbers, batch.labels
+                )
                 checks += [] if check is None else [check]
             last = batch.record.visited == len(indices)
             if accumulating.type == "cpu" or last:

@@ -35,7 +35,14 @@ def names() -> list[str]:
     return sorted([*zoo.list_models(module=zoo), _LITE])
 
 
-def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None = None) -> Network:
+def load(
+    name: str,
+    weights: Any = "DEFAULT",
+    device: torch.device | str | None = None,
+    *,
+    scores: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Network:
     """Return a network by name.
 
     Parameters
@@ -49,6 +56,10 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
         (``.pth`` or ``.safetensors``), or None for random weights.
     device : torch.device or str, optional
         As for `Network`.
+    scores : {"logits", "probabilities", "independent"}, optional
+        As for `Network`: say "independent" for weights that were trained with a sigmoid in the loss.
+    dtype : torch.dtype, default torch.float32
+        As for `Network`.
 
     Raises
     ------
@@ -57,7 +68,7 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
     """
     zoo = _zoo()
     if name == _LITE:
-        return _lite(weights, device)
+        return _lite(weights, device=device, scores=scores, dtype=dtype)
     if name not in zoo.list_models(module=zoo):
         raise NetworkError(
             f"Expected the name of a torchvision classification model or {_LITE!r}; got {name!r}."
@@ -86,6 +97,8 @@ def load(name: str, weights: Any = "DEFAULT", device: torch.device | str | None 
         device=device,
         name=name,
         snapshot=False,
+        scores=scores,
+        dtype=dtype,
     )
 
 
@@ -178,7 +191,7 @@ def _fill(module: nn.Module, path: Path, name: str) -> None:
     module.load_state_dict(state, strict=False)
 
 
-def _lite(weights: Any, device: torch.device | str | None) -> Network:
+def _lite(weights: Any, **options: Any) -> Network:
     path: Path | None = None
     if isinstance(weights, str) and weights == "DEFAULT":
         spec = importlib.util.find_spec(_LITE_PACKAGE)
@@ -218,7 +231,7 @@ def _lite(weights: Any, device: torch.device | str | None) -> Network:
         interpolation=InterpolationMode.BICUBIC,
     )
     labels = _zoo().ResNet18_Weights.DEFAULT.meta["categories"]
-    return Network(module, preprocess=preset, labels=labels, input_size=224, device=device, name=_LITE, snapshot=False)
+    return Network(module, preprocess=preset, labels=labels, input_size=224, name=_LITE, snapshot=False, **options)
 
 
 def _fill_in_order(module: nn.Module, path: Path) -> None:
