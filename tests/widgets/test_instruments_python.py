@@ -209,7 +209,7 @@ class TestLife:
         before = set(threading.enumerate())
         show(cs.Occluder(net, pictures[0], size=10))
         show(cs.FilterGrid(net, pictures[0]))
-        assert set(threading.enumerate()) == before
+        assert set(threading.enumerate()) <= before  # one of an earlier test may end meanwhile
 
 
 class TestFilterGrid:

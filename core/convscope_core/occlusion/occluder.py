@@ -155,7 +155,7 @@ class Occlusion:
         Returns
         -------
         bool array (height, width)
-            Not to be written to.
+            Read-only.
 
         Raises
         ------
@@ -256,22 +256,12 @@ class Occlusion:
         return torch.where(torch.tensor(inside, device=filled.device), filled, crop(self.image))
 
     def pixels(self, position: tuple[int, int], size: Size = 50) -> npt.NDArray[np.uint8]:
-        """What the picture shows inside the occluder's box, with the occluder there.
-
-        Parameters
-        ----------
-        position, size
-            As for `mask`.
+        """What the picture shows inside the occluder's box; parameters and errors as for `mask`.
 
         Returns
         -------
         uint8 array (height, width, 3)
             The fill where the occluder covers, the clean picture in the rest of the box.
-
-        Raises
-        ------
-        ArgumentError
-            As for `mask`.
         """
         return self.net.pixels(self.patches([position], size)[0])
 

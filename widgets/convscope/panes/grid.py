@@ -107,7 +107,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             best = {channel: top[0] for channel in range(layer.channels) if (top := best_of(survey, layer, channel))}
             # Picture by picture, so that each is read once.
             for channel in sorted(best, key=lambda c: best[c].image):
-                tiles[channel] = self._patch(best[channel], TILE_SIDE)[0]
+                tiles[channel] = self._patches.patch(survey.images, best[channel], TILE_SIDE)[0]
         return tiles  # projections follow, a few at a time
 
     def _answer_tiles(self, content: Content) -> Answer:
@@ -128,7 +128,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
                 missing.append(unit)
             else:
                 tiles[channel] = known
-        for unit, projection in zip(missing, self._project(survey.images, layer, missing, method), strict=True):
+        for unit, projection in zip(missing, self._projector(survey.images, layer, missing, method), strict=True):
             shades, _ = projection_tile(projection, self._input_size, TILE_SIDE)
             tiles[unit.channel] = (shades.astype(np.int16) + GREY).astype(np.uint8)
             while len(self._projection_tiles) >= KEPT:

@@ -16,14 +16,44 @@ from convscope_core.explain import Projection, Unit, project_many
 from convscope_core.explain.method import find, logits
 from convscope_core.network import Layer, Network
 
-__all__ = ["ProjectionPane", "projection_tile", "signed_bytes", "visible"]
+__all__ = ["ProjectionPane", "Projector", "projection_tile", "signed_bytes", "visible"]
 
 #: Prepared pictures that are kept, about 600 kB each.
 KEPT = 64
 
 
+class Projector:
+    """Projects units of a network; a picture is prepared once, however often it is asked for.
+
+    Parameters
+    ----------
+    net : Network
+    """
+
+    def __init__(self, net: Network) -> None:
+        self._net = net
+        self._prepared: dict[int, torch.Tensor] = {}
+
+    def __call__(self, images: Images, layer: Layer, units: Sequence[Unit], method: str) -> list[Projection]:
+        """Project units whose pictures are counted in `images`."""
+        used = list(dict.fromkeys(unit.image for unit in units))
+        for index in used:
+            if index not in self._prepared:
+                self._prepared[index] = self._net.prepare(images[index].image)[0]
+        pictures = Images.of([self._prepared[index] for index in used]) if used else images
+        renumbered = [unit._replace(image=used.index(unit.image)) for unit in units]
+        projections = project_many(self._net, pictures, layer.name, renumbered, method)
+        while len(self._prepared) > KEPT:
+            self._prepared.pop(next(iter(self._prepared)))
+        return projections
+
+    def forget(self) -> None:
+        """Drop the prepared pictures."""
+        self._prepared.clear()
+
+
 class ProjectionPane(Instrument):
-    """The method by which units are projected, and prepared pictures for it."""
+    """The method by which units are projected down to the pictures."""
 
     method = traitlets.Enum(("deconvnet", "guided_backprop", "gradient"), default_value="deconvnet").tag(sync=True)
     """str: how activations are projected down to the pictures: "deconvnet" (Zeiler & Fergus 2014), "guided_backprop"
@@ -32,24 +62,11 @@ class ProjectionPane(Instrument):
     default. On networks that both have no rule for (with SiLU or GELU, say) it is the gradient."""
 
     def __init__(self, net: Network, **options: Any) -> None:
-        self._prepared: dict[int, torch.Tensor] = {}
+        self._projector = Projector(net)
         super().__init__(net, **{"method": usual_method(net)} | options)
 
     def _method(self, content: Content) -> str:
         return str(content.get("method") or self.method)
-
-    def _project(self, images: Images, layer: Layer, units: Sequence[Unit], method: str) -> list[Projection]:
-        """Project units whose pictures are counted in `images`, each read once however often it is asked for."""
-        used = list(dict.fromkeys(unit.image for unit in units))
-        for index in used:
-            if index not in self._prepared:
-                self._prepared[index] = self.net.prepare(images[index].image)[0]
-        pictures = Images.of([self._prepared[index] for index in used]) if used else images
-        renumbered = [unit._replace(image=used.index(unit.image)) for unit in units]
-        projections = project_many(self.net, pictures, layer.name, renumbered, method)
-        while len(self._prepared) > KEPT:
-            self._prepared.pop(next(iter(self._prepared)))
-        return projections
 
     @property
     def _input_size(self) -> tuple[int, int]:
@@ -58,7 +75,7 @@ class ProjectionPane(Instrument):
 
     def _forget(self) -> None:
         super()._forget()
-        self._prepared.clear()
+        self._projector.forget()
 
 
 def usual_method(net: Network) -> str:

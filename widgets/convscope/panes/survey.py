@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import traitlets
-from PIL import Image
 
 from convscope._instrument import Instrument
 from convscope._job import Job, Step, progress
@@ -15,8 +13,9 @@ from convscope._layers import shown_layers
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.render import crop
-from convscope_core.survey import Exemplar, Survey, SurveyProgress, surveying
+from convscope_core.survey import Survey, SurveyProgress, surveying
+
+from .patches import Patches
 
 __all__ = ["SurveyPane", "pictures_or_survey"]
 
@@ -24,8 +23,6 @@ __all__ = ["SurveyPane", "pictures_or_survey"]
 BATCH = 4
 #: Partial results are shown at most this often, seconds.
 SHOW_EVERY = 1.5
-#: Surveyed pictures kept as pixels.
-KEPT = 64
 
 
 class SurveyPane(Instrument):
@@ -52,7 +49,7 @@ class SurveyPane(Instrument):
                 f"{survey.network} ({survey.fingerprint[:8]}). Survey the pictures with this network."
             )
         self.survey: Survey | None = survey
-        self._surveyed_pictures: dict[int, np.ndarray] = {}
+        self._patches = Patches(net)
         self._survey_job = Job(self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news)
         super().__init__(net, **options)
         if survey is not None:
@@ -116,32 +113,9 @@ class SurveyPane(Instrument):
             )
         return self.survey
 
-    def _surveyed_picture(self, image: int) -> np.ndarray:
-        """A surveyed picture as the network sees it, (H, W, 3) uint8; the last few are kept."""
-        pixels = self._surveyed_pictures.get(image)
-        if pixels is None:
-            pixels = self.net.picture(self._surveyed().images[image].image)
-            while len(self._surveyed_pictures) >= KEPT:
-                self._surveyed_pictures.pop(next(iter(self._surveyed_pictures)))
-            self._surveyed_pictures[image] = pixels
-        return pixels
-
-    def _patch(self, exemplar: Exemplar, side: int) -> tuple[np.ndarray, bool]:
-        """The patch of an exemplar, and whether it is the whole picture, its field being as large as that."""
-        picture = self._surveyed_picture(exemplar.image)
-        box = exemplar.box
-        whole = (box.bottom - box.top) >= picture.shape[0] and (box.right - box.left) >= picture.shape[1]
-        if whole:
-            box = type(box)(0, 0, *picture.shape[:2])
-        if max(box.bottom - box.top, box.right - box.left) > side // 2:
-            return crop(picture, box, side=side), whole
-        # A field of a few pixels is shown as the pixels that they are.
-        few = Image.fromarray(crop(picture, box))
-        return np.asarray(few.resize((side, side), Image.Resampling.NEAREST)), whole
-
     def _forget(self) -> None:
         super()._forget()
-        self._surveyed_pictures.clear()
+        self._patches.forget()
 
 
 def pictures_or_survey(instrument: str, images: Any, survey: Survey | None) -> tuple[Images, Survey | None]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import traitlets
 
@@ -36,7 +33,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         survey = self._surveyed()
         layer, channel = self._layer(content), int(content["channel"])
         top = survey.top(layer.name, channel)
-        exemplars, patches = self._shown(top)
+        exemplars, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         health = survey.health(layer.name)
         labels = [label for one in top if one.value > 0 and (label := survey.label(one.image)) is not None]
         # The first of equally frequent ones is the stronger picture's.
@@ -62,7 +59,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         survey = self._surveyed()
         layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
         units = [Unit(one.image, channel, one.row, one.column, one.value) for one in survey.top(layer.name, channel)]
-        projections = self._project(survey.images, layer, units, method)
+        projections = self._projector(survey.images, layer, units, method)
         tiles = [projection_tile(one, self._input_size, PATCH_SIDE) for one in projections]
         fields = {
             "layer": layer.name,
@@ -84,7 +81,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
             weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
             quantiles.append(one.quantile)
-        exemplars, patches = self._shown(weaker)
+        exemplars, patches = self._patches.shown(survey.images, weaker, PATCH_SIDE)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
             exemplar["quantile"] = quantile
         return {"layer": layer.name, "channel": channel, "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
@@ -92,30 +89,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     def _answer_whole(self, content: Content) -> Answer:
         """The whole of a picture of the survey."""
         image = int(content["picture"])
-        return framed(self._surveyed_picture(image), image)
-
-    def _shown(self, exemplars: Sequence[Exemplar]) -> tuple[list[dict[str, Any]], bytes]:
-        """Exemplars as the front end shows them, and their patches one after the other."""
-        images = self._surveyed().images
-        rows, patches = [], []
-        for one in exemplars:
-            patch, whole = self._patch(one, PATCH_SIDE)
-            picture = images[one.image]
-            patches.append(patch.tobytes())
-            rows.append(
-                {
-                    "value": one.value,
-                    "image": one.image,
-                    "name": picture.name,
-                    "path": None if picture.path is None else str(picture.path.absolute()),
-                    "label": picture.label,
-                    "row": one.row,
-                    "column": one.column,
-                    "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
-                    "whole": whole,
-                }
-            )
-        return rows, b"".join(patches)
+        return framed(self._patches.picture(self._surveyed().images, image), image)
 
     def _snapshot(self) -> list[Request]:
         if self.survey is None:
