@@ -79,22 +79,23 @@ def round_trip(root: Locator) -> float:
     )
 
 
-def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(notebook):
+def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
     book = notebook(LITE + BY_HAND, "w = cs.Occluder(net, cs.sample('chelsea')); w")
     root = book.cell(1).locator(".cs-root")
-    expect(root.locator(SHOWN)).to_have_attribute("data-position", "87,87")
+    shown_at(root, 87, 87)
     usual = round_trip(root)
-    book.run("w.wait(); computed = []; w.observe(lambda change: computed.append(change.new), '_frame')")
     # From the moment the button is released to the moment the last position's numbers are on the page.
     root.evaluate(
         """(root) => {
           const pane = root.querySelector(".cs-probabilities");
-          const occluder = root.querySelector(".cs-occluder");
           window.moves = 0;
           root.addEventListener("pointermove", () => { window.moves += 1; });
-          root.addEventListener("pointerup", () => { window.released = performance.now(); });
-          new MutationObserver(() => { window.settled = [performance.now(), pane.dataset.position]; })
-            .observe(pane, { attributes: true, attributeFilter: ["data-position"] });
+          root.addEventListener("pointerup", () => { window.released = performance.now(); window.after = []; });
+          new MutationObserver(() => {
+            const place = pane.dataset.position;
+            window.settled = [performance.now(), place];
+            if (window.after && window.after.at(-1) !== place) window.after.push(place);
+          }).observe(pane, { attributes: true, attributeFilter: ["data-position"] });
         }"""
     )
     book.drag(root.locator(OCCLUDER), -90, -110, steps=100)
@@ -102,21 +103,45 @@ def test_drag_settles_at_once_computes_few_frames_and_ends_on_the_right_number(n
         """() => {
           const said = /row (\\d+), column (\\d+)/.exec(document.querySelector(".cs-occluder").ariaValueText);
           const place = `${said[1]},${said[2]}`;
-          return window.settled?.[1] === place && !document.querySelector("[aria-busy=true]")
-            ? { place, milliseconds: window.settled[0] - window.released, moves: window.moves } : null;
+          const { settled, released, moves, after } = window;
+          return settled?.[1] === place && !document.querySelector("[aria-busy=true]")
+            ? { place, milliseconds: settled[0] - released, moves, after } : null;
         }"""
     )
     assert final["moves"] >= 100
-    # The numbers under way come first, then the last.
-    assert final["milliseconds"] < max(500, 3 * usual)
+    # The answer that was under way may come first, then the last.
+    assert len(final["after"]) <= 2
+    assert final["milliseconds"] < max(500, 4 * usual)
     position = [int(one) for one in final["place"].split(",")]
     assert position != [87, 87]
     book.run("w.wait()")
     assert book.value("w.position") == position
-    assert 2 <= book.value("len(computed)") <= 60
     truth = book.value(f"by_hand(net, w.image, {position}, 50).probabilities[net.predict(w.image).index].item()")
     assert book.value("w.probability") == pytest.approx(truth, abs=1e-4)
     assert number(root) == pytest.approx(truth, abs=6e-4)
+
+
+def test_of_a_drag_only_what_the_kernel_can_follow_is_computed_and_always_the_last(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.run(
+        """
+import threading
+gate, computed, answer = threading.Event(), [], w._answer_occlude
+def held(content):
+    computed.append(list(content["position"]))
+    gate.wait(120)
+    return answer(content)
+w._answer_occlude = held
+"""
+    )
+    book.drag(root.locator(OCCLUDER), -500, -500, steps=100)  # longer than the kernel takes for the first position
+    book.run("gate.set()")
+    shown_at(root, 0, 0)
+    book.run("w.wait()")
+    first, last = book.value("computed")
+    assert first != last == [0, 0]
 
 
 def test_drag_follows_while_a_cell_is_busy(notebook):
