@@ -1,4 +1,4 @@
-"""How quick the microscope is on the network of the tour: prints the README's table.
+"""How fast the microscope is on the network of the tour: prints the README's table.
 
     make benchmark
 

@@ -433,8 +433,8 @@ def test_a_preview_errs_in_the_second_order_of_the_change(small: torch.Tensor) -
     errors = []
     for step in (0.4, 0.2, 0.1):
         result = occlusion_map(net, small, 6, 3, small + step * direction, preview=True, progress=False)
-        p, foretold = result.probability.astype(np.float64), result.preview.probability.astype(np.float64)
-        log_odds = np.log(p / (1 - p)) - np.log(foretold / (1 - foretold))
+        p, estimate = result.probability.astype(np.float64), result.preview.probability.astype(np.float64)
+        log_odds = np.log(p / (1 - p)) - np.log(estimate / (1 - estimate))
         errors.append((np.abs(log_odds).mean(), np.abs(result.activity - result.preview.activity).mean()))
     ratios = np.array(errors[:-1]) / np.array(errors[1:])
     assert ((ratios > 3) & (ratios < 5)).all(), ratios  # half the change, a quarter of the error

@@ -182,9 +182,9 @@ class TestClasses:
 
     def test_rows_say_the_five_most_probable(self, net, pictures, gallery, browser_end):
         answer, buffers = browser_end.ask(gallery, "rows")
-        for row, (said, pixels) in enumerate(zip(answer["rows"], buffers, strict=True)):
+        for row, (fields, pixels) in enumerate(zip(answer["rows"], buffers, strict=True)):
             top = net.predict(pictures[row]).top(5)
-            assert [(c["label"], c["probability"]) for c in said["classes"]] == top
+            assert [(c["label"], c["probability"]) for c in fields["classes"]] == top
             np.testing.assert_array_equal(np.frombuffer(pixels, np.uint8), net.picture(pictures[row]).ravel())
 
 

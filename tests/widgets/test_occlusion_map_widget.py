@@ -203,7 +203,7 @@ class TestAnswers:
         assert np.isfinite(probability).all()
         assert np.isfinite(activity).all()
         assert (label == -1).all()
-        # What it foretells is not what is found, but nearer to it than the clean picture's probability is.
+        # The estimate is not what is found, but nearer to it than the clean picture's probability is.
         truth = maps.result
         guess = np.abs(probability - truth.probability).mean()
         assert guess < np.abs(truth.clean.probability - truth.probability).mean()
