@@ -63,6 +63,7 @@ class Layer:
     aliases: tuple[str, ...] = field(repr=False)
     _node: str = field(repr=False)
     _geometry: Geometry = field(repr=False, compare=False)
+    _axes: tuple[int, ...] = field(repr=False)
 
     @property
     def receptive_field(self) -> ReceptiveField:
@@ -70,7 +71,7 @@ class Layer:
 
         For a layer whose units see the whole picture the jump is the size.
         """
-        return self._geometry.receptive_field(self._node)
+        return self._geometry.receptive_field(self._node, self._axes)
 
     @property
     def gated(self) -> bool:
@@ -95,7 +96,7 @@ class Layer:
                 f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}; got row "
                 f"{row}, column {column}. Rows and columns count from 0."
             )
-        return self._geometry.box(self._node, row, column)
+        return self._geometry.box(self._node, row, column, self._axes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,7 +267,9 @@ class Network:
         geometry = self._geometry = Geometry(graph)
         layers = []
         for g in find_layers(graph):
-            layer = Layer(g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry)
+            layer = Layer(
+                g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry, g.axes[1:]
+            )
             layers.append(layer)
             self._found[g.name] = g
         self._layers = tuple(layers)

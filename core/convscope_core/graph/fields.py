@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from convscope_core.graph.axes import Reads, dependent_nodes, is_elementwise, structure
 from convscope_core.graph.backward import ROUTING, At, Rule, Table, Values, Walk, is_padding
 from convscope_core.graph.forward import FRESH, IN_PLACE, Runner
-from convscope_core.graph.geometry import layouts
 from convscope_core.graph.node import Graph, Node, map_values, needed_for, with_args
-from convscope_core.graph.ops import ELEMENTWISE, kernel_size
+from convscope_core.graph.ops import ELEMENTWISE
 
 __all__ = ["FieldWalk", "Found", "Units", "Window"]
 
@@ -278,11 +278,18 @@ class _Plan:
 
     def __init__(self, graph: Graph, walk: Walk, node: Node, axes: tuple[int, ...], always: bool) -> None:
         self.graph, self.walk = graph, walk
-        self.layout = layouts(graph)
+        self._structure = structure(graph)
+        self._dependent = dependent_nodes(graph) | {graph.input}
         self.windows: dict[Node, _Pair] = {}
         self.needs_maps = False  # some value is of the whole picture: a gate
         self.inside, self.whole, self.elements = 0.0, 0.0, 1
-        self.reason: str | None = "its units see the whole picture" if len(axes) == 1 else self._lay(node)
+        self.reason: str | None
+        if len(axes) == 1 or self.axes(node) is None:
+            self.reason = "its units see the whole picture"
+        elif self.axes(node) != (axes[1] + 1, axes[2] + 1):
+            self.reason = "its maps lie across the picture"
+        else:
+            self.reason = self._lay(node)
         self.read = {i for n, rule in walk.steps for i in rule.needs(n)}
         if self.reason is None:
             self._count()
@@ -322,11 +329,9 @@ class _Plan:
         return None if self.graph.input in self.windows else "its units do not depend on single positions"
 
     def axes(self, n: Node) -> tuple[int, int] | None:
-        """Return the axes of rows and columns, counted with the batch, if it has both."""
-        letters = self.layout[n]
-        if not n.batched or letters.count("H") != 1 or letters.count("W") != 1:
-            return None
-        return letters.index("H") + 1, letters.index("W") + 1
+        """Return the axes of rows and columns, counted with the batch, if both are known."""
+        rows, columns = self._structure.axes[n.name]
+        return None if rows is None or columns is None else (rows + 1, columns + 1)
 
     def size(self, n: Node) -> tuple[int, int]:
         """Return height and width of a node's maps."""
@@ -336,47 +341,36 @@ class _Plan:
 
     def _is_map(self, n: Node, i: Node) -> bool:
         """Tell whether an input has positions of its own (a gate, one number a channel, has none)."""
-        axes = self.axes(i)
-        if axes is None:
+        if i not in self._dependent or self.axes(i) is None:
             return False
-        return n.kind in _WINDOWED or n.kind in ("pad", "slice") or self.size(i) == self.size(n)
+        return n.kind in _WINDOWED or n.kind in ("pad", "slice") or all(r.same for r in self._reads(n, i))
+
+    def _reads(self, n: Node, i: Node) -> tuple[Reads, Reads]:
+        return self._structure.reads[n.name][i.name]
 
     def _by_position(self, n: Node, axes: tuple[int, int]) -> bool:
         maps = [i for i in n.inputs if i.kind != "size"]
         if n.kind in _WINDOWED:
-            return axes == (2, 3) and len(maps) == 1
+            return axes == (2, 3) == self.axes(n["input"]) and len(maps) == 1
         if n.kind == "pad":
             return n["mode"] == "constant" and self.axes(n["input"]) == axes
         if n.kind == "slice" and n["dim"] in axes:
             return bool(n["step"] == 1)
-        if n.kind not in _BY_POSITION:
+        if n.kind not in _BY_POSITION or (n.kind in ("batch_norm", "prelu") and 1 in axes):
             return False
-        if n.kind in ("softmax", "log_softmax", "cat") and n["dim"] in axes:
-            return False
-        if n.kind == "layer_norm" and len(n.shape) - len(n["normalized_shape"]) < max(axes):
-            return False
+        for i in n.inputs:  # what has no positions of its own is the same for all
+            alike = is_elementwise(n) and i.batched and len(i.shape) == len(n.shape)
+            if not self._is_map(n, i) and not (alike and all(i.shape[a - 1] == 1 for a in axes)):
+                return False
         return n.kind in _CHANNEL_WEIGHTS or not _has_constant_map(n, axes)
 
     def need(self, n: Node, i: Node) -> _Pair:
         """Return the window of an input that the node's window depends on."""
         found = []
-        axes = self.axes(n)
-        assert axes is not None
-        for k in (0, 1):
-            jump, low, size = self.windows[n][k]
-            if n.kind in _WINDOWED:
-                stride, padding = n["stride"][k], n["padding"][k]
-                dilation = n["dilation"][k] if "dilation" in n.args else 1
-                reach = dilation * (kernel_size(n)[k] - 1) + 1
-                found.append(Window(jump * stride, low * stride - padding, (size - 1) * stride + reach))
-            elif n.kind == "slice" and n["dim"] == axes[k]:
-                found.append(Window(jump, low + n["start"], size))
-            elif n.kind == "pad":
-                at = 2 * (len(n.shape) - axes[k])
-                found.append(Window(jump, low - (n["pad"][at] if at < len(n["pad"]) else 0), size))
-            else:
-                found.append(Window(jump, low, size))
-        del i
+        for (jump, low, size), reads in zip(self.windows[n], self._reads(n, i), strict=True):
+            assert reads.step is not None  # of all kinds that are computed in windows
+            first, extent = int(reads.low[0]), int(reads.high[0] - reads.low[0]) + 1
+            found.append(Window(jump * reads.step, low * reads.step + first, (size - 1) * reads.step + extent))
         return found[0], found[1]
 
     def is_read_by(self, i: Node, n: Node) -> bool:

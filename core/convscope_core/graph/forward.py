@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from convscope_core.graph.node import Graph, Node, needed_for, nodes_in
+from convscope_core.graph.node import Graph, Node, map_values, needed_for, nodes_in
 
 __all__ = ["ANY_LAYOUT", "FRESH", "IN_PLACE", "Runner", "Visit", "evaluated"]
 
@@ -27,6 +27,31 @@ PyTorch's own is not for every operation: that of `instance_norm` is wrong for o
 
 Visit: TypeAlias = Callable[[Node, torch.Tensor, Sequence[torch.Tensor]], None]
 """Gets a node, its value and the values of `Node.inputs`."""
+
+
+def evaluated(
+    n: Node,
+    value: Callable[[Node], Any],
+    op: Callable[..., Any] | None = None,
+    args: Mapping[str, Any] | None = None,
+) -> Any:
+    """Evaluate one node alone.
+
+    Parameters
+    ----------
+    n : Node
+    value : callable
+        From a node among the arguments to its value.
+    op : callable, optional
+        In place of the node's own.
+    args : mapping of str to value, optional
+        In place of the node's own.
+    """
+    op = op or n.op
+    assert op is not None
+    found = {k: map_values(v, value) for k, v in (args or n.args).items()}
+    positional = [v for k, v in found.items() if k not in n.keywords]
+    return op(*positional, **{k: v for k, v in found.items() if k in n.keywords})
 
 
 class Runner:

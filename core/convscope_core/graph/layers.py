@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from convscope_core.graph.geometry import layouts
+from convscope_core.graph.axes import is_elementwise
 from convscope_core.graph.node import Graph, ModuleCall, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, POOLS
 
@@ -47,7 +47,9 @@ class GraphLayer:
         Other module names that mean this layer: the activation's, the folded batch norm's, an enclosing
         block's.
     axes : tuple of int
-        Positions of channel, row and column in the node's shape; only the channel's for a vector.
+        Positions of channel, row and column in the node's shape; only the channel's for a vector. Rows and columns are
+        the map's own, in the order in which the module has them: on a map that lies across, rows go along the picture's
+        columns.
     """
 
     name: str
@@ -81,7 +83,7 @@ def find_layers(graph: Graph) -> tuple[GraphLayer, ...]:
     Left out: what does not hold one map or one number a channel (token sequences, attention), and what the
     output does not depend on.
     """
-    layout = layouts(graph)
+    layout = _layouts(graph)
     computed = needed_for([graph.output])  # the rest makes the logits again of what is squashed
     found: list[tuple[str, Node, Node, tuple[int, ...]]] = []
     learned: set[Node] = set()  # what some weight has been applied to; before that, all is preprocessing
@@ -134,9 +136,111 @@ def _after_activation(graph: Graph, n: Node, computed: set[Node]) -> Node:
 def _axes(layout: tuple[str, ...]) -> tuple[int, ...] | None:
     if len(layout) == 1:
         return (0,)
-    if sorted(layout) == ["C", "H", "W"]:
-        return layout.index("C"), layout.index("H"), layout.index("W")
-    return None
+    if sorted(layout) != ["C", "H", "W"]:
+        return None
+    # The map's two axes in their own order, as the module gives them, however they lie on the picture.
+    channel = layout.index("C")
+    return (channel, *(a for a in range(3) if a != channel))
+
+
+# -- which axis of a node holds what --
+
+#: Kinds that take (C, H, W) and give (C, H, W), whatever their input went through before.
+_ON_MAPS = frozenset(
+    {
+        "conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool",
+        "aten.upsample_nearest2d", "aten.upsample_bilinear2d",
+    }
+)  # fmt: skip
+
+_KEEPS_LETTERS = frozenset(
+    {
+        "group_norm", "instance_norm", "layer_norm", "softmax", "log_softmax", "slice", "pad", "local_response_norm",
+        "aten.roll", "aten.flip", "aten.channel_shuffle", "aten.native_channel_shuffle",
+    }
+)  # fmt: skip
+
+_AXES = ("H", "W")
+
+
+def _layouts(graph: Graph) -> dict[Node, tuple[str, ...]]:
+    """Return, for each node, what its axes (without the batch) hold.
+
+    A letter per axis: ``"C"`` channels, or a part of them; ``"H"`` and ``"W"`` the two axes of a map, as the operation
+    takes them, whatever they have to do with the picture (that is `structure`'s to say); ``"?"`` anything else (token
+    sequences, windows, positions and channels in one axis).
+    """
+    found: dict[Node, tuple[str, ...]] = {}
+    for n in graph:
+        found[n] = _layout(n, found)
+    return found
+
+
+def _layout(n: Node, known: Mapping[Node, tuple[str, ...]]) -> tuple[str, ...]:
+    rank = len(n.shape)
+    unknown = ("?",) * rank
+    if not n.batched:
+        return unknown
+    if n.kind == "input":
+        return ("C", "H", "W")[:rank] if rank == 3 else unknown
+    if n.kind in _ON_MAPS and rank == 3:
+        return ("C", "H", "W")
+    sources = [i for i in dict.fromkeys(n.inputs) if i.kind != "size"]
+    if not sources or not all(i.batched for i in sources):
+        return unknown
+    letters = known[sources[0]]
+    if n.kind in _KEEPS_LETTERS:
+        return letters
+    if n.kind == "linear":
+        return (*letters[:-1], "C")
+    if n.kind == "permute":
+        dims = n["dims"]
+        return tuple(letters[d - 1] for d in dims[1:]) if dims[0] == 0 else unknown
+    if n.kind in ("reshape", "flatten"):
+        return _regrouped(sources[0].shape, letters, n.shape)
+    if n.kind == "select":
+        return tuple(x for d, x in enumerate(letters, 1) if d != n["dim"])
+    if n.kind == "mean":
+        return letters if n["keepdim"] else tuple(x for d, x in enumerate(letters, 1) if d not in n["dim"])
+    if n.kind == "cat" or is_elementwise(n):
+        return _combined(n.shape, [(i.shape, known[i]) for i in sources])
+    return unknown
+
+
+def _combined(shape: tuple[int, ...], inputs: list[tuple[tuple[int, ...], tuple[str, ...]]]) -> tuple[str, ...]:
+    """Agree on letters between operands that are broadcast: what is known of any and contradicted by none."""
+    out = []
+    for d in range(1, len(shape) + 1):
+        votes = {letters[-d] for s, letters in inputs if len(s) >= d and (s[-d] > 1 or shape[-d] == 1)} - {"?"}
+        out.append(votes.pop() if len(votes) == 1 else "?")
+    return tuple(reversed(out))
+
+
+def _regrouped(before: tuple[int, ...], letters: tuple[str, ...], after: tuple[int, ...]) -> tuple[str, ...]:
+    """Return the letters after a reshape: whole axes keep theirs, merged or split channels are "C"."""
+    out: list[str] = []
+    i = j = 0
+    while i < len(before) or j < len(after):
+        if i < len(before) and j < len(after) and before[i] == after[j] and (before[i] > 1 or letters[i] in _AXES):
+            out.append(letters[i])
+            i, j = i + 1, j + 1
+            continue
+        start_i, start_j, p, q = i, j, 1, 1
+        while True:
+            if p <= q and i < len(before) and (p < q or i == start_i or before[i] == 1):
+                if p == q and i > start_i and before[i] == 1 and letters[i] in _AXES and j < len(after):
+                    break
+                p *= before[i]
+                i += 1
+            elif j < len(after) and (q < p or j == start_j or after[j] == 1):
+                q *= after[j]
+                j += 1
+            else:
+                break
+        merged = {x for x, s in zip(letters[start_i:i], before[start_i:i], strict=True) if s > 1}
+        letter = "C" if merged <= {"C"} else "?"
+        out.extend([letter] * (j - start_j))
+    return tuple(out)
 
 
 def _name(anchor: Node, value: Node, made_by: Mapping[Node, list[ModuleCall]]) -> str:

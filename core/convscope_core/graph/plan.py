@@ -10,7 +10,7 @@ Nearly all the time goes into convolutions; `convscope_core.graph.kernels` makes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,11 +19,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.graph.forward import FRESH, IN_PLACE
+from convscope_core.graph.axes import is_elementwise, is_uniform, structure
+from convscope_core.graph.forward import FRESH, IN_PLACE, evaluated
 from convscope_core.graph.geometry import Geometry, Ranges
 from convscope_core.graph.kernels import TILE, Kernels
 from convscope_core.graph.node import Node, map_values
-from convscope_core.graph.ops import ELEMENTWISE, kernel_size
+from convscope_core.graph.ops import kernel_size
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows, gathered, window
 
 __all__ = ["Floats", "Plan", "Work"]
@@ -38,13 +39,7 @@ _NO_GAIN = 0.9
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
-#: Kinds that treat every position alike, given that their axes (channels, mostly) are no rows or columns.
-_BY_POSITION = ELEMENTWISE | {
-    "linear", "layer_norm", "local_response_norm", "permute", "reshape", "cat", "slice", "softmax",
-    "log_softmax", "aten.channel_shuffle", "aten.native_channel_shuffle",
-}  # fmt: skip
-
-#: Kinds whose constant tensors belong to channels, never to positions.
+#: Kinds whose constant tensors belong to channels: axis 1, or those that they normalise.
 _CHANNEL_WEIGHTS = frozenset({"batch_norm", "layer_norm", "linear", "prelu", "local_response_norm"})
 
 _Step: TypeAlias = Callable[[Batch], Any]
@@ -75,7 +70,13 @@ class Plan:
     """The steps for one size of box, tops and lefts that it may have, and about how many pictures at once."""
 
     def __init__(
-        self, recorded: Recorded, geometry: Geometry, size: tuple[int, int], places: tuple[Ints, Ints], pictures: int
+        self,
+        recorded: Recorded,
+        geometry: Geometry,
+        size: tuple[int, int],
+        places: tuple[Ints, Ints],
+        pictures: int,
+        distrust: str | None = None,
     ) -> None:
         self.recorded, self.geometry = recorded, geometry
         self.graph = graph = recorded.graph
@@ -87,6 +88,7 @@ class Plan:
         self._whole: set[Node] = set()
         self._tiled: set[Node] = set()
         self._reads: dict[Node, list[Cut]] = {}
+        self._structure = structure(graph)
         self._ranges = self._spread(size)
         for n in graph.nodes[1:]:
             if n in recorded.dependent:
@@ -96,7 +98,7 @@ class Plan:
             sum(_multiply_adds(n, self._share(n)) for n in computed),
             sum(_multiply_adds(n, 1.0) for n in graph if n in recorded.dependent),
         )
-        self.reason = self._why_not(computed)
+        self.reason = distrust or self._why_not(computed)
         self.steps = [] if self.reason else self._compiled()
 
     def cases(self, at: Ints) -> tuple[Ints, Ints]:
@@ -130,11 +132,11 @@ class Plan:
         """Decide whether a node is computed in windows, everywhere, or not at all."""
         changed = [i for i in n.inputs if i in self._windows or i in self._whole]
         if not changed or not ((rows.low <= rows.high).any() and (columns.low <= columns.high).any()):
-            if not n.batched and changed:
+            if not n.batched:
                 self._whole.add(n)  # there is no clean value that stands for any number of pictures
             return
-        axes = self._axes(n)
-        if axes is None or any(i in self._whole for i in changed) or not self._by_position(n, axes):
+        axes = self.recorded.axes(n)
+        if axes is None or any(i in self._whole for i in changed) or not self._in_parts(n, axes):
             self._whole.add(n)
             return
         height, width = n.shape[axes[0] - 1], n.shape[axes[1] - 1]
@@ -144,44 +146,47 @@ class Plan:
             return
         self._windows[n] = Windows((down[0], across[0]), down[1], across[1])
 
-    def _axes(self, n: Node) -> tuple[int, int] | None:
-        """Return the axes of rows and columns, counted with the batch, if it has both."""
-        letters = self.recorded.layout[n]
-        if not n.batched or letters.count("H") != 1 or letters.count("W") != 1:
-            return None
-        return letters.index("H") + 1, letters.index("W") + 1
-
-    def _by_position(self, n: Node, axes: tuple[int, int]) -> bool:
-        """Tell whether the operation gives the same when applied to windows."""
-        kind = n.kind
-        maps = [i for i in n.inputs if i.kind != "size"]
-        if kind in _WINDOWED:
-            return axes == (2, 3) and len(maps) == 1
-        if kind == "pad":
-            return n["mode"] == "constant" and self._axes(n["input"]) == axes
-        if kind == "slice" and n["dim"] in axes:
+    def _in_parts(self, n: Node, axes: tuple[int, int]) -> bool:
+        """Tell whether the operation can be computed in windows, out of windows of its inputs."""
+        changed = [i for i in dict.fromkeys(n.inputs) if i in self._windows]
+        others = [i for i in n.inputs if i not in self._windows]
+        if n.kind in _WINDOWED or n.kind == "pad":
+            if others or self.recorded.axes(n["input"]) != axes:
+                return False
+            return set(axes) == {2, 3} if n.kind in _WINDOWED else bool(n["mode"] == "constant")
+        if n.kind == "slice" and n["dim"] in axes:
             return bool(n["step"] == 1)
-        if kind not in _BY_POSITION and torch.Tag.pointwise not in getattr(n.op, "tags", ()):
+        if not is_uniform(n) or not all(r.same for i in changed for r in self._structure.reads[n.name][i.name]):
             return False
-        if kind in ("softmax", "log_softmax", "cat") and n["dim"] in axes:
+        if n.kind in ("batch_norm", "prelu") and 1 in axes:
             return False
-        if kind == "layer_norm" and len(n.shape) - len(n["normalized_shape"]) < max(axes):
-            return False
-        if any(self._axes(i) is None for i in maps if i in self._windows):
-            return False
-        return kind in _CHANNEL_WEIGHTS or not self._has_constant_map(n, axes)
+        aligned = is_elementwise(n) or n.kind == "cat"
+        if not aligned and n.kind != "aten.stack":
+            return not others
+        if not aligned:
+            tensors = any(isinstance(t, Tensor) for t in n["tensors"])
+            reads = self._structure.reads[n.name]
+            known = all(i.name in reads and self.recorded.axes(i) for i in others)
+            return not tensors and known and all(r.same for i in others for r in reads[i.name])
+        return all(self._is_aligned(n, i, axes) for i in others) and (
+            n.kind in _CHANNEL_WEIGHTS or all(self._fits(n, tuple(t.shape), axes) for t in _constants(n))
+        )
 
-    def _has_constant_map(self, n: Node, axes: tuple[int, int]) -> bool:
-        """Tell whether an operand is a constant with a value of its own for every position."""
-        constants: list[Tensor] = []
-        for v in n.args.values():
-            map_values(v, tensor=lambda t: constants.append(t))
+    def _is_aligned(self, n: Node, i: Node, axes: tuple[int, int]) -> bool:
+        """Tell whether what does not change has a value for each position of a node, or one for all."""
+        alike = i.batched and len(i.shape) == len(n.shape) and self.recorded.has_clean(i)
+        return alike and self._fits(n, (1, *i.shape), axes)
+
+    def _fits(self, n: Node, shape: tuple[int, ...], axes: tuple[int, int]) -> bool:
         rank = len(n.shape) + 1
-        return any(t.dim() > rank - a - 1 and t.shape[a - rank] > 1 for t in constants for a in axes if a < rank)
+        if len(shape) > rank or (len(shape) == rank and shape[0] != 1):
+            return False
+        full = (1,) * (rank - len(shape)) + shape
+        return all(full[a] in (1, n.shape[a - 1]) for a in axes)
 
     def _share(self, n: Node) -> float:
         windows = self._windows.get(n)
-        axes = self._axes(n)
+        axes = self.recorded.axes(n)
         if windows is None or axes is None:
             return 1.0
         return windows.size[0] * windows.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
@@ -232,14 +237,16 @@ class Plan:
             def value(i: Node) -> Any:
                 return batch.patches if i in self.recorded.dependent or i is self.graph.input else batch.values[i]
 
-            return _evaluated(n, value, None, args)
+            return evaluated(n, value, None, args)
 
         return step
 
     def _on_wholes(self, n: Node) -> _Step:
-        size = n.shape[1:]
-        if len(size) == 2 and self._in_tiles(n, (size[0], size[1])):
-            return self._windowed(n, self._everywhere(n))
+        if n.kind == "conv":
+            x = n["input"]
+            axes = self.recorded.axes(x) if x in self._windows else (2, 3)
+            if self._in_tiles(n, (n.shape[1], n.shape[2])) and axes in ((2, 3), (3, 2)):
+                return self._windowed(n, self._everywhere(n, axes), axes)
         getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
         for i in dict.fromkeys(n.inputs):
             if i in self._windows:
@@ -247,21 +254,24 @@ class Plan:
         op, args = self._op(n), self._args(n)
 
         def step(batch: Batch) -> Any:
-            return _evaluated(n, lambda i: getters[i](batch), op, args)
+            return evaluated(n, lambda i: getters[i](batch), op, args)
 
         return step
 
     def _to_whole(self, i: Node) -> Cut:
         axes = self._axes(i)
-        assert axes is not None
-        return Cut(i, axes, (0, 0, 0, 0), 0.0, self._everywhere(i), self._windows[i])
+        return Cut(i, axes, (0, 0, 0, 0), 0.0, self._everywhere(i, axes), self._windows[i])
 
-    def _everywhere(self, i: Node) -> Windows:
-        """The windows that are all of a map."""
-        axes = self._axes(i)
-        assert axes is not None
+    def _axes(self, n: Node) -> tuple[int, int]:
+        """Return the axes of a node that is in windows."""
+        axes = self.recorded.axes(n)
+        assert axes is not None  # see `_place`
+        return axes
+
+    def _everywhere(self, n: Node, axes: tuple[int, int]) -> Windows:
+        """The windows that are all of a map, of which these are taken for rows and columns."""
         rows, columns = self.places
-        return Windows((i.shape[axes[0] - 1], i.shape[axes[1] - 1]), rows * 0, columns * 0)
+        return Windows((n.shape[axes[0] - 1], n.shape[axes[1] - 1]), rows * 0, columns * 0)
 
     def _whole_of(self, i: Node) -> _Step:
         recorded = self.recorded
@@ -270,15 +280,14 @@ class Plan:
             return lambda batch: recorded.cut(cut, batch.values[i], batch)
         if i in self._whole or i not in recorded.dependent:
             return lambda batch: batch.values[i]
-        return lambda batch: recorded.clean[i].expand(batch.size, *i.shape)
+        return lambda batch: recorded.clean(i).expand(batch.size, *i.shape)
 
     def _on_windows(self, n: Node) -> _Step:
-        if n.kind in _WINDOWED:
-            return self._windowed(n, self._windows[n])
-        if n.kind == "pad" or (n.kind == "slice" and n["dim"] in (self._axes(n) or ())):
-            return self._shifted(n)
         windows, axes = self._windows[n], self._axes(n)
-        assert axes is not None
+        if n.kind in _WINDOWED:
+            return self._windowed(n, windows, axes)
+        if n.kind == "pad" or (n.kind == "slice" and n["dim"] in axes):
+            return self._shifted(n)
         getters: dict[Node, _Step] = {}
         own: set[Node] = set()
         for i in dict.fromkeys(n.inputs):
@@ -290,6 +299,8 @@ class Plan:
             shape = list(n["shape"])
             shape[axes[0]], shape[axes[1]] = windows.size
             args["shape"] = tuple(shape)
+        if n.kind not in _CHANNEL_WEIGHTS:
+            args = {k: self._with_windows_of_constants(n, v, getters) for k, v in args.items()}
         op = self._op(n)
         if n.kind == "add" and n["input"] is not n["other"]:
             a, b, alpha = n["input"], n["other"], n["alpha"]
@@ -298,77 +309,101 @@ class Plan:
                 return lambda batch: getters[a](batch).add_(getters[b](batch), alpha=alpha)
             if shapes and alpha == 1 and (b in own or self._is_spent(b, n)):
                 return lambda batch: getters[b](batch).add_(getters[a](batch))
-        return lambda batch: _evaluated(n, lambda i: getters[i](batch), op, args)
+        return lambda batch: evaluated(n, lambda i: getters[i](batch), op, args)
 
     def _aligned(self, n: Node, i: Node, windows: Windows) -> tuple[_Step, bool]:
         """Return what gets an input in the windows of a node, and whether that is memory of its own."""
-        recorded = self.recorded
-        axes = self._axes(i)
-        if i not in recorded.dependent:
-            return (lambda batch: batch.values[i]), False
-        mine = self._axes(n)
-        assert mine is not None
-        broadcast = axes is None or any(i.shape[a - 1] == 1 != n.shape[b - 1] for a, b in zip(axes, mine, strict=True))
-        if broadcast:  # unchanged, or all of the result would change
-            return (lambda batch: recorded.clean[i].expand(batch.size, *i.shape)), False
-        assert axes is not None
+        recorded, mine = self.recorded, self._axes(n)
+        if i in self._windows:
+            axes = self._axes(i)
+        else:  # unchanged; where it has axes of its own, it is aligned with the result all the same
+            axes = mine if is_elementwise(n) or n.kind == "cat" else self._axes(i)
+            if all(i.shape[a - 1] == 1 for a in axes):
+                return (lambda batch: recorded.clean(i).expand(batch.size, *i.shape)), False
+            if any(i.shape[a - 1] != n.shape[b - 1] for a, b in zip(axes, mine, strict=True)):
+                # one value for each row, or for each column
+                windows = Windows(
+                    (
+                        windows.size[0] if i.shape[axes[0] - 1] > 1 else 1,
+                        windows.size[1] if i.shape[axes[1] - 1] > 1 else 1,
+                    ),
+                    windows.rows * (i.shape[axes[0] - 1] > 1),
+                    windows.columns * (i.shape[axes[1] - 1] > 1),
+                )
         cut = Cut(i, axes, (0, 0, 0, 0), 0.0, windows, self._windows.get(i))
         if cut.same:
             return (lambda batch: batch.values[i]), False
         self._remember(n, cut)
-        return (lambda batch: recorded.cut(cut, batch.values.get(i), batch)), True
+        changes = i in self._windows
+        return (lambda batch: recorded.cut(cut, batch.values[i] if changes else None, batch)), True
 
-    def _windowed(self, n: Node, windows: Windows) -> _Step:
+    def _with_windows_of_constants(self, n: Node, value: Any, getters: dict[Node, _Step]) -> Any:
+        """Put a node in the place of each constant that has values of its own for the positions."""
+
+        def stand_in(t: Tensor) -> Any:
+            rank, windows = len(n.shape) + 1, self._windows[n]
+            full = (1,) * (rank - t.dim()) + tuple(t.shape)
+            if n.kind != "cat" and all(full[a] == 1 for a in self._axes(n)):
+                return t
+            i = self.recorded.constant(t, rank)
+            getters[i], _ = self._aligned(n, i, windows)
+            return i
+
+        return map_values(value, tensor=stand_in)
+
+    def _windowed(self, n: Node, windows: Windows, axes: tuple[int, int]) -> _Step:
         """A convolution or pool: windows with a border, then the operation without padding."""
         recorded, x = self.recorded, n["input"]
-        kernel, stride, padding = kernel_size(n), n["stride"], n["padding"]
-        dilation = n.args.get("dilation", (1, 1))
+        # Of rows and of columns, which may be either of the two axes that the kernel moves along.
+        order = (axes[0] - 2, axes[1] - 2)
+        kernel, stride, padding = ([v[s] for s in order] for v in (kernel_size(n), n["stride"], n["padding"]))
+        dilation = [n["dilation"][s] for s in order] if "dilation" in n.args else (1, 1)
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
         tiled = self._in_tiles(n, windows.size)
         if tiled:
             self._tiled.add(n)
-        # Tiles may compute some rows and columns too many.
+        # Tiles may compute a few rows and columns too many.
         computed = [-(-s // TILE) * TILE if tiled else s for s in windows.size]
-        needed = [(c - 1) * stride[a] + reach[a] for a, c in enumerate(computed)]
+        needed = [(c - 1) * stride[k] + reach[k] for k, c in enumerate(computed)]
         after = [
-            max(0, (n.shape[1 + a] - windows.size[a]) * stride[a] + needed[a] - padding[a] - x.shape[1 + a])
-            for a in (0, 1)
+            max(0, (n.shape[1 + s] - windows.size[k]) * stride[k] + needed[k] - padding[k] - x.shape[1 + s])
+            for k, s in enumerate(order)
         ]
         need = Windows((needed[0], needed[1]), windows.rows * stride[0], windows.columns * stride[1])
-        around = (padding[0], after[0], padding[1], after[1])
+        above, left = order.index(0), order.index(1)
+        around = (padding[above], after[above], padding[left], after[left])
         fill = -math.inf if n.kind == "max_pool" else 0.0
-        have = self._windows[x] if x in self._windows else self._everywhere(x)
-        cut = Cut(x, (2, 3), around, fill, need, have.moved(padding[0], padding[1]))
+        have = self._windows[x] if x in self._windows else self._everywhere(x, axes)
+        cut = Cut(x, axes, around, fill, need, have.moved(padding[0], padding[1]))
         same = cut.same
         if not same:
             self._remember(n, cut)
+        get = self._whole_of(x) if x not in self._windows else lambda batch: batch.values[x]
 
         def read(batch: Batch) -> Tensor:
-            if same:
-                found: Tensor = batch.values[x]
-                return found
-            return recorded.cut(cut, batch.values[x], batch, scratch=True)
+            value: Tensor = get(batch)
+            return value if same else recorded.cut(cut, value, batch, scratch=True)
 
         if tiled:
-            kernels, (height, width) = recorded.kernels, windows.size
+            kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
             return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
         args = {**self._args(n), "padding": (0, 0)}
         if "ceil_mode" in args:
             args["ceil_mode"] = False
         if n.kind != "avg_pool":
-            return lambda batch: _evaluated(n, lambda _: read(batch), n.op, args)
+            return lambda batch: evaluated(n, lambda _: read(batch), n.op, args)
         # Under padding, and where the last window hangs over the border, averages divide by other numbers.
         args["divisor_override"] = 1
         probe = recorded.x.new_ones(1, 1, *x.shape[1:])
         ones = torch.nn.functional.pad(probe, (around[2], around[3], around[0], around[1]))
-        per_window = _evaluated(n, lambda _: probe) / _evaluated(n, lambda _: ones, n.op, args)
+        per_window = evaluated(n, lambda _: probe) / evaluated(n, lambda _: ones, n.op, args)
         if bool((per_window == per_window.flatten()[0]).all()):
             share = float(per_window.flatten()[0])
-            return lambda batch: _evaluated(n, lambda _: read(batch), n.op, args).mul_(share)
+            return lambda batch: evaluated(n, lambda _: read(batch), n.op, args).mul_(share)
 
         def averaged(batch: Batch) -> Tensor:
-            sums: Tensor = _evaluated(n, lambda _: read(batch), n.op, args)
-            return sums.mul_(gathered(per_window, (2, 3), windows.size, windows.of(batch)))
+            sums: Tensor = evaluated(n, lambda _: read(batch), n.op, args)
+            return sums.mul_(gathered(per_window, axes, windows.size, windows.of(batch)))
 
         return averaged
 
@@ -376,7 +411,6 @@ class Plan:
         """A pad with a constant, or a crop: the result's own clean values, with what changed moved."""
         recorded, x, windows = self.recorded, n["input"], self._windows[n]
         axes = self._axes(n)
-        assert axes is not None
         moves = [0, 0]
         for k, a in enumerate(axes):
             if n.kind == "slice":
@@ -420,7 +454,7 @@ class Plan:
             cut = self._to_whole(self.graph.input)
             x = recorded.cut(cut, batch.patches, batch).to(recorded.output.dtype)
             output, values = recorded.runner(x, record)
-            return output, {n: Changed(v, recorded.clean[n]) for n, v in values.items()}
+            return output, {n: Changed(v, recorded.clean(n)) for n, v in values.items()}
         values = batch.values
         values[self.graph.input] = batch.patches
         for n, step, free in self.steps:
@@ -431,26 +465,13 @@ class Plan:
         return found[self.graph.output].whole().to(recorded.output.dtype), {n: found[n] for n in record}
 
     def _found(self, n: Node, batch: Batch) -> Changed:
-        clean = self.recorded.clean[n]
+        clean = self.recorded.clean(n)
         if n in self._windows:
             windows = self._windows[n]
             rows, columns = windows.rows[batch.tops], windows.columns[batch.lefts]
             return Changed(batch.values[n], clean, self._axes(n), rows, columns)
         value = batch.values[n] if n in self._whole else clean.expand(batch.size, *clean.shape[1:])
         return Changed(value, clean)
-
-
-def _evaluated(
-    n: Node,
-    value: Callable[[Node], Any],
-    op: Callable[..., Any] | None = None,
-    args: Mapping[str, Any] | None = None,
-) -> Any:
-    op = op or n.op
-    assert op is not None
-    found = {k: map_values(v, value) for k, v in (args or n.args).items()}
-    positional = [v for k, v in found.items() if k not in n.keywords]
-    return op(*positional, **{k: v for k, v in found.items() if k in n.keywords})
 
 
 def _multiply_adds(n: Node, share: float) -> int:
@@ -461,6 +482,13 @@ def _multiply_adds(n: Node, share: float) -> int:
     if n.kind == "linear":
         return round(share * math.prod(n.shape[:-1]) * int(n["weight"].numel()))
     return 0
+
+
+def _constants(n: Node) -> list[Tensor]:
+    found: list[Tensor] = []
+    for v in n.args.values():
+        map_values(v, tensor=found.append)
+    return found
 
 
 def _effort(n: Node, share: float) -> float:

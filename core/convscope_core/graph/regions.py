@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -45,8 +46,18 @@ _MANY = 16
 _FIRST = 4
 
 
+#: Whether windows give what the ordinary forward pass gives, by graph: None, or how far they are off.
+_measured: weakref.WeakKeyDictionary[Graph, str | None] = weakref.WeakKeyDictionary()
+
+#: Greatest deviation of windows from the ordinary pass: of the greatest value, and of what the box changes.
+_ROUNDING, _SHARE_OF_EFFECT = 1e-4, 0.05
+
+
 class Regions:
     """A graph and a picture, ready to be asked what changes when boxes of the picture change.
+
+    What depends on what is derived from the graph (`convscope_core.graph.axes`); when a graph is first asked about, one
+    box is computed both ways, and should they disagree, its boxes take the ordinary forward pass (`distrust`).
 
     Not to be used from several threads at once (windows are put together in memory that calls share).
 
@@ -77,6 +88,8 @@ class Regions:
         (1, K): the network's output for the clean picture.
     values : dict of Node to tensor
         The clean values of `record`, (1, *shape).
+    distrust : str or None
+        How far windows were off when they were measured; None where they give what the ordinary pass gives.
     """
 
     def __init__(
@@ -103,8 +116,48 @@ class Regions:
             graph, x, wanted, Runner(graph) if runner is None else runner, kernels or Kernels(), dtype
         )
         self.output = self._recorded.output
-        self.values = {n: self._recorded.clean[n] for n in wanted}
+        self.values = {n: self._recorded.clean(n) for n in wanted}
+        self.distrust: str | None = None
         self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], int], Plan] = {}
+        if dtype is None and graph not in _measured:
+            _measured[graph] = self._deviation()
+        self.distrust = _measured.get(graph)
+        if self.distrust is not None:
+            self._plans.clear()
+            logger.warning("%s; all boxes take the ordinary forward pass, which is slower and exact", self.distrust)
+
+    def _deviation(self) -> str | None:
+        """Compute one box in windows and by the ordinary pass; return how far they differ, None if they do not."""
+        x = self._recorded.x
+        size = tuple(max(1, s // 3) for s in x.shape[2:])
+        at = (x.shape[2] - size[0]) // 3, (x.shape[3] - size[1]) * 2 // 3
+        if self._plan((size[0], size[1])).reason is not None:
+            return None
+        draw = torch.Generator().manual_seed(0)
+        patch = 3 * torch.randn(1, x.shape[1], *size, generator=draw).to(x)
+        picture = x.clone()
+        picture[:, :, at[0] : at[0] + size[0], at[1] : at[1] + size[1]] = patch
+        record = tuple(self.values)
+        try:
+            output, changed = self([at], patch, record)
+            found = [output, *(changed[n].whole() for n in record)]
+        except Exception as e:  # whatever it is, the ordinary pass does without it
+            logger.warning("windows failed", exc_info=e)
+            return f"windows fail with {type(e).__name__}: {str(e)[:200]}"
+        with torch.inference_mode():
+            expected, values = self._recorded.runner(picture, record)
+        clean = [self.output, *(self.values[n] for n in record)]
+        for name, a, b, c in zip(
+            ["the output", *(n.name for n in record)],
+            found,
+            [expected, *(values[n] for n in record)],
+            clean,
+            strict=True,
+        ):
+            error, effect, scale = (float(t.abs().max()) for t in (a - b, b - c, b))
+            if not (error <= _ROUNDING * scale or error <= _SHARE_OF_EFFECT * effect):
+                return f"windows are off at {name}: by {error:.2g} of {scale:.2g}, where a box changes {effect:.2g}"
+        return None
 
     # -- what a walk for a size of box looks like --
 
@@ -317,7 +370,7 @@ class Regions:
                 self._plans.pop(next(iter(self._plans)))
             everywhere = tuple(np.arange(limit + 1) for limit in limits)
             places = (np.array(tops), np.array(lefts)) if positions else (everywhere[0], everywhere[1])
-            plan = self._plans[key] = Plan(self._recorded, self.geometry, size, places, pictures)
+            plan = self._plans[key] = Plan(self._recorded, self.geometry, size, places, pictures, self.distrust)
             if plan.reason is not None:
                 logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
         return plan

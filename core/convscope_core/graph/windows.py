@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from convscope_core.graph.axes import dependent_nodes, structure, surroundings
 from convscope_core.graph.forward import Runner
-from convscope_core.graph.geometry import Ranges, layouts
+from convscope_core.graph.geometry import Ranges
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.ops import ELEMENTWISE
@@ -228,8 +229,6 @@ class Recorded:
         The clean picture in `dtype`.
     output : tensor
         (1, K), in the picture's own type.
-    clean : dict of Node to tensor
-        (1, *shape), in `dtype`.
     dependent : set of Node
         Nodes whose values depend on the picture.
     """
@@ -245,16 +244,61 @@ class Recorded:
     ) -> None:
         self.graph, self.runner, self.kernels = graph, runner, kernels
         self.x = x if dtype is None else x.to(dtype)
-        self.layout = layouts(graph)
+        self._axes = structure(graph).axes
         self.wanted = frozenset(wanted)
-        self.dependent = _dependents(graph)
+        self.dependent = dependent_nodes(graph)
         kept = [n for n in graph if n in self.dependent and n.batched and self._is_kept(n)]
         with torch.inference_mode():
             self.output, clean = runner(x, kept)
         clean |= {graph.input: x, graph.output: self.output}
-        self.clean = {n: t.to(self.x.dtype) if t.is_floating_point() else t for n, t in clean.items()}
+        self._picture = x
+        self._clean = {n: self._formed(t) for n, t in clean.items()}
+        for n, t in surroundings(graph, self.dependent, 3).items():
+            if n.batched and isinstance(t, Tensor) and bool((t == t[:1]).all()):
+                self._clean[n] = self._formed(t[:1]).to(x.device)
+        self._constants: dict[tuple[int, int], tuple[Tensor, Node]] = {}
         self._extended: dict[tuple[Node, tuple[int, ...], float], Tensor] = {}
         self._scratch = self.x.new_empty(0)
+
+    def _formed(self, t: Tensor) -> Tensor:
+        return t.to(self.x.dtype) if t.is_floating_point() else t
+
+    def axes(self, n: Node) -> tuple[int, int] | None:
+        """Return the axes of rows and columns in a node's values, counted with the batch, if both are known."""
+        rows, columns = self._axes.get(n.name, (None, None))
+        return None if rows is None or columns is None else (rows + 1, columns + 1)
+
+    def clean(self, n: Node) -> Tensor:
+        """Return a node's values for the clean picture, (1, *shape), in `dtype`.
+
+        Of nodes that do not depend on the picture, those that are alike for every picture of a batch have one
+        (see `has_clean`).
+        """
+        if n not in self._clean:  # one that seemed to be of no use
+            with torch.inference_mode():
+                self._clean[n] = self._formed(self.runner(self._picture, [n], output=False)[1][n])
+        return self._clean[n]
+
+    def has_clean(self, n: Node) -> bool:
+        """Tell whether one value stands for any number of clean pictures."""
+        return n in self._clean or (n in self.dependent and n.batched)
+
+    def constant(self, t: Tensor, rank: int) -> Node:
+        """Return a node that stands for a constant, in values of so many axes (with the batch).
+
+        Parameters
+        ----------
+        t : tensor
+            Aligned by its last axes; its first axis of all `rank`, where it has them, is of length 1.
+        rank : int
+        """
+        key = id(t), rank
+        if key not in self._constants:
+            value = t.reshape((1,) * (rank - t.dim()) + tuple(t.shape))
+            n = Node(f"constant_{len(self._constants)}", "constant", None, {}, tuple(value.shape[1:]))
+            self._clean[n] = self._formed(value.detach())
+            self._constants[key] = t, n  # with the tensor, whose id stays its own so long
+        return self._constants[key][1]
 
     def free(self) -> None:
         """Give back the memory that windows are put together in; it is taken again when needed."""
@@ -316,24 +360,14 @@ class Recorded:
         """Return the clean values of a cut's source with its padding around, in the layout of the kernels."""
         key = (cut.source, cut.padding, cut.fill)
         if key not in self._extended:
-            t = self.clean[cut.source]
+            t = self.clean(cut.source)
             top, bottom, left, right = cut.padding
             if any(cut.padding):
                 t = torch.nn.functional.pad(t, (left, right, top, bottom), value=cut.fill)
-            if t.dim() == 4 and t.device.type in _CHANNELS_LAST and cut.axes == (2, 3):
+            if t.dim() == 4 and t.device.type in _CHANNELS_LAST and set(cut.axes) == {2, 3}:
                 t = t.contiguous(memory_format=torch.channels_last)
             self._extended[key] = t
         return self._extended[key]
-
-
-def _dependents(graph: Graph) -> set[Node]:
-    """Return the nodes whose values depend on the picture, in which its size does not count."""
-    found = {graph.input}
-    for n in graph.nodes[1:]:
-        if n.kind != "size" and not found.isdisjoint(n.inputs):
-            found.add(n)
-    found.discard(graph.input)
-    return found
 
 
 def window(ranges: Ranges, size: int) -> tuple[int, Ints]:
