@@ -122,21 +122,6 @@ class Runner:
         plan.run(x, visit)
 
 
-def evaluated(node: Node, values: Mapping[Node, Any]) -> Any:
-    """Return the value of one node, given the values of its inputs."""
-
-    def filled(value: Any) -> Any:
-        if isinstance(value, Node):
-            return values[value]
-        if isinstance(value, tuple) and any(True for _ in nodes_in(value)):
-            return [filled(v) for v in value]
-        return value
-
-    assert node.op is not None
-    positional = [filled(v) for k, v in node.args.items() if k not in node.keywords]
-    return node.op(*positional, **{k: filled(v) for k, v in node.args.items() if k in node.keywords})
-
-
 class _Plan:
     """The steps for one set of nodes: operation, slots to read, slot to write, slots to free.
 

@@ -90,13 +90,13 @@ class Plan:
         self._reads: dict[Node, list[Cut]] = {}
         self._structure = structure(graph)
         self._ranges = self._spread(size)
-        for n in graph.nodes[1:]:
+        for n in recorded.nodes:
             if n in recorded.dependent:
                 self._place(n, *self._ranges[n.name])
-        computed = [n for n in graph.nodes[1:] if n in self._windows or n in self._whole]
+        computed = [n for n in recorded.nodes if n in self._windows or n in self._whole]
         self.work = Work(
             sum(_multiply_adds(n, self._share(n)) for n in computed),
-            sum(_multiply_adds(n, 1.0) for n in graph if n in recorded.dependent),
+            sum(_multiply_adds(n, 1.0) for n in recorded.nodes if n in recorded.dependent),
         )
         self.reason = distrust or self._why_not(computed)
         self.steps = [] if self.reason else self._compiled()
@@ -107,7 +107,7 @@ class Plan:
 
     def costs(self) -> tuple[Floats, Floats]:
         """Return what each of the rows, and of the columns, in `places` costs along its axis, in units of its own."""
-        nodes = [n for n in self.graph if n in self._windows or n in self._whole]
+        nodes = [n for n in self.recorded.nodes if n in self._windows or n in self._whole]
         found = []
         for axis in (0, 1):
             total = np.zeros(len(self.places[axis]))
@@ -193,7 +193,7 @@ class Plan:
 
     def _why_not(self, computed: list[Node]) -> str | None:
         effort = sum(_effort(n, self._share(n)) for n in computed)
-        whole = sum(_effort(n, 1.0) for n in self.recorded.dependent)
+        whole = sum(_effort(n, 1.0) for n in self.recorded.nodes if n in self.recorded.dependent)
         if effort < _NO_GAIN * whole:
             return None
         first = next((n for n in computed if n in self._whole), None)
@@ -207,7 +207,7 @@ class Plan:
     def _compiled(self) -> list[tuple[Node, _Step, tuple[Node, ...]]]:
         recorded, graph = self.recorded, self.graph
         steps: list[tuple[Node, _Step]] = []
-        for n in graph.nodes[1:]:
+        for n in recorded.nodes:
             if n not in recorded.dependent:
                 steps.append((n, self._constant(n)))
             elif n in self._whole:

@@ -248,7 +248,7 @@ def _examples(graph: Graph, x: Tensor, weighted: set[Node]) -> tuple[Tensor, Ten
                 changed[n] = noise if same is None else changed[same]
                 drawn.append(n)
             for n in steps:
-                changed[n] = evaluated(n, changed)
+                changed[n] = evaluated(n, changed.__getitem__)
             possible.append(changed[graph.output])
     seen = values[graph.output]
     return seen, torch.cat(possible) if possible else seen[:0], values[graph.logits]

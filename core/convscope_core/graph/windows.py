@@ -21,7 +21,7 @@ from convscope_core.graph.axes import dependent_nodes, structure, surroundings
 from convscope_core.graph.forward import Runner
 from convscope_core.graph.geometry import Ranges
 from convscope_core.graph.kernels import Kernels
-from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ELEMENTWISE
 
 __all__ = ["Batch", "Changed", "Cut", "Ints", "Recorded", "Windows", "gathered", "window"]
@@ -229,6 +229,8 @@ class Recorded:
         The clean picture in `dtype`.
     output : tensor
         (1, K), in the picture's own type.
+    nodes : list of Node
+        What the output and what is wanted are computed from, in order, without the input.
     dependent : set of Node
         Nodes whose values depend on the picture.
     """
@@ -246,8 +248,10 @@ class Recorded:
         self.x = x if dtype is None else x.to(dtype)
         self._axes = structure(graph).axes
         self.wanted = frozenset(wanted)
+        needed = needed_for([graph.output, *self.wanted])
+        self.nodes = [n for n in graph.nodes[1:] if n in needed]
         self.dependent = dependent_nodes(graph)
-        kept = [n for n in graph if n in self.dependent and n.batched and self._is_kept(n)]
+        kept = [n for n in self.nodes if n in self.dependent and n.batched and self._is_kept(n)]
         with torch.inference_mode():
             self.output, clean = runner(x, kept)
         clean |= {graph.input: x, graph.output: self.output}
