@@ -81,7 +81,7 @@ def _same(before: Any, after: Any, row: int) -> bool:
 def _values(graph: Graph, x: Tensor) -> dict[Node, Any]:
     values: dict[Node, Any] = {graph.input: x}
     for n in graph.nodes[1:]:
-        values[n] = evaluated(n, values)
+        values[n] = evaluated(n, values.__getitem__)
     return values
 
 
