@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from convscope_core.explain import attribute
 from convscope_core.explain.attribution import attribute_tensor
 from convscope_core.explain.conservation import Conservation
-from convscope_core.explain.lrp import NOTHING, PRESETS
+from convscope_core.explain.lrp import PRESETS
 from convscope_core.network import Network
 
 from .test_explain_lrp import EPSILON, body, matrices, ready
@@ -106,9 +106,10 @@ def test_each_part_is_what_its_name_says(rule: str) -> None:
                 for share, side in ((2.0, 1), (-1.0, -1)) if name == "alpha_beta" else ((1.0, 1),):
                     mine, own = column * (column * side > 0), float(b[j] * (b[j] * side > 0))
                     total = float(mine.sum()) + own
-                    where, amount = ("biases", share * rj * own / total) if total else (NOTHING, share * rj)
-                    expected[where] = expected.get(where, 0.0) + amount
-                    new += share * rj * mine / total if total else 0.0
+                    moved = total + (EPSILON if total >= 0 else -EPSILON)
+                    for where, amount in (("biases", own), ("epsilon", moved - total)):
+                        expected[where] = expected.get(where, 0.0) + share * rj * amount / moved
+                    new += share * rj * mine / moved
                 continue
             own = float(b[j])
             if name == "gamma":

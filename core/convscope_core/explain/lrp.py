@@ -97,7 +97,7 @@ def lrp(
     conv, dense, first : str, optional
         Rules in place of the preset's: "epsilon", "gamma", "z_plus", "alpha_beta", "z_box", "w_squared", "flat".
     epsilon : float, default 1e-6
-        What the epsilon rule adds to the denominator, at least 0.
+        What is added to denominators, with their sign, at least 0. The alpha-beta rule is as published with 0.
     gamma : float, default 0.25
         How much more contributions of an output's own sign count under the gamma rule, at least 0.
     alpha, beta : float, default 2 and 1
@@ -208,8 +208,11 @@ def _gamma(net: Network, *, gamma: float, epsilon: float, bias: bool, **_: Any) 
     return Rule(backward, inputs, loses=_biases(bias))
 
 
-def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any) -> Rule:
-    """R_i = sum over j of (alpha c_ij+ / z_j+ - beta c_ij- / z_j-) R_j. Bach et al. 2015, eq. 60."""
+def _alpha_beta(net: Network, *, alpha: float, beta: float, epsilon: float, bias: bool, **_: Any) -> Rule:
+    """R_i = sum over j of (alpha c_ij+ / z_j+ - beta c_ij- / z_j-) R_j. Bach et al. 2015, eq. 60.
+
+    With epsilon in the denominators, as in the epsilon rule (and zennit); with 0, as published.
+    """
     del net
 
     def backward(signal: Tensor, at: At) -> Parts:
@@ -217,7 +220,7 @@ def _alpha_beta(net: Network, *, alpha: float, beta: float, bias: bool, **_: Any
         found = torch.zeros_like(x)
         for sign, weight in ((1, alpha), (-1, -beta)):
             if weight:
-                s = _safe(at, weight * signal, _summed(at, x, b, sign))
+                s = _divided(at, weight * signal, _summed(at, x, b, sign), epsilon)
                 found = found + _shares(at, x, s, sign)
         return found
 
