@@ -198,3 +198,12 @@ def test_weights_in_the_cache_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path
     weight = net.weight("features.0")
     assert weight is not None
     assert torch.equal(weight.cpu(), module.features[0].weight.detach())
+
+
+def test_what_the_outputs_are_and_the_precision_are_passed_on() -> None:
+    net = load("squeezenet1_1", weights=None, device="cpu", scores="independent", dtype=torch.float64)
+    assert net.scores == "independent"
+    x = torch.rand(3, 224, 224)
+    outputs, _ = net.forward(x[None])
+    assert outputs.dtype == torch.float64
+    np.testing.assert_allclose(net.predict(x).probabilities, outputs[0].sigmoid(), rtol=1e-6)
