@@ -135,7 +135,7 @@ def converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class NotTakenError(TraceError):
-    """A module fails when it is called on a batch."""
+    """A module fails when it is called on a batch, or gives something that is no batch."""
 
 
 class Result(NamedTuple):
@@ -207,7 +207,7 @@ class Classifier(nn.Module):
             self.take = take
             try:
                 picked = self._pick(self._call(x), x, output)
-            except TraceError as e:
+            except NotTakenError as e:
                 failures.append(e)
                 continue
             self.path = picked.path
@@ -236,10 +236,16 @@ class Classifier(nn.Module):
             return self._given(x)
         except Exception as e:
             first = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
+            cure = (
+                "Its forward pass asks for another device than its weights are on: leave out .cuda() there, or use "
+                "x.device."
+                if any(word in first for word in ("NVIDIA", "CUDA", "cuda", "same device"))
+                else f"Is input_size={tuple(x.shape[1:])} what the network takes? Give input_size=side, (H, W) or "
+                f"(C, H, W)."
+            )
             raise NotTakenError(
                 f"Expected {type(self.module).__name__} to take input of shape {tuple(x.shape)} (batch, channels, "
-                f"height, width); it failed with {type(e).__name__}: {first[:300]}. Is input_size={tuple(x.shape[1:])} "
-                f"what the network takes? Give input_size=side, (H, W) or (C, H, W)."
+                f"height, width); it failed with {type(e).__name__}: {first[:300]}. {cure}"
             ) from e
 
     def _pick(self, returned: Any, x: Tensor, output: str | int | None) -> Result:
@@ -271,7 +277,8 @@ class Classifier(nn.Module):
             picked = fit[0]
         out = picked.value
         if not is_scores(out, len(x)):
-            raise TraceError(
+            batch = out.dim() > 0 and len(out) == len(x)
+            raise (TraceError if batch else NotTakenError)(
                 f"Expected {name} to return class scores of shape ({len(x)}, classes); it returned {out.dtype} of "
                 f"shape {tuple(out.shape)}. Wrap it in a module that ends in (N, classes), for example by "
                 f".mean((2, 3)) or .flatten(1)."

@@ -129,14 +129,16 @@ class _Module:
         """Return two pictures as the module takes them, and their class scores."""
         self.output = output
         shapes = [shape] if len(shape) == 3 else [(c, *shape) for c in input_channels(self.module, shape)]
-        failures: list[TraceError] = []
+        failures: list[NotTakenError] = []
         for one in shapes:
             x = probe(one)[:2].to(self.home, dtype)
             try:
                 return x, self._first(x)
-            except TraceError as e:
+            except NotTakenError as e:
                 failures.append(e)
-        raise next((e for e in failures if not isinstance(e, NotTakenError)), failures[0])
+        first = next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), shapes[0][0])
+        told = failures[[one[0] for one in shapes].index(first)]  # for the channels that it looks as if it takes
+        raise TraceError(str(told)) from told.__cause__
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
         self.classifier = Classifier(self.module, x, self.output)
@@ -199,7 +201,10 @@ class _Exported:
         """Return two pictures as the program takes them, and their class scores."""
         fixed = all(isinstance(s, int) for s in self.shape)
         x = probe(self.shape if fixed else shape)[:2].to(self.home, dtype)
-        self.classifier = Classifier(self.module, x, output)
+        try:
+            self.classifier = Classifier(self.module, x, output)
+        except NotTakenError as e:
+            raise TraceError(str(e)) from e.__cause__
         self.result = [r.path for r in results(self.module(x))].index(self.classifier.path)
         return x, self.classifier.expected
 
@@ -239,19 +244,18 @@ def _judged(
             f"pictures gave outputs that differ by {deviation(again, expected):.2g} of the largest. It draws random "
             f"numbers, or keeps state from call to call. Replace that part."
         )
+    faithful, truth, apart = math.inf, expected, 0.0
     try:
         exact = program.in_float64()
         truth = exact.call(x.double())
         apart = deviation(exact.call(x[:1].double()), truth[:1])
-        if not apart <= max(_FALL * difference, _FALL * TOLERANCE):
-            raise _depends_on_mates(name, f"a picture's output alone is another than in a batch, by {apart:.2g}")
         twin = own(_rewritten(exact.graph(x.double())), program.home, copy=False)
         faithful = _difference(twin, x.double(), truth)
         why = f"in float64 they differ by {faithful:.2g}"
-    except _MatesError:
-        raise
     except TraceError as e:
-        faithful, truth, why = math.inf, expected, f"a comparison in float64 was not possible ({e})"
+        why = f"a comparison in float64 was not possible ({e})"
+    if not apart <= _FALL * max(difference, TOLERANCE):
+        raise _depends_on_mates(name, f"a picture's output alone is another than in a batch, by {apart:.2g}")
     if faithful <= _FALL * difference:
         rounding = deviation(expected.double(), truth)
         for graph in graphs:
@@ -265,12 +269,8 @@ def _judged(
     )
 
 
-class _MatesError(TraceError):
-    """A picture's output depends on the other pictures of the batch."""
-
-
 def _depends_on_mates(name: str, how: str) -> TraceError:
-    return _MatesError(
+    return TraceError(
         f"Expected the forward pass of {name} to treat each picture by itself; it depends on the other pictures of the "
         f"batch: {how}. Reduce over each picture's own axes, such as x.amin((1, 2, 3), keepdim=True), and use running "
         f"statistics in batch norm."
@@ -338,7 +338,7 @@ def _purified(program: ExportedProgram, name: str, result: int = 0) -> Graph:
     try:
         try:
             return attempt(program)
-        except EntangledError:
+        except (EntangledError, UnsupportedError):
             return attempt(program.run_decompositions({}))
     except (UnsupportedError, EntangledError) as e:
         raise TraceError(
@@ -382,7 +382,8 @@ def _why(name: str, e: Exception) -> str:
     if "Constraints violated" in text or "specialized" in text:
         return (
             f"Expected {name} to take a batch of any size; its forward pass fixes the batch size (for "
-            f"example `x.view(2, -1)`, `len(x)` or `if x.shape[0] == 1`). Use x.flatten(1) and x.shape[0]."
+            f"example `x.view(2, -1)`, `len(x)`, `if x.shape[0] == 1` or a loop over the pictures). Use "
+            f"x.flatten(1) and x.shape[0]."
         )
     return (
         f"Expected {name} to be traceable by torch.export; it refused with {type(e).__name__}: "
