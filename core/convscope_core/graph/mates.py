@@ -58,11 +58,12 @@ def influence(graph: Graph, x: Tensor) -> Node | None:
     """
     if all(_one_by_one(n) for n in graph if n.kind != "input"):
         return None
+    before = _values(graph, x)
     for row in (0, 1):
         changed = x.clone()
         changed[1 - row] = torch.nan
         try:
-            before, after = _values(graph, x), _values(graph, changed)
+            after = _values(graph, changed)
         except (RuntimeError, IndexError, ValueError):
             continue  # an operation that takes no such values, such as a look-up
         if _same(before[graph.output], after[graph.output], row):

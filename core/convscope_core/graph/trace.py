@@ -137,7 +137,8 @@ class _Module:
             except NotTakenError as e:
                 failures.append(e)
         first = next((m.in_channels for m in self.module.modules() if isinstance(m, nn.Conv2d)), shapes[0][0])
-        told = failures[[one[0] for one in shapes].index(first)]  # for the channels that it looks as if it takes
+        tried = dict(zip([one[0] for one in shapes], failures, strict=True))
+        told = tried.get(first, failures[0])  # for the channels that it looks as if it takes
         raise TraceError(str(told)) from told.__cause__
 
     def _first(self, x: torch.Tensor) -> torch.Tensor:
