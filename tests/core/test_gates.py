@@ -70,6 +70,7 @@ SPREADS: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda x, g: x * g.expand_as(x).clone(),
     lambda x, g: x.permute(0, 2, 3, 1).mul(g.permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
     lambda x, g: x / (2 - g),
+    lambda x, g: torch.addcmul(x * 0, x, g),
     lambda x, g: (x.flatten(2) * g.expand_as(x).flatten(2)).view_as(x) if g.shape[1] == 1 else x * g,
 ]
 OF_CHANNELS: list[Callable[[Tensor, Tensor], Tensor]] = [

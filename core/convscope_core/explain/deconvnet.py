@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from convscope_core.explain.method import tabled
+from convscope_core.explain.normalised import TRANSPOSED
 from convscope_core.explain.options import require_choice, require_flag
 from convscope_core.graph.backward import HELD_GATE, LINEAR, SWITCHED, At, Parts, Rule, Table, inputs, output
+from convscope_core.graph.normalisation import NORMALISATIONS
 from convscope_core.network import Network
 
 __all__ = ["COVERED", "LEAKY", "PASS", "RECTIFIERS", "deconvnet", "leaky"]
@@ -39,7 +41,8 @@ def deconvnet(
 
     Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) the signal passes through that very function, as at
     a rectifier it passes through the rectifier; with `forward_mask` it is multiplied by the derivative besides. A slope
-    of 0 is the published rule, one of 1 that of a linear operation.
+    of 0 is the published rule, one of 1 that of a linear operation. Layer norms, group norms and their like are the
+    linear operations that they are once their standard deviation is held constant (Ali et al. 2022).
 
     Without pooling the result depends on the picture through the unit's value alone: all that it knows of the
     picture it has from the switches.
@@ -63,6 +66,8 @@ def deconvnet(
     ----------
     M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014, section 2.1.
     A. Mahendran, A. Vedaldi: Salient Deconvolutional Networks, ECCV 2016.
+    A. Ali, T. Schnake, O. Eberle, G. Montavon, K.-R. Müller, L. Wolf: XAI for Transformers: Better Explanations through
+    Conservative Propagation, ICML 2022.
     """
     del net
     for name, value in (("switches", switches), ("rectify", rectify), ("forward_mask", forward_mask)):
@@ -72,6 +77,7 @@ def deconvnet(
         **dict.fromkeys(("relu", "relu6"), RECTIFIERS[rectify, forward_mask]),
         **dict.fromkeys(LEAKY, leaky(rectify=rectify, forward_mask=forward_mask)),
         **dict.fromkeys(("mul", "div"), HELD_GATE),
+        **dict.fromkeys(NORMALISATIONS, TRANSPOSED),
     }
     exact = COVERED
     if response_norm == "identity":

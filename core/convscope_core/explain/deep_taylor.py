@@ -5,8 +5,10 @@ from __future__ import annotations
 from convscope_core.explain.deconvnet import LEAKY, PASS
 from convscope_core.explain.lrp import CONVOLUTIONS, GATED, RULES, SINGLE, first_layers, proportional, shared
 from convscope_core.explain.method import tabled
+from convscope_core.explain.normalised import IDENTITY
 from convscope_core.explain.options import require_flag
 from convscope_core.graph.backward import ROUTING, SWITCHED, Table
+from convscope_core.graph.normalisation import NORMALISATIONS
 from convscope_core.network import Network
 
 __all__ = ["deep_taylor"]
@@ -18,9 +20,10 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
 
     For layers that follow rectifiers the root point gives the z+ rule, without biases; for the first layer, of a
     picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
-    in proportion; max pools give all to the winner. Defined for networks of rectifiers: leaky ones let relevance pass,
-    which is labelled, and other activations are refused. What is decomposed is a positive score; of a negative one the
-    walk starts from one. The theory asks for biases that are not positive, which trained networks do not have.
+    in proportion; max pools give all to the winner. What is decomposed is a positive score; of a negative one the walk
+    starts from one. The theory asks for biases that are not positive, which trained networks do not have. It is defined
+    for networks of rectifiers: leaky ones let relevance pass, and so do layer norms, group norms and their like
+    (Achtibat et al. 2024), which is labelled. Other activations are refused.
 
     Parameters
     ----------
@@ -47,5 +50,6 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
         **dict.fromkeys((*SINGLE, "relu", "relu6", "local_response_norm"), PASS),
         **dict.fromkeys(LEAKY, PASS.labelled("leaky rectifiers let relevance pass")),
         **dict.fromkeys(("mul", "div"), GATED),
+        **dict.fromkeys(NORMALISATIONS, IDENTITY),
     }
     return Table("deep_taylor", rules, ROUTING | SWITCHED, dict(first))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from convscope_core.explain.deconvnet import COVERED, LEAKY, RECTIFIERS, leaky
 from convscope_core.explain.method import tabled
+from convscope_core.explain.normalised import DIFFERENTIATED
 from convscope_core.graph.backward import HELD_GATE, Table
+from convscope_core.graph.normalisation import NORMALISATIONS
 from convscope_core.network import Network
 
 __all__ = ["guided_backprop"]
@@ -20,7 +22,8 @@ def guided_backprop(net: Network) -> Table:
     other than linear ones, rectifiers, max pools and gates (SiLU, GELU...) have no rule and are refused.
 
     Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) negative parts of the signal are multiplied by its
-    slope, and all by its derivative. A slope of 0 is the published rule, one of 1 the gradient's.
+    slope, and all by its derivative. A slope of 0 is the published rule, one of 1 the gradient's. Layer norms, group
+    norms and their like are differentiated.
 
     References
     ----------
@@ -32,5 +35,6 @@ def guided_backprop(net: Network) -> Table:
         **dict.fromkeys(("relu", "relu6"), RECTIFIERS[True, True]),
         **dict.fromkeys(LEAKY, leaky(rectify=True, forward_mask=True)),
         **dict.fromkeys(("mul", "div"), HELD_GATE),
+        **dict.fromkeys(NORMALISATIONS, DIFFERENTIATED),
     }
     return Table("guided_backprop", rules, COVERED | {"local_response_norm"})

@@ -16,6 +16,7 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.deconvnet import PASS
 from convscope_core.explain.method import tabled
+from convscope_core.explain.normalised import HELD, IDENTITY
 from convscope_core.explain.options import require_choice, require_flag, require_number
 from convscope_core.graph.backward import (
     HELD_GATE,
@@ -31,6 +32,7 @@ from convscope_core.graph.backward import (
     inputs,
 )
 from convscope_core.graph.node import Graph, Node
+from convscope_core.graph.normalisation import NORMALISATIONS, transposed
 from convscope_core.graph.ops import ACTIVATIONS
 from convscope_core.network import Network
 
@@ -73,6 +75,7 @@ def lrp(
     alpha: float = 2.0,
     beta: float = 1.0,
     bias: bool = True,
+    normalisation: str = "identity",
 ) -> Table:
     """LRP: relevance, shared out layer by layer in proportion to contributions.
 
@@ -104,6 +107,11 @@ def lrp(
         Weights of positive and negative contributions; alpha - beta = 1.
     bias : bool, default True
         Whether biases take their share of relevance (which is then lost), as in the papers.
+    normalisation : {"identity", "held"}, default "identity"
+        What layer norms, group norms and their like do, which the papers above do not speak of (results are labelled):
+        relevance stays where it is (Achtibat et al. 2024, identity rule), so that none is lost and none turns its sign;
+        or the epsilon rule, for the linear operation that is left when the standard deviation is held constant (Ali et
+        al. 2022, LN-rule), where a map's mean takes relevance too.
 
     References
     ----------
@@ -117,6 +125,10 @@ def lrp(
     by Joint Wasserstein Distance Minimization, 2021 (the gamma rule for any sign).
     L. Arras, G. Montavon, K.-R. Müller, W. Samek: Explaining Recurrent Neural Network Predictions in Sentiment
     Analysis, WASSA 2017.
+    A. Ali, T. Schnake, O. Eberle, G. Montavon, K.-R. Müller, L. Wolf: XAI for Transformers: Better Explanations through
+    Conservative Propagation, ICML 2022.
+    R. Achtibat, S. M. V. Hatefi, M. Dreyer, A. Jain, T. Wiegand, S. Lapuschkin, W. Samek: AttnLRP: Attention-Aware
+    Layer-Wise Relevance Propagation for Transformers, ICML 2024.
     """
     require_choice(preset, "preset", PRESETS)
     for name, value in (("epsilon", epsilon), ("gamma", gamma), ("alpha", alpha), ("beta", beta)):
@@ -124,6 +136,7 @@ def lrp(
     if abs(alpha - beta - 1) > 1e-9:
         raise ArgumentError(f"Expected alpha - beta = 1, so that relevance is kept; got {alpha!r} and {beta!r}.")
     require_flag(bias, "bias")
+    require_choice(normalisation, "normalisation", ("identity", "held"))
     made: dict[str, Rule] = {}
 
     def rule(name: str) -> Rule:
@@ -142,6 +155,7 @@ def lrp(
         **dict.fromkeys(("add", "sub"), shared(epsilon)),
         **dict.fromkeys((*SINGLE, *ACTIVATIONS, "local_response_norm"), PASS),
         **dict.fromkeys(("mul", "div"), GATED),
+        **dict.fromkeys(NORMALISATIONS, IDENTITY if normalisation == "identity" else _held(epsilon, bias=bias)),
     }
     return Table("lrp", rules, ROUTING | SWITCHED, special)
 
@@ -339,6 +353,19 @@ def shared(epsilon: float) -> Rule:
         return [(v * s).sum_to_size(v.shape) for v in (a, b)]
 
     return Rule(backward, inputs)
+
+
+def _held(epsilon: float, *, bias: bool) -> Rule:
+    """Return the epsilon rule for normalisations, linear as they are once the standard deviation is held constant."""
+
+    def backward(signal: Tensor, at: At) -> Parts:
+        x, b = at.input, at.node.args.get("bias")
+        z = at.compute(x)
+        if b is not None and not bias:
+            z = z - (b.reshape(-1, *[1] * (z.dim() - 2)) if at.node.kind in ("group_norm", "instance_norm") else b)
+        return x * transposed(at.node, x, _divided(at, signal, z, epsilon))
+
+    return Rule(backward, inputs, loses=_biases(bias)).labelled(HELD)
 
 
 def _take_all(signal: Tensor, at: At) -> Parts:

@@ -9,7 +9,8 @@ Extensions, which are labelled: the paper speaks of convolutions, linear layers,
 residual sum is a linear neuron with weights (1, 1) whose pattern says what share of the signal each operand carries; an
 average pool is one with equal weights; a batch norm that could not be folded is a neuron with one input (its pattern is
 the reciprocal of its gain), and so is a change of sign; up-sampling spreads the signal by its own weights; ReLU6 and
-leaky rectifiers have their own derivative; a multiplicative gate is held constant; response normalisation lets pass.
+leaky rectifiers have their own derivative; a multiplicative gate is held constant; response normalisation lets pass;
+layer norms, group norms and their like are neurons with one input, their statistics held constant.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.explain.deconvnet import LEAKY, PASS, RECTIFIERS
 from convscope_core.explain.lrp import NOTHING
 from convscope_core.explain.method import tabled
+from convscope_core.explain.normalised import IDENTITY, ONE_INPUT
 from convscope_core.explain.options import require_choice, require_whole
 from convscope_core.graph.backward import (
     EXACT,
@@ -41,6 +43,7 @@ from convscope_core.graph.backward import (
     inputs,
 )
 from convscope_core.graph.node import Node
+from convscope_core.graph.normalisation import NORMALISATIONS
 from convscope_core.network import Network
 from convscope_core.patterns.estimate import Patterns
 from convscope_core.patterns.estimators import ESTIMATORS, direction
@@ -152,6 +155,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
         **dict.fromkeys(("aten.neg", "aten.rsub"), one_input.labelled("a turned sign is a neuron with one input")),
         **dict.fromkeys(("relu6", "add", "sub", *_AVERAGES), EXACT),
         **dict.fromkeys(UPSAMPLING, EXACT.labelled("up-sampling spreads the signal by its own weights")),
+        **dict.fromkeys(NORMALISATIONS, IDENTITY if attribution else ONE_INPUT),
         **dict.fromkeys(LEAKY, EXACT.labelled("leaky rectifiers act by their derivative")),
     }
     if estimator == "identity":

@@ -26,7 +26,7 @@ from convscope_core.graph import ops
 from convscope_core.graph.elementwise import is_pointwise, pointwise_sources
 from convscope_core.graph.node import Graph, Node
 
-__all__ = ["Gate", "gate_of", "spell_products"]
+__all__ = ["SQUASHED", "STATISTICS", "Gate", "constant_axes", "gate_of", "spell_products"]
 
 aten = torch.ops.aten
 
@@ -80,8 +80,7 @@ def _gate(node: Node) -> Gate | None:
     if node.kind not in ("mul", "div") or len(node.inputs) != 2 or node.inputs[0] is node.inputs[1]:
         return None
     orders = ((0, 1), (1, 0)) if node.kind == "mul" else ((0, 1),)
-    known: dict[Node, frozenset[int]] = {}
-    constant = [_aligned(_constant_axes(i, known), i, node) for i in node.inputs]
+    constant = [constant_axes(i, node) for i in node.inputs]
     for map_, gate in orders:
         if node.inputs[map_].shape == node.shape and constant[gate] and not constant[map_] & constant[gate]:
             if constant[map_]:
@@ -99,10 +98,10 @@ def _gate(node: Node) -> Gate | None:
     return None
 
 
-def _aligned(axes: frozenset[int], i: Node, node: Node) -> frozenset[int]:
-    """Return which axes of a node an operand is the same along, of those that are longer than 1."""
+def constant_axes(i: Node, node: Node) -> frozenset[int]:
+    """Return the axes of a node, of those longer than 1, along which an operand of it holds one number."""
     missing = len(node.shape) - len(i.shape)
-    found = set(range(missing)) | {a + missing for a in axes}
+    found = set(range(missing)) | {a + missing for a in _constant_axes(i, {})}
     return frozenset(a for a in found if node.shape[a] != 1)
 
 
@@ -209,7 +208,7 @@ def _cone(n: Node) -> set[Node]:
 
 
 def spell_products(graph: Graph) -> Graph:
-    """Put plain products in the place of einsums that sum over nothing, and of gated linear units."""
+    """Put plain products (and sums) in the place of einsums that sum over nothing, gated linear units and addcmul."""
     taken = {n.name for n in graph}
     makers: dict[Node, Callable[[Callable[[Node], Node]], Sequence[Node]]] = {}
     for n in graph:
@@ -218,6 +217,8 @@ def spell_products(graph: Graph) -> Graph:
             makers[n] = functools.partial(_product, n, *plan, taken)
         elif n.kind == "aten.glu" and n.batched and n["input"].batched and n["dim"] % (len(n.shape) + 1):
             makers[n] = functools.partial(_unit, n, taken)
+        elif n.kind == "aten.addcmul" and n.batched and n["value"] == 1:
+            makers[n] = functools.partial(_product_and_sum, n, taken)
     return graph.substituted(makers) if makers else graph
 
 
@@ -274,6 +275,27 @@ def _unit(n: Node, taken: set[str], new: Callable[[Node], Node]) -> list[Node]:
     gate = Node(_named(n, taken), "sigmoid", aten.sigmoid.default, {"input": parts[1]}, n.shape, n.calls)
     args = {"input": parts[0], "other": gate}
     return [*parts, gate, Node(n.name, "mul", aten.mul.Tensor, args, n.shape, n.calls)]
+
+
+def _product_and_sum(n: Node, taken: set[str], new: Callable[[Node], Node]) -> list[Node]:
+    """``input + tensor1 * tensor2``, of which constants may be any but all."""
+    a, b, c = (new(v) if isinstance(v, Node) else v for v in (n["tensor1"], n["tensor2"], n["input"]))
+    made: list[Node] = []
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        product: Node | Tensor = a * b
+    else:
+        kind = "mul" if isinstance(a, Node) and isinstance(b, Node) else "scale"
+        a, b = (b, a) if isinstance(a, Tensor) else (a, b)
+        shapes = [tuple(v.shape)[-len(n.shape) :] for v in (a, b)]  # without the batch
+        rank = max(map(len, shapes))
+        wide = [(1,) * (rank - len(x)) + x for x in shapes]
+        shape = tuple(max(sizes) for sizes in zip(*wide, strict=True))
+        product = Node(_named(n, taken), kind, aten.mul.Tensor, {"input": a, "other": b}, shape, n.calls)
+        made.append(product)
+    first, second = (c, product) if isinstance(c, Node) else (product, c)
+    kind = "add" if isinstance(second, Node) else "shift"
+    args = {"input": first, "other": second, "alpha": 1}
+    return [*made, Node(n.name, kind, aten.add.Tensor, args, n.shape, n.calls, frozenset({"alpha"}))]
 
 
 def _named(n: Node, taken: set[str]) -> str:

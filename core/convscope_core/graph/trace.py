@@ -30,6 +30,7 @@ from convscope_core.graph.forward import Runner
 from convscope_core.graph.gates import spell_products
 from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
+from convscope_core.graph.normalisation import collapse_normalisations
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
 from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, inlined, translate
 
@@ -109,7 +110,11 @@ def trace(
 
 def _rewritten(graph: Graph) -> Graph:
     """Return the graph with what is spelled out in one node, and its output in (N, classes)."""
-    return _flattened(spell_products(collapse_activations(collapse_response_norm(graph))))
+    for rewritten in (
+        collapse_response_norm, collapse_activations, spell_products, collapse_normalisations, _flattened,
+    ):  # fmt: skip
+        graph = rewritten(graph)
+    return graph
 
 
 class _Module:
