@@ -151,7 +151,7 @@ def test_gated_linear_units_are_products() -> None:
 @pytest.mark.parametrize(
     "function",
     [
-        lambda n, x: x * n.hold(torch.rsqrt((x**2).mean((2, 3), keepdim=True) + 0.1)),
+        lambda n, x: x * n.hold(1 / ((x**2).mean((2, 3), keepdim=True).sqrt() + 0.1)),
         lambda n, x: x / n.hold(x.norm(dim=1, keepdim=True) + 0.1),
         lambda n, x: F.normalize(x, dim=1) if not n.held else x / x.norm(dim=1, keepdim=True).detach(),
         lambda n, x: x * n.hold(x.mean((2, 3), keepdim=True)),
