@@ -387,14 +387,14 @@ def assignment(d: _Choices) -> nn.Module | None:
     part = c // 2
 
     def channels(x: Tensor, a: nn.Module) -> Tensor:
-        x = x.clone()
-        x[:, :part] = a(x[:, :part])
-        return x
+        y = x.clone()
+        y[:, :part] = a(x[:, :part])
+        return y
 
     def rows(x: Tensor, a: nn.Module) -> Tensor:
-        x = x.clone()
-        x[:, :part, 1:3] = a(x[:, :part])[:, :, 1:3]
-        return x
+        y = x.clone()
+        y[:, :part, 1:3] = a(x[:, :part])[:, :, 1:3]
+        return y
 
     function = d.one_of(channels, rows)
     return Form("slice assignment", function, function.__name__, a=nn.Conv2d(part, part, 3, padding=1))
