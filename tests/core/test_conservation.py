@@ -18,7 +18,6 @@ from convscope_core.network import Network
 
 from .test_explain_lrp import EPSILON, body, matrices, ready
 from .test_explain_lrp import SHAPE as MLP_SHAPE
-from .test_gradients import doubled
 
 SHAPE = (3, 14, 13)
 
@@ -61,7 +60,7 @@ class Generated(nn.Module):
     signed=st.booleans(),
 )
 def test_what_arrives_and_the_rest_are_the_score(steps: list[str], bias: bool, seed: int, signed: bool) -> None:
-    net = doubled(Network(Generated(steps, bias, seed).eval(), input_size=SHAPE))
+    net = Network(Generated(steps, bias, seed).eval(), input_size=SHAPE, dtype=torch.float64)
     x = (torch.randn if signed else torch.rand)(1, *SHAPE, dtype=torch.float64)
     for method, options in (*(("lrp", {"preset": p}) for p in PRESETS), ("deep_taylor", {})):
         if method == "deep_taylor" and "up" in steps:

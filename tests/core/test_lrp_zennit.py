@@ -75,7 +75,7 @@ def fused(module: nn.Module) -> nn.Module:
         if isinstance(parent, BasicConv2d):
             parent.relu = nn.ReLU()
             parent.forward = lambda x, p=parent: p.relu(p.conv(x))
-    return module.float().double()  # convscope keeps what it folds in float32
+    return module.double()
 
 
 def rules(preset: str, low: float, high: float) -> Any:
@@ -103,8 +103,7 @@ def pairs(name: str, side: int) -> Iterator[tuple[str, str, np.ndarray[Any, Any]
     """Ours and theirs, for every preset, inputs above zero and of both signs, and scores of both signs."""
     module = calibrated(name, side)
     twin = fused(module)
-    net = Network(module, input_size=side, name=name)
-    net = net.with_tensors(lambda t: t.double() if t.is_floating_point() else t, name)
+    net = Network(module, input_size=side, name=name, dtype=torch.float64)
     for kind, x in (("positive", torch.rand(1, 3, side, side)), ("both", torch.randn(1, 3, side, side))):
         x = x.double()
         scores = twin(x)[0].detach()

@@ -290,8 +290,7 @@ def _unbounded(node: Node) -> str | None:
 def _bounds(net: Network, node: Node) -> tuple[Tensor, Tensor]:
     """Return the lowest and the highest value of a node for pictures between black and white: (1, *shape) each."""
     shades = [net.to_network(torch.full(net.input_shape, v)) for v in (0.0, 1.0)]
-    like = next((t for t in net.graph.tensors() if t.is_floating_point()), shades[0])
-    black, white = (net.values(shade[None].to(net.device, like.dtype), [node])[node] for shade in shades)
+    black, white = (net.values(shade[None], [node])[node] for shade in shades)
     return torch.minimum(black, white), torch.maximum(black, white)
 
 
