@@ -15,8 +15,8 @@ JS := $(shell find js \( -name '*.ts' -o -name '*.css' -o -name '*.mjs' \) 2>/de
 TOUR := notebooks/00-tour.ipynb
 HEADLESS ?= 0
 PYTEST_ARGS ?=
-# As many processes as cores; tests of a group (the browser's, a cluster's) run in one, one after the other.
-PARALLEL := --numprocesses=auto --dist=loadgroup
+# As many processes as cores; tests/conftest.py says what runs in which.
+PARALLEL := --numprocesses=auto
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 # The networks of the tests are small, and the tests run in as many processes as there are cores: threads would wait for
 # one another longer than they compute. The variable is for the processes that tests start (kernels, pools, clusters).
@@ -28,6 +29,22 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each process a file at a time, and one of them the browser's: first, for they take longest.
+
+    A file is whole so that what its tests share is made once. xdist's own groups do nothing under pytest 9.2.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Files(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False  # in the order of collection, which begins with the browser's
+    return Files(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -75,8 +75,7 @@ def condition(module: nn.Module) -> dict[str, Any]:
     }
 
 
-# All tests of a model in one process: it is traced once.
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in MODELS])
+@pytest.fixture(scope="module", params=list(MODELS))
 def traced(request: pytest.FixtureRequest) -> Traced:
     name: str = request.param
     module = build(name)

@@ -419,14 +419,12 @@ def cluster():  # type: ignore[no-untyped-def]
         yield client
 
 
-@pytest.mark.xdist_group("cluster")
 def test_on_a_dask_cluster_it_is_the_same(net: Network, folder: Path, whole: Survey, tmp_path: Path, cluster) -> None:  # type: ignore[no-untyped-def]
     assert_identical(run(net, folder, tmp_path / "x.survey", executor=cluster), whole)
     made = survey(net, folder, k=3, shards=8, batch_size=1, executor=cluster.get_executor(), progress=False)
     assert_identical(made, whole)
 
 
-@pytest.mark.xdist_group("cluster")
 def test_a_dask_worker_killed_in_the_middle_costs_time_but_no_results(
     net: Network, folder: Path, whole: Survey, tmp_path: Path, cluster
 ) -> None:  # type: ignore[no-untyped-def]
