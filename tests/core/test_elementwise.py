@@ -9,10 +9,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchvision
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.models import efficientnet
+from torchvision.models.convnext import CNBlockConfig
 
 from convscope_core.explain.attribution import attribute_tensor
 from convscope_core.graph import Graph, Runner, trace
@@ -253,3 +256,62 @@ def test_methods_treat_a_spelled_rectifier_as_the_module_form() -> None:
         a, b = (attribute_tensor(net, x, method, 0) for net in (plain, written))
         assert abs(a.values - b.values).max() <= 1e-6 * abs(a.values).max()
         assert not b.extended
+
+
+class _Written(nn.Module):
+    """An activation as it is written out in many published networks."""
+
+    def __init__(self, function: Spelling) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+WRITTEN: dict[type[nn.Module], Spelling] = {
+    nn.SiLU: lambda x: x * torch.sigmoid(x),
+    nn.Hardswish: lambda x: x * F.relu6(x + 3) / 6,
+    nn.Hardsigmoid: lambda x: F.relu6(x + 3) / 6,
+    nn.GELU: lambda x: 0.5 * x * (1 + torch.erf(x / math.sqrt(2))),
+    nn.ReLU: lambda x: torch.where(x > 0, x, 0),
+}
+
+
+def written_out(module: nn.Module) -> nn.Module:
+    """Return a copy of a network with its activations written out."""
+    module = copy.deepcopy(module)
+    for parent in [*module.modules()]:
+        for name, child in [*parent.named_children()]:
+            for kind, function in WRITTEN.items():
+                if isinstance(child, kind):
+                    setattr(parent, name, _Written(function).eval())
+    return module
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"])
+def test_networks_with_activations_written_out_are_the_published_ones(name: str) -> None:
+    torch.manual_seed(0)
+    if name == "convnext_tiny":
+        blocks = [CNBlockConfig(8, 16, 1), CNBlockConfig(16, 24, 1), CNBlockConfig(24, None, 1)]
+        module: nn.Module = torchvision.models.ConvNeXt(blocks, num_classes=5)
+    elif name == "efficientnet_b0":
+        settings_, last = efficientnet._efficientnet_conf("efficientnet_b0", width_mult=0.25, depth_mult=0.3)
+        module = torchvision.models.EfficientNet(settings_, 0.0, num_classes=5, last_channel=last)
+    else:
+        module = torchvision.models.mobilenet_v3_small(num_classes=5, width_mult=0.5)
+    for m in module.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            m.momentum = None
+    module.train()
+    with torch.no_grad():
+        module(torch.randn(4, 3, 64, 64))
+    module.eval()
+    plain, other = Network(module, input_size=64), Network(written_out(module), input_size=64)
+    assert [n.kind for n in plain.graph] == [n.kind for n in other.graph]
+    assert [(x.name, x.activation) for x in plain.layers] == [(x.name, x.activation) for x in other.layers]
+    x = torch.randn(1, 3, 64, 64)
+    for method in ("gradient", "lrp"):
+        a, b = (attribute_tensor(net, x, method, 0) for net in (plain, other))
+        assert abs(a.values - b.values).max() <= 1e-3 * abs(a.values).max()
+        assert a.extended == b.extended

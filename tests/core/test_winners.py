@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convscope_core.explain.attribution import attribute_tensor, methods
+from convscope_core.explain.patterned import patternattribution, patternnet
 from convscope_core.graph import Runner
+from convscope_core.graph.backward import Walk
 from convscope_core.network import Network
 
 METHODS = ("gradient", "deconvnet", "guided_backprop", "lrp", "deep_taylor", "patternattribution")
@@ -181,3 +184,38 @@ def test_a_change_of_sign_is_a_neuron_with_one_input_and_up_sampling_spreads(met
             lost = network(lambda x, m=size: F.interpolate(x, size=(9, 9), mode=m), 8)
             found = attribute_tensor(lost, PICTURE, method, 0, estimator="filter")
             assert found.values.sum() == pytest.approx(found.score, rel=1e-6)
+
+
+class Up(nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        torch.manual_seed(4)
+        self.a, self.up = nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 4, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.up(self.a(x)).mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "groups"),
+    [(3, 1, 1, 1), (3, 2, 1, 1), (4, 2, 1, 2), (4, 3, 2, 1), (2, (1, 2), 1, 4)],
+)
+def test_a_transposed_convolution_has_its_own_filters_as_patterns(
+    kernel: int, stride: Any, dilation: int, groups: int
+) -> None:
+    """Of each neuron far from the border w^T a = 1: it would detect what it gets back, and all is handed on."""
+    module = Up(kernel_size=kernel, stride=stride, dilation=dilation, groups=groups).eval()
+    net = Network(module, input_size=12).with_tensors(lambda t: t.double() if t.is_floating_point() else t, "up")
+    (node,) = [n for n in net.graph if n.kind == "conv_transpose"]
+    rows, columns = node.shape[1:]
+    for row, column in ((rows // 2, columns // 2), (rows // 2 + 1, columns // 2), (rows // 2 - 1, columns // 2 + 1)):
+        signal = torch.zeros(1, *node.shape, dtype=torch.float64)
+        signal[0, 1, row, column] = 1
+        for table in (patternnet(net, estimator="filter"), patternattribution(net, estimator="filter")):
+            walk = Walk(net.graph, table, [node], node["input"])
+            back = walk(walk.forward(torch.rand(1, 3, 12, 12, dtype=torch.float64)), {node: signal})
+            assert node in walk.extended
+            again = module.up.double()(back) - module.up.bias[:, None, None]
+            got = float((again[0, 1, row, column] if table.name == "patternnet" else back.sum()).detach())
+            reached = bool(back.any())  # with a stride beyond the kernel, some outputs read nothing
+            assert got == pytest.approx(1.0 if reached else 0.0)
