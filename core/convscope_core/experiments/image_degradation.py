@@ -21,7 +21,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import attribute_tensor
 from convscope_core.explain.attribution import methods as all_methods
-from convscope_core.explain.method import TableMethod, find, logits
+from convscope_core.explain.method import TableMethod, find
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
@@ -305,7 +305,7 @@ def _chosen(net: Network, methods: Methods | None, seed: int) -> dict[str, tuple
             if "seed" in method.options:
                 options.setdefault("seed", seed)
             with net.lock:  # refuses what the network does not support, before pictures are read
-                method.begin(net, method.settings(options), logits(net), net.graph.input)
+                method.begin_scores(net, method.settings(options))
         chosen[label] = (name, options)
     return chosen
 

@@ -369,9 +369,8 @@ def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
         reason = extended = ""
         try:
             options = {**m.options, "patterns": patterns} if "patterns" in m.options else m.options
-            to = net.graph.input if m.layer is None else net.graph_layer(m.layer(net, logits(net))).node
-            extended = _phrases(m.begin(net, options, logits(net), to).extended)
-        except (ArgumentError, LayerError, ImportError) as e:
+            extended = _phrases(m.begin_scores(net, options).extended)
+        except (ArgumentError, ImportError) as e:
             reason = str(e)
         found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source, extended))
     return MethodList(found)

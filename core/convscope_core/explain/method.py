@@ -158,6 +158,12 @@ class Method(ABC):
             If the method needs a package that is not installed.
         """
 
+    def begin_scores(self, net: Network, settings: Mapping[str, Any]) -> Plan:
+        """Prepare to explain class scores by the picture, or by the layer that the method explains by; as `begin`."""
+        node = logits(net)
+        to = net.graph.input if self.layer is None else net.graph_layer(self.layer(net, node)).node
+        return self.begin(net, settings, node, to)
+
 
 @dataclass(frozen=True, eq=False)
 class TableMethod(Method):

@@ -8,7 +8,7 @@ from typing import Any
 
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import methods as all_methods
-from convscope_core.explain.method import GROUPS, Method, Plan, TableMethod, find, logits
+from convscope_core.explain.method import GROUPS, Method, Plan, TableMethod, find
 from convscope_core.graph.backward import EXTENSIONS
 from convscope_core.network import Network
 
@@ -81,7 +81,7 @@ def column_of(net: Network, name: str, extend: bool, options: Mapping[str, Any])
 
 def plan_of(net: Network, method: Method, settings: Mapping[str, Any]) -> Plan:
     """A method's plan for the class scores of a network; `ArgumentError` where it has no rule."""
-    return method.begin(net, settings, logits(net), net.graph.input)
+    return method.begin_scores(net, settings)
 
 
 def possible_extension(net: Network, method: Method, settings: Mapping[str, Any]) -> str | None:
