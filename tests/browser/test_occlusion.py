@@ -29,7 +29,9 @@ def polygon(net, picture, points):
 
 def at(root: Locator, row: float, column: float, side: int, selector: str = PICTURE) -> tuple[float, float]:
     """Where a pixel of the picture is on the page."""
-    box = root.locator(selector).bounding_box()
+    shown = root.locator(selector)
+    shown.scroll_into_view_if_needed()
+    box = shown.bounding_box()
     assert box is not None
     return box["x"] + column / side * box["width"], box["y"] + row / side * box["height"]
 
