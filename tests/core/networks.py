@@ -590,6 +590,33 @@ simple(
 )
 simple("batch-spread ones", lambda x: x + torch.ones(x.shape[0], 1, x.shape[2], x.shape[3]).cumsum(3))
 
+simple("batch second", lambda x: (x.transpose(0, 1) * 2).transpose(0, 1))
+simple("batch last", lambda x, a: a(x.permute(1, 2, 3, 0)).permute(3, 0, 1, 2), a=lambda s: nn.ReLU())
+simple("comparison", lambda x: x * (x > 0) + (x > x.mean(1, keepdim=True)))
+simple("strongest channel", lambda x: x + x.argmax(1, keepdim=True).to(x.dtype) / x.shape[1])
+simple("complex", lambda x: torch.complex(x, x.flip(3)).abs())
+simple("counted", lambda x: x + torch.zeros_like(x[:, :1]).add(1).cumsum(2))
+simple("gathered", lambda x: x.gather(2, x.argsort(2)))
+simple("unpooled", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=x.shape[2:]))
+simple(
+    "kernel of its own",
+    lambda x: F.conv2d(x, torch.ones(x.shape[1], 1, 3, 3, dtype=x.dtype) / 9, padding=1, groups=x.shape[1]),
+)
+simple("joined rows", lambda x: x.flatten(1, 2).unflatten(1, (x.shape[1], x.shape[2])).exp().log1p())
+simple(
+    "dense", lambda x, a: a(x.flatten(1)).view(x.shape), a=lambda s: nn.Linear(s[0] * s[1] * s[2], s[0] * s[1] * s[2])
+)
+simple(
+    "tensordot",
+    lambda x, m: torch.tensordot(x, m, ([2], [0])).transpose(2, 3),
+    m=lambda s: torch.randn(s[1], s[1]) / s[1],
+)
+simple("diagonal band", lambda x: x.tril() + x.triu(1) * 0.5)
+simple("quantile of rows", lambda x: x - x.median(3, keepdim=True)[0])
+simple("local contrast", lambda x: (x - F.avg_pool2d(x, 3, 1, 1)) / (F.avg_pool2d(x * x, 3, 1, 1) + 0.1).sqrt())
+simple("three views", lambda x: torch.stack([x, x.roll(1, 2), x.flip(2)]).mean(0))
+simple("as windows", lambda x: x.unfold(2, 3, 2).unfold(3, 3, 2).amax((-1, -2)))
+
 
 @st.composite
 def networks(draw: Draw, forms: tuple[str, ...] | None = None, most: int = 4) -> Net:

@@ -510,12 +510,13 @@ def _bilinear(n: Node, i: Node, a: int) -> Link | None:
     if k < 0:
         return _same(a, n.shape[a])
     size, positions = i.shape[a], np.arange(n.shape[a])
-    factors = n.args.get("scale_factors")
+    factors = n.args.get("scale_factors") or (n.args.get("scales_h"), n.args.get("scales_w"))
     if n["align_corners"]:
         at = positions * ((size - 1) / max(n.shape[a] - 1, 1))
         low, high = np.floor(at - 1e-4), np.ceil(at + 1e-4)  # the operation rounds to float32
     else:
-        at = (positions + 0.5) * (1 / factors[k] if factors else size / n.shape[a]) - 0.5
+        factor = factors[k]
+        at = (positions + 0.5) * (size / n.shape[a] if factor is None else 1 / factor) - 0.5
         low, high = np.floor(at - 1e-4), np.floor(at + 1e-4) + 1
     return Link(a, Reads(low.clip(0, size - 1).astype(np.int64), high.clip(0, size - 1).astype(np.int64), None))
 

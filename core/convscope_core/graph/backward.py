@@ -26,7 +26,7 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.graph.forward import ANY_LAYOUT, Runner
 from convscope_core.graph.gates import gate_of
-from convscope_core.graph.node import Graph, Node, map_values
+from convscope_core.graph.node import Graph, Node, map_values, nodes_in
 from convscope_core.graph.ops import ACTIVATIONS
 
 __all__ = [
@@ -397,7 +397,8 @@ def _has_shape(node: Node) -> bool:
 
 def _needs_no_value(node: Node, i: Node) -> bool:
     """Tell whether the transpose of an operation needs of an input no more than the shape."""
-    return node.kind in LINEAR and _has_shape(i) and not _may_be_complex(node)
+    says_where = i in (*nodes_in(node.args.get("index")), *nodes_in(node.args.get("indices")))
+    return node.kind in LINEAR and not says_where and _has_shape(i) and not _may_be_complex(node)
 
 
 #: Whether a node, or one that it depends on, may hold complex numbers.

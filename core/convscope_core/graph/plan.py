@@ -158,7 +158,7 @@ class Plan:
             return bool(n["step"] == 1)
         if not is_uniform(n) or not all(r.same for i in changed for r in self._structure.reads[n.name][i.name]):
             return False
-        if n.kind in ("batch_norm", "prelu") and 1 in axes:
+        if n.name in self._structure.statistics or (n.kind in ("batch_norm", "prelu") and 1 in axes):
             return False
         aligned = is_elementwise(n) or n.kind == "cat"
         if not aligned and n.kind != "aten.stack":
