@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from convscope_core.explain import attribute
-from convscope_core.graph import Graph, Runner, trace
+from convscope_core.graph import Graph, Runner, axes, trace
 from convscope_core.graph.backward import GRADIENT
 from convscope_core.graph.fields import FieldWalk, Units
 from convscope_core.graph.geometry import Geometry
@@ -150,6 +150,7 @@ def test_every_form(name: str) -> None:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(1, *module.shape, generator=draw)
     net = Network(module, input_size=module.shape)
+    check_reads(net.graph)
     check_forward(module, net.graph, torch.cat([x, x + 1]))
     check_regions(module, net.graph, x, draw)
     with torch.no_grad():
@@ -157,6 +158,24 @@ def test_every_form(name: str) -> None:
             check_boxes(module, net.graph, layer, x, draw)
     check_map(net, module, x)
     check_gradient(net, module, x)
+
+
+def check_reads(graph: Graph) -> None:
+    """What is derived of an operation by formula, or by moving numbers, holds all that is read when it is tried."""
+    derivation = axes._Derivation(graph)
+    derivation.run()
+    for n in graph.nodes[1:]:
+        for i in derivation._sources(n):
+            if not (n.batched and i.batched) or n.name in axes.structure(graph).statistics:
+                continue
+            for a in set(derivation.axes[i]) - {None}:
+                link, tried = derivation.link(n, i, a), derivation._tried(n, i, a)
+                if tried.axis == link.axis:
+                    assert (tried.reads.low >= link.reads.low).all(), (n, link)
+                    assert (tried.reads.high <= link.reads.high).all(), (n, link)
+                else:  # lost by one of the two: what all positions read together
+                    overall = [(r.low.min(), r.high.max()) for r in (tried.reads, link.reads)]
+                    assert tried.reads.whole or overall[1][0] <= overall[0][0] <= overall[0][1] <= overall[1][1]
 
 
 def check_map(net: Network, module: Net, x: Tensor) -> None:

@@ -367,7 +367,15 @@ _DRAWS: tuple[tuple[_Draw, _Draw], ...] = (
 #: Kinds of several inputs in which what is read of one does not depend on the values of another.
 _LINEAR_IN_EACH = frozenset(
     {"aten.einsum", "aten.matmul", "aten.bmm", "aten.mm", "aten.baddbmm", "aten.stack", "aten.slice_scatter"}
-    | {"aten.select_scatter", "aten.hstack", "aten.vstack", "aten.dstack", "aten.column_stack", "aten.lerp"}
+    | {
+        "aten.select_scatter",
+        "aten.expand_as",
+        "aten.hstack",
+        "aten.vstack",
+        "aten.dstack",
+        "aten.column_stack",
+        "aten.lerp",
+    }
 )
 
 #: Kinds that move values without changing them. What is filled in (padding) is constant.
