@@ -419,8 +419,6 @@ def test_half_precision_pictures_are_computed_in_full(net: Network) -> None:
     np.testing.assert_array_equal(attribute(net, x, "gradient").values, attribute(net, x.float(), "gradient").values)
 
 
-def test_modules_in_train_mode_or_half_precision_are_refused() -> None:
+def test_modules_in_train_mode_are_refused() -> None:
     with pytest.raises(TraceError, match="eval"):
         Network(small().train(), input_size=32)
-    with pytest.raises(TraceError, match="float32"):
-        Network(small().half(), input_size=32)
