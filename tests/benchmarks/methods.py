@@ -207,7 +207,7 @@ class Gated(nn.Module):
 
 FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     F.relu: nn.ReLU, torch.relu: nn.ReLU, "relu": nn.ReLU, F.silu: nn.SiLU, F.hardswish: nn.Hardswish,
-    F.leaky_relu: lambda slope=0.01, **_: nn.LeakyReLU(slope), F.elu: nn.ELU,
+    F.leaky_relu: nn.LeakyReLU, F.elu: nn.ELU,
 }  # fmt: skip
 
 PLAIN = (F.max_pool2d, torch.flatten, torch.cat, torch.chunk, F.pad, F.dropout)
@@ -238,7 +238,8 @@ def rewritten(module: nn.Module) -> fx.GraphModule | None:
             elif n.target in (operator.mul, operator.imul, torch.mul) and len(maps) == 2:
                 made = Gated()
             elif n.target in FUNCTIONS:
-                made = FUNCTIONS[n.target](*[a for a in n.args[1:] if isinstance(a, float)])
+                numbers = {k: v for k, v in n.kwargs.items() if isinstance(v, float)}
+                made = FUNCTIONS[n.target](*[a for a in n.args[1:] if isinstance(a, float)], **numbers)
             elif n.target in (F.adaptive_avg_pool2d, F.avg_pool2d):
                 pool = nn.AdaptiveAvgPool2d if n.target is F.adaptive_avg_pool2d else nn.AvgPool2d
                 made = pool(*n.args[1:], **n.kwargs)
@@ -268,10 +269,18 @@ def rewritten(module: nn.Module) -> fx.GraphModule | None:
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.LocalResponseNorm)
 
 
+NORMALISATIONS = (nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+
+
 def zennit(module: nn.Module, x: Tensor, method: str, k: int) -> Tensor:
     """LRP by preset, or deep Taylor decomposition."""
     ends = {name: torch.full((1, 3, 1, 1), v, dtype=torch.float64) for name, v in (("low", 0.0), ("high", 1.0))}
     passed = [(ACTIVATIONS, Pass())]
+    module = copy.deepcopy(module)
+    for parent in list(module.modules()):
+        for name, m in list(parent.named_children()):
+            if isinstance(m, NORMALISATIONS):  # relevance stays where it is
+                setattr(parent, name, _Applied(lambda h, m=m: h + (m(h) - h).detach()))
     if method == "deep_taylor":
         plus = ZPlus(zero_params=["bias"])
         composite: Any = SpecialFirstLayerMapComposite(
@@ -302,9 +311,37 @@ class _Deconv(torch.autograd.Function):
         return signal.clamp(min=0) * open_, None, None
 
 
+class _Leaky(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, slopes: Tensor, guided: bool) -> Tensor:
+        ctx.save_for_backward(x, slopes)
+        ctx.guided = guided
+        return torch.where(x > 0, x, slopes * x)
+
+    @staticmethod
+    def backward(ctx: Any, signal: Tensor) -> tuple[Tensor, None, None]:
+        x, slopes = ctx.saved_tensors
+        signal = torch.where(signal > 0, signal, slopes * signal)
+        return (torch.where(x > 0, signal, slopes * signal) if ctx.guided else signal), None, None
+
+
+def _held(norm: nn.Module, x: Tensor) -> Tensor:
+    """A normalisation whose standard deviation is held constant."""
+    if isinstance(norm, nn.LayerNorm):
+        dims = tuple(range(-len(norm.normalized_shape), 0))
+        d = x - x.mean(dims, keepdim=True)
+        y = d / ((d**2).mean(dims, keepdim=True) + norm.eps).sqrt().detach()
+        return y if norm.weight is None else y * norm.weight + norm.bias
+    groups = norm.num_groups if isinstance(norm, nn.GroupNorm) else x.shape[1]
+    d = x.reshape(len(x), groups, -1)
+    d = d - d.mean(2, keepdim=True)
+    y = (d / ((d**2).mean(2, keepdim=True) + norm.eps).sqrt().detach()).reshape(x.shape)
+    return y if norm.weight is None else y * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+
+
 def signals(module: nn.Module, x: Tensor, guided: bool, k: int) -> Tensor | None:
     """Deconvnet or guided backprop of a rewritten module; None where it has other nonlinearities."""
-    kinds = (nn.SiLU, nn.Hardswish, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU)
+    kinds = (nn.SiLU, nn.Hardswish, nn.ELU, nn.GELU)
     if any(isinstance(m, kinds) for m in module.modules()):
         return None
     changed = copy.deepcopy(module)
@@ -313,6 +350,12 @@ def signals(module: nn.Module, x: Tensor, guided: bool, k: int) -> Tensor | None
             if isinstance(m, (nn.ReLU, nn.ReLU6)):
                 ceiling = 6.0 if isinstance(m, nn.ReLU6) else math.inf
                 setattr(parent, name, _Applied(lambda h, c=ceiling: _Deconv.apply(h, guided, c)))
+            elif isinstance(m, (nn.LeakyReLU, nn.PReLU)):
+                slopes = torch.tensor([m.negative_slope]) if isinstance(m, nn.LeakyReLU) else m.weight.detach()
+                wide = slopes.double().view(-1, 1, 1)
+                setattr(parent, name, _Applied(lambda h, s=wide: _Leaky.apply(h, s, guided)))
+            elif isinstance(m, NORMALISATIONS) and not guided:
+                setattr(parent, name, _Applied(lambda h, m=m: _held(m, h)))
             elif isinstance(m, Gated):
                 m.relevance = False
             elif isinstance(m, nn.LocalResponseNorm) and not guided:

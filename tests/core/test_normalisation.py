@@ -104,6 +104,15 @@ def written(draw: st.DrawFn) -> tuple[Callable[[Any, Tensor], Tensor], str]:
     return norm, kind if centred else "aten.rms_norm"
 
 
+def test_what_is_written_out_is_found_in_float64_too() -> None:
+    """Weights that are made (for an unbiased variance) are of the network's precision."""
+    module = (
+        Net(lambda n, x: (x - x.mean(1, keepdim=True)) * torch.rsqrt(x.var(1, keepdim=True) + 1e-5)).double().eval()
+    )
+    net = Network(module, input_size=8, dtype=torch.float64)
+    assert [n.kind for n in net.graph if n.kind in NORMALISATIONS] == ["layer_norm"]
+
+
 @settings(
     max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )

@@ -215,7 +215,8 @@ class _Function:
             if one:
                 a = {"negative_slope": float(slope[0])}
                 return ops.Spec("leaky_relu", aten.leaky_relu.default, {"input": self.source, **a})
-            return ops.Spec("prelu", aten.prelu.default, {"input": self.source, "weight": slope.float()})
+            like = next((t for t in self.constants if t.is_floating_point()), torch.ones(()))
+            return ops.Spec("prelu", aten.prelu.default, {"input": self.source, "weight": slope.to(like)})
         if one:
             for kind, target, extra in _NAMED:
                 args = ops.bind(target, (self.source,), extra)

@@ -110,6 +110,7 @@ def collapse_normalisations(graph: Graph) -> Graph:
     taken = {n.name for n in graph}
     makers: dict[Node, Callable[[Callable[[Node], Node]], Sequence[Node]]] = {}
     inside: set[Node] = set()
+    like = next((t for t in graph.tensors() if t.is_floating_point()), torch.ones(()))
     for n in reversed(graph.nodes):
         if n in inside:
             continue
@@ -119,6 +120,10 @@ def collapse_normalisations(graph: Graph) -> Graph:
         form, region = found
         inside.update(region)
         end, weight, bias = _affine(graph, n, form)
+        if form.factor != 1:
+            channels = _kind(form, len(n.shape)) in ("instance_norm", "group_norm")
+            ones = like.new_ones(n.shape[:1] if channels else [n.shape[a] for a in form.axes])
+            weight = form.factor * (ones if weight is None else weight)
         makers[end] = functools.partial(_made, end, form, weight, bias, taken)
     return graph.substituted(makers) if makers else graph
 
@@ -272,10 +277,6 @@ def _made(
 ) -> list[Node]:
     x, rank, shape = new(form.source), len(end.shape), tuple(end.shape[a] for a in form.axes)
     kind = _kind(form, rank)
-    channels = kind in ("instance_norm", "group_norm")
-    if form.factor != 1:
-        like = next((t for t in (weight, bias) if t is not None), torch.ones(()))
-        weight = form.factor * (like.new_ones(end.shape[:1] if channels else shape) if weight is None else weight)
     args: dict[str, Any] = {"input": x, "weight": weight, "bias": bias, "eps": form.eps}
     if kind == "instance_norm":
         rest = {"running_mean": None, "running_var": None, "use_input_stats": True, "momentum": 0.0}
