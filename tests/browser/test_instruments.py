@@ -472,7 +472,7 @@ def test_explorer_links_layers_pictures_and_address(notebook):
     address.fill("small/3/31")
     address.press("Enter")
     expect(root.locator(".cs-unit__title")).to_have_text("unit 31")
-    assert book.value("[w.layer, w.selected, w.address]") == ["3", 31, "small/3/31"]
+    reaches(book, "[w.layer, w.selected, w.address]", ["3", 31, "small/3/31"])
     address.fill("small/nowhere/1")
     address.press("Enter")
     expect(address).to_have_class(re.compile("cs-is-wrong"))
