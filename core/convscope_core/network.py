@@ -633,20 +633,18 @@ class Network:
         self,
         x: torch.Tensor,
         numbers: Callable[[torch.Tensor, dict[str, torch.Tensor]], Sequence[torch.Tensor]],
-        target: int,
         layers: Iterable[str] = (),
     ) -> list[tuple[float, torch.Tensor]]:
-        """Differentiate numbers that follow from the log-odds of a class and the values of layers, by the input.
+        """Differentiate numbers that follow from the class scores and the values of layers, by the input.
 
         Parameters
         ----------
         x : tensor
             (1, C, H, W) in network space.
         numbers : callable
-            From ``log(p / (1 - p))`` of the class, (1,), and values of layers as `forward` gives them, to tensors of
-            one element.
-        target : int
-            The class.
+            From class scores (1, K) and values of layers as `forward` gives them, to tensors of one element. Scores
+            are the logits before any squashing, or the outputs where those do not follow from logits alone;
+            ``net.squashing.log_odds(scores, target)`` makes ``log(p / (1 - p))`` of either.
         layers : iterable of str, default ()
             Names or aliases of layers.
 
@@ -670,7 +668,7 @@ class Network:
             _, values = self._runner(x, [scores, *(g.node for g in found.values())], output=False)
             maps = {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
             computed = []
-            for number in numbers(self._scores.log_odds(values[scores], target), maps):
+            for number in numbers(values[scores], maps):
                 gradient = torch.zeros_like(x)
                 if number.requires_grad:
                     (gradient,) = torch.autograd.grad(

@@ -121,7 +121,7 @@ def test_squashed_outputs_are_squashed_once(squash: str, around: str, bounded: b
     if squash not in ("exp over its sum", "by hand", "tanh"):
         torch.testing.assert_close(logits_of(net, x), z, rtol=1e-4, atol=1e-5)
         assert net.squashing.of_logits == {"hard sigmoid": None}.get(squash, "softmax" if exclusive else "sigmoid")
-    odds = net.gradients(x[:1], lambda odds, _: [odds], 1)[0]
+    odds = net.gradients(x[:1], lambda scores, _: [net.squashing.log_odds(scores, 1)])[0]
     p = expected[0, 1].double()
     assert odds[0] == pytest.approx(float((p / (1 - p)).log()), rel=1e-3, abs=1e-3)
 

@@ -74,11 +74,12 @@ def first_order(
     if occlusion.fill_image is None:  # what it shows is no one picture whose difference could be summed
         return None
 
-    def numbers(log_odds: Tensor, values: dict[str, Tensor]) -> list[Tensor]:
+    def numbers(scores: Tensor, values: dict[str, Tensor]) -> list[Tensor]:
+        log_odds = occlusion.net.squashing.log_odds(scores, target)
         return [log_odds] if layer is None else [log_odds, values[layer][0, channel].double().sum()]
 
     try:
-        computed = occlusion.net.gradients(occlusion.image, numbers, target, [] if layer is None else [layer])
+        computed = occlusion.net.gradients(occlusion.image, numbers, [] if layer is None else [layer])
     except RuntimeError as e:  # no derivative, or no memory for it
         logger.info("no preview of the occlusion map: %s", e)
         return None
