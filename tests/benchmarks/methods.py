@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import operator
 import warnings
@@ -109,24 +110,24 @@ def narrow(name: str, channels: int) -> Callable[[], nn.Module]:
 
 #: Family: what it stands for, how it is made, the side of its picture.
 FAMILIES: dict[str, tuple[str, Callable[[], nn.Module], int]] = {
-    "alexnet": ("strided first layer, overlapping pools", narrow("alexnet", 256), 64),
+    "alexnet": ("strided first layer, overlapping pools", narrow("alexnet", 256), 63),
     "vgg11": ("plain stack", narrow("vgg11", 512), 32),
     "vgg11_bn": ("batch norm, folded", narrow("vgg11_bn", 512), 32),
-    "squeezenet1_1": ("concatenations, no linear layer", published("squeezenet1_1"), 64),
-    "resnet18": ("residual sums", published("resnet18"), 64),
-    "resnet50": ("bottlenecks", published("resnet50"), 64),
-    "resnext50_32x4d": ("grouped convolutions", published("resnext50_32x4d"), 64),
-    "googlenet": ("Inception, functional rectifiers", published("googlenet", aux_logits=False, init_weights=True), 64),
-    "densenet121": ("batch norm before rectifiers", published("densenet121"), 64),
-    "mobilenet_v2": ("ReLU6, depthwise", published("mobilenet_v2"), 64),
-    "mnasnet0_5": ("depthwise", published("mnasnet0_5"), 64),
-    "shufflenet_v2_x0_5": ("channel shuffle, split", published("shufflenet_v2_x0_5"), 64),
-    "mobilenet_v3_small": ("hard swish, gates", published("mobilenet_v3_small"), 64),
-    "efficientnet_b0": ("SiLU, gates", published("efficientnet_b0"), 64),
-    "regnet_x_400mf": ("groups, no gates", published("regnet_x_400mf"), 64),
-    "regnet_y_400mf": ("groups, gates", published("regnet_y_400mf"), 64),
-    "convnext_tiny": ("layer norm, GELU", published("convnext_tiny"), 64),
-    "swin_t": ("attention in windows", published("swin_t"), 64),
+    "squeezenet1_1": ("concatenations, no linear layer", published("squeezenet1_1"), 40),
+    "resnet18": ("residual sums", published("resnet18"), 40),
+    "resnet50": ("bottlenecks", published("resnet50"), 40),
+    "resnext50_32x4d": ("grouped convolutions", published("resnext50_32x4d"), 40),
+    "googlenet": ("Inception, functional rectifiers", published("googlenet", aux_logits=False, init_weights=True), 40),
+    "densenet121": ("batch norm before rectifiers", published("densenet121"), 40),
+    "mobilenet_v2": ("ReLU6, depthwise", published("mobilenet_v2"), 40),
+    "mnasnet0_5": ("depthwise", published("mnasnet0_5"), 40),
+    "shufflenet_v2_x0_5": ("channel shuffle, split", published("shufflenet_v2_x0_5"), 40),
+    "mobilenet_v3_small": ("hard swish, gates", published("mobilenet_v3_small"), 40),
+    "efficientnet_b0": ("SiLU, gates", published("efficientnet_b0"), 40),
+    "regnet_x_400mf": ("groups, no gates", published("regnet_x_400mf"), 40),
+    "regnet_y_400mf": ("groups, gates", published("regnet_y_400mf"), 40),
+    "convnext_tiny": ("layer norm, GELU", published("convnext_tiny"), 40),
+    "swin_t": ("attention in windows", published("swin_t"), 40),
     "local response norm": ("as in AlexNet of 2012", small(lambda n, x: n.b(x.relu()), b=nn.LocalResponseNorm(5)), 32),
     "batch norm alone": ("that cannot be folded", small(lambda n, x: n.b(x.relu()).relu(), b=nn.BatchNorm2d(8)), 32),
     "group norm": ("as in BiT", small(lambda n, x: n.b(x).relu(), b=nn.GroupNorm(4, 8)), 32),
@@ -393,7 +394,7 @@ def integral(module: nn.Module, x: Tensor, k: int, steps: int) -> Tensor:
     return total * x
 
 
-def cam(module: nn.Module, x: Tensor, k: int, names: list[str]) -> Tensor | None:
+def cam(module: nn.Module, x: Tensor, k: int, names: list[str], axes: tuple[int, ...]) -> Tensor | None:
     """Grad-CAM by hooks on the activation at the end of a layer, or on the layer where it has none."""
     named = dict(module.named_modules())
     found = [name for name in names if name.partition("#")[0] in named]
@@ -411,6 +412,7 @@ def cam(module: nn.Module, x: Tensor, k: int, names: list[str]) -> Tensor | None
     gradient = torch.autograd.grad(score, map_, allow_unused=True)[0]
     if gradient is None:
         return None
+    map_, gradient = (t.permute(0, *(a + 1 for a in axes)) for t in (map_, gradient))
     return (map_ * gradient.mean((2, 3), keepdim=True)).sum(1, keepdim=True).clamp(min=0).detach()
 
 
@@ -444,7 +446,7 @@ def cell(net: Network, module: nn.Module, other: nn.Module | None, x: Tensor, k:
             theirs = integral(module, x, k, 12)
         elif method == "grad_cam":
             layer = net.layer(str(ours.layer))
-            theirs = cam(module, x, k, [layer.name, *layer.aliases])
+            theirs = cam(module, x, k, [layer.name, *layer.aliases], net.graph_layer(layer.name).axes)
         elif other is not None and method in ("deconvnet", "guided_backprop"):
             theirs = signals(other, x, method == "guided_backprop", k)
         elif other is not None and method in ("lrp", "deep_taylor"):
@@ -525,15 +527,23 @@ def text(rows: dict[str, tuple[dict[str, str], dict[str, str]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="families, separated by commas")
+    parser.add_argument("--keep", help="file in which rows are kept (JSON)")
+    parser.add_argument("--rows", nargs="*", default=[], help="files with rows, which are not computed again")
     parser.add_argument("--write", action="store_true", help="write docs/methods.md")
     arguments = parser.parse_args()
-    names = arguments.only.split(",") if arguments.only else [*FAMILIES]
-    rows = {}
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
+    names = arguments.only.split(",") if arguments.only else [*FAMILIES]
+    rows: dict[str, Any] = {}
+    for file in arguments.rows:
+        rows |= json.loads(Path(file).read_text())
     for name in names:
-        found = rows[name] = row(name)
-        print(f"{name:<24}", "  ".join(f"{m}: {c}" for m, c in found[0].items()), flush=True)
+        if name not in rows:
+            rows[name] = row(name)
+            if arguments.keep:
+                Path(arguments.keep).write_text(json.dumps(rows))
+        print(f"{name:<24}", "  ".join(f"{m}: {c}" for m, c in rows[name][0].items()), flush=True)
+    rows = {name: rows[name] for name in names}
     wrong = [name for name, (cells, _) in rows.items() if any(c.startswith("✗") for c in cells.values())]
     if arguments.write:
         (Path(__file__).parents[2] / "docs" / "methods.md").write_text(text(rows))
