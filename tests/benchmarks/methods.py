@@ -432,7 +432,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 def cell(net: Network, module: nn.Module, other: nn.Module | None, x: Tensor, k: int, method: str) -> str:
     variants: list[dict[str, Any]] = [{"preset": p} for p in PRESETS] if method == "lrp" else [OPTIONS.get(method, {})]
-    worst, checked, label = 0.0, True, ""
+    worst, checked, label, silent = 0.0, True, "", True
     for options in variants:
         ours = attribute_tensor(net, x, method, k, **options)
         assert np.isfinite(ours.values).all()
@@ -454,10 +454,10 @@ def cell(net: Network, module: nn.Module, other: nn.Module | None, x: Tensor, k:
         if theirs is None:
             checked = False
         else:
-            worst = max(worst, off(ours, theirs))
+            worst, silent = max(worst, off(ours, theirs)), silent and not bool(theirs.any())
     if not checked:
         return label or "computed"
-    mark = f"{worst:.0e}" if worst > 1e-9 else "0"
+    mark = "all zero" if silent else f"{worst:.0e}"
     return f"{'✓' if worst < TOLERANCE else '✗'} {mark}{f', {label}' if label else ''}"
 
 
@@ -506,6 +506,7 @@ def text(rows: dict[str, tuple[dict[str, str], dict[str, str]]]) -> str:
         "- **✓ 3e-08**: compared with a computation that shares no code with ours, and the largest difference,",
         "  relative to the strongest value (PyTorch's autograd on the module; the module rewritten with other backward",
         "  functions; zennit for LRP, all six presets, and deep Taylor).",
+        "- **✓ all zero**: so is the other program's map, of this picture and class: little is learnt from it.",
         "- **computed**: finite; there is no independent program to compare with.",
         "- **labelled**: a rule that the published method has not stands in somewhere, and the result says so.",
         "- **refused**: with the reason, below; `extension=` does it all the same, labelled.", "",
