@@ -365,7 +365,7 @@ def test_denominators_that_vanish_or_turn_are_reported_and_the_bias_neuron_is_th
     sums.add(layer, [x], torch.nn.functional.linear(x, layer.weight, layer.bias))
     n, inputs, weighted = sums.of("positive")
     mean = sums.tensors["u"] / sums.count
-    numerator = ((weighted - inputs * mean[:, None]) / n[:, None])[:, 0]
+    numerator = ((weighted - inputs * mean) / n)[:, 0]
     for denominator, values in expected.items():
         pattern, fit = pattern_of(layer, sums, "positive", denominator)
         np.testing.assert_allclose(numerator / pattern[:, 0], values, atol=0.02)

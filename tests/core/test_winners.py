@@ -200,7 +200,7 @@ class Up(nn.Module):
     ("kernel", "stride", "dilation", "groups"),
     [(3, 1, 1, 1), (3, 2, 1, 1), (4, 2, 1, 2), (4, 3, 2, 1), (2, (1, 2), 1, 4)],
 )
-def test_a_transposed_convolution_has_its_own_filters_as_patterns(
+def test_the_filter_estimator_of_a_transposed_convolution_is_the_filter_of_each_phase(
     kernel: int, stride: Any, dilation: int, groups: int
 ) -> None:
     """Of each neuron far from the border w^T a = 1: it would detect what it gets back, and all is handed on."""

@@ -8,16 +8,16 @@ explained unit's own value.
 Extensions, which are labelled: the paper speaks of convolutions, linear layers, rectifiers and max pools. Here a
 residual sum is a linear neuron with weights (1, 1) whose pattern says what share of the signal each operand carries; an
 average pool is one with equal weights; a batch norm that could not be folded is a neuron with one input (its pattern is
-the reciprocal of its gain), and so is a change of sign; a transposed convolution's patterns are its own filters;
-up-sampling spreads the signal by its own weights; ReLU6 and leaky rectifiers have their own derivative; a
-multiplicative gate is held constant; response normalisation lets pass; layer norms, group norms and their like are
-neurons with one input, their statistics held constant.
+the reciprocal of its gain), and so is a change of sign; a transposed convolution has neurons, and patterns, for each
+phase of its stride; up-sampling spreads the signal by its own weights; ReLU6 and leaky rectifiers have their own
+derivative; a multiplicative gate is held constant; response normalisation lets pass; layer norms, group norms and their
+like are neurons with one input, their statistics held constant.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -51,8 +51,6 @@ from convscope_core.patterns.estimators import ESTIMATORS, direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
 
 __all__ = ["patternattribution", "patternnet"]
-
-TRANSPOSED_CONVOLUTIONS = ("conv_transpose", "conv_transpose1d", "conv_transpose3d")
 
 _AVERAGES = ("avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d")
 
@@ -146,7 +144,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
             f"Expected patterns as fit_patterns or Patterns.load gives them; got {type(patterns).__name__}."
         )
     attribution = name == "patternattribution"
-    layers = [n for n in neurons_of(net) if sums == "pattern" or n.kind in ("conv", "linear")]
+    layers = [n for n in neurons_of(net) if sums == "pattern" or n.kind not in ("add", "pool")]
     if patterns is not None:
         patterns.require(net)
     one_input = PASS if attribution else INVERSE
@@ -157,13 +155,12 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
         **dict.fromkeys(("batch_norm", "scale"), one_input),
         **dict.fromkeys(("aten.neg", "aten.rsub"), one_input.labelled("a turned sign is a neuron with one input")),
         **dict.fromkeys(("relu6", "add", "sub", *_AVERAGES), EXACT),
-        **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, _own_filters(attribution=attribution)),
         **dict.fromkeys(UPSAMPLING, EXACT.labelled("up-sampling spreads the signal by its own weights")),
         **dict.fromkeys(NORMALISATIONS, IDENTITY if attribution else ONE_INPUT),
         **dict.fromkeys(LEAKY, EXACT.labelled("leaky rectifiers act by their derivative")),
     }
     if estimator == "identity":
-        special = {n.node: _identity(n, attribution=attribution) for n in layers}
+        special = {n.node: _labelled(n, _identity(n, attribution=attribution)) for n in layers}
     else:
 
         def weights(n: Neurons) -> Tensor:
@@ -179,7 +176,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
         state = None if net.redrawn is None else net.redrawn[1:]
         key = (estimator, attribution, state, net.device, seed if estimator == "random" else 0)
         special = {
-            n.node: _replaced(n, made)
+            n.node: _labelled(n, _replaced(n, made))
             for n, made in zip(layers, _kept(net, patterns, key, layers, weights), strict=True)
         }
     return Table(name, rules, ROUTING | SWITCHED | {"shift"}, special, own=own)
@@ -207,7 +204,7 @@ def _kept(
     found = []
     for n in layers:
         if n.name not in cache:
-            made = weights(n).to(net.device, n.weight.dtype)
+            made = n.stored(weights(n)).to(net.device, n.weight.dtype)
             own = n.node.args.get("weight")
             if isinstance(own, Tensor) and own.dim() == 4 and own.is_contiguous(memory_format=torch.channels_last):
                 made = made.contiguous(memory_format=torch.channels_last)
@@ -231,41 +228,24 @@ def _replaced(n: Neurons, weight: Tensor) -> Rule:
     return Rule(lambda signal, at: at.adjoint(signal, weight=weight), loses=_to_patterns)
 
 
+def _labelled(n: Neurons, rule: Rule) -> Rule:
+    if n.kind != "conv_transpose":
+        return rule
+    return rule.labelled("a transposed convolution has neurons for each phase of its stride")
+
+
 def _to_patterns(node: Node) -> str:
     """What a neuron does not hand on: w^T a = 1 up to what falls on padding, and for patterns that were fitted."""
-    return "padding and patterns" if any(node.args.get("padding") or ()) else "patterns"
+    return "padding and patterns" if _reads_padding(node) else "patterns"
 
 
-def _own_filters(*, attribution: bool) -> Rule:
-    """Transposed convolutions, whose patterns are not fitted: the signal lies along each neuron's own filter (S_w)."""
-
-    def backward(signal: Tensor, at: At) -> Parts:
-        weight = at.node["weight"]
-        u = filter_directions(weight, at.node["stride"], at.node["dilation"], at.node["groups"])
-        return at.adjoint(signal, weight=weight * u if attribution else u)
-
-    return Rule(backward).labelled("transposed convolutions by their own filters' directions (S_w), not by fitted ones")
-
-
-def filter_directions(weight: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int) -> Tensor:
-    """Return w / w^T w for each neuron of a transposed convolution, in its weight's shape.
-
-    With a stride, neighbouring outputs of a channel are different neurons: each reads the taps of one phase.
-
-    Parameters
-    ----------
-    weight : Tensor (inputs, outputs a group, *kernel)
-    stride, dilation : sequence of int
-    groups : int
-    """
-    w = weight.reshape(groups, -1, *weight.shape[1:])
-    squares = (w**2).sum(1)  # over the inputs of each output
-    for axis, (s, d) in enumerate(zip(stride, dilation, strict=True), 2):
-        phase = torch.arange(squares.shape[axis], device=w.device) * d % s
-        totals = squares.new_zeros([s if a == axis else size for a, size in enumerate(squares.shape)])
-        squares = totals.index_add(axis, phase, squares).index_select(axis, phase)
-    norms = squares[:, None]
-    return torch.where(norms == 0, 0.0, w / torch.where(norms == 0, 1.0, norms)).reshape(weight.shape)
+def _reads_padding(node: Node) -> bool:
+    """Tell whether outputs at the border read zeros beyond the map."""
+    padding = node.args.get("padding") or ()
+    if not node.kind.startswith("conv_transpose"):
+        return any(padding)
+    axes = zip(node["weight"].shape[2:], node["dilation"], padding, node["output_padding"], node["stride"], strict=True)
+    return any((k - 1) * d - p + extra >= s for k, d, p, extra, s in axes)
 
 
 def _along(channels: Tensor, signal: Tensor) -> Tensor:

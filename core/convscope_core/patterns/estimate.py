@@ -39,18 +39,21 @@ class LayerFit:
     Attributes
     ----------
     layer, kind : str
-        The layer and what it is: "conv", "linear", "add" (a residual sum) or "pool" (an average pool).
+        The layer and what it is: "conv", "conv_transpose", "linear", "add" (a residual sum) or "pool" (an average
+        pool).
     regime : str
         Of whose samples the pattern is: "positive", "negative" or "all".
     gate : str
         What decides on the regime: "rectifier", "activation" (another activation function, taken as a rectifier),
         "output" (the sign of a class score) or "none".
     units, fan_in : int
-        Units, and inputs of each.
+        Units, and inputs of each. A unit of a transposed convolution has a neuron for each phase of the stride: the
+        inputs of the one with most. It is listed below if any of its neurons is meant; neurons without taps or without
+        positions do not count.
     samples : int
         Positions of all pictures.
     least : int
-        Samples in the regime of the unit that has fewest, dead ones left out; 0 if all are dead.
+        Samples in the regime of the neuron that has fewest, dead ones left out; 0 if all are dead.
     dead : tuple of int
         Units whose regime no sample was in. Their pattern is zero, or the linear one if that was fitted too.
     thin : tuple of int
@@ -78,7 +81,7 @@ class LayerFit:
     @property
     def fitted(self) -> int:
         """Units with a pattern of the regime."""
-        return self.units - len(self.dead) - len(self.vanishing)
+        return self.units - len({*self.dead, *self.vanishing})
 
     @property
     def extended(self) -> bool:
@@ -117,7 +120,8 @@ def pattern_of(
     """Return the patterns of a layer (Kindermans et al. 2018, eq. 8; for all samples eq. 4).
 
     a = (E_r[x y] - E_r[x] E[y]) / (w^T E_r[x y] - w^T E_r[x] E[y]), where E[y] is over all samples and E_r over those
-    of the regime. With all samples it is cov[x, y] / var[y].
+    of the regime. With all samples it is cov[x, y] / var[y]. Of a transposed convolution each phase of the stride is a
+    neuron of its own, with samples, means and a denominator of its own.
 
     Parameters
     ----------
@@ -137,29 +141,31 @@ def pattern_of(
     LayerFit
     """
     n, x, xu = sums.of(regime)
-    w, b = neurons.weight.to(x), neurons.bias.to(x)
-    wide = (-1, *[1] * (w.dim() - 1))
+    w, b = neurons.weight.to(x), neurons.bias.to(x)[:, None]
+    samples = sums.tensors["n"]
     # u = y + b - shift, so that y = u + d.
-    d = sums.tensors["shift"] - b
-    mean = sums.tensors["u"] / max(sums.count, 1)
-    number = n.clamp(min=1)
-    x, xu = x / number.reshape(wide), xu / number.reshape(wide)
-    numerator = xu - x * mean.reshape(wide)
-    below = _dot(numerator, w)
+    d = sums.tensors["shift"][:, None] - b
+    mean = sums.tensors["u"] / samples.clamp(min=1)
+    number = neurons.over(n.clamp(min=1))
+    x, xu = x / number, xu / number
+    numerator = xu - x * neurons.over(mean)
+    below = neurons.within(numerator * w)
     # E_r[y] and E_r[y y], as w^T x = y.
-    first = _dot(x, w)
-    second = _dot(xu, w) + d * first
+    first = neurons.within(x * w)
+    second = neurons.within(xu * w) + d * first
     if denominator == "bias_neuron":
         below = below + b * (first - d - mean)
     scale = second.abs() + (first * (mean + d)).abs()
-    dead = n == 0
-    vanishing = ~dead & ~(below.abs() > _VANISHING * scale)
-    good = ~dead & ~vanishing
-    pattern = numerator / torch.where(good, below, 1.0).reshape(wide)
+    taps = neurons.phase.bincount(minlength=neurons.phases).to(n.device)
+    exists = (taps > 0) & (samples > 0)
+    dead = exists & (n == 0)
+    vanishing = exists & ~dead & ~(below.abs() > _VANISHING * scale)
+    good = exists & ~dead & ~vanishing
+    pattern = numerator / neurons.over(torch.where(good, below, 1.0))
     other = torch.zeros_like(pattern)
     if regime != "all" and sums.whole:
         other = pattern_of(neurons, sums, "all", denominator, few)[0].to(pattern)
-    pattern = torch.where(good.reshape(wide), pattern, other)
+    pattern = torch.where(neurons.over(good), pattern, other)
     units = {
         "dead": dead,
         "thin": good & (n < few),
@@ -174,21 +180,18 @@ def pattern_of(
         units=neurons.outputs,
         fan_in=neurons.fan_in,
         samples=sums.count,
-        least=int(n[~dead].min()) if bool((~dead).any()) else 0,
-        **{name: tuple(mask.nonzero().flatten().tolist()) for name, mask in units.items()},
+        least=int(n[exists & ~dead].min()) if bool((exists & ~dead).any()) else 0,
+        **{name: tuple(mask.any(1).nonzero().flatten().tolist()) for name, mask in units.items()},
     )
     return pattern.float().cpu().contiguous(), fit
 
 
-def _dot(a: Tensor, w: Tensor) -> Tensor:
-    return (a * w).flatten(1).sum(1)
-
-
 class Patterns(Mapping[str, Tensor]):
-    """The patterns of a network's neurons: for each layer a tensor of its weight's shape.
+    """The patterns of a network's neurons: for each layer a tensor of its weight's shape, units first.
 
     ``patterns["features.0"]`` is the pattern of the regime that was asked for. A residual sum has (channels, 2): the
-    share of each operand; an average pool (channels, 1, *kernel). Pass it on as ``patterns=`` to
+    share of each operand; an average pool (channels, 1, *kernel); a transposed convolution (units, inputs a group,
+    *kernel), in which the taps of each phase of the stride are a pattern. Pass it on as ``patterns=`` to
     ``attribute(net, image, "patternnet")``.
 
     Attributes

@@ -23,7 +23,7 @@ ESTIMATORS = ("two_component", "linear", "filter", "random", "identity")
 
 
 def direction(neurons: Neurons, estimator: str, patterns: Patterns | None = None, seed: int = 0) -> Tensor:
-    """Return a layer's signal directions u, with w^T u = 1 for every unit that has one.
+    """Return a layer's signal directions u, with w^T u = 1 for every neuron that has one.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def direction(neurons: Neurons, estimator: str, patterns: Patterns | None = None
     Returns
     -------
     Tensor (outputs, inputs a group, *kernel)
-        float32, zero for a unit without one.
+        float32, units first; zero for a neuron without one.
 
     Raises
     ------
@@ -53,8 +53,7 @@ def direction(neurons: Neurons, estimator: str, patterns: Patterns | None = None
     else:
         generator = torch.Generator().manual_seed(seed ^ zlib.crc32(neurons.name.encode()))
         u = torch.randn(w.shape, generator=generator)
-    below = (w * u).flatten(1).sum(1, dtype=torch.float64)
-    wide = below.reshape(-1, *[1] * (w.dim() - 1))
+    wide = neurons.over(neurons.within(w * u))
     return torch.where(wide == 0, 0.0, u / torch.where(wide == 0, 1.0, wide)).float().contiguous()
 
 

@@ -90,7 +90,7 @@ def fitting_patterns(
     denominator : {"paper", "bias_neuron"}, default "paper"
         See `convscope_core.patterns.estimate.pattern_of`.
     layers
-        Default: all convolutions, linear layers, residual sums and average pools.
+        Default: all convolutions (transposed ones too), linear layers, residual sums and average pools.
     store, executor
     shards
         By default at most 16, of at least 64 images.

@@ -3,6 +3,12 @@
 A convolution, a linear layer, a residual sum and an average pool are all the same thing here: neurons y = w^T x over
 inputs x, with weights of shape (outputs, inputs a group, *kernel), in groups that share no inputs. A sum of two maps
 has, for each channel, the two weights of its operands; a pool has one kernel for each channel.
+
+A unit (a channel) is one neuron, repeated at every position, but for transposed convolutions: with a stride s the
+output at o reads the taps k with o + padding - k dilation divisible by s, so positions with another o mod s (another
+phase) read other taps, and are another neuron. Each tap belongs to one phase, so that weights and all that has their
+shape hold the neurons of all phases side by side; counts and sums of outputs are kept for each unit and phase.
+Everything else has a single phase.
 """
 
 from __future__ import annotations
@@ -10,8 +16,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
@@ -23,13 +31,15 @@ from convscope_core.network import Layer, Network
 __all__ = ["EXTENDED", "GATES", "Neurons", "neurons_of"]
 
 #: Kinds of neurons to which the paper's definition was extended here.
-EXTENDED = frozenset({"add", "pool"})
+EXTENDED = frozenset({"add", "pool", "conv_transpose"})
 
 #: What decides whether an output counts as active: a rectifier after the layer; another activation function, taken as
 #: if it were one; the output's own sign, for the scores that end a network; nothing.
 GATES = ("rectifier", "activation", "output", "none")
 
 _CONVOLUTIONS = ("conv", "conv1d", "conv3d")
+
+_TRANSPOSED = ("conv_transpose", "conv_transpose1d", "conv_transpose3d")
 
 #: Activations that are no gates: their output is as telling on the one side of zero as on the other.
 _SQUASHING = frozenset({"sigmoid", "hardsigmoid", "tanh", "log_sigmoid", "hardshrink", "softshrink"})
@@ -57,8 +67,9 @@ class Neurons:
         Of the layer. A module that is called several times is a layer each time (``fc#2``), with patterns of its own.
     node : Node
         The operation, before the activation.
-    kind : {"conv", "linear", "add", "pool"}
+    kind : {"conv", "conv_transpose", "linear", "add", "pool"}
     weight : Tensor (outputs, inputs a group, *kernel)
+        Units first, also of a transposed convolution; `stored` gives the operation's own layout.
     bias : Tensor (outputs,)
     groups : int
     gate : str
@@ -83,8 +94,49 @@ class Neurons:
 
     @property
     def fan_in(self) -> int:
-        """How many inputs each unit has."""
-        return self.weight[0].numel()
+        """How many inputs each unit has; of a transposed convolution, in the phase that has most."""
+        return self.weight.shape[1] * int(self.phase.bincount().max())
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How many phases there are along each axis of the map; empty for a single one."""
+        return tuple(self.node["stride"]) if self.kind == "conv_transpose" else ()
+
+    @property
+    def phases(self) -> int:
+        """How many neurons each unit has."""
+        return math.prod(self.strides)
+
+    @cached_property
+    def phase(self) -> Tensor:
+        """Int64 (taps,): the phase of each tap of the kernel, flattened. Phases of several axes count like digits."""
+        found = torch.zeros(self.weight.shape[2:] if not self.strides else (), dtype=torch.int64)
+        for axis, stride in enumerate(self.strides):
+            k = torch.arange(self.weight.shape[2 + axis])
+            found = found[..., None] * stride + (k * self.node["dilation"][axis] - self.node["padding"][axis]) % stride
+        return found.flatten()
+
+    def by_phase(self, value: Tensor) -> list[Tensor]:
+        """Return views of an output's positions, phase by phase: (samples, outputs, *positions of the phase)."""
+        found = [value]
+        for axis, stride in enumerate(self.strides, 2):
+            before = (slice(None),) * axis
+            ways = [(*before, slice(first, None, stride)) for first in range(stride)]
+            found = [part[way] for part in found for way in ways]
+        return found
+
+    def within(self, products: Tensor) -> Tensor:
+        """Sum something of the weight's shape over the inputs of each neuron: float64 (outputs, phases)."""
+        taps = products.sum(1, dtype=torch.float64).reshape(len(products), -1)
+        return taps @ F.one_hot(self.phase, self.phases).to(taps)
+
+    def over(self, values: Tensor) -> Tensor:
+        """Give each tap its neuron's value: (outputs, phases) to (outputs, 1, *kernel)."""
+        return values[:, self.phase.to(values.device)].reshape(len(values), 1, *self.weight.shape[2:])
+
+    def stored(self, weight: Tensor) -> Tensor:
+        """Return something of the weight's shape in the layout in which the operation has its weight."""
+        return _swapped(weight, self.groups) if self.kind == "conv_transpose" else weight
 
     def flat(self, value: Tensor) -> Tensor:
         """Return the node's value as (samples, outputs, *positions): leading axes of a linear layer are samples."""
@@ -163,14 +215,15 @@ class Neurons:
             "stride": tuple(self.weight.shape[2:]),
             "padding": (0,) * axes,
             "dilation": (1,) * axes,
+            "output_padding": (0,) * axes,
             **self.node.args,
         }
-        weight = torch.empty((g.shape[1], *self.weight.shape[1:]), dtype=x.dtype, device=x.device)
+        weight = self.stored(torch.empty((g.shape[1], *self.weight.shape[1:]), dtype=x.dtype, device=x.device))
         found: Tensor = torch.ops.aten.convolution_backward(
-            g, x, weight, None, args["stride"], args["padding"], args["dilation"], False, (0,) * axes, self.groups,
-            (False, True, False),
+            g, x, weight, None, args["stride"], args["padding"], args["dilation"], self.kind == "conv_transpose",
+            args["output_padding"], self.groups, (False, True, False),
         )[1]  # fmt: skip
-        return found
+        return self.stored(found)  # to units first: a swap is its own inverse
 
     def summed(self, inputs: Sequence[Tensor], value: Tensor) -> Tensor:
         """Return the sum over samples and positions of each input: (groups, inputs a group, *kernel)."""
@@ -183,6 +236,11 @@ class Neurons:
         if self.kind == "pool" and value.shape[2:].numel() == 1:
             return once[0][:, None]
         return self._gradient(once, value.new_ones((1, self.groups, *value.shape[2:])))
+
+
+def _swapped(weight: Tensor, groups: int) -> Tensor:
+    """Swap inputs and outputs of each group: (groups * a, b, *kernel) to (groups * b, a, *kernel)."""
+    return weight.reshape(groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1).contiguous()
 
 
 def _totals(x: Tensor) -> Tensor:
@@ -256,6 +314,9 @@ def _neurons(graph: Graph, n: Node, name: str, channels_first: bool) -> Neurons 
     weight, bias, groups = n.args.get("weight"), n.args.get("bias"), 1
     if n.kind in _CONVOLUTIONS and isinstance(weight, Tensor):
         kind, groups = "conv", n["groups"]
+    elif n.kind in _TRANSPOSED and isinstance(weight, Tensor):
+        kind, groups = "conv_transpose", n["groups"]
+        weight = _swapped(weight, groups)
     elif n.kind == "linear" and isinstance(weight, Tensor):
         kind = "linear"
     elif n.kind in ("add", "sub") and channels_first and len(n.inputs) == 2:

@@ -139,7 +139,8 @@ def signal_quality(
     images
         At least four.
     layers
-        Default: all two-dimensional convolutions and all linear layers.
+        Two-dimensional convolutions and linear layers; by default all of them. Transposed convolutions, sums and pools
+        are not measured.
     estimators : sequence of str, optional
         Of "random", "filter" (S_w), "linear" (S_a), "two_component" (S_a+-). Default: those that the patterns allow.
     target : {"pre", "relu"}, default "pre"
@@ -164,8 +165,8 @@ def signal_quality(
     Raises
     ------
     ArgumentError
-        When an argument is out of range, the patterns belong to other weights or lack a layer or regime, or there are
-        too few pictures.
+        When an argument is out of range, a layer that was asked for is of a kind that is not measured, the patterns
+        belong to other weights or lack a layer or regime, or there are too few pictures.
     ImageError, LayerError
         When pictures or layers do not exist.
     """
@@ -177,7 +178,14 @@ def signal_quality(
         raise ArgumentError(f"Expected ridge as a number greater than 0, got {ridge!r}. For example 1e-3.")
     if patterns is not None:
         patterns.require(net)
-    chosen = [n for n in neurons_of(net, layers) if n.kind == "linear" or (n.kind == "conv" and n.weight.dim() == 4)]
+    found = neurons_of(net, layers)
+    chosen = [n for n in found if n.kind == "linear" or (n.kind == "conv" and n.weight.dim() == 4)]
+    if layers is not None and len(chosen) < len(found):
+        other = next(n for n in found if n not in chosen)
+        raise ArgumentError(
+            f"Expected two-dimensional convolutions and linear layers, got {other.name!r}, which is "
+            f"{other.node.kind}. Their signal quality is not measured: leave it out, or leave out layers=."
+        )
     if not chosen:
         raise ArgumentError("Expected at least one two-dimensional convolution or linear layer, got none.")
     names = _allowed(chosen, patterns) if estimators is None else tuple(estimators)
@@ -196,8 +204,8 @@ def signal_quality(
             half.collect(batch_size, bar)
     rho: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     for n in chosen:
-        found = _layer(n, drawn[n.name], names, directions, [half.of(n) for half in halves], target, regime, ridge)
-        rho |= {(n.name, name): values for name, values in found.items()}
+        values = _layer(n, drawn[n.name], names, directions, [half.of(n) for half in halves], target, regime, ridge)
+        rho |= {(n.name, name): array for name, array in values.items()}
     return SignalQuality(
         rho=rho,
         units={n.name: drawn[n.name].numpy() for n in chosen},

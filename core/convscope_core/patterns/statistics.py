@@ -1,9 +1,10 @@
 """Sums from which patterns follow: mergeable, of any batches in any order.
 
 Kindermans et al. (2018, eq. 8) need, for a neuron y = w^T x and a regime r of its outputs, E_r[x y], E_r[x] and
-E[y]. All are sums over samples, and a sample is one position of one picture. What is kept:
+E[y]. All are sums over samples, and a sample is one position of one picture. Of a transposed convolution a unit has a
+neuron for each phase of the stride (see `neurons`), whose samples are the positions of that phase. What is kept:
 
-- of all samples: how many there are, and for each unit the sum of its output;
+- of all samples: how many there are, and for each neuron the sum of its output;
 - of the active ones (positive at the rectifier, bias included) how many, and the sums of x and of x y;
 - of all samples the sums of x and of x y, where the linear or the negative regime is asked for.
 
@@ -65,20 +66,23 @@ class LayerSums:
 
     Attributes
     ----------
-    count : int
-        Samples.
     tensors : dict of str to Tensor
-        float64, empty before the first batch: ``shift``, ``u``, ``n_active`` (outputs,), where u is the output less the
-        shift; with `whole` ``x`` (groups, inputs a group, *kernel) and ``xu`` (outputs, inputs a group, *kernel); with
-        `active` ``x_active`` and ``xu_active`` in that shape.
+        float64, empty before the first batch: ``n`` (phases,), the samples; ``shift`` (outputs,); ``u`` and
+        ``n_active`` (outputs, phases), where u is the output less the shift; with `whole` ``x`` (groups, inputs a
+        group, *kernel) and ``xu`` (outputs, inputs a group, *kernel); with `active` ``x_active`` and ``xu_active`` in
+        that shape.
     """
 
     def __init__(self, active: bool, whole: bool) -> None:
         self.active = active
         self.whole = whole
-        self.count = 0
         self.tensors: dict[str, Tensor] = {}
         self._rows: list[tuple[Tensor, list[Tensor]]] = []
+
+    @property
+    def count(self) -> int:
+        """How many samples there are, of all phases."""
+        return int(self.tensors["n"].sum()) if self.tensors else 0
 
     def add(self, neurons: Neurons, inputs: Sequence[Tensor], value: Tensor) -> None:
         """Take in a batch.
@@ -101,13 +105,13 @@ class LayerSums:
         u = factors[-1]
         t = self.tensors
         torch.sub(z, t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2)), out=u)
-        self.count += z.numel() // neurons.outputs
-        t["u"] += _total(u)
+        t["n"] += torch.tensor([part.numel() // neurons.outputs for part in neurons.by_phase(z)]).to(t["n"])
+        t["u"] += _total(neurons, u)
         if self.active:
             gate, masked = factors[:2]
             torch.gt(neurons.gated(z), 0, out=gate)
             torch.mul(u, gate, out=masked)
-            t["n_active"] += _total(gate)
+            t["n_active"] += _total(neurons, gate)
         if self.whole:
             t["x"] += neurons.summed(inputs, z).to(t["x"])
         if neurons.kind == "linear" and neurons.weight.numel() >= _LARGE:
@@ -123,8 +127,9 @@ class LayerSums:
         accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
         shift = shift.to(accumulator, torch.float64)
         self.tensors["shift"] = torch.where(shift.isfinite(), shift, 0.0)
+        self.tensors["n"] = shift.new_zeros(neurons.phases)
         for name in ("u", "n_active"):
-            self.tensors[name] = torch.zeros_like(shift)
+            self.tensors[name] = shift.new_zeros((neurons.outputs, neurons.phases))
         shape = tuple(neurons.weight.shape)
         if self.active:
             self.tensors["x_active"] = shift.new_zeros(shape)
@@ -162,20 +167,19 @@ class LayerSums:
             return
         if not self.tensors:
             self.tensors = {name: tensor.clone() for name, tensor in other.tensors.items()}
-            self.count = other.count
             return
         t, o = self.tensors, other.tensors
         # From the other's constant to ours: u = u' + d.
         d = o["shift"].to(t["shift"].device) - t["shift"]
         o = {name: tensor.to(d.device) for name, tensor in o.items()}
-        t["u"] += o["u"] + d * other.count
+        t["u"] += o["u"] + d[:, None] * o["n"]
         t["n_active"] += o["n_active"]
         for kind in ("", "_active"):
             if f"x{kind}" in t:
                 wide = d.reshape(-1, *[1] * (t[f"xu{kind}"].dim() - 1))
                 t[f"xu{kind}"] += o[f"xu{kind}"] + wide * _each(o[f"x{kind}"], len(d))
                 t[f"x{kind}"] += o[f"x{kind}"]
-        self.count += other.count
+        t["n"] += o["n"]
 
     def copy(self) -> LayerSums:
         """Return an independent one with the same state."""
@@ -188,15 +192,13 @@ class LayerSums:
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""
         self._flush()
-        kind = torch.tensor([self.count, self.active, self.whole])
+        kind = torch.tensor([self.active, self.whole])
         return {"kind": kind, **{name: tensor.cpu() for name, tensor in self.tensors.items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
         """Make one of its `state_dict`."""
-        count, active, whole = (int(v) for v in state["kind"])
-        sums = cls(bool(active), bool(whole))
-        sums.count = count
+        sums = cls(*(bool(v) for v in state["kind"]))
         sums.tensors = {name: tensor for name, tensor in state.items() if name != "kind"}
         return sums
 
@@ -210,7 +212,7 @@ class LayerSums:
 
         Returns
         -------
-        n : Tensor (outputs,)
+        n : Tensor (outputs, phases)
             Samples.
         x, xu : Tensor (outputs, inputs a group, *kernel)
 
@@ -225,7 +227,7 @@ class LayerSums:
             raise ArgumentError(f"Expected sums of the regime {regime!r}, which were not kept.")
         if regime == "positive":
             return t["n_active"], t["x_active"], t["xu_active"]
-        n, x, xu = torch.full_like(t["u"], self.count), _each(t["x"], len(t["u"])), t["xu"]
+        n, x, xu = t["n"].expand_as(t["u"]), _each(t["x"], len(t["u"])), t["xu"]
         if regime == "all":
             return n, x, xu
         return n - t["n_active"], x - t["x_active"], xu - t["xu_active"]
@@ -236,9 +238,10 @@ def _each(x: Tensor, outputs: int) -> Tensor:
     return x if len(x) == outputs else x.repeat_interleave(outputs // len(x), 0)
 
 
-def _total(x: Tensor) -> Tensor:
-    """Sum (samples, outputs, *positions) to (outputs,): float32 within a picture, float64 beyond."""
-    each = x.sum(tuple(range(2, x.dim()))) if x.dim() > 2 else x
+def _total(neurons: Neurons, x: Tensor) -> Tensor:
+    """Sum (samples, outputs, *positions) to (outputs, phases): float32 within a picture, float64 beyond."""
+    parts = neurons.by_phase(x)
+    each = torch.stack([part.sum(tuple(range(2, x.dim()))) if x.dim() > 2 else part for part in parts], -1)
     if each.device.type == "mps":
         each = each.cpu()
     return each.sum(0, dtype=torch.float64)
