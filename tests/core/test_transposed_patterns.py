@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convscope_core.errors import ArgumentError
@@ -82,7 +84,8 @@ def by_definition(module: Any, x: Array, size: tuple[int, ...], regime: str, den
             if not chosen.any():  # dead: the linear pattern stands in
                 chosen[:] = True
             numerator = (inputs * y[:, None])[chosen].mean(0) - inputs[chosen].mean(0) * y.mean()
-            pattern = (numerator / (weights @ numerator))[: width * len(taps)].reshape(width, len(taps))
+            below = weights @ numerator  # zero where all taps lie beyond the map at every position
+            pattern = (numerator / (below or 1.0))[: width * len(taps)].reshape(width, len(taps))
             for column, k in enumerate(taps):
                 found[(unit, slice(None), *k)] = pattern[:, column]
     return found
@@ -129,8 +132,36 @@ CASES: dict[str, tuple[type, dict[str, Any]]] = {
 def test_patterns_are_those_of_the_definition(name: str) -> None:
     torch.manual_seed(0)
     kind, options = CASES[name]
-    shape = {nn.ConvTranspose1d: (16,), nn.ConvTranspose2d: (4, 4), nn.ConvTranspose3d: (4, 2, 2)}[kind]
-    module = kind(4, 8, **options)
+    check(kind(4, 8, **options), ("paper", "bias_neuron"))
+
+
+@st.composite
+def transposed(draw: st.DrawFn) -> Any:
+    """A transposed convolution of four channels whose output is not empty."""
+    axes = draw(st.integers(1, 3))
+
+    def each(low: int, high: int) -> tuple[int, ...]:
+        return tuple(draw(st.lists(st.integers(low, high), min_size=axes, max_size=axes)))
+
+    kernel, stride, dilation = each(1, 4), each(1, 3), each(1, 2)
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    padding = tuple(draw(st.integers(0, r // 2)) for r in reach)
+    extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
+    kind = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)[axes - 1]
+    groups, bias = draw(st.sampled_from([1, 2, 4])), draw(st.booleans())
+    torch.manual_seed(draw(st.integers(0, 99)))
+    return kind(4, 8, kernel, stride, padding, extra, groups, bias, dilation)
+
+
+@settings(max_examples=12, deadline=None)
+@given(transposed())
+def test_patterns_of_any_transposed_convolution_are_those_of_the_definition(module: Any) -> None:
+    check(module, ("paper",))
+
+
+def check(module: Any, denominators: tuple[str, ...]) -> None:
+    """Compare all patterns of a layer of four channels with the definition."""
+    shape = {1: (16,), 2: (4, 4), 3: (4, 2, 2)}[module.weight.dim() - 2]
     net = Network(Up(module, shape).eval(), input_size=9, device="cpu", dtype=torch.float64)
     images = pictures(12)
     (neurons,) = neurons_of(net, "up")
@@ -139,7 +170,7 @@ def test_patterns_are_those_of_the_definition(name: str) -> None:
     before = neurons.node.inputs[0]
     values = net.values(torch.stack(images).double(), [before, neurons.node])
     size = tuple(values[neurons.node].shape[2:])
-    for denominator in ("paper", "bias_neuron"):
+    for denominator in denominators:
         patterns = fit_patterns(net, images, ALL, denominator, layers="up", batch_size=5, progress=False)
         for regime in ALL:
             expected = by_definition(module, values[before].numpy(), size, regime, denominator)

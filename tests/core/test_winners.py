@@ -142,7 +142,8 @@ def test_leaky_rectifiers_weaken_what_rectifiers_drop(name: str) -> None:
         module = Net(lambda x, a=by_signal, b=by_value: _Leaky.apply(x, wide, a, b), 8).double()
         probe = PICTURE.clone().requires_grad_()
         score = module(probe)[0, 1]
-        start = 1.0 if method == "gradient" else float(score.detach())
+        # An amount starts from the score, or from one if that is negative.
+        start = 1.0 if method == "gradient" or float(score.detach()) < 0 else float(score.detach())
         (expected,) = torch.autograd.grad(score, probe, torch.tensor(start, dtype=torch.float64))
         assert np.allclose(found.values, expected[0].numpy(), rtol=1e-5, atol=1e-7)
         assert bool(found.extended) == (method != "gradient")
