@@ -1,7 +1,7 @@
 """Builds the JavaScript bundles whenever the wheel (editable or not) is built.
 
 ``CONVSCOPE_SKIP_JS=1`` leaves the bundle as it is, for environments that build it by another way. What is missing is
-said by ``SystemExit``: pip shows its one sentence, where any other exception would come with a traceback.
+reported by ``SystemExit``: pip shows its one sentence, where any other exception would come with a traceback.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What users read: every error that is raised on purpose begins alike."""
+"""What users read: every error that is raised on purpose begins alike, "Expected X, got Y."."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_errors_say_first_what_was_expected(source: Path) -> None:
-    other = [(line, text) for line, text in messages(source.read_text("utf-8")) if not text.startswith("Expected ")]
-    assert other == []
+    text = source.read_text("utf-8")
+    assert [(line, begins) for line, begins in messages(text) if not begins.startswith("Expected ")] == []
+    assert "; got " not in text, 'what came follows a comma: "Expected X, got Y."'
 
 
 def test_a_message_that_begins_otherwise_is_found() -> None:

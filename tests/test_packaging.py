@@ -135,7 +135,7 @@ def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.
     (path,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(path) as rebuilt:
         assert sorted(rebuilt.namelist()) == sorted(wheel.namelist())
-        # Its bundle is built anew: the same one, so the one that the other tests use is of today's sources.
+        # Its bundle is built again: the same one, so the one that the other tests use is of today's sources.
         for name in rebuilt.namelist():
             if name.startswith("convscope/static/"):
                 assert rebuilt.read(name) == wheel.read(name), name
@@ -182,7 +182,7 @@ def make(target: str, folder: Path, tools: Path) -> subprocess.CompletedProcess[
 
 @pytest.fixture(params=["none", "v16.20.2", "nonsense"])
 def wrong_node(request: pytest.FixtureRequest, tools: Path) -> tuple[Path, str]:
-    """A PATH on which Node.js is missing, old, or gives no version; and what is to be said about it."""
+    """A PATH on which Node.js is missing, old, or gives no version; and what the error has to say."""
     script(tools / "python3", "echo Python was run >&2")
     if request.param == "none":
         return tools, "there is none on PATH"

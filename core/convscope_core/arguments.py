@@ -21,7 +21,7 @@ def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
     known = list(choices)
     if not isinstance(value, str) or value not in known:
         raise ArgumentError(
-            f"Expected {name} as one of {', '.join(map(repr, known))}; got {value!r}.{did_you_mean(str(value), known)}"
+            f"Expected {name} as one of {', '.join(map(repr, known))}, got {value!r}.{did_you_mean(str(value), known)}"
         )
 
 

@@ -93,7 +93,7 @@ class Layer:
         """
         if not (0 <= row < self.size[0] and 0 <= column < self.size[1]):
             raise ArgumentError(
-                f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}; got row "
+                f"Expected a position inside the {self.size[0]}×{self.size[1]} maps of {self.name}, got row "
                 f"{row}, column {column}. Rows and columns count from 0."
             )
         return self._geometry.box(self._node, row, column, self._axes)
@@ -234,9 +234,9 @@ class Network:
         if not isinstance(module, ExportedProgram):
             check_module(module)
         if dtype not in (torch.float32, torch.float64):
-            raise ArgumentError(f"Expected dtype as torch.float32 or torch.float64; got {dtype!r}.")
+            raise ArgumentError(f"Expected dtype as torch.float32 or torch.float64, got {dtype!r}.")
         if scores is not None and scores not in SCORES:
-            raise ArgumentError(f"Expected scores as one of {', '.join(SCORES)}, or None; got {scores!r}.")
+            raise ArgumentError(f"Expected scores as one of {', '.join(SCORES)}, or None, got {scores!r}.")
         self.device = _device(module, device)
         self.dtype = dtype
         self.name = name or type(module).__name__.lower()
@@ -251,10 +251,10 @@ class Network:
         self._take(graph)
         self.labels = _labels(labels, self.graph.output.shape[0])
 
-    #: What `scores` was said to be, where the network says otherwise.
+    #: The argument `scores`, where it differs from what was found in the network; None: it does not.
     _stated: str | None = None
 
-    #: Where layers' weights were drawn anew at random: the network that this one was, the names of the nodes, the seed.
+    #: Where layers' weights were redrawn at random: the network that this one was, the names of the nodes, the seed.
     redrawn: Redrawn | None = None
 
     def _take(self, graph: Graph) -> None:
@@ -277,7 +277,7 @@ class Network:
         self._by_name.update({layer.name: layer for layer in layers})
 
     def __getstate__(self) -> dict[str, Any]:
-        # What cannot follow from the graph; the rest, and the lock, are made anew where it is unpickled.
+        # What cannot follow from the graph; the rest, and the lock, are made again where it is unpickled.
         kept = "device dtype input_shape name labels graph _preprocessing _fingerprint _scores _stated"
         return {name: getattr(self, name) for name in kept.split()}
 
@@ -356,7 +356,7 @@ class Network:
             return self._by_name[name]
         except (KeyError, TypeError):
             raise LayerError(
-                f"Expected the name of a layer of {self.name}; got {name!r}."
+                f"Expected the name of a layer of {self.name}, got {name!r}."
                 f"{did_you_mean(str(name), self._by_name)} All names: [layer.name for layer in net.layers]."
             ) from None
 
@@ -528,7 +528,7 @@ class Network:
         budget: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> Regions:
-        """Prepare the exact and quick answer to what changes when boxes of one picture change.
+        """Prepare to compute exactly, and only, what changes when boxes of one picture change.
 
         Parameters
         ----------
@@ -690,7 +690,7 @@ class Network:
         if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != self.input_shape or len(x) < 1:
             came = f"shape {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
             raise ImageError(
-                f"Expected a batch (N, {c}, {h}, {w}) in network space; got {came}. net.prepare(image) makes "
+                f"Expected a batch (N, {c}, {h}, {w}) in network space, got {came}. net.prepare(image) makes "
                 f"one of a picture."
             )
 
@@ -714,15 +714,15 @@ def class_index(target: int | str, labels: Sequence[str], name: str) -> int:
             return found[0]
         if len(found) > 1:
             raise ArgumentError(
-                f"Expected a class; got {target!r}, the label of classes {', '.join(map(str, found))}. Give the index."
+                f"Expected a class, got {target!r}, the label of classes {', '.join(map(str, found))}. Give the index."
             )
         raise ArgumentError(
-            f"Expected a class of {name}, by label or by an index of 0 to {count - 1}; got "
+            f"Expected a class of {name}, by label or by an index of 0 to {count - 1}, got "
             f"{target!r}.{did_you_mean(target, labels)}"
         )
     index: Any = target
     if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < count:
-        raise ArgumentError(f"Expected a class of {name}, by label or by an index of 0 to {count - 1}; got {target!r}.")
+        raise ArgumentError(f"Expected a class of {name}, by label or by an index of 0 to {count - 1}, got {target!r}.")
     return int(index)
 
 
@@ -740,14 +740,14 @@ def _device(module: Traceable, device: torch.device | str | None) -> torch.devic
         try:
             found = torch.device(device)
         except RuntimeError as e:
-            raise ArgumentError(f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps'; got {device!r}.") from e
+            raise ArgumentError(f"Expected a device such as 'cpu', 'cuda', 'cuda:1' or 'mps', got {device!r}.") from e
         available = _devices()
         if found.type not in available or (found.index or 0) >= available[found.type]:
             there = ", ".join(
                 kind if count == 1 else f"{kind}:0 to {kind}:{count - 1}" for kind, count in available.items()
             )
             raise ArgumentError(
-                f"Expected a device that is available here ({there}); got {device!r}. Leave device out to use the best."
+                f"Expected a device that is available here ({there}), got {device!r}. Leave device out to use the best."
             )
         return found
     if isinstance(module, nn.Module):
@@ -775,7 +775,7 @@ def _traced(module: Traceable, size: Any, device: torch.device, **options: Any) 
     given = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
     if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
         raise NetworkError(
-            f"Expected input_size as a side, (H, W) or (C, H, W) in pixels; got {size!r}. For example input_size=224."
+            f"Expected input_size as a side, (H, W) or (C, H, W) in pixels, got {size!r}. For example input_size=224."
         )
     return trace(module, given, device, **options)
 
@@ -784,7 +784,7 @@ def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
     if labels is None:
         return ("yes",) if classes == 1 else tuple(str(i) for i in range(classes))
     if isinstance(labels, (str, Mapping)):
-        raise NetworkError(f"Expected a list of {classes} class names; got a {type(labels).__name__}.")
+        raise NetworkError(f"Expected a list of {classes} class names, got a {type(labels).__name__}.")
     names = tuple(str(x) for x in labels)
     if len(names) != classes:
         cure = (
@@ -794,7 +794,7 @@ def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:
             else "Give labels in the order of the outputs, or none."
         )
         raise NetworkError(
-            f"Expected {classes} class name{'s' * (classes != 1)}, one for each output; got {len(names)}. {cure}"
+            f"Expected {classes} class name{'s' * (classes != 1)}, one for each output, got {len(names)}. {cure}"
         )
     return names
 

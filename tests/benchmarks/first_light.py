@@ -38,7 +38,7 @@ WATCH = """(root) => {
   let last = place();
   root.querySelector(".cs-picture").addEventListener("pointermove", () => {
     window.moves += 1;
-    if (place() !== last) asked.set(place(), performance.now()); // anew at every visit of a place
+    if (place() !== last) asked.set(place(), performance.now()); // again at every visit of a place
     last = place();
   });
   new MutationObserver(() => {

@@ -424,7 +424,7 @@ def off(ours: Any, theirs: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp(min=1e-300)) if a.shape == b.shape else math.inf
 
 
-#: Without chance, and quick.
+#: Without chance, and few forward passes.
 OPTIONS: dict[str, dict[str, Any]] = {
     "smoothgrad": {"noise": 0.0, "samples": 2}, "integrated_gradients": {"steps": 12}, "grad_cam": {"upsample": False},
 }  # fmt: skip

@@ -101,8 +101,8 @@ def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
     book.drag(root.locator(OCCLUDER), -90, -110, steps=100)
     final = book.wait_for(
         """() => {
-          const said = /row (\\d+), column (\\d+)/.exec(document.querySelector(".cs-occluder").ariaValueText);
-          const place = `${said[1]},${said[2]}`;
+          const numbers = /row (\\d+), column (\\d+)/.exec(document.querySelector(".cs-occluder").ariaValueText);
+          const place = `${numbers[1]},${numbers[2]}`;
           const { settled, released, moves, after } = window;
           return settled?.[1] === place && !document.querySelector("[aria-busy=true]")
             ? { place, milliseconds: settled[0] - released, moves, after } : null;
@@ -527,10 +527,10 @@ def test_survey_shows_progress_and_stops_when_cancelled(notebook):
         + """
 import threading
 gate = threading.Semaphore(0)
-quick = net.visit
+visit = net.visit
 def gated(*arguments):
     gate.acquire()
-    quick(*arguments)
+    visit(*arguments)
 net.visit = gated
 """
     )

@@ -194,7 +194,7 @@ class TestMaps:
         book.run(
             """w.wait()
 from convscope_core.graph.regions import Regions
-def fail(*a, **k): raise AssertionError("computed anew")
+def fail(*a, **k): raise AssertionError("computed again")
 sweep, Regions.sweep = Regions.sweep, fail"""
         )
         labels = root.locator(".cs-labels__row")

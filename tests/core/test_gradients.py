@@ -1,4 +1,4 @@
-"""The gradient is the gradient, in every layout and for every habit; what is said to be supported is."""
+"""The gradient is autograd's, in every layout and form of writing; what is listed as supported is."""
 
 from __future__ import annotations
 

@@ -200,7 +200,7 @@ def test_values_that_are_no_numbers_are_refused_with_their_pictures(folder: Path
         fit_patterns(broken, folder, batch_size=2, progress=False)
 
 
-# ---- stores of before
+# ---- stores of earlier versions
 
 
 def small() -> Network:

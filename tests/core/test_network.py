@@ -366,9 +366,9 @@ def test_weight_of_a_layer_has_its_batch_norm(net: Network) -> None:
 
 def test_labels_default_to_the_index_and_must_fit() -> None:
     assert Network(module(), input_size=32).labels == ("0", "1", "2", "3", "4")
-    with pytest.raises(NetworkError, match="Expected 5 class names, one for each output; got 4"):
+    with pytest.raises(NetworkError, match="Expected 5 class names, one for each output, got 4"):
         Network(module(), input_size=32, labels=list("abcd"))
-    with pytest.raises(NetworkError, match="list of 5 class names; got a str"):
+    with pytest.raises(NetworkError, match="list of 5 class names, got a str"):
         Network(module(), input_size=32, labels="abcde")
 
 

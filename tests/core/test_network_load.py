@@ -1,4 +1,4 @@
-"""Networks by name: weights from a package, a file, nowhere; and what is said when they cannot be had."""
+"""Networks by name: weights from a package, a file, nowhere; and the error when they cannot be had."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_files_that_are_no_state_dict(tmp_path: Path) -> None:
     for name, words in {
         "junk.pth": ["state dict", "junk.pth", "cannot be read"],
         "evil.pth": ["for safety"],
-        "list.pth": ["holds a list"],
+        "list.pth": ["got a list"],
         "headless.pth": ["Missing: classifier.1.weight", "does not fit"],
         "seven.pth": ["classifier.1.bias (7,) for (1000,)"],
         "gone.pth": ["gone.pth", "is not there"],

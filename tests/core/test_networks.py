@@ -29,7 +29,7 @@ ROUNDING = 2e-5
 
 def off(got: Tensor, expected: Tensor) -> float:
     assert got.shape == expected.shape
-    return float((got - expected).abs().max() / expected.abs().max().clamp(min=0.1))  # sums that come to nothing round
+    return float((got - expected).abs().max() / expected.abs().max().clamp(min=0.1))  # sums that cancel round
 
 
 def check_forward(net: Net, graph: Graph, x: Tensor) -> None:
@@ -119,7 +119,7 @@ def _integer(draw: torch.Generator, low: int, high: int) -> int:
     return int(torch.randint(low, max(high, low) + 1, (), generator=draw))
 
 
-quickly = settings(
+few_examples = settings(
     max_examples=30,
     derandomize=True,
     deadline=None,
@@ -128,7 +128,7 @@ quickly = settings(
 )
 
 
-@quickly
+@few_examples
 @given(net=networks(), seed=st.integers(0, 2**20))
 def test_generated_networks(net: Net, seed: int) -> None:
     note(repr(net))
@@ -136,7 +136,7 @@ def test_generated_networks(net: Net, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(quickly, max_examples=600, derandomize=False)
+@settings(few_examples, max_examples=600, derandomize=False)
 @given(net=networks(), seed=st.integers(0, 2**20))
 def test_many_generated_networks(net: Net, seed: int) -> None:
     note(repr(net))

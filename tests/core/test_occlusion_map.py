@@ -605,7 +605,7 @@ def test_lower_precision_says_by_how_much_it_is_off(net: Network, photo, tmp_pat
 
 
 def test_an_unknown_precision_is_refused_before_any_work(net: Network, photo) -> None:
-    with pytest.raises(ArgumentError, match=r"'float32', 'bfloat16', 'float16'; got 'int8'"):
+    with pytest.raises(ArgumentError, match=r"'float32', 'bfloat16', 'float16', got 'int8'"):
         occluding_map(net, photo, 8, 8, precision="int8")
 
 

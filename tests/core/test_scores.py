@@ -228,7 +228,7 @@ def test_ends_of_several_heads(end: str) -> None:
     assert found.score == pytest.approx(float(z[0, prediction.index]), abs=1e-4)
 
 
-# -- what is said by hand --
+# -- what is stated by hand --
 
 
 def test_scores_by_hand() -> None:
@@ -249,7 +249,7 @@ def test_scores_by_hand() -> None:
     with torch.no_grad():
         torch.testing.assert_close(twice.probabilities(twice.forward(x)[0]), module(x).softmax(1))
     assert ended(lambda z, _: z.sigmoid(), scores="probabilities")[0].scores == "probabilities"
-    with pytest.raises(NetworkError, match=r"Expected scores to be what the outputs are.*Give scores=\"logits\""):
+    with pytest.raises(NetworkError, match=r"Expected probabilities.*, got values.*Give scores=\"logits\""):
         ended(lambda z, _: z, scores="probabilities")
     with pytest.raises(ArgumentError, match="Expected scores as one of logits, probabilities, independent"):
         ended(lambda z, _: z, scores="softmax")
@@ -273,7 +273,7 @@ def test_a_single_output_is_yes_or_no(end: str) -> None:
     assert prediction.top() == [("cat", pytest.approx(float(z[0].sigmoid()), abs=1e-6))]
     assert attribute(net, x[0], "gradient").score == pytest.approx(float(z[0]), abs=1e-5)
     assert Network(module, input_size=SHAPE[1], device="cpu").labels == ("yes",)
-    with pytest.raises(NetworkError, match=r"Expected 1 class name, .*; got 2\. .*torch\.cat"):
+    with pytest.raises(NetworkError, match=r"Expected 1 class name, .*, got 2\. .*torch\.cat"):
         Network(module, input_size=SHAPE[1], device="cpu", labels=["cat", "dog"])
 
 

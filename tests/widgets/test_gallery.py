@@ -235,10 +235,10 @@ def test_many_maps_come_in_several_answers(gallery, browser_end, monkeypatch):
     have, rounds, more = set(), 0, True
     while more:
         answer, found = maps(browser_end, gallery, have=list(have))
-        sent = {fields["number"] for fields, values in found.values() if values is not None}
-        assert sent
-        assert not sent & have
-        have |= sent
+        transferred = {fields["number"] for fields, values in found.values() if values is not None}
+        assert transferred
+        assert not transferred & have
+        have |= transferred
         more, rounds = answer["more"], rounds + 1
     assert len(have) == 16
     assert rounds > 2

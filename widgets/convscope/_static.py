@@ -17,7 +17,7 @@ def bundle(name: str) -> Path:
     if not file.exists():
         raise ImportError(
             f"Expected the front end of convscope, built, got no {file.name} in {STATIC.name} beside "
-            f"{Path(__file__).name}. In a checkout run `make js` (it needs Node 20 or newer); install an installed "
-            "package anew."
+            f"{Path(__file__).name}. In a checkout run `make js` (it needs Node 20 or newer); reinstall an "
+            "installed package."
         )
     return file

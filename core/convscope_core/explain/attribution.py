@@ -249,7 +249,7 @@ def _node(net: Network, target: Any) -> tuple[Node, tuple[int | slice, ...] | No
         return logits(net), (net.class_index(target),)
     if len(target) not in (2, 4) or not isinstance(target[0], str):
         raise ArgumentError(
-            f"Expected target as a class (index or label), (layer, channel) or (layer, channel, row, column); got "
+            f"Expected target as a class (index or label), (layer, channel) or (layer, channel, row, column), got "
             f"{target!r}."
         )
     return net.graph_layer(target[0]).node, unit_index(net, *target)
@@ -281,7 +281,7 @@ def unit_index(
     found = net.graph_layer(layer)
     c = _whole(channel, "channel")
     if not 0 <= c < found.channels:
-        raise LayerError(f"Expected a channel of {found.name} from 0 to {found.channels - 1}; got {channel!r}.")
+        raise LayerError(f"Expected a channel of {found.name} from 0 to {found.channels - 1}, got {channel!r}.")
     if row is None and column is None:
         where: list[int | slice] = [slice(None)] * len(found.axes)
         where[found.axes[0]] = c
@@ -290,7 +290,7 @@ def unit_index(
     r, k = _whole(row, "row"), _whole(column, "column")
     if not (0 <= r < height and 0 <= k < width):
         raise ArgumentError(
-            f"Expected a position inside the {height}×{width} maps of {found.name}; got row {row!r}, column "
+            f"Expected a position inside the {height}×{width} maps of {found.name}, got row {row!r}, column "
             f"{column!r}. Rows and columns count from 0."
         )
     if len(found.axes) == 1:
@@ -303,7 +303,7 @@ def unit_index(
 
 def _whole(value: Any, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentError(f"Expected {name} as a whole number; got {value!r}.")
+        raise ArgumentError(f"Expected {name} as a whole number, got {value!r}.")
     return int(value)
 
 

@@ -18,20 +18,20 @@ __all__ = ["randomised", "similarity"]
 
 
 def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
-    """Return the network with its upper layers' weights drawn anew at random; the given one is untouched.
+    """Return the network with its upper layers' weights redrawn at random; the given one is untouched.
 
     Layers are the convolutions and linear layers, in the order in which they are computed. The last of them, the
     classifier, is always randomised, and below it, layer by layer, as many more as the share `top` says (rounded to
     whole layers; 1 for all). From the lowest of them on to the output, every weight and every bias, with those of
     normalisations between them, is replaced by independent normal numbers with the mean and the standard deviation of
     that very tensor. So the sizes of signals stay about what they were, and only what was learnt is gone. A batch norm
-    that was folded into a convolution is randomised with it. Not drawn anew: running statistics of normalisations, and
+    that was folded into a convolution is randomised with it. Not redrawn: running statistics of normalisations, and
     tensors that are neither weight nor bias of an operation (position embeddings, say). A tensor whose values are all
     equal stays what it is. A weight that a randomised layer shares with a lower one is randomised in both.
 
     Numbers are drawn from the output down: with the same seed a greater `top` leaves the layers above as they were
     with a smaller one (the cascading randomisation of Adebayo et al.). Methods that go by patterns take patterns of the
-    given network for this one too, those of randomised layers drawn anew likewise.
+    given network for this one too, those of randomised layers redrawn likewise.
 
     Parameters
     ----------
@@ -77,13 +77,13 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
 
 def _share(top: Any) -> float:
     if isinstance(top, bool) or not isinstance(top, (int, float, np.number)) or not 0 <= float(top) <= 1:
-        raise ArgumentError(f"Expected top as a share of the layers, from 0 (the classifier alone) to 1; got {top!r}.")
+        raise ArgumentError(f"Expected top as a share of the layers, from 0 (the classifier alone) to 1, got {top!r}.")
     return float(top)
 
 
 def _seed(seed: Any) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ArgumentError(f"Expected seed as a whole number, 0 or more; got {seed!r}.")
+        raise ArgumentError(f"Expected seed as a whole number, 0 or more, got {seed!r}.")
     return int(seed)
 
 
@@ -122,7 +122,7 @@ def similarity(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
     """
     x, y = _magnitudes(a), _magnitudes(b)
     if x.shape != y.shape:
-        raise ArgumentError(f"Expected two maps of one height and width; got {x.shape} and {y.shape}.")
+        raise ArgumentError(f"Expected two maps of one height and width, got {x.shape} and {y.shape}.")
     p, q = _ranks(x), _ranks(y)
     p -= p.mean()
     q -= q.mean()
@@ -133,7 +133,7 @@ def similarity(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
 def _magnitudes(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
     found: npt.NDArray[Any] = np.asarray(values)
     if found.ndim not in (2, 3) or found.size == 0:
-        raise ArgumentError(f"Expected a map (C, H, W) or (H, W); got shape {found.shape}.")
+        raise ArgumentError(f"Expected a map (C, H, W) or (H, W), got shape {found.shape}.")
     if not np.isfinite(found).all():
         raise ArgumentError("Expected finite values, got NaN or infinite ones. Check the picture and the weights.")
     heat = found.astype(np.float64)

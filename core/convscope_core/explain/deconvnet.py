@@ -16,7 +16,7 @@ from convscope_core.network import Network
 
 __all__ = ["COVERED", "LEAKY", "PASS", "RECTIFIERS", "deconvnet", "leaky"]
 
-#: What the paper's operations and their like are, on which the signal goes through the transposed operation (filters
+#: Operations like the paper's, on which the signal goes through the transposed operation (filters
 #: transposed, no bias; average pools spread, concatenations split) or back through the switches.
 COVERED = LINEAR | SWITCHED
 
@@ -41,7 +41,7 @@ def deconvnet(
 
     Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) the signal passes through that very function, as at
     a rectifier it passes through the rectifier; with `forward_mask` it is multiplied by the derivative besides. A slope
-    of 0 is the published rule, one of 1 that of a linear operation. Layer norms, group norms and their like are the
+    of 0 is the published rule, one of 1 that of a linear operation. Layer norms, group norms and similar ones are the
     linear operations that they are once their standard deviation is held constant (Ali et al. 2022).
 
     Without pooling the result depends on the picture through the unit's value alone: all that it knows of the

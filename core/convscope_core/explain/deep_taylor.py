@@ -22,7 +22,7 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
     picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
     in proportion; max pools give all to the winner. What is decomposed is a positive score; of a negative one the walk
     starts from one. The theory asks for biases that are not positive, which trained networks do not have. It is defined
-    for networks of rectifiers: leaky ones let relevance pass, and so do layer norms, group norms and their like
+    for networks of rectifiers: leaky ones let relevance pass, and so do layer norms, group norms and similar ones
     (Achtibat et al. 2024), which is labelled. Other activations are refused.
 
     Parameters

@@ -23,7 +23,7 @@ def guided_backprop(net: Network) -> Table:
 
     Extended, and labelled: at a leaky rectifier (LeakyReLU, PReLU) negative parts of the signal are multiplied by its
     slope, and all by its derivative. A slope of 0 is the published rule, one of 1 the gradient's. Layer norms, group
-    norms and their like are differentiated.
+    norms and similar ones are differentiated.
 
     References
     ----------

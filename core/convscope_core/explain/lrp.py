@@ -108,7 +108,7 @@ def lrp(
     bias : bool, default True
         Whether biases take their share of relevance (which is then lost), as in the papers.
     normalisation : {"identity", "held"}, default "identity"
-        What layer norms, group norms and their like do, which the papers above do not speak of (results are labelled):
+        What layer norms, group norms and the like do, which the papers above do not speak of (results are labelled):
         relevance stays where it is (Achtibat et al. 2024, identity rule), so that none is lost and none turns its sign;
         or the epsilon rule, for the linear operation that is left when the standard deviation is held constant (Ali et
         al. 2022, LN-rule), where a map's mean takes relevance too.
@@ -134,7 +134,7 @@ def lrp(
     for name, value in (("epsilon", epsilon), ("gamma", gamma), ("alpha", alpha), ("beta", beta)):
         require_number(value, name)
     if abs(alpha - beta - 1) > 1e-9:
-        raise ArgumentError(f"Expected alpha - beta = 1, so that relevance is kept; got {alpha!r} and {beta!r}.")
+        raise ArgumentError(f"Expected alpha - beta = 1, so that relevance is kept, got {alpha!r} and {beta!r}.")
     require_flag(bias, "bias")
     require_choice(normalisation, "normalisation", ("identity", "held"))
     made: dict[str, Rule] = {}
@@ -332,7 +332,7 @@ RULES: Mapping[str, Callable[..., Rule]] = {
 
 
 def proportional(epsilon: float) -> Rule:
-    """Return the epsilon rule for averages and their like."""
+    """Return the epsilon rule for averages and similar operations."""
 
     def backward(signal: Tensor, at: At) -> Parts:
         x = at.input

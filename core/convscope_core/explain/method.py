@@ -142,7 +142,7 @@ class Method(ABC):
             if name not in self.options:
                 known = ", ".join(self.options) or "none"
                 raise ArgumentError(
-                    f"Expected an option of {self.name} ({known}); got {name!r}.{did_you_mean(name, self.options)}"
+                    f"Expected an option of {self.name} ({known}), got {name!r}.{did_you_mean(name, self.options)}"
                 )
         return {**self.options, **given}
 
@@ -308,7 +308,7 @@ def _not_finite(name: str, found: Tensor, account: Account | None, value: Tensor
     broken = None if account is None else account.broken
     where = "" if broken is None else f", from {broken.kind} ({broken.module or broken.name}) on"
     return (
-        f"Expected finite values of {name}; got NaN or infinity in {count} of {found.numel()}{where}. Check the "
+        f"Expected finite values of {name}, got NaN or infinity in {count} of {found.numel()}{where}. Check the "
         f"weights there; for a rule that divides, give a larger epsilon."
     )
 
@@ -334,7 +334,7 @@ def find(name: str) -> Method:
         return METHODS[name]
     except (KeyError, TypeError):
         raise ArgumentError(
-            f"Expected the name of a method: {', '.join(METHODS)}; got {name!r}."
+            f"Expected the name of a method: {', '.join(METHODS)}, got {name!r}."
             f"{did_you_mean(str(name), METHODS)} methods(net) lists what a network supports."
         ) from None
 

@@ -13,19 +13,19 @@ __all__ = ["require_choice", "require_flag", "require_number", "require_whole"]
 def require_flag(value: object, name: str) -> None:
     """Raise an `ArgumentError` unless it is True or False."""
     if not isinstance(value, bool):
-        raise ArgumentError(f"Expected {name} as True or False; got {value!r}.")
+        raise ArgumentError(f"Expected {name} as True or False, got {value!r}.")
 
 
 def require_whole(value: object, name: str, least: int) -> None:
     """Raise an `ArgumentError` unless it is an int of at least so much."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ArgumentError(f"Expected {name} as a whole number of at least {least}; got {value!r}.")
+        raise ArgumentError(f"Expected {name} as a whole number of at least {least}, got {value!r}.")
 
 
 def require_number(value: object, name: str) -> None:
     """Raise an `ArgumentError` unless it is a finite number of at least 0."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ArgumentError(f"Expected {name} as a number of at least 0; got {value!r}.")
+        raise ArgumentError(f"Expected {name} as a number of at least 0, got {value!r}.")
 
 
 def require_choice(value: object, name: str, choices: Iterable[str]) -> None:
@@ -33,4 +33,4 @@ def require_choice(value: object, name: str, choices: Iterable[str]) -> None:
     known = list(choices)
     if value not in known:
         shown = ", ".join(map(repr, known))
-        raise ArgumentError(f"Expected {name} as one of {shown}; got {value!r}.{did_you_mean(str(value), known)}")
+        raise ArgumentError(f"Expected {name} as one of {shown}, got {value!r}.{did_you_mean(str(value), known)}")

@@ -141,7 +141,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
     require_whole(seed, "seed", 0)
     if patterns is not None and not isinstance(patterns, Patterns):
         raise ArgumentError(
-            f"Expected patterns as fit_patterns or Patterns.load gives them; got {type(patterns).__name__}."
+            f"Expected patterns as fit_patterns or Patterns.load gives them, got {type(patterns).__name__}."
         )
     attribution = name == "patternattribution"
     layers = [n for n in neurons_of(net) if sums == "pattern" or n.kind not in ("add", "pool")]
@@ -183,7 +183,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
 
 
 def _forgotten(u: Tensor, n: Neurons, seed: int) -> Tensor:
-    """The patterns of a layer that was randomised for a control: drawn anew as its weights were.
+    """The patterns of a layer that was randomised for a control: redrawn as its weights were.
 
     Patterns are part of what was learnt from data: a layer that has forgotten its filters has forgotten these too.
     """

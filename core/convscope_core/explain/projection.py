@@ -165,7 +165,7 @@ def project(
     value = None
     if isinstance(position, str):
         if position != "max":
-            raise ArgumentError(f"Expected position as 'max' or (row, column); got {position!r}.")
+            raise ArgumentError(f"Expected position as 'max' or (row, column), got {position!r}.")
         map_ = net.activations(x, found.name)[found.name][0, channel]
         at = divmod(int(map_.argmax()), map_.shape[1])
         value = float(map_[at])
@@ -221,7 +221,7 @@ def projecting(
     chosen = find(method)
     if not isinstance(chosen, TableMethod):
         known = ", ".join(m.name for m in METHODS.values() if isinstance(m, TableMethod))
-        raise ArgumentError(f"Expected a method that walks back under rules ({known}); got {method!r}.")
+        raise ArgumentError(f"Expected a method that walks back under rules ({known}), got {method!r}.")
     settings = chosen.settings(options)
     found, described = net.graph_layer(layer), net.layer(layer)
     wanted = [Unit(*u) for u in units]
@@ -229,7 +229,7 @@ def projecting(
     for u in wanted:
         unit_index(net, layer, u.channel, u.row, u.column)
         if not 0 <= u.image < len(images):
-            raise ArgumentError(f"Expected the index of one of {len(images)} pictures; got {u.image!r}.")
+            raise ArgumentError(f"Expected the index of one of {len(images)} pictures, got {u.image!r}.")
     table = chosen.table(net, settings)
     open_gates = described.gated and table.exact is None  # then the whole picture has a part in every unit
     whole = Box(0, 0, *net.input_shape[1:])
@@ -303,7 +303,7 @@ def _used(settings: Mapping[str, Any], activation: float) -> Mapping[str, Any]:
 
 def _pair(position: Any) -> tuple[int, int]:
     if not isinstance(position, (tuple, list)) or len(position) != 2:
-        raise ArgumentError(f"Expected position as 'max' or (row, column); got {position!r}.")
+        raise ArgumentError(f"Expected position as 'max' or (row, column), got {position!r}.")
     return position[0], position[1]
 
 

@@ -203,7 +203,7 @@ class Table:
         """
         if extension is not None and extension not in EXTENSIONS:
             raise ArgumentError(
-                f"Expected extension as None or one of {', '.join(map(repr, EXTENSIONS))}; got {extension!r}."
+                f"Expected extension as None or one of {', '.join(map(repr, EXTENSIONS))}, got {extension!r}."
                 f"{did_you_mean(str(extension), EXTENSIONS)}"
             )
         return replace(self, extension=extension)
@@ -305,8 +305,8 @@ class At:
 
     def exact(self, signal: Tensor) -> Parts:
         """Return the exact vector-Jacobian product for every input."""
-        quick = _QUICK.get(self.node.kind)
-        parts = quick(signal, self) if quick is not None else None
+        product = _PRODUCTS.get(self.node.kind)
+        parts = product(signal, self) if product is not None else None
         return self.by_autograd(signal) if parts is None else parts
 
     def adjoint(self, signal: Tensor, **changed: Any) -> Tensor:
@@ -766,7 +766,7 @@ class Walk:
             pictures = torch.zeros(count, dtype=torch.long) if len(tape) == 1 else None
             if pictures is None:
                 raise ArgumentError(
-                    f"Expected a signal for each of {len(tape)} pictures; got {count}. Say which picture each belongs "
+                    f"Expected a signal for each of {len(tape)} pictures, got {count}. Say which picture each belongs "
                     f"to."
                 )
         with torch.inference_mode(False), torch.no_grad():
@@ -936,7 +936,7 @@ def _first_line(error: BaseException) -> str:
 def _not_differentiable(found: Mapping[Node, str]) -> str:
     shown = "; ".join(f"{n.kind} ({n.module or n.name}): {why}" for n, why in list(found.items())[:3])
     return (
-        f"Expected operations that can be differentiated; got {shown}. Give the operation a derivative "
+        f"Expected operations that can be differentiated, got {shown}. Give the operation a derivative "
         f"(torch.library.register_autograd), or write it in operations that have one."
     )
 
@@ -1040,7 +1040,8 @@ def _reshape(signal: Tensor, at: At) -> Parts | None:
     return signal.reshape(at.shape(x)) if _has_shape(x) and _has_shape(at.node) else None
 
 
-_QUICK: Mapping[str, Callable[[Tensor, At], Parts | None]] = {
+#: Vector-Jacobian products that are written out, without autograd's forward pass. None: not of this node.
+_PRODUCTS: Mapping[str, Callable[[Tensor, At], Parts | None]] = {
     "conv": _conv,
     "linear": _linear,
     "relu": _rectifier,

@@ -49,7 +49,7 @@ _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 def unwrapped(module: Any) -> Any:
     """Return the module inside PyTorch's own wrappers, which compute what it computes.
 
-    ``DataParallel`` and its kin, what ``torch.compile`` returns, ``AveragedModel``.
+    ``DataParallel`` and ``DistributedDataParallel``, what ``torch.compile`` returns, ``AveragedModel``.
     """
     while isinstance(module, nn.Module) and type(module).__module__.startswith(_WRAPPERS):
         inner = [child for name, child in module.named_children() if name in _INNER]
@@ -63,7 +63,7 @@ def check_module(module: Any) -> None:
     """Raise a `TraceError` if this is no module in evaluation mode with weights that can be read."""
     if not isinstance(module, nn.Module):
         raise TraceError(
-            f"Expected a torch.nn.Module; got {type(module).__name__}. Wrap a function in a module whose "
+            f"Expected a torch.nn.Module, got {type(module).__name__}. Wrap a function in a module whose "
             f"forward calls it, or load a network by name with load()."
         )
     name = type(module).__name__
@@ -256,7 +256,7 @@ class Classifier(nn.Module):
             chosen = [r for r in all_results if output in (r.name, r.path[0] if r.path else None)]
             if len(chosen) != 1:
                 raise TraceError(
-                    f"Expected output as one of the results of {name} ({there or type(returned).__name__}); got "
+                    f"Expected output as one of the results of {name} ({there or type(returned).__name__}), got "
                     f"{output!r}."
                 )
             picked = chosen[0]
@@ -269,7 +269,7 @@ class Classifier(nn.Module):
                 first = all_results[0] if all_results else Result(("logits",), x)
                 example = first.path[0] if len(first.path) == 1 else first.name
                 raise TraceError(
-                    f"Expected {name} to return one tensor of class scores (N, classes); it returned a "
+                    f"Expected {name} to return one tensor of class scores (N, classes), got a "
                     f"{type(returned).__name__} of {there or 'no tensors'}. Say which holds the class scores, "
                     f"such as Network(..., output={example!r}), or wrap it "
                     f"in a module whose forward returns them only."

@@ -163,7 +163,7 @@ def _recognised(end: Node, sources: Sequence[Node]) -> tuple[Node, ops.Spec, lis
 
 
 def _is_spelled(region: Sequence[Node]) -> bool:
-    """Tell whether a region is already said in the words of the vocabulary: nothing would be gained."""
+    """Tell whether a region consists of the vocabulary's operations already: nothing would be gained."""
     if len(region) == 1 and region[0].kind in _BY_NUMBERS:
         return False
     return all(n.kind in ops.ACTIVATIONS for n in region) or all(n.kind in _LINEAR for n in region)

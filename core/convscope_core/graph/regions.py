@@ -107,7 +107,7 @@ class Regions:
     ) -> None:
         if x.dim() != 4 or len(x) != 1 or tuple(x.shape[1:]) != graph.input.shape:
             raise ArgumentError(
-                f"Expected one clean picture (1, {', '.join(map(str, graph.input.shape))}); got {tuple(x.shape)}."
+                f"Expected one clean picture (1, {', '.join(map(str, graph.input.shape))}), got {tuple(x.shape)}."
             )
         self.graph = graph
         self.geometry = Geometry(graph) if geometry is None else geometry
@@ -331,7 +331,7 @@ class Regions:
                     torch.cuda.synchronize(output.device)
                 pace = (time.perf_counter() - begun) / len(now)
                 fitting = max(1, min(limit, int(seconds / pace), 2 * most))
-                if not 0.7 * most < fitting < 1.5 * most:  # small changes are not worth putting batches together anew
+                if not 0.7 * most < fitting < 1.5 * most:  # small changes are not worth putting batches together again
                     most = fitting
                     waiting = self._batches(size, positions, [i for batch in waiting for i in batch], most)
             yield now, output, values
@@ -345,11 +345,11 @@ class Regions:
         if not fits or not (1 <= patches.shape[2] <= height and 1 <= patches.shape[3] <= width):
             raise ArgumentError(
                 f"Expected patches (N or 1, {channels}, h, w), for N >= 1 positions, of at most {height}x{width} "
-                f"pixels; got {tuple(patches.shape)} for {len(at)} positions."
+                f"pixels, got {tuple(patches.shape)} for {len(at)} positions."
             )
         missing = [n.name for n in record if n not in self.values]
         if missing:
-            raise ArgumentError(f"Expected nodes given as record to Regions; got {', '.join(missing)}.")
+            raise ArgumentError(f"Expected nodes given as record to Regions, got {', '.join(missing)}.")
         return (patches.shape[2], patches.shape[3]), at
 
     def _clipped(self, size: tuple[int, int], at: Ints, inside: Ints, patches: Tensor) -> Tensor:

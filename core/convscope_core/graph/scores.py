@@ -20,7 +20,7 @@ from convscope_core.graph.node import Graph, Node, map_values, needed_for, prune
 
 __all__ = ["SCORES", "Scores", "find_scores", "squashed", "stated_scores"]
 
-#: What outputs can be: class scores of which a soft-max makes probabilities (log-probabilities are such, too);
+#: What outputs can be: class scores of which a soft-max makes probabilities (log-probabilities, too);
 #: probabilities of classes that exclude each other; probabilities of classes that do not.
 SCORES = ("logits", "probabilities", "independent")
 
@@ -129,7 +129,7 @@ def stated_scores(kind: str, found: Scores) -> Scores:
     if kind == "independent":
         return Scores(kind, "sigmoid", "sigmoid")
     raise NetworkError(
-        "Expected scores to be what the outputs are; they are said to be probabilities, but may be below 0, above 1, "
+        'Expected probabilities as the outputs for scores="probabilities", got values that may be below 0, above 1, '
         'or of any sum. Give scores="logits" (or "independent"), or leave it out.'
     )
 

@@ -181,7 +181,7 @@ class _Exported:
         other = next((t.dtype for t in tensors if t.dtype != dtype), None)
         if other is not None:
             raise TraceError(
-                f"Expected a program with weights in {str(dtype).removeprefix('torch.')}; this one holds "
+                f"Expected a program with weights in {str(dtype).removeprefix('torch.')}, got one in "
                 f"{str(other).removeprefix('torch.')}. Convert the module, and export it again."
             )
         given = program.graph_signature.user_inputs
@@ -189,13 +189,13 @@ class _Exported:
         value: Any = inputs[0].meta["val"] if len(inputs) == 1 else None
         if not isinstance(value, torch.Tensor) or value.dim() != 4:
             raise TraceError(
-                f"Expected an exported program of one input (N, C, H, W); this one has {len(inputs)} inputs. Export a "
+                f"Expected an exported program of one input (N, C, H, W), got one of {len(inputs)} inputs. Export a "
                 f"module that takes a batch of pictures and nothing else."
             )
         batch: Any = value.shape[0]
         if isinstance(batch, int):
             raise TraceError(
-                f"Expected an exported program that takes a batch of any size; this one is fixed to {batch}. Export it "
+                f"Expected an exported program that takes a batch of any size, got one of {batch}. Export it "
                 f"with dynamic_shapes=({{0: torch.export.Dim('batch')}},), or give the module itself."
             )
         self.shape: tuple[Any, ...] = tuple(value.shape[1:])

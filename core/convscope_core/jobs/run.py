@@ -190,7 +190,8 @@ def load(job: type[Job[P, R]], store: str | Path, net: Network, images: Any = No
     try:
         about = results.about
         if about.get("kind") != job.kind:
-            raise ArgumentError(f"Expected the store of a {job.kind}, {str(path)!r} is one of {about.get('kind')!r}.")
+            came = f"{str(path)!r}, which is one of {about.get('kind')!r}"
+            raise ArgumentError(f"Expected the store of a {job.kind}, got {came}.")
         if about["fingerprint"] != net.fingerprint:
             raise ArgumentError(
                 f"Expected a {job.kind} of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); "

@@ -76,7 +76,7 @@ class Store(Results):
         self._known: dict[Place, Part] = {}
         if self.path.is_dir() or not self.path.parent.is_dir():
             raise ArgumentError(
-                f"Expected a file for the store, in a folder that exists; got {str(self.path)!r}. For example "
+                f"Expected a file for the store, in a folder that exists, got {str(self.path)!r}. For example "
                 "store='photos.survey'."
             )
         try:

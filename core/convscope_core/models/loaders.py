@@ -71,7 +71,7 @@ def load(
         return _lite(weights, device=device, scores=scores, dtype=dtype)
     if name not in zoo.list_models(module=zoo):
         raise NetworkError(
-            f"Expected the name of a torchvision classification model or {_LITE!r}; got {name!r}."
+            f"Expected the name of a torchvision classification model or {_LITE!r}, got {name!r}."
             f"{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., "
             f"labels=...)."
         )
@@ -119,7 +119,7 @@ def _choose(name: str, weights: Any, known: Any) -> tuple[Any, Path | None]:
             raise NetworkError(f"Expected a file of weights for {name}; {str(path)!r} is not there. Check the path.")
     members = list(known.__members__)
     raise NetworkError(
-        f"Expected weights for {name} as one of {', '.join(members)}, a path to a state dict, or None; got "
+        f"Expected weights for {name} as one of {', '.join(members)}, a path to a state dict, or None, got "
         f"{weights!r}.{did_you_mean(str(weights), members)}"
     )
 
@@ -163,7 +163,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             found = found[key]
     if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
         raise NetworkError(
-            f"Expected a state dict (names to tensors) in {str(path)!r}; it holds a {type(found).__name__}. "
+            f"Expected a state dict (names to tensors) in {str(path)!r}, got a {type(found).__name__}. "
             f"Save module.state_dict()."
         )
     return {k.removeprefix("module."): v for k, v in found.items()}
@@ -205,7 +205,7 @@ def _lite(weights: Any, **options: Any) -> Network:
     elif isinstance(weights, (str, os.PathLike)):
         path = Path(weights).expanduser()
     elif weights is not None:
-        raise NetworkError(f"Expected weights 'DEFAULT', a path or None for {_LITE}; got {weights!r}.")
+        raise NetworkError(f"Expected weights 'DEFAULT', a path or None for {_LITE}, got {weights!r}.")
     if path is not None and not path.is_file():
         raise NetworkError(
             f"Expected weights 'DEFAULT', the path of a state dict, or None for {_LITE}; {str(path)!r} is not there."

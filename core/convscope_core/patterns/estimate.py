@@ -304,7 +304,7 @@ class Patterns(Mapping[str, Tensor]):
             net = net.redrawn.origin
         if self.fingerprint != net.fingerprint:
             raise ArgumentError(
-                f"Expected patterns of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); got those of "
+                f"Expected patterns of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got those of "
                 f"{self.network} ({self.fingerprint[:8]}). Patterns belong to weights: fit_patterns(net, images) makes "
                 "those of this network."
             )
@@ -393,9 +393,9 @@ def require_regimes(regime: str | Sequence[str]) -> tuple[str, ...]:
     for one in given:
         if one not in REGIMES:
             raise ArgumentError(
-                f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}; got {one!r}."
+                f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}, got {one!r}."
                 f"{did_you_mean(str(one), REGIMES)}"
             )
     if not given:
-        raise ArgumentError(f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}; got none.")
+        raise ArgumentError(f"Expected regime as one or several of {', '.join(map(repr, REGIMES))}, got none.")
     return tuple(dict.fromkeys(given))

@@ -196,7 +196,7 @@ describe("answers", () => {
     expect(tiles.get(keyOf(0, "b", false))?.error).toBe(error);
   });
 
-  it("keep a map that is being computed anew, marked, until its successor comes", () => {
+  it("keep a map that is being computed again, marked, until its successor comes", () => {
     const first = merged(new Map(), [answerOf(1)], [Int16Array.of(7)], false);
     const between = merged(first, [], [], false);
     expect(between.get(keyOf(0, "a", false))).toMatchObject({ number: 1, stale: true });

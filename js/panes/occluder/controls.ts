@@ -87,7 +87,7 @@ function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
   const bar = el("span.cs-controls__bar", { "aria-hidden": "true" });
   bar.style.background = gradient("viridis");
   const [low, high] = [dim(), dim()];
-  const clear = el("button.cs-link", { title: "Begin the trail anew" }, "clear");
+  const clear = el("button.cs-link", { title: "Start the trail again" }, "clear");
   on(clear, "click", () => kernel.ask("trail", { clear: true }));
   store.watch(["show_trail", "trail"], () => {
     const shown = store.get("show_trail");

@@ -15,7 +15,7 @@ describe("the trail", () => {
     ]);
   });
 
-  it("begins anew when the kernel says so", () => {
+  it("starts again when the kernel says so", () => {
     const trail = visited(visited(none, 4, [0, 0], 0.2), 5, [1, 1], 0.4);
     expect(trail).toEqual({ number: 5, visited: [{ position: [1, 1], value: 0.4 }] });
   });
