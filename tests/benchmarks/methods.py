@@ -508,7 +508,7 @@ def text(rows: dict[str, tuple[dict[str, str], dict[str, str]]]) -> str:
         "  functions; zennit for LRP, all six presets, and deep Taylor).",
         "- **✓ all zero**: so is the other program's map, of this picture and class: little is learnt from it.",
         "- **computed**: finite; there is no independent program to compare with.",
-        "- **labelled**: a rule that the published method has not stands in somewhere, and the result says so.",
+        "- **labelled**: a rule that is not the published method's stands in somewhere, and the result says so.",
         "- **refused**: with the reason, below; `extension=` does it all the same, labelled.", "",
         "| family | " + " | ".join(m.replace("_", " ") for m in METHODS) + " |", "|---" * (len(METHODS) + 1) + "|",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Surveys: one pass over many images for the top activations of every channel, its health and its classes."""
+"""Surveys: one pass over many images for the top activations of every unit, its health and its classes."""
 
 from __future__ import annotations
 

@@ -23,11 +23,11 @@ __all__ = [
 ]
 
 RARE = 0.01
-"""A channel that is active in a smaller share of the images than this, but not dead, is rarely active."""
+"""A unit that is active in a smaller share of the images than this, but not dead, is rarely active."""
 
 
 class Exemplar(NamedTuple):
-    """An image that excites a channel, and where.
+    """An image that excites a unit, and where.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Exemplar(NamedTuple):
     image : int
         Index into `Survey.images`.
     row, column : int
-        Position in the channel's map: the first of the largest, in row-major order.
+        Position in the unit's map: the first of the largest, in row-major order.
     box : Box
         Receptive field of that position, in pixels of the network's input, half-open, not clipped to the
         picture.
@@ -51,7 +51,7 @@ class Exemplar(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TopActivations:
-    """The top activations of all channels of a layer, as arrays.
+    """The top activations of all units of a layer, as arrays.
 
     Attributes
     ----------
@@ -69,14 +69,14 @@ class TopActivations:
 
 @dataclass(frozen=True, eq=False)
 class LayerHealth:
-    """How alive the channels of a layer are. "Active" means greater than zero.
+    """How alive the units of a layer are. "Active" means greater than zero.
 
     Attributes
     ----------
     images : int
         Number of images seen.
     active_images : float64 array (C,)
-        Share of the images, 0 to 1, in which the channel is active anywhere.
+        Share of the images, 0 to 1, in which the unit is active anywhere.
     active_positions : float64 array (C,)
         Share of the positions of all images, 0 to 1, at which it is active.
     maximum : float32 array (C,)
@@ -105,18 +105,18 @@ class LayerHealth:
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): channels that no image activated; none where no image was seen."""
+        """Bool (C,): units that no image activated; none where no image was seen."""
         return np.asarray((self.active_images == 0) & (self.images > 0))
 
     @property
     def rare(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): channels that are active in less than one image in a hundred, but not dead."""
+        """Bool (C,): units that are active in less than one image in a hundred, but not dead."""
         return np.asarray((self.active_images > 0) & (self.active_images < RARE))
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans:
-    """Mean activation of the channels of a layer over the images of each class.
+    """Mean activation of the units of a layer over the images of each class.
 
     Attributes
     ----------
@@ -136,10 +136,10 @@ class ClassMeans:
     spread: npt.NDArray[np.float64]
 
     def preference(self, label: str) -> npt.NDArray[np.float64]:
-        """How much more each channel responds to a class than to the others, float64 (C,).
+        """How much more each unit responds to a class than to the others, float64 (C,).
 
         The difference of the two mean activations in standard deviations between images: an effect size, without a
-        unit, comparable across layers. 0 for a channel that never varies, NaN where only one class was seen.
+        unit, comparable across layers. 0 for a unit that never varies, NaN where only one class was seen.
         """
         row = self.labels.index(label)
         others = self.counts.sum() - self.counts[row]
@@ -153,7 +153,7 @@ class ClassMeans:
 
 @dataclass(frozen=True, eq=False)
 class Purity:
-    """How much of one class the top images of each channel of a layer are.
+    """How much of one class the top images of each unit of a layer are.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How healthy the layers of a network are: dead, rarely active, duplicated and saturated filters, layer by layer."""
+"""How healthy the layers of a network are: dead, rarely active, duplicated and saturated units, layer by layer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class HealthRow:
     layer, kind : str
     channels : int
     dead : float
-        Share of the channels, 0 to 1, that no image activates.
+        Share of the units, 0 to 1, that no image activates.
     rare : float
-        Share of the channels that less than one image in a hundred activates, the dead ones not among them.
+        Share of the units that less than one image in a hundred activates, the dead ones not among them.
     duplicated : float
-        Share of the channels that repeat an earlier one of the layer (see `Survey.duplicates`).
+        Share of the units that repeat an earlier one of the layer (see `Survey.duplicates`).
     active : float
-        Mean share of the positions at which a channel is greater than zero.
+        Mean share of the positions at which a unit is greater than zero.
     saturated : float
         Mean share of the positions at the upper bound of a bounded activation; NaN where there is no bound.
     """
@@ -97,13 +97,13 @@ class HealthTable(Sequence[HealthRow]):
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def plot(self) -> Any:
-        """Draw the shares of dead, rarely active and duplicated channels, layer by layer; returns the figure."""
+        """Draw the shares of dead, rarely active and duplicated units, layer by layer; returns the figure."""
         figure, (axes,) = panels(1, 1, (max(4.0, 0.16 * len(self.rows)), 3.2))
         places = np.arange(len(self.rows))
         for name in ("dead", "rare", "duplicated"):
             axes.plot(places, [getattr(row, name) for row in self.rows], marker=".", label=name)
         axes.set_xticks(places, [row.layer for row in self.rows], rotation=90, fontsize=6)
-        axes.set_ylabel("share of channels")
+        axes.set_ylabel("share of units")
         axes.set_yticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
         axes.set_ylim(-0.02, 1.02)
         axes.legend(frameon=False)

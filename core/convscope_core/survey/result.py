@@ -1,4 +1,4 @@
-"""What a survey found: the top activations, the health and the classes of every channel, and which units are alike."""
+"""What a survey found: the top activations, the health and the classes of every unit, and which units are alike."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from convscope_core.survey.statistics import Statistics
 __all__ = ["Survey"]
 
 _ALIKE = 8
-"""Images of the sample that must activate a channel before it is called a duplicate of another."""
+"""Images of the sample that must activate a unit before it is called a duplicate of another."""
 
 
 class Survey:
-    """What excites every channel of chosen layers of a network, over many images.
+    """What excites every unit of chosen layers of a network, over many images.
 
     Made by `survey`; never changes.
 
@@ -49,7 +49,7 @@ class Survey:
     layers : tuple of Layer
         In execution order.
     k : int
-        Number of top images kept for each channel.
+        Number of top images kept for each unit.
     images : Images
         What the indices of exemplars point into.
     """
@@ -116,7 +116,7 @@ class Survey:
         return f"<{text}; {len(self.skipped)} images skipped>" if self.skipped else f"<{text}>"
 
     def top(self, layer: str | Layer, channel: int) -> list[Exemplar]:
-        """The images that excite a channel most, strongest first; among equals the lower index.
+        """The images that excite a unit most, strongest first; among equals the lower index.
 
         Parameters
         ----------
@@ -147,7 +147,7 @@ class Survey:
         ]
 
     def arrays(self, layer: str | Layer) -> TopActivations:
-        """The top activations of all channels of a layer.
+        """The top activations of all units of a layer.
 
         Raises
         ------
@@ -158,7 +158,7 @@ class Survey:
         return TopActivations(**{key: values[part] for key, values in self._top_arrays.items()})
 
     def health(self, layer: str | Layer) -> LayerHealth:
-        """How alive each channel of a layer is.
+        """How alive each unit of a layer is.
 
         Raises
         ------
@@ -184,7 +184,7 @@ class Survey:
     # -- classes --
 
     def classes(self, layer: str | Layer) -> ClassMeans:
-        """Mean activation of the channels of a layer over the images of each class.
+        """Mean activation of the units of a layer over the images of each class.
 
         Raises
         ------
@@ -196,9 +196,9 @@ class Survey:
         return ClassMeans(labels, counts, means[:, part], spread[part])
 
     def purity(self, layer: str | Layer) -> Purity:
-        """How much of one class the top images of each channel of a layer are.
+        """How much of one class the top images of each unit of a layer are.
 
-        Only images on which the channel is active count.
+        Only images on which the unit is active count.
 
         Raises
         ------
@@ -376,18 +376,18 @@ class Survey:
         return sorted(units, key=lambda unit: -unit.correlation)[:n]
 
     def duplicates(self, layer: str | Layer, above: float = 0.99) -> npt.NDArray[np.int64]:
-        """Channels of a layer that say the same: whose maxima over the sample correlate almost perfectly.
+        """Units of a layer that say the same: whose maxima over the sample correlate almost perfectly.
 
         Parameters
         ----------
         layer : str or Layer
         above : float, default 0.99
-            Correlation from which on two channels are duplicates.
+            Correlation from which on two units are duplicates.
 
         Returns
         -------
         int64 array (C,)
-            For each channel the first channel that it duplicates; its own index if there is none. Channels that fewer
+            For each unit the first unit that it duplicates; its own index if there is none. Units that fewer
             than eight sampled images activate are nobody's duplicates.
         """
         part = self._channels[self._find(layer).name]
@@ -398,7 +398,7 @@ class Survey:
         alike = standard.T @ standard >= above
         judged = (peaks > 0).sum(0) >= _ALIKE
         for channel in np.flatnonzero(judged).tolist():
-            # Only firsts are compared with, so that a chain of slightly different channels is not one group.
+            # Only firsts are compared with, so that a chain of slightly different units is not one group.
             before = np.flatnonzero(alike[channel, :channel] & judged[:channel] & (first[:channel] == index[:channel]))
             if before.size:
                 first[channel] = before[0]

@@ -1,7 +1,7 @@
-"""The survey: one pass over many images, for the top activations, the health and the classes of every channel.
+"""The survey: one pass over many images, for the top activations, the health and the classes of every unit.
 
-Zeiler & Fergus (2014, sec. 4, fig. 2) show, for a few channels of each layer, the nine images of a validation
-set that excite it most. Here all channels of all chosen layers are served by the same forward passes.
+Zeiler & Fergus (2014, sec. 4, fig. 2) show, for a few units of each layer, the nine images of a validation
+set that excite it most. Here all units of all chosen layers are served by the same forward passes.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def surveying(
     start: Survey | None = None,
     progress: bool = False,
 ) -> Generator[SurveyProgress, None, None]:
-    """Find the images that excite every channel of the chosen layers most, in one pass.
+    """Find the images that excite every unit of the chosen layers most, in one pass.
 
     An image that cannot be read is skipped and listed in `Survey.skipped`.
 
@@ -75,7 +75,7 @@ def surveying(
     layers
         Default: all layers but the pools, whose activations are those of the layer before, again.
     k : int, default 9
-        Top images to keep for each channel. Nine is the number of Zeiler & Fergus (2014, fig. 2).
+        Top images to keep for each unit. Nine is the number of Zeiler & Fergus (2014, fig. 2).
     store
         `load_survey` opens it later.
     executor
@@ -83,8 +83,8 @@ def surveying(
         By default a 256th of the images each, between 64 and 4096.
     resume, batch_size, workers
     sample : int, default 512
-        Images of the random sample on which the maxima of all channels are kept, for `Survey.quantiles`,
-        `Survey.similar` and `Survey.duplicates`: four bytes for each image and channel.
+        Images of the random sample on which the maxima of all units are kept, for `Survey.quantiles`,
+        `Survey.similar` and `Survey.duplicates`: four bytes for each image and unit.
     indices : iterable of int, optional
         Survey only these of the images. Default: all.
     start : Survey, optional
