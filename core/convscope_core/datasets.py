@@ -170,9 +170,9 @@ class Images(Sequence[Picture]):
         Returns
         -------
         name : str
-            Of a file, its path below the folder that was given, or its file name; else the picture's name.
+            A file's path below the folder that was given, or its file name; else the picture's name.
         content : str
-            Of a file its size in bytes ("missing" if there is none), of a picture in memory a hash; empty for an item
+            A file's size in bytes ("missing" if there is none), or a hash of a picture in memory; empty for an item
             of a data set that is not a file, which only its place identifies.
         """
         return self._source.identity(index)

@@ -316,7 +316,7 @@ class Network:
             From each parameter or constant of the graph (batch norms folded) to what takes its place, of the same
             shape and on the same device.
         name : str
-            Of the new network.
+            Name of the new network.
         """
         other = copy.copy(self)
         other.name = name

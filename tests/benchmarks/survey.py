@@ -6,7 +6,7 @@ Side by side in one run, taken in turn, over the same pictures of 224 in float32
 
 - forward: a bare no_grad loop of the torchvision (timm) module over the batches.
 - survey: `convscope.survey` of all convolutional layers: top activations, health, class means and random sample of
-  every channel. "all" is the default, every layer but the pools.
+  every unit. "all" is the default, every layer but the pools.
 - store: the same, kept in a file.
 
 Weights are random for torchvision's models; with few pictures the survey pays more than with many, since in the

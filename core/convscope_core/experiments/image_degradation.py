@@ -214,7 +214,8 @@ def degrading(
     Yields
     ------
     Degradation
-        Of the pictures so far, after each picture that could be read, and at the end. Closing the generator cancels.
+        The curves of the pictures so far, after each picture that could be read, and at the end. Closing the generator
+        cancels.
 
     Raises
     ------

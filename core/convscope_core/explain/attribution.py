@@ -151,13 +151,13 @@ def attribute(
         A name of `methods`: "gradient", "deconvnet", "guided_backprop", "lrp"...
     target : int, str or tuple, optional
         A class by index or label; a channel (layer, channel), its map summed; or a unit (layer, channel, row, column).
-        Default: the most probable class. Of a class the score is explained, not the probability: what goes into the
-        soft-max or sigmoid that ends the network. Of several soft-maxes of which the mean is taken, the mean of what
-        goes into them.
+        Default: the most probable class. For a class the score is explained, not the probability: what goes into the
+        soft-max or sigmoid that ends the network. Where the mean of several soft-maxes is taken, the mean of
+        what goes into them.
     layer : str, optional
         The layer at which to take the attribution. Default: the picture; for Grad-CAM, the last layer with maps.
     **options
-        Of the method; see its documentation. The methods that walk back under rules also take
+        Options of the method; see its documentation. The methods that walk back under rules also take
 
         - ``start``: what starts at the explained unit: "one"; "value", the unit's own; or "positive", its value if that
           is not negative, else one. The gradient starts with one; patterns and LRP with the value; the deconvnet,

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 __all__ = ["Conservation"]
 
-#: Of what started, what is too little to be named in the text.
+#: The share of what started that is too little to be named in the text.
 _SLIGHT = 5e-4
 
 
@@ -28,7 +28,7 @@ class Conservation:
     arrived : float
         The sum of the attribution's values, in double precision.
     rest : mapping of str to float
-        What the attribution's values have not got, by where it went ("biases", "epsilon", "padding"...).
+        What the attribution's values lack, by where it went ("biases", "epsilon", "padding"...).
     shares : bool
         Whether the method shares out the score. If not (a gradient, a signal), the sum of its values is no part of it,
         and there is no rest.

@@ -375,7 +375,7 @@ def _take_all(signal: Tensor, at: At) -> Parts:
     return parts
 
 
-#: Of a map and the gate that scales it, the map takes all relevance.
+#: The map takes all relevance, the gate that scales it none.
 GATED = Rule(_take_all, reaches=HELD_GATE.reaches, refuses=HELD_GATE.refuses, extends=HELD_GATE.extends)
 
 

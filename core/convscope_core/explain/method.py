@@ -75,7 +75,7 @@ class Request:
     layer: str | None
 
     def score(self, value: Tensor) -> Tensor:
-        """Return what is explained, for values (N, *shape) of `node`: (N,). Of a whole map, the sum."""
+        """Return what is explained, for values (N, *shape) of `node`: (N,). For a whole map, the sum."""
         place: Any = (slice(None), *self.index)
         return value[place].reshape(len(value), -1).sum(1)
 
@@ -217,7 +217,7 @@ class Plan(ABC):
     scale : float
         What the attribution has to be divided by, where it would not fit into float32 otherwise; else 1.
     changed : dict of str to value
-        Options that came out otherwise than they were asked for: what the walk started from.
+        Options that came out different from what was asked for: what the walk started from.
     """
 
     extended: Mapping[Node, str] = MappingProxyType({})

@@ -72,7 +72,7 @@ class Projection:
     layer : str
     channel : int
     position : (row, column)
-        Of the unit in its map.
+        Where the unit is in its map.
     method : str
     group : {"function", "signal", "attribution"}
     options : dict
@@ -80,7 +80,7 @@ class Projection:
     extended : dict of str to str
         Where `extension` stood in for a rule: place in the network to the operation.
     network, fingerprint : str
-        Of the network.
+        The network's name and fingerprint.
     """
 
     values: npt.NDArray[np.float32]
@@ -143,7 +143,7 @@ def project(
     method : str, default "deconvnet"
         A method of rules: "gradient", "deconvnet", "guided_backprop", "lrp"...
     **options
-        Of the method, as for `attribute`.
+        Options of the method, as for `attribute`.
 
     Returns
     -------

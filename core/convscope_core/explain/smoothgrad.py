@@ -26,7 +26,7 @@ def smoothgrad(request: Request, *, samples: int = 50, noise: float = 0.15, seed
         Standard deviation of the Gaussian noise, as a share of the range of the picture's values; the paper finds 10 %
         to 20 % to work well.
     seed : int, default 0
-        Of the noise.
+        Seed of the noise.
 
     References
     ----------

@@ -565,7 +565,7 @@ def _reshape(n: Node, i: Node, a: int) -> Link | None:
     there = [b for b in range(len(n.shape)) if n.shape[b] == size and math.prod(n.shape[:b]) == before]
     if not there:
         return Link(None, _one()) if size == 1 else None
-    # Of several axes of length 1 side by side, the first is the first.
+    # Axes of length 1 side by side keep their order.
     among = sum(1 for d in range(a) if i.shape[d] == 1 and math.prod(i.shape[:d]) == before) if size == 1 else 0
     return _same(there[min(among, len(there) - 1)], size)
 

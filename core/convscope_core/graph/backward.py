@@ -704,11 +704,11 @@ class Walk:
                 f"layer that comes before the target."
             )
         needed = {i for n, rule in self.steps for i in rule.needs(n) if i.kind != "size"}
-        # Of a value whose axis 0 is not the batch (windows of attention) the shape is not known before.
+        # Where axis 0 is not the batch (windows of attention), the shape of a value is not known beforehand.
         tensors = _tensors(graph)
         needed |= {i for n, _ in self.steps for i in (n, *n.inputs) if i in tensors and not _has_shape(i)}
         self.record = tuple(dict.fromkeys([*(n for n in graph if n in needed), *self.sources]))
-        # Nor can it be shared between signals.
+        # Such values cannot be shared between signals either.
         self._shareable = all(n.batched for n in self.record)
 
     def __repr__(self) -> str:

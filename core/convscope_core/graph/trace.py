@@ -78,7 +78,7 @@ def trace(
     dtype : torch.dtype, default torch.float32
         In which the graph computes: float32 or float64.
     output : str or int, optional
-        Of several results the one with the class scores: its key, attribute or index.
+        Which of several results holds the class scores: its key, attribute or index.
 
     Raises
     ------

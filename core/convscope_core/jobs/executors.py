@@ -32,9 +32,9 @@ class Event(NamedTuple):
     Attributes
     ----------
     part : Part or None
-        Of the shard under way, if the job tells; None when it is part of the results now.
+        What the shard under way has accumulated, if the job tells; None when it is part of the results now.
     record : Record
-        Of this shard so far.
+        What became of this shard's images so far.
     done : bool
         Whether the shard is part of the results now.
     """

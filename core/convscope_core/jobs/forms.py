@@ -48,7 +48,7 @@ batch_size : int
 workers : int
     Processes that decode and prepare pictures (of `torch.utils.data.DataLoader`). 0: threads of this one.
 seed : int
-    Of all numbers that are drawn.
+    Seed of all numbers that are drawn.
 progress : bool
     Show a progress bar, with what is done a second and the time left.
 """
@@ -85,7 +85,7 @@ def completed(
     steps : callable
         Gives the steps; `documented`. If it has a parameter `progress`, the new form shows a progress bar by default.
     name : str
-        Of the new form, in the module of `steps`.
+        Name of the new form, in the module of `steps`.
     returns : type
         What it returns.
     result : callable
@@ -141,7 +141,7 @@ def shown(
     label, unit : str
         What is done, and what is counted.
     reached : callable
-        Of a step how much is done, and of how much.
+        How much is done after a step, and of how much.
     """
     with closing(steps), tqdm(desc=label, unit=unit) as bar:
         for step in steps:

@@ -158,7 +158,7 @@ class Job(ABC, Generic[P, R]):
         Parameters
         ----------
         part : Part
-            Of all pictures seen.
+            What all pictures seen have accumulated.
         images : Images
             All pictures.
         ledger : Ledger
@@ -180,8 +180,8 @@ class Job(ABC, Generic[P, R]):
         Yields
         ------
         part : Part or None
-            Of the images of this shard so far; not changed by what follows. Before the last batch None, where steps
-            hold no parts.
+            What this shard's images have accumulated so far; not changed by what follows. None before the last batch
+            where steps hold no parts.
         record : Record
             What became of them.
         """

@@ -25,7 +25,7 @@ def clip(position: tuple[float, float], size: Size, picture: tuple[int, int]) ->
     position : (top, left)
         Any finite numbers, in pixels.
     size : int or (height, width)
-        Of the occluder; at least 1 and at most the picture's.
+        The occluder's size in pixels; at least 1 and at most the picture's.
     picture : (height, width)
 
     Returns

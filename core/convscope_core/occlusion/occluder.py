@@ -56,11 +56,11 @@ class Occlusion:
           luminance. (``"gray"`` is the named colour, 128 of 255.)
         - another picture: a path, bytes, a PIL image, an array or tensor of at least 2 dimensions, or a
           `convscope_core.datasets.Picture`. It is prepared as the picture is, and the occluder shows its part
-          of it. Of a word, names and colours go before files.
+          of it. A word is taken as a name or a colour before it is taken as a file.
     shape : str, outline or bool array, default "square"
         Which pixels of the box that position and size give are covered; see `box_mask`.
     seed : int, default 0
-        Of the noise.
+        Seed of the noise.
 
     Raises
     ------
@@ -150,7 +150,7 @@ class Occlusion:
         Parameters
         ----------
         size : int or (height, width), default 50
-            Of the box.
+            The box's size in pixels.
 
         Returns
         -------
@@ -181,7 +181,7 @@ class Occlusion:
         position : (top, left)
             Upper left corner of the occluder's box, in pixels of the network's input.
         size : int or (height, width), default 50
-            Of the box. It must lie wholly inside the picture.
+            The box's size in pixels. It must lie wholly inside the picture.
 
         Returns
         -------

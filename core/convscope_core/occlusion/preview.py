@@ -33,9 +33,9 @@ class Preview:
     Attributes
     ----------
     probability : float32 array (rows, columns)
-        Of the class `target`, 0..1.
+        Probability of the class `target`, 0..1.
     activity : float64 array (rows, columns)
-        Of the unit `channel` of `layer`; NaN with no layer.
+        Activity of the unit `channel` of `layer`; NaN with no layer.
     """
 
     probability: npt.NDArray[np.float32]
@@ -56,9 +56,9 @@ def first_order(
     ----------
     occlusion : Occlusion
     size : (height, width)
-        Of the occluder.
+        The occluder's size in pixels.
     stride : (down, across)
-        Of the positions.
+        Distance between positions in pixels.
     target : int
         Index of the class.
     layer : str or None

@@ -40,7 +40,7 @@ class OcclusionResult:
     Attributes
     ----------
     probability : float32 array (rows, columns)
-        Of the class `target`, 0..1; NaN where not computed (yet).
+        Probability of the class `target`, 0..1; NaN where not computed (yet).
     label : int64 array (rows, columns)
         Index of the most probable class; -1 where not computed.
     activities : float64 array (M, rows, columns)
@@ -48,9 +48,9 @@ class OcclusionResult:
     positions : int64 array (rows, columns, 2)
         Top and left of the occluder in pixels of the network's input.
     clean : Prediction
-        For the picture without occluder.
+        The prediction for the picture without occluder.
     clean_activities : float64 array (M,)
-        Of the picture without occluder.
+        The same sums for the picture without occluder.
     target : int
         Index of the class.
     layer : str or None
@@ -60,15 +60,15 @@ class OcclusionResult:
     maps : tuple of (layer, channel)
         The units whose activity is recorded: first `channel` of `layer`, if there is a layer, then those asked for.
     size : (height, width)
-        Of the occluder in pixels.
+        The occluder's size in pixels.
     stride : (down, across)
-        Of the positions in pixels.
+        Distance between positions in pixels.
     fill : str
-        Of the occluder, by its name; see `convscope_core.occlusion.fill_name`.
+        What the occluder shows, by its name; see `convscope_core.occlusion.fill_name`.
     shape : str, tuple of (row, column) or bool array
-        Of the occluder; see `Occlusion`.
+        The occluder's shape; see `Occlusion`.
     seed : int
-        Of the noise.
+        Seed of the noise.
     picture : uint8 array (H, W, 3)
         The clean picture as the network sees it.
     network : str

@@ -138,8 +138,8 @@ class ClassMeans:
     def preference(self, label: str) -> npt.NDArray[np.float64]:
         """How much more each unit responds to a class than to the others, float64 (C,).
 
-        The difference of the two mean activations in standard deviations between images: an effect size, without a
-        unit, comparable across layers. 0 for a unit that never varies, NaN where only one class was seen.
+        The difference of the two mean activations in standard deviations between images: an effect size, dimensionless
+        and comparable across layers. 0 for a unit that never varies, NaN where only one class was seen.
         """
         row = self.labels.index(label)
         others = self.counts.sum() - self.counts[row]
