@@ -161,6 +161,21 @@ def test_operations_without_derivative_are_refused_by_name(name: str) -> None:
     assert np.isfinite(attribute(net, torch.randn(SHAPE), "gradient", layer=layer).values).all()
 
 
+def test_a_rectifier_that_falls_below_zero_is_differentiated() -> None:
+    """Its sign does not tell that of its input, so that PyTorch refuses to differentiate it once written in place."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(-0.2), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
+    net = Network(module.eval(), input_size=8, device="cpu")
+    x = torch.randn(1, 3, 8, 8, requires_grad=True)
+    (expected,) = torch.autograd.grad(module(x)[0, 1], x)
+    for found in (
+        attribute_tensor(net, x.detach(), "gradient", 1).values,
+        net.gradients(x.detach(), lambda scores, _: [scores[0, 1]])[0][1],
+    ):
+        np.testing.assert_allclose(np.asarray(found).reshape(3, 8, 8), expected[0], rtol=1e-4, atol=1e-6)
+    assert np.isfinite(attribute_tensor(net, x.detach(), "integrated_gradients", 1).values).all()
+
+
 def test_values_that_are_not_finite_are_named() -> None:
     net = Network(Small(lambda n, x: x**3).eval(), input_size=SHAPE)
     with pytest.raises(ArgumentError, match="whose values for this picture are finite"):

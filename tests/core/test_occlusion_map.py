@@ -612,3 +612,30 @@ def test_an_unknown_precision_is_refused_before_any_work(net: Network, photo) ->
 def test_a_folder_that_does_not_exist_is_named(net: Network, photo, tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"can be written.*nowhere"):
         occlusion_map(net, photo, 20, 14, progress=False).save(tmp_path / "nowhere" / "map.safetensors")
+
+
+@pytest.mark.parametrize(
+    "several", [lambda h: h.median(2)[0], lambda h: torch.std_mean(h, 2)[1], lambda h: h.sort(2)[0][:, :, 3]]
+)
+def test_the_outputs_may_be_one_of_several_results(several) -> None:
+    """An operation that gives a tuple of tensors right before the class scores."""
+    torch.manual_seed(0)
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+            self.eval()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return several(self.conv(x).relu().flatten(2))
+
+    module = Net()
+    net = Network(module, input_size=12, device="cpu")
+    picture = np.random.default_rng(0).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+    found = occlusion_map(net, picture, 4, 4, target=1, progress=False)
+    occlusion = Occlusion(net, picture, "grey")
+    for at in np.ndindex(found.label.shape):
+        x = net.prepare(occlusion.occlude((int(found.positions[at][0]), int(found.positions[at][1])), 4))
+        with torch.no_grad():
+            assert found.probability[at] == pytest.approx(float(module(x).softmax(1)[0, 1]), abs=1e-6)

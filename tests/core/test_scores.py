@@ -126,6 +126,20 @@ def test_squashed_outputs_are_squashed_once(squash: str, around: str, bounded: b
     assert odds[0] == pytest.approx(float((p / (1 - p)).log()), rel=1e-3, abs=1e-3)
 
 
+@pytest.mark.parametrize("squash", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("rounded", [lambda p: p.round(decimals=2), lambda p: (100 * p).round() / 100])
+def test_rounded_probabilities_are_probabilities(squash: str, rounded: Callable[[Tensor], Tensor]) -> None:
+    function = (SOFTMAXES | SIGMOIDS)[squash]
+    net, module = ended(lambda z, _: rounded(function(z)))
+    x = pictures()
+    with torch.no_grad():
+        z = module.fc(module.conv(x).relu().mean((2, 3)))
+        torch.testing.assert_close(net.probabilities(net.forward(x)[0]), module(x))
+    assert net.scores == ("probabilities" if squash == "softmax" else "independent")
+    assert net.squashing.of_logits == squash
+    torch.testing.assert_close(logits_of(net, x), z, rtol=1e-4, atol=1e-5)
+
+
 LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "linear": lambda z, _: z,
     "sum of two": lambda z, y: z + y,
@@ -135,6 +149,7 @@ LOGITS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "log of softmax, kept from zero": lambda z, _: (z.softmax(1) + 1e-8).log(),
     "mean of log-probabilities": lambda z, y: (z.log_softmax(1) + y.log_softmax(1)) / 2,
     "rectified": lambda z, _: z.relu(),
+    "nothing but zeros": lambda z, _: (z.abs() + 1).neg().relu(),
     "gated": lambda z, y: z * y.sigmoid(),
     "softmax times something": lambda z, _: 10 * z.softmax(1),
     "tanh": lambda z, _: z.tanh(),

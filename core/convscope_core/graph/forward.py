@@ -153,7 +153,8 @@ class _Plan:
             if n.kind in IN_PLACE:
                 x = n["input"]
                 mine = sum(1 for u in graph.consumers[x] if u in needed) == 1
-                if mine and x.kind in FRESH and x not in kept:
+                falling = n.args.get("negative_slope", 0) < 0  # of which the sign does not tell the input's
+                if mine and x.kind in FRESH and x not in kept and not falling:
                     op = IN_PLACE[n.kind]
             positional = tuple(_template(v, slot) for k, v in n.args.items() if k not in n.keywords)
             named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}

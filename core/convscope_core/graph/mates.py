@@ -54,14 +54,14 @@ def influence(graph: Graph, x: Tensor) -> Node | None:
     ----------
     graph : Graph
     x : tensor
-        Two pictures (2, C, H, W).
+        Pictures (N, C, H, W), two or more.
     """
     if all(_one_by_one(n) for n in graph if n.kind != "input"):
         return None
     before = _values(graph, x)
-    for row in (0, 1):
-        changed = x.clone()
-        changed[1 - row] = torch.nan
+    for row in (0, len(x) - 1):
+        changed = torch.full_like(x, torch.nan)
+        changed[row] = x[row]
         try:
             after = _values(graph, changed)
         except (RuntimeError, IndexError, ValueError):

@@ -16,6 +16,7 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,9 +152,8 @@ class Regions:
         clean = [self.output, *(self.values[n] for n in record)]
         for n, a, b, c in zip(nodes, found, [expected, *(values[n] for n in record)], clean, strict=True):
             error, effect, scale = (float(t.abs().max()) for t in (a - b, b - c, b))
-            computed_from = max(
-                (float(values[i].abs().max()) for i in n.inputs if values[i].dtype != torch.bool), default=0.0
-            )
+            given = [t for i in n.inputs for t in _tensors(values[i])]
+            computed_from = max((float(t.abs().max()) for t in given if t.dtype != torch.bool), default=0.0)
             small = (_ROUNDING * scale, _SHARE_OF_EFFECT * effect, _ROUNDING_OF_INPUTS * computed_from)
             if not any(error <= most for most in small):  # NaN is more than any
                 return f"windows are off at {n.name}: by {error:.2g} of {scale:.2g}, where a box changes {effect:.2g}"
@@ -374,6 +374,13 @@ class Regions:
             if plan.reason is not None:
                 logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
         return plan
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    """Return what a node gives: one tensor, or several, of which other nodes take one."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [t for v in value for t in _tensors(v)] if isinstance(value, (tuple, list)) else []
 
 
 def _starts(slots: Windows | None, axis: int) -> Ints:

@@ -188,6 +188,35 @@ def find_scores(graph: Graph, x: Tensor) -> tuple[Graph, Scores]:
     return graph, Scores(kind, turn, fits[0] if fits else None)
 
 
+def _unrounded(steps: list[Node], values: dict[Node, Tensor]) -> dict[Node, Tensor]:
+    """Compute steps without their rounding: rounded probabilities are probabilities, but sum to 1 only nearly."""
+    for n in steps:
+        values[n] = values[n["input"]] if n.kind == "aten.round" else evaluated(_smooth(n), values.__getitem__)
+    return values
+
+
+def _rounds(n: Node) -> bool:
+    """Tell whether there is rounding in a node."""
+    return n.kind == "aten.round" or (n.kind == "activation" and any(_is_rounding(step) for step in n["steps"]))
+
+
+def _only_rounds(n: Node) -> bool:
+    """Tell whether a node is rounding and nothing else."""
+    return n.kind == "aten.round" or (n.kind == "activation" and all(_is_rounding(step) for step in n["steps"]))
+
+
+def _is_rounding(step: Any) -> bool:
+    return str(step[0]).startswith("aten.round.")
+
+
+def _smooth(n: Node) -> Node:
+    """Return a node without the rounding in it."""
+    if n.kind != "activation" or not _rounds(n):
+        return n
+    steps = tuple(("aten.clone.default", s[1][:1], ()) if _is_rounding(s) else s for s in n["steps"])
+    return Node(n.name, n.kind, n.op, {**n.args, "steps": steps}, n.shape, n.calls, n.keywords, n.batched)
+
+
 def _close(a: Tensor, b: Tensor) -> bool:
     return torch.allclose(a.double(), b.double(), rtol=1e-3, atol=1e-6)
 
@@ -195,7 +224,9 @@ def _close(a: Tensor, b: Tensor) -> bool:
 def _kind(p: Tensor) -> str:
     """Tell what values (N, K) can be taken for."""
     p = p[p.isfinite().all(1)]
-    if not len(p) or bool((p < -_SLACK).any()) or bool((p > 1 + _SLACK).any()):
+    if (
+        not bool(p.any()) or bool((p < -_SLACK).any()) or bool((p > 1 + _SLACK).any())
+    ):  # nothing but zeros tells nothing
         return "logits"
     return "probabilities" if bool(((p.sum(1) - 1).abs() <= _SUM_SLACK).all()) else "independent"
 
@@ -247,10 +278,8 @@ def _examples(graph: Graph, x: Tensor, weighted: set[Node]) -> tuple[Tensor, Ten
                 noise = torch.randn(values[n].shape, generator=generator).to(values[n]) * scale
                 changed[n] = noise if same is None else changed[same]
                 drawn.append(n)
-            for n in steps:
-                changed[n] = evaluated(n, changed.__getitem__)
-            possible.append(changed[graph.output])
-    seen = values[graph.output]
+            possible.append(_unrounded(steps, changed)[graph.output])
+        seen = (_unrounded(steps, dict(values)) if any(map(_rounds, steps)) else values)[graph.output]
     return seen, torch.cat(possible) if possible else seen[:0], values[graph.logits]
 
 
@@ -287,7 +316,7 @@ class _Search:
         if n.kind in ("aten.exp", "aten.log"):
             scores, logarithm = self._before(n["input"])
             return (scores, n.kind == "aten.log") if logarithm == (n.kind == "aten.exp") else (None, False)
-        if n.kind in _BOUNDS or n.kind in _CASTS:
+        if n.kind in _BOUNDS or n.kind in _CASTS or _only_rounds(n):
             return self._before(n["input"])
         if n.kind in ("aten.rsub", "aten.sub") and _is_complement(n):
             x = n["input"] if isinstance(n["input"], Node) else n["other"]
