@@ -557,3 +557,15 @@ def test_forms_may_be_combined(wrappers: list[str], channels: int) -> None:
 def _graded(module: nn.Module, x: Tensor) -> Any:
     with torch.enable_grad():
         return module(x)
+
+
+@pytest.mark.parametrize(
+    ("cast", "dtype"), [(Tensor.half, torch.float32), (Tensor.double, torch.float32), (Tensor.float, torch.float64)]
+)
+def test_a_precision_that_the_forward_pass_insists_on_is_named(cast: Callable[[Tensor], Tensor], dtype: Any) -> None:
+    class Casts(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(cast(x)).mean((2, 3))
+
+    with pytest.raises(TraceError, match=r"another precision than float\d\d.*leave out \.float\(\)"):
+        Network(Casts(3, 4, 3).eval(), input_size=8, dtype=dtype, device="cpu")

@@ -176,6 +176,13 @@ def test_a_rectifier_that_falls_below_zero_is_differentiated() -> None:
     assert np.isfinite(attribute_tensor(net, x.detach(), "integrated_gradients", 1).values).all()
 
 
+@pytest.mark.parametrize("method", ["gradient", "input_times_gradient", "smoothgrad", "integrated_gradients"])
+@pytest.mark.parametrize("step", [lambda x: (20 * x).to(torch.uint8).float(), lambda x: (x > 0).float()])
+def test_behind_whole_numbers_the_gradient_is_zero(method: str, step: Callable[[Tensor], Tensor]) -> None:
+    net = Network(Small(lambda n, x: step(x)).eval(), input_size=SHAPE)
+    assert not attribute(net, torch.rand(SHAPE), method, 1).values.any()
+
+
 def test_values_that_are_not_finite_are_named() -> None:
     net = Network(Small(lambda n, x: x**3).eval(), input_size=SHAPE)
     with pytest.raises(ArgumentError, match="whose values for this picture are finite"):

@@ -81,7 +81,9 @@ class Request:
 
     def scores(self, x: Tensor) -> Tensor:
         """Return what is explained for other pictures (N, C, H, W): (N,), with gradient."""
-        return self.score(self.net.values(x, [self.node])[self.node])
+        found = self.score(self.net.values(x, [self.node])[self.node])
+        # Behind whole numbers or comparisons alone the gradient is zero, which autograd does not say, but refuses.
+        return found if found.requires_grad or not x.requires_grad else found + 0 * x.flatten(1).sum(1)
 
     def signal(self, value: Tensor, start: str) -> Tensor:
         """Return what starts at `node`: at the explained values the values themselves, or ones; zero elsewhere.

@@ -236,13 +236,22 @@ class Classifier(nn.Module):
             return self._given(x)
         except Exception as e:
             first = next((line.strip() for line in str(e).splitlines() if line.strip()), "")
-            cure = (
-                "Its forward pass asks for another device than its weights are on: leave out .cuda() there, or use "
-                "x.device."
-                if any(word in first for word in ("NVIDIA", "CUDA", "cuda", "same device"))
-                else f"Is input_size={tuple(x.shape[1:])} what the network takes? Give input_size=side, (H, W) or "
-                f"(C, H, W)."
-            )
+            if any(word in first for word in ("NVIDIA", "CUDA", "cuda", "same device")):
+                cure = (
+                    "Its forward pass asks for another device than its weights are on: leave out .cuda() there, or use "
+                    "x.device."
+                )
+            elif any(word in first for word in ("should be the same", "same dtype", "expected scalar type")):
+                cure = (
+                    f"Its forward pass asks for another precision than {str(x.dtype).removeprefix('torch.')}, in which "
+                    f"its weights are here: leave out .float(), .half() or .double() there, use "
+                    f"x.to(self.weight.dtype), or give dtype=torch.float32 or torch.float64."
+                )
+            else:
+                cure = (
+                    f"Is input_size={tuple(x.shape[1:])} what the network takes? Give input_size=side, (H, W) or "
+                    f"(C, H, W)."
+                )
             raise NotTakenError(
                 f"Expected {type(self.module).__name__} to take input of shape {tuple(x.shape)} (batch, channels, "
                 f"height, width); it failed with {type(e).__name__}: {first[:300]}. {cure}"
