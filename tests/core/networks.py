@@ -367,6 +367,13 @@ def odd_norm(d: _Choices) -> nn.Module | None:
     return Form("odd norm", lambda x, a: a(x.permute(dims)).permute(dims), f"{dims}", a=norm)
 
 
+simple(
+    "norm along channels and columns",
+    lambda x, a: a(x.transpose(1, 2)).transpose(1, 2),
+    a=lambda s: nn.LayerNorm((s[0], s[2])),
+)
+
+
 @form("norm")
 def norm(d: _Choices) -> nn.Module | None:
     c, h, w = d.shape
@@ -593,8 +600,14 @@ simple("batch-spread ones", lambda x: x + torch.ones(x.shape[0], 1, x.shape[2], 
 simple("batch second", lambda x: (x.transpose(0, 1) * 2).transpose(0, 1))
 simple("batch last", lambda x, a: a(x.permute(1, 2, 3, 0)).permute(3, 0, 1, 2), a=lambda s: nn.ReLU())
 simple("comparison", lambda x: x * (x > 0) + (x > x.mean(1, keepdim=True)))
+simple("where it is the greatest", lambda x: x * (x == F.max_pool2d(x, 3, 1, 1)))
+simple("greater than its neighbour", lambda x: x * (x > x.roll(1, 3)) + x)
 simple("strongest channel", lambda x: x + x.argmax(1, keepdim=True).to(x.dtype) / x.shape[1])
 simple("complex", lambda x: torch.complex(x, x.flip(3)).abs())
+simple("complex pairs", lambda x: torch.view_as_complex(x.unflatten(3, (-1, 2)).contiguous()).exp().imag)
+simple("pool of a volume", lambda x: F.max_pool3d(x, (2, 3, 2), (2, 1, 2), (0, 1, 0)))
+simple("root of rectified", lambda x: F.lp_pool2d(x.relu(), 2, 2, 1))
+simple("largest of a row, spread", lambda x, m: x.max(3)[0].unsqueeze(3) * m, m=lambda s: torch.linspace(0, 1, s[2]))
 simple("counted", lambda x: x + torch.zeros_like(x[:, :1]).add(1).cumsum(2))
 simple("gathered", lambda x: x.gather(2, x.argsort(2)))
 simple("unpooled", lambda x: F.max_unpool2d(*F.max_pool2d(x, 2, return_indices=True), 2, output_size=x.shape[2:]))

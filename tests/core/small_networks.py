@@ -153,6 +153,7 @@ FORMS: dict[str, Form] = {
     "layer norm": lambda n, x: F.layer_norm(x.permute(0, 2, 3, 1), (8,)).permute(0, 3, 1, 2),
     "response norm": lambda n, x: F.local_response_norm(x, 3), "batch norm": lambda n, x: n.bn(x).relu(),
     "normalised": lambda n, x: F.normalize(x, dim=1), "cumulated": lambda n, x: x.cumsum(1),
+    "root": lambda n, x: x.sqrt(), "largest, spread": lambda n, x: x.max(3)[0][..., None] * torch.linspace(0.5, 1, 12),
     "sorted": lambda n, x: x.sort(1)[0], "strongest": lambda n, x: x.topk(4, 1)[0].repeat(1, 2, 1, 1),
     "rounded": lambda n, x: x + x.round(), "median": lambda n, x: x - x.median(1, keepdim=True)[0],
     "resized": lambda n, x: F.interpolate(x, scale_factor=1.5, mode="bicubic"),

@@ -96,19 +96,18 @@ def _positive(signal: Tensor, at: At) -> Parts:
 
 
 def _masked(signal: Tensor, at: At) -> Parts:
-    return signal * (at.output > 0)
+    return torch.where(at.output > 0, signal, 0.0)
 
 
 def _positive_masked(signal: Tensor, at: At) -> Parts:
-    return signal.clamp(min=0) * (at.output > 0)
+    return torch.where(at.output > 0, signal.clamp(min=0), 0.0)
 
 
 def _pass(signal: Tensor, at: At) -> Parts:
-    del at
-    return signal
+    return signal.sum_to_size(at.shape(at.node.inputs[0]))
 
 
-#: The signal as it is.
+#: The signal as it is; where a constant spreads a map, what goes to the copies of a value meets again in the value.
 PASS = Rule(_pass)
 
 #: What a rectifier does with the signal, by (drop what is negative in it, drop what was negative in the forward pass):

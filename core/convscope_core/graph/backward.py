@@ -976,7 +976,7 @@ _MASKED = frozenset({"relu", "relu6"})
 def _rectifier(signal: Tensor, at: At) -> Parts:
     y = at.output
     open_ = y > 0 if at.node.kind == "relu" else (y > 0) & (y < 6)
-    return signal * open_
+    return torch.where(open_, signal, 0.0)  # what arrives may be infinite there: a root's derivative at zero
 
 
 def _conv(signal: Tensor, at: At, weight: Tensor | None = None) -> Sequence[Tensor]:

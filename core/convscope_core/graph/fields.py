@@ -358,6 +358,8 @@ class _Plan:
             return bool(n["step"] == 1)
         if n.kind not in _BY_POSITION or (n.kind in ("batch_norm", "prelu") and 1 in axes):
             return False
+        if n.name in self._structure.statistics:  # of a layer norm along rows or columns
+            return False
         for i in n.inputs:  # what has no positions of its own is the same for all
             alike = is_elementwise(n) and i.batched and len(i.shape) == len(n.shape)
             if not self._is_map(n, i) and not (alike and all(i.shape[a - 1] == 1 for a in axes)):

@@ -63,6 +63,7 @@ __all__ = [
     "RECTIFIERS",
     "Spec",
     "bind",
+    "is_decided_by_rounding",
     "kernel_size",
     "normalise",
     "spec",
@@ -125,6 +126,25 @@ class Spec:
     op: Callable[..., Any]
     args: dict[str, Any]
     keywords: frozenset[str] = frozenset()
+
+
+#: Operations that tell equal values from nearly equal ones.
+_COMPARISONS = frozenset(f"aten.{name}" for name in ("eq", "ne", "ge", "le", "gt", "lt"))
+
+#: Operations that put values where the greatest was found, which of equal ones is the first.
+_PLACES = frozenset({"aten.max_unpool2d", "aten.max_unpool3d"})
+
+
+def is_decided_by_rounding(n: Node) -> bool:
+    """Tell whether an operation tells equal values of maps from nearly equal ones.
+
+    Values are equal exactly where a map meets its own maximum, and neighbours are wherever an occluder is of one
+    colour; PyTorch's plain convolutions keep them so. Kernels that round otherwise from position to position
+    (channels-last, windows) would make them differ.
+    """
+    if n.kind in _COMPARISONS:
+        return len({i for i in n.inputs if i.kind != "size"}) > 1
+    return n.kind in _PLACES
 
 
 def bind(target: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -409,7 +429,17 @@ def min_along(x: torch.Tensor, dim: tuple[int], keepdim: bool) -> torch.Tensor:
     return found
 
 
-def _of_two(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
+def max_pool3d(x: torch.Tensor, *window: Any) -> torch.Tensor:
+    """Return a pool of a volume, laid out as PyTorch takes it: a map in channels-last is none to it."""
+    return aten.max_pool3d.default(x.contiguous(), *window)
+
+
+def view_as_complex(x: torch.Tensor) -> torch.Tensor:
+    """Return pairs as complex numbers; the two of a pair have to be neighbours in memory."""
+    return aten.view_as_complex.default(x.contiguous())
+
+
+def _as_given(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
     def handler(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
         del shape, batched
         return Spec(kind, op, a)
@@ -548,8 +578,10 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
     "aten.mean.dim": _mean,
     "aten.max.dim": _winner("aten.amax", max_along),
     "aten.min.dim": _winner("aten.amin", min_along),
-    "aten.max.other": _of_two("aten.maximum", aten.maximum.default),
-    "aten.min.other": _of_two("aten.minimum", aten.minimum.default),
+    "aten.max_pool3d.default": _as_given("aten.max_pool3d", max_pool3d),
+    "aten.view_as_complex.default": _as_given("aten.view_as_complex", view_as_complex),
+    "aten.max.other": _as_given("aten.maximum", aten.maximum.default),
+    "aten.min.other": _as_given("aten.minimum", aten.minimum.default),
     "aten.cat.default": _cat,
     "aten.concat.default": _cat,
     **dict.fromkeys(

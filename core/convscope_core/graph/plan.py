@@ -24,7 +24,7 @@ from convscope_core.graph.forward import FRESH, IN_PLACE, evaluated
 from convscope_core.graph.geometry import Geometry, Ranges
 from convscope_core.graph.kernels import TILE, Kernels
 from convscope_core.graph.node import Node, map_values
-from convscope_core.graph.ops import kernel_size
+from convscope_core.graph.ops import is_decided_by_rounding, kernel_size
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows, gathered, window
 
 __all__ = ["Floats", "Plan", "Work"]
@@ -192,6 +192,9 @@ class Plan:
         return windows.size[0] * windows.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
 
     def _why_not(self, computed: list[Node]) -> str | None:
+        decided = next((n for n in computed if is_decided_by_rounding(n)), None)
+        if decided is not None:
+            return f"{decided.name} ({decided.kind}) compares maps that may be equal, where rounding decides"
         effort = sum(_effort(n, self._share(n)) for n in computed)
         whole = sum(_effort(n, 1.0) for n in self.recorded.nodes if n in self.recorded.dependent)
         if effort < _NO_GAIN * whole:
@@ -453,6 +456,8 @@ class Plan:
         if self.reason is not None:
             cut = self._to_whole(self.graph.input)
             x = recorded.cut(cut, batch.patches, batch).to(recorded.output.dtype)
+            if any(is_decided_by_rounding(n) for n in recorded.nodes):
+                x = x.contiguous()  # equal values stay equal
             output, values = recorded.runner(x, record)
             return output, {n: Changed(v, recorded.clean(n)) for n, v in values.items()}
         values = batch.values
