@@ -431,12 +431,14 @@ def min_along(x: torch.Tensor, dim: tuple[int], keepdim: bool) -> torch.Tensor:
 
 def max_pool3d(x: torch.Tensor, *window: Any) -> torch.Tensor:
     """Return a pool of a volume, laid out as PyTorch takes it: a map in channels-last is none to it."""
-    return aten.max_pool3d.default(x.contiguous(), *window)
+    pooled: torch.Tensor = aten.max_pool3d.default(x.contiguous(), *window)
+    return pooled
 
 
 def view_as_complex(x: torch.Tensor) -> torch.Tensor:
     """Return pairs as complex numbers; the two of a pair have to be neighbours in memory."""
-    return aten.view_as_complex.default(x.contiguous())
+    found: torch.Tensor = aten.view_as_complex.default(x.contiguous())
+    return found
 
 
 def _as_given(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
