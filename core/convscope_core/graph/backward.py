@@ -45,7 +45,7 @@ ROUTING = frozenset(
         "aten.channel_shuffle", "aten.native_channel_shuffle", "aten.pixel_shuffle", "aten.pixel_unshuffle",
         "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.stack", "aten.expand", "aten.repeat",
         "aten.movedim", "aten.t", "aten.index_select", "aten.expand_as", "aten.slice_scatter", "aten.select_scatter",
-        "aten.rot90", "aten.unfold", "aten.gather", "aten.index", "aten.tile", "aten.repeat_interleave",
+        "aten.rot90", "aten.view_as", "aten.unfold", "aten.gather", "aten.index", "aten.tile", "aten.repeat_interleave",
     }
 )  # fmt: skip
 
