@@ -1,8 +1,9 @@
 /** Which units a view of the grid shows, and where each of them lies. */
 import { type Layout, layout } from "../../lib/atlas";
+import { searched } from "../../lib/numbers";
 import { Store } from "../../lib/store";
 import type { View } from "../../seam";
-import { ordered, searched, shows } from "./order";
+import { ordered, shows } from "./order";
 import type { GridState } from "./state";
 
 /** About how large a tile is, CSS px, at each step of the zoom. */

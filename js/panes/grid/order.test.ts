@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ailing, ordered, searched, shows } from "./order";
+import { ailing, ordered, shows } from "./order";
 import type { Found, Grid, Health, Show } from "./state";
 
 const grid = {
@@ -50,22 +50,5 @@ describe("health of a unit", () => {
     expect(shown("dead")).toEqual([1]);
     expect(shown("rare")).toEqual([3]);
     expect(shown("repeated")).toEqual([0, 2]);
-  });
-});
-
-describe("searched", () => {
-  it("reads numbers and ranges", () => {
-    expect([...(searched("2, 5-7 9", 100) ?? [])]).toEqual([2, 5, 6, 7, 9]);
-    expect([...(searched(" ", 100) ?? [])]).toEqual([]);
-  });
-
-  it("leaves out what the layer does not have, without counting to infinity", () => {
-    expect([...(searched("98-99999999999", 100) ?? [])]).toEqual([98, 99]);
-    expect(searched("400", 100)?.size).toBe(0);
-  });
-
-  it("refuses what is no number", () => {
-    expect(searched("cat", 100)).toBeNull();
-    expect(searched("3-", 100)).toBeNull();
   });
 });

@@ -1,4 +1,4 @@
-/** Which unit of the layer is looked at, which of the pictures that excite it, and how it is projected. */
+/** Which unit of the layer is looked at, and when; which of the pictures that excite it; how it is projected. */
 import type { Store } from "../../lib/store";
 import type { Slice } from "../../seam";
 
@@ -8,12 +8,14 @@ export interface SelectionSlice {
   selected: number | null;
   /** Index of the exemplar whose picture is shown whole; null for the first. */
   exemplar: number | null;
+  /** Which checkpoint of a training; null for the newest, and where there is only one network. */
+  checkpoint: number | null;
   method: Method;
 }
 
 export const selectionSlice: Slice<SelectionSlice> = {
-  initial: { selected: null, exemplar: null, method: "deconvnet" },
-  writes: ["selected", "method"],
+  initial: { selected: null, exemplar: null, checkpoint: null, method: "deconvnet" },
+  writes: ["selected", "checkpoint", "method"],
 };
 
 /** Look at another unit of the layer, first at its first exemplar. */

@@ -6,7 +6,7 @@ import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
-import type { Contrast, Projections, UnitState } from "./state";
+import { type Contrast, type Projections, sameUnit, type UnitState } from "./state";
 import { tileList } from "./tiles";
 
 export function projectionsPart(view: View<UnitState>): HTMLElement {
@@ -25,8 +25,7 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
 /** The projections, where they are those of the unit that is shown. */
 function currentOf({ store }: View<UnitState>): Projections | null {
   const [unit, projections] = [store.get("unit"), store.get("projections")];
-  const current = unit && projections?.layer === unit.layer && projections.channel === unit.channel;
-  return current ? projections : null;
+  return unit && projections && sameUnit(unit, projections) ? projections : null;
 }
 
 /** A tile for each exemplar, empty while there is no projection of it. */

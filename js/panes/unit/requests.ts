@@ -4,7 +4,7 @@ import { photoOf } from "../../lib/photo";
 import type { Answer, Session } from "../../seam";
 import type { Method } from "../shared/selection";
 import { isSurveyed } from "../shared/survey";
-import { type Exemplar, type Exemplars, exemplarsOf, type Unit, type UnitState } from "./state";
+import { type Exemplar, type Exemplars, exemplarsOf, type Of, type Unit, type UnitState } from "./state";
 
 /** Equal parts of a buffer: `count` square RGB tiles. */
 function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: number): T[] {
@@ -12,12 +12,17 @@ function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: numb
   return Array.from({ length: count }, (_, index) => all.subarray(index * step, (index + 1) * step) as T);
 }
 
+const unitIn = (answer: Answer): Of => ({
+  layer: answer.layer as string,
+  channel: answer.channel as number,
+  checkpoint: (answer.checkpoint as number | null | undefined) ?? null,
+});
+
 function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
   const exemplars = answer.exemplars as Exemplar[];
   const side = answer.side as number;
   return {
-    layer: answer.layer as string,
-    channel: answer.channel as number,
+    ...unitIn(answer),
     exemplars,
     side,
     crops: cut(bytes(crops), exemplars.length, side),
@@ -36,8 +41,7 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
     const peaks = answer.peaks as number[];
     store.set({
       projections: {
-        layer: answer.layer as string,
-        channel: answer.channel as number,
+        ...unitIn(answer),
         method: answer.method as Method,
         side,
         tiles: cut(int8s(shades), peaks.length, side),
@@ -47,21 +51,28 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
   });
   kernel.answers("whole", (answer, [rgb]) => store.set({ context: photoOf(answer, rgb) }));
 
-  store.watch(["layer", "selected", "_survey"], () => {
-    const selected = store.get("selected");
-    if (selected === null || !isSurveyed(store)) return store.set({ unit: null });
-    kernel.ask("unit", { layer: store.get("layer"), channel: selected });
+  let asked = "";
+  store.watch(["layer", "selected", "checkpoint", "_survey"], () => {
+    const [layer, channel, checkpoint] = [store.get("layer"), store.get("selected"), store.get("checkpoint")];
+    // While pictures are looked through there is something new only now and then.
+    const wanted = [layer, channel, checkpoint, store.get("_survey").revision].join(" ");
+    if (wanted === asked) return;
+    asked = wanted;
+    if (channel === null || !isSurveyed(store)) return store.set({ unit: null });
+    kernel.ask("unit", { layer, channel, checkpoint });
   });
   // After the crops, which are there at once.
   store.watch(["unit", "method"], () => {
     const unit = store.get("unit");
     if (!unit) return store.set({ projections: null });
-    kernel.ask("projections", { layer: unit.layer, channel: unit.channel, method: store.get("method") });
+    const { layer, channel, checkpoint } = unit;
+    kernel.ask("projections", { layer, channel, checkpoint, method: store.get("method") });
   });
   // These last: they take a forward pass each.
   store.follow("unit", (unit) => {
     if (!unit) return store.set({ weaker: null });
-    kernel.ask("weaker", { layer: unit.layer, channel: unit.channel });
+    const { layer, channel, checkpoint } = unit;
+    kernel.ask("weaker", { layer, channel, checkpoint });
   });
   // The whole picture of the exemplar under the pointer, or of the first.
   store.watch(["unit", "exemplar"], () => {

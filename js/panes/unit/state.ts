@@ -21,10 +21,19 @@ export interface Exemplar {
   quantile?: number;
 }
 
-/** Pictures that excite a unit, with one RGB crop for each, all `side` px. */
-export interface Exemplars {
+/** Of which unit something is known, and at which checkpoint (see `SelectionSlice.checkpoint`). */
+export interface Of {
   layer: string;
   channel: number;
+  checkpoint: number | null;
+}
+
+/** Whether two things are known of the same unit at the same checkpoint. */
+export const sameUnit = (one: Of, other: Of): boolean =>
+  one.layer === other.layer && one.channel === other.channel && one.checkpoint === other.checkpoint;
+
+/** Pictures that excite a unit, with one RGB crop for each, all `side` px. */
+export interface Exemplars extends Of {
   exemplars: Exemplar[];
   side: number;
   crops: Uint8Array[];
@@ -45,9 +54,7 @@ export interface Unit extends Exemplars {
 }
 
 /** What a unit picked out of its exemplars' patches, in their order. */
-export interface Projections {
-  layer: string;
-  channel: number;
+export interface Projections extends Of {
   method: Method;
   side: number;
   /** Signed RGB, 127 for the strongest value; and what that is. */
@@ -77,7 +84,7 @@ export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
 
 /** The weaker examples that have come for the unit that is shown. */
 export function weakerOf(unit: Unit | null, weaker: Exemplars | null): Exemplars | null {
-  return unit && weaker && weaker.layer === unit.layer && weaker.channel === unit.channel ? weaker : null;
+  return unit && weaker && sameUnit(unit, weaker) ? weaker : null;
 }
 
 /** The top exemplars and, after them, the weaker ones: what `exemplar` counts. */

@@ -8,7 +8,7 @@ import { histogram } from "./histogram";
 import { topPatches, weakerPatches } from "./patches";
 import { projectionsPart } from "./projections";
 import { preferredClasses, similarUnits } from "./relatives";
-import type { UnitState } from "./state";
+import { sameUnit, type UnitState } from "./state";
 
 export interface UnitOptions {
   /** A chart beneath shows the histogram while there is a kernel, so the pane need not. */
@@ -37,9 +37,14 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   const empty = el("p.cs-empty");
   const section = el("section.cs-unit", { "aria-label": "Unit" }, ...headLines(view), content, empty);
   root.append(section);
-  store.watch(["selected", "unit", "_survey"], () => {
+  store.watch(["selected", "checkpoint", "unit", "_survey"], () => {
     const unit = store.get("unit");
-    const current = unit && unit.channel === store.get("selected") && unit.layer === store.get("layer");
+    const chosen = {
+      layer: store.get("layer"),
+      channel: store.get("selected") ?? -1,
+      checkpoint: store.get("checkpoint"),
+    };
+    const current = unit && sameUnit(unit, chosen);
     content.hidden = !unit;
     content.classList.toggle("cs-is-stale", !!unit && !current);
     text(empty, unit ? "" : reason(view));

@@ -28,21 +28,31 @@ class Projector:
     Parameters
     ----------
     net : Network
+
+    Attributes
+    ----------
+    net : Network
     """
 
     def __init__(self, net: Network) -> None:
-        self._net = net
+        self.net = net
         self._prepared: dict[int, torch.Tensor] = {}
+
+    def through(self, net: Network) -> Projector:
+        """Make that of a network with the same preprocessing and other weights; both keep pictures together."""
+        other = Projector(net)
+        other._prepared = self._prepared
+        return other
 
     def __call__(self, images: Images, layer: Layer, units: Sequence[Unit], method: str) -> list[Projection]:
         """Project units whose pictures are counted in `images`."""
         used = list(dict.fromkeys(unit.image for unit in units))
         for index in used:
             if index not in self._prepared:
-                self._prepared[index] = self._net.prepare(images[index].image)[0]
+                self._prepared[index] = self.net.prepare(images[index].image)[0]
         pictures = Images.of([self._prepared[index] for index in used]) if used else images
         renumbered = [unit._replace(image=used.index(unit.image)) for unit in units]
-        projections = project_many(self._net, pictures, layer.name, renumbered, method)
+        projections = project_many(self.net, pictures, layer.name, renumbered, method)
         while len(self._prepared) > KEPT:
             self._prepared.pop(next(iter(self._prepared)))
         return projections
@@ -64,6 +74,10 @@ class ProjectionPane(Instrument):
     def __init__(self, net: Network, **options: Any) -> None:
         self._projector = Projector(net)
         super().__init__(net, **{"method": usual_method(net)} | options)
+
+    def _projecting(self, content: Content) -> Projector:  # noqa: ARG002  what a pane that derives may need
+        """What projects units of the network that a request is about."""
+        return self._projector
 
     def _method(self, content: Content) -> str:
         return str(content.get("method") or self.method)

@@ -7,7 +7,7 @@ from typing import Any
 
 import traitlets
 
-from convscope._instrument import Instrument
+from convscope._instrument import Content, Instrument
 from convscope._job import Job, Step, progress
 from convscope._layers import shown_layers
 from convscope_core.datasets import Images
@@ -105,7 +105,8 @@ class SurveyPane(Instrument):
 
     # ---- what panes show of it
 
-    def _surveyed(self) -> Survey:
+    def _surveyed(self, content: Content | None = None) -> Survey:  # noqa: ARG002  what a pane that derives may need
+        """The survey that a request is about."""
         if self.survey is None:
             raise ArgumentError(
                 "Expected a survey, got none yet. Give the instrument survey=..., or wait until its own has seen "

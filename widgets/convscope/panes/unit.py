@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import traitlets
 
@@ -29,8 +31,14 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     contrast = traitlets.Enum(("tile", "group"), default_value="tile").tag(sync=True)
     """str: whether each projection spans the range from black to white, or the projections of a unit share it."""
 
+    def _unit_of(self, content: Content) -> dict[str, Any]:
+        """What tells a request's unit from others; its answer repeats it."""
+        return {name: content[name] for name in ("channel", "checkpoint") if name in content} | {
+            "layer": self._layer(content).name
+        }
+
     def _answer_unit(self, content: Content) -> Answer:
-        survey = self._surveyed()
+        survey = self._surveyed(content)
         layer, channel = self._layer(content), int(content["channel"])
         top = survey.top(layer.name, channel)
         exemplars, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
@@ -40,8 +48,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         most = max(labels, key=labels.count, default=None)
         counts, edges = bars(health.histogram[channel], health.edges)
         fields = {
-            "layer": layer.name,
-            "channel": channel,
+            **self._unit_of(content),
             "exemplars": exemplars,
             "side": PATCH_SIDE,
             "counts": counts,
@@ -56,14 +63,13 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     def _answer_projections(self, content: Content) -> Answer:
         """The projections of a unit's exemplars, in their order."""
-        survey = self._surveyed()
+        survey = self._surveyed(content)
         layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
         units = [Unit(one.image, channel, one.row, one.column, one.value) for one in survey.top(layer.name, channel)]
-        projections = self._projector(survey.images, layer, units, method)
+        projections = self._projecting(content)(survey.images, layer, units, method)
         tiles = [projection_tile(one, self._input_size, PATCH_SIDE) for one in projections]
         fields = {
-            "layer": layer.name,
-            "channel": channel,
+            **self._unit_of(content),
             "method": method,
             "side": PATCH_SIDE,
             "peaks": [peak for _, peak in tiles],
@@ -72,24 +78,24 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     def _answer_weaker(self, content: Content) -> Answer:
         """Pictures that excite a unit less than the top ones do, from a random sample."""
-        survey = self._surveyed()
+        survey, net = self._surveyed(content), self._projecting(content).net
         layer, channel = self._layer(content), int(content["channel"])
         weaker, quantiles = [], []
         for one in survey.quantiles(layer.name, channel, WEAKER):
             # The sample knows how strongly, not where: that is found again, for these few.
-            feature_map = self.net.activations(survey.images[one.image].image, layer.name)[layer.name][0, channel]
+            feature_map = net.activations(survey.images[one.image].image, layer.name)[layer.name][0, channel]
             row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
             weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
             quantiles.append(one.quantile)
         exemplars, patches = self._patches.shown(survey.images, weaker, PATCH_SIDE)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
             exemplar["quantile"] = quantile
-        return {"layer": layer.name, "channel": channel, "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
+        return {**self._unit_of(content), "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
 
     def _answer_whole(self, content: Content) -> Answer:
         """The whole of a picture of the survey."""
         image = int(content["picture"])
-        return framed(self._patches.picture(self._surveyed().images, image), image)
+        return framed(self._patches.picture(self._surveyed(content).images, image), image)
 
     def _snapshot(self) -> list[Request]:
         if self.survey is None:
