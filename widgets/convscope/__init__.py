@@ -34,6 +34,7 @@ from convscope_core.models import AlexNet2012, MeanSubtraction, ZFNet, initialis
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_map
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
+from convscope_core.shapes import Shapes, ShapesTruth
 from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
 
 from .charts import degradation_chart, quality_chart
@@ -79,6 +80,8 @@ __all__ = [
     "Picture",
     "Prediction",
     "Projection",
+    "Shapes",
+    "ShapesTruth",
     "SignalQuality",
     "Survey",
     "TraceError",
