@@ -172,8 +172,9 @@ class Images(Sequence[Picture]):
         name : str
             A file's path below the folder that was given, or its file name; else the picture's name.
         content : str
-            A file's size in bytes ("missing" if there is none), or a hash of a picture in memory; empty for an item
-            of a data set that is not a file, which only its place identifies.
+            A file's size in bytes ("missing" if there is none), or a hash of a picture in memory, or of a data set's
+            ``identity`` and the item's place; empty for an item of a data set that has neither files nor an
+            ``identity``, which only its place identifies.
         """
         return self._source.identity(index)
 
@@ -416,7 +417,7 @@ class _Dataset(_Source):
     def identity(self, index: int) -> tuple[str, str]:
         path = self.path(index)
         if path is None:
-            return f"{type(self._dataset).__name__} {index}", ""
+            return f"{type(self._dataset).__name__} {index}", _settings_of(self._dataset, index)
         return f"{path.parent.name}/{path.name}", _size(path)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -545,6 +546,14 @@ def find_classes(dataset: Any) -> Sequence[Any] | None:
             return classes
         dataset = getattr(dataset, "dataset", None)
     return None
+
+
+def _settings_of(dataset: Any, index: int) -> str:
+    """What a computed picture depends on, of a data set that states it as its ``identity``; empty otherwise."""
+    while isinstance(dataset, torch.utils.data.Subset):
+        dataset, index = dataset.dataset, dataset.indices[index]
+    identity = getattr(dataset, "identity", None)
+    return hashlib.sha1(f"{identity}, {index}".encode()).hexdigest() if isinstance(identity, str) else ""
 
 
 def _file_of(dataset: Any, index: int) -> Path | None:

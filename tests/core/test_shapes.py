@@ -370,6 +370,15 @@ def test_images_of_shapes_have_names_and_labels() -> None:
     np.testing.assert_array_equal(np.asarray(images[3].image), shapes.pixels(3))
 
 
+def test_stores_tell_sets_of_other_settings_apart() -> None:
+    shapes = Shapes(30)
+    images = Images.of(shapes)
+    assert images.identity(3) == Images.of(Shapes(50)).identity(3)
+    assert images.identity(3) != images.identity(4)
+    assert images.identity(3) != Images.of(Shapes(30, seed=1)).identity(3)
+    assert images.identity(3)[1] == Images.of(torch.utils.data.Subset(shapes, [9, 3])).identity(1)[1]
+
+
 def test_loaders_with_workers_give_the_same_pictures() -> None:
     shapes = Shapes(20, 24)
     loader = torch.utils.data.DataLoader(shapes, batch_size=6, num_workers=2, collate_fn=list)  # type: ignore[arg-type]
