@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from convscope_core.errors import ArgumentError, did_you_mean
 
-__all__ = ["listed", "require_between", "require_choice", "require_counts"]
+__all__ = ["listed", "require_between", "require_choice", "require_counts", "require_path"]
 
 
 def require_counts(least: int = 1, /, **counts: object) -> None:
@@ -33,6 +35,17 @@ def require_choice(name: str, value: object, choices: Iterable[str]) -> None:
         raise ArgumentError(
             f"Expected {name} as one of {', '.join(map(repr, known))}, got {value!r}.{did_you_mean(str(value), known)}"
         )
+
+
+def require_path(name: str, value: object) -> Path:
+    """Return a path, "~" expanded; ArgumentError unless it is text or a path that a file can have."""
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ArgumentError(f"Expected {name} as the path of a file, got {value!r}. Give it as text or a pathlib.Path.")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # "~name" of nobody
+        raise ArgumentError(f"Expected {name} as the path of a file, got {value!r}: {error}") from error
 
 
 def listed(numbers: Sequence[int], limit: int = 5) -> str:

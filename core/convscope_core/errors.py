@@ -2,7 +2,7 @@
 
 Every message states what was expected, what came, and what to do about it: "Expected X, got Y. Do Z." Each class also
 derives from the built-in exception that a caller would catch without knowing convscope (``ValueError`` for bad values,
-``LookupError`` for names that do not exist).
+``LookupError`` for names that do not exist, ``OSError`` for files).
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Iterable
 __all__ = [
     "ArgumentError",
     "ConvscopeError",
+    "ExecutorError",
     "ImageError",
     "LayerError",
     "NetworkError",
+    "StoreError",
     "TraceError",
     "did_you_mean",
 ]
@@ -39,6 +41,20 @@ class LayerError(ConvscopeError, LookupError):
 
 class NetworkError(ConvscopeError, ValueError):
     """A network cannot be loaded or described: weights missing, name unknown, labels unfit..."""
+
+
+class StoreError(ConvscopeError, OSError):
+    """A file of ours cannot be read or written: it is damaged, locked or protected, or the disk is full.
+
+    The message says what happened, what is safe, and what to do.
+    """
+
+
+class ExecutorError(ConvscopeError, RuntimeError):
+    """Processes that were to compute or to read pictures died, or take no more work.
+
+    The message says what is kept, and how to go on.
+    """
 
 
 class ArgumentError(ConvscopeError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from pathlib import Path
@@ -26,11 +27,14 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 _BACKGROUND = (255, 255, 255)
 
 
-def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
+def read_image(source: ImageLike, mode: str = "RGB", *, scale: tuple[float, float] | None = None) -> PIL.Image.Image:
     """Return a picture, upright and without transparency.
 
     EXIF orientation is applied; palettes are expanded; transparent pixels are laid over white; of an
     animation the first frame is taken; 16-bit and floating-point values are scaled to 8 bits.
+
+    What black and white are in floats and 32-bit integers, in arrays as in files (TIFF), is not guessed: floats from 0
+    to 1 are taken as they are, anything else is refused with its range, or scaled by `scale`.
 
     Parameters
     ----------
@@ -40,6 +44,9 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
         (4, H, W).
     mode : {"RGB", "L"}, default "RGB"
         Colour, or grey (luminance).
+    scale : (low, high), optional
+        The values that are black and white, for arrays and files of numbers that are not eight bits; what is beyond
+        becomes black and white.
 
     Returns
     -------
@@ -51,6 +58,10 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
     ImageError
         For anything else; the message states what was expected, what came and what to do.
     """
+    if scale is not None:
+        ends = np.asarray(scale, np.float64) if np.shape(scale) == (2,) else np.empty(0)
+        if not (len(ends) == 2 and np.isfinite(ends).all() and ends[0] < ends[1]):
+            raise ImageError(f"Expected scale as (low, high), the values of black and white, got {scale!r}.")
     if isinstance(source, PIL.Image.Image):
         picture = _load(source, "the PIL picture")
     elif isinstance(source, (bytes, bytearray, memoryview)):
@@ -60,13 +71,13 @@ def read_image(source: ImageLike, mode: str = "RGB") -> PIL.Image.Image:
     elif isinstance(source, torch.Tensor):
         picture = _from_tensor(source)
     elif isinstance(source, np.ndarray):
-        picture = _from_array(source)
+        picture = _from_array(source, scale)
     else:
         raise ImageError(
             "Expected a picture as a path, the bytes of a file, a PIL picture, a NumPy array (H, W[, 3 or "
             f"4]) or a tensor, got {type(source).__name__}. Convert it to one of these."
         )
-    return _flat(picture).convert(mode)
+    return _flat(picture, scale).convert(mode)
 
 
 def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
@@ -91,6 +102,11 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
         raise ImageError(
             f"Expected a picture file, got {str(path)!r}, which does not exist (looked from {str(Path.cwd())!r}). "
             f"Check the name, or give an absolute path."
+        )
+    if not path.is_file():  # opening a pipe or a device waits for ever, or reads for ever
+        raise ImageError(
+            f"Expected a picture file, got {str(path)!r}, which is a pipe, a device or a socket. Give a file, or the "
+            "bytes that come out of it."
         )
     return _open(path, repr(str(path)))
 
@@ -124,6 +140,7 @@ def _load(picture: PIL.Image.Image, what: str) -> PIL.Image.Image:
     try:
         upright = PIL.ImageOps.exif_transpose(picture)
         copy: PIL.Image.Image = picture.copy() if upright is picture else upright
+        copy.format = picture.format  # which tells 16 bits from 32
     except Exception as e:
         raise ImageError(
             f"Expected a complete picture file, got {what}, which starts as one but cannot be decoded ({e}). It is "
@@ -158,7 +175,7 @@ def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
     )
 
 
-def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
+def _from_array(a: np.ndarray[Any, Any], scale: tuple[float, float] | None = None) -> PIL.Image.Image:
     shape = a.shape
     if a.ndim == 3 and shape[2] == 1:
         a = a[:, :, 0]
@@ -169,45 +186,46 @@ def _from_array(a: np.ndarray[Any, Any]) -> PIL.Image.Image:
         elif a.ndim == 4:
             cure = "This looks like a batch: give one picture at a time."
         raise ImageError(f"Expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {shape}. {cure}")
+    return PIL.Image.fromarray(np.ascontiguousarray(_eight_bits(a, "an array", scale)))
+
+
+def _eight_bits(a: np.ndarray[Any, Any], what: str, scale: tuple[float, float] | None = None) -> np.ndarray[Any, Any]:
+    """Return values as uint8; what black and white are is known from the type, from `scale`, or not at all."""
+    if a.dtype == np.bool_:
+        return np.asarray(a.astype(np.uint8) * np.uint8(255))
+    if a.dtype.kind not in "iuf":
+        raise ImageError(f"Expected numbers in {what}, got {a.dtype}. Give uint8, or floats between 0 and 1.")
     if a.dtype == np.uint8:
-        eight = a
-    elif a.dtype == np.uint16:
-        eight = _scaled(a.astype(np.float64) / 65535)
-    elif a.dtype == np.bool_:
-        eight = a.astype(np.uint8) * np.uint8(255)
-    elif np.issubdtype(a.dtype, np.floating):
-        low, high = float(a.min()), float(a.max())
-        if not (np.isfinite(low) and np.isfinite(high)):
-            raise ImageError("Expected finite values between 0 and 1, got NaN or infinity. Replace them.")
-        if low < -1e-3 or high > 1 + 1e-3:
+        return a
+    if scale is None and a.dtype == np.uint16:
+        scale = (0, 65535)
+    low, high = float(a.min()), float(a.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ImageError(f"Expected finite values in {what}, got NaN or infinity. Replace them.")
+    if scale is None:
+        if a.dtype.kind != "f" or low < -1e-3 or high > 1 + 1e-3:
             raise ImageError(
-                f"Expected floating-point values between 0 and 1, got {low:.3g} to {high:.3g}. Divide by 255 "
-                f"if they are 0 to 255, or convert to uint8."
+                f"Expected uint8, uint16, bool or floats between 0 and 1 in {what}, got {a.dtype} from {low:.6g} to "
+                f"{high:.6g}, of which black and white are not known. If 255 is white, convert to uint8 or divide by "
+                f"255; else state both: convscope.read_image(..., scale=({low:.6g}, {high:.6g}))."
             )
-        eight = _scaled(a.astype(np.float64))
-    else:
-        raise ImageError(
-            f"Expected an array of uint8, uint16, bool or floats between 0 and 1, got {a.dtype}. If its "
-            f"values are 0 to 255: a.astype(numpy.uint8)."
-        )
-    return PIL.Image.fromarray(np.ascontiguousarray(eight))
-
-
-def _scaled(a: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    levels: np.ndarray[Any, Any] = np.rint(np.clip(a, 0, 1) * 255)
+        scale = (0, 1)
+    share = (a.astype(np.float64) - scale[0]) / (scale[1] - scale[0])
+    levels: np.ndarray[Any, Any] = np.rint(np.clip(share, 0, 1) * 255)
     return levels.astype(np.uint8)
 
 
-def _flat(p: PIL.Image.Image) -> PIL.Image.Image:
-    """Return the picture in L or RGB: 16 bits scaled, transparency laid over white, palette expanded."""
-    if p.mode in ("I;16", "I;16B", "I;16L", "I;16N"):
-        return _from_array(np.asarray(p).astype(np.uint16))
-    if p.mode == "I":  # 32-bit integers; Pillow before 11.3 reads 16-bit PNG so
+#: Formats in which Pillow gives 16 bits as 32.
+_SIXTEEN_BITS = ("PNG", "PPM")
+
+
+def _flat(p: PIL.Image.Image, scale: tuple[float, float] | None) -> PIL.Image.Image:
+    """Return the picture in L or RGB: 16 bits and numbers scaled, transparency laid over white, palette expanded."""
+    if p.mode in ("F", "I") or p.mode.startswith("I;16"):
         a = np.asarray(p)
-        return _from_array(np.clip(a, 0, 65535).astype(np.uint16)) if a.max() > 255 else p.convert("L")
-    if p.mode == "F":
-        a = np.asarray(p, dtype=np.float64)
-        return _from_array(a if a.max() <= 1 else np.rint(np.clip(a, 0, 255)).astype(np.uint8))
+        if p.mode.startswith("I;16") or (p.mode == "I" and getattr(p, "format", None) in _SIXTEEN_BITS):
+            a = np.clip(a, 0, 65535).astype(np.uint16)
+        return PIL.Image.fromarray(_eight_bits(a, f"a picture of mode {p.mode}", scale))
     if p.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in p.info:
         rgba = p.convert("RGBA")
         ground = PIL.Image.new("RGBA", rgba.size, (*_BACKGROUND, 255))

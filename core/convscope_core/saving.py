@@ -1,10 +1,24 @@
-"""Files of results: arrays as safetensors, all else as JSON in their metadata."""
+"""The door to every file of ours: what can go wrong with one is a `StoreError`, and nothing in it is believed unseen.
+
+Reading: sizes are bounded before memory is taken, contents have a digest, and whatever goes wrong while a result is
+made of a file's contents is damage of that file. Writing: beside the file, which the new one then takes the place of,
+so that there is the old one or the new one, whatever happens. Files of results hold their arrays as safetensors, all
+else as JSON in the metadata; stores (`convscope_core.jobs.store`) are SQLite.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+import re
+import sqlite3
+import stat
+import uuid
+import zlib
+from collections.abc import Collection, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +27,145 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from convscope_core.errors import ArgumentError
+from convscope_core.arguments import require_path
+from convscope_core.errors import ArgumentError, ConvscopeError, StoreError
 
-__all__ = ["load_result", "save_result"]
+__all__ = ["Damage", "guarded", "inflated", "opened_result", "replacing", "save_result", "write_text"]
+
+
+class Damage(Exception):  # noqa: N818  what happened, not what is raised to a user
+    """The contents of a file are not as they were written: `guarded` makes a StoreError of it."""
+
+
+_DAMAGE = (
+    Damage, sqlite3.Error, zlib.error, SafetensorError,
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError,
+)  # fmt: skip
+"""What contents that are not as they were written lead to."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextmanager
+def guarded(path: Path, what: str, safe: str, cure: str) -> Generator[None, None, None]:
+    """Turn what goes wrong with a file into a StoreError.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the file is, such as "a file of Patterns.save".
+    safe : str
+        What is not lost, whatever happens, as a sentence.
+    cure : str
+        What to do about a damaged file, as a sentence.
+
+    Raises
+    ------
+    StoreError
+        For an error of the operating system, of SQLite, of safetensors or zlib, and for those of contents that are not
+        as they were written. Errors of ours pass.
+    """
+    try:
+        yield
+    except ConvscopeError:
+        raise
+    except (OSError, *_DAMAGE) as error:
+        raise StoreError(_told(error, path, what, safe, cure)) from error
+
+
+def _told(error: Exception, path: Path, what: str, safe: str, cure: str) -> str:
+    name, number = repr(str(path)), error.errno if isinstance(error, OSError) else None
+    if isinstance(error, SafetensorError) and (found := re.search(r"os error (\d+)", str(error))):
+        number = int(found[1])
+    # SQLite's codes are in the exception from Python 3.11 on only; its messages have been the same for ever.
+    words = str(error) if isinstance(error, sqlite3.Error) else ""
+    if number in _FULL or "disk is full" in words:
+        return f"Expected room for {what} at {name}, got a full disk. {safe} Make room, or give a path on another disk."
+    if "locked" in words:
+        return (
+            f"Expected {what} at {name} that others let go of, got one that another process has kept locked. {safe} "
+            "Wait for that process or end it, then make the same call again."
+        )
+    if number in _PROTECTED or "readonly" in words or "unable to open" in words:
+        reason = words or os.strerror(number or 0)
+        return (
+            f"Expected {what} at {name} that may be read, and written where results are added, got none: {reason}. "
+            f"{safe} Change the permissions of the file and its folder, or give another path."
+        )
+    if number is not None or "disk I/O" in words:
+        return (
+            f"Expected a disk that reads and writes {what} at {name}, got an error: {error}. {safe} Check the disk and "
+            "the path, then make the same call again."
+        )
+    detail = f"{type(error).__name__}: {error}" if isinstance(error, (LookupError, AssertionError)) else str(error)
+    return f"Expected {what}, got {name}, which is damaged or another kind of file: {detail}. {safe} {cure}"
+
+
+def inflated(data: bytes, most: int) -> bytes:
+    """Return what zlib compressed, of which there may be `most` bytes; Damage where there are more, or fewer came.
+
+    A few bytes can stand for gigabytes: those are never made.
+    """
+    reader = zlib.decompressobj()
+    found = reader.decompress(data, most + 1)
+    if len(found) > most:
+        raise Damage(f"it holds more than the {most:,} bytes that it can need")
+    if not reader.eof or reader.unused_data:
+        raise Damage("its compressed data are incomplete")
+    return found
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
+    """Give a place beside a file to write to, which takes the file's place when all is written.
+
+    Yields
+    ------
+    Path
+        In the same folder; removed again when something fails.
+
+    Raises
+    ------
+    ArgumentError
+        When that is no path of a file, or its folder does not exist.
+    StoreError
+        When it cannot be written; what was there before is as it was.
+    """
+    given = require_path("the file to write", path)
+    target = Path(os.path.realpath(given))  # a link stays one
+    if not target.parent.is_dir() or (target.exists() and not target.is_file()):
+        raise ArgumentError(
+            f"Expected a file to write, in a folder that exists, got {str(given)!r}. Make the folder, or give another."
+        )
+    beside = target.with_name(f".{uuid.uuid4().hex}.part")
+    with guarded(target, "a file to write", "What was there before is as it was.", "Write it again."):
+        try:
+            if target.exists() and not os.access(target, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+            with beside.open("xb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+            yield beside
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            # Libraries may have put a file of theirs there, which nobody else may read.
+            beside.chmod(stat.S_IMODE(target.stat().st_mode if target.exists() else mode))
+            os.replace(beside, target)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write text as UTF-8; all or nothing, see `replacing`."""
+    with replacing(path) as beside:
+        beside.write_text(text, "utf-8")
 
 
 def save_result(
     path: str | os.PathLike[str], form: str, arrays: Mapping[str, npt.NDArray[Any]], settings: Mapping[str, Any]
 ) -> Path:
-    """Write arrays and settings to a file.
+    """Write arrays and settings to a file; all or nothing, see `replacing`.
 
     Parameters
     ----------
@@ -38,24 +182,22 @@ def save_result(
     Raises
     ------
     ArgumentError
-        If the file cannot be written.
+        When that is no path of a file, or its folder does not exist.
+    StoreError
+        When it cannot be written; what was there before is as it was.
     """
-    target = Path(path).expanduser()
-    try:
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()},
-            target,
-            {"format": form, "settings": json.dumps(settings)},
-        )
-    except (OSError, SafetensorError) as error:
-        raise ArgumentError(f"Expected a file that can be written, got {str(target)!r}: {error}.") from error
-    return target
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    text = json.dumps(settings)
+    with replacing(path) as beside:
+        save_file(whole, beside, {"format": form, "settings": text, "digest": _digest(form, text, whole)})
+    return Path(path).expanduser()
 
 
-def load_result(
+@contextmanager
+def opened_result(
     path: str | os.PathLike[str], writer: str, forms: Collection[str]
-) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Read what `save_result` wrote.
+) -> Generator[tuple[str, dict[str, Any], dict[str, Any]], None, None]:
+    """Give what `save_result` wrote; what goes wrong while a result is made of it is damage of the file.
 
     Parameters
     ----------
@@ -65,8 +207,8 @@ def load_result(
     forms : collection of str
         What the file may be.
 
-    Returns
-    -------
+    Yields
+    ------
     form : str
     arrays : dict of str to array
     settings : dict
@@ -74,17 +216,40 @@ def load_result(
     Raises
     ------
     ArgumentError
-        If there is no such file, or it holds something else.
+        When there is no such file, or it holds something else.
+    StoreError
+        When it cannot be read, or is damaged.
     """
-    source = Path(path).expanduser()
-    expected = f"Expected a file of {writer}, got {str(source)!r}"
-    try:
+    source = require_path("the file to read", path)
+    if not source.is_file():
+        came = "does not exist" if not source.exists() else "is no file"
+        raise ArgumentError(f"Expected a file of {writer}, got {str(source)!r}, which {came}. Check the path.")
+    safe, cure = "Nothing was changed in it.", "Save the result again, or copy the file again."
+    with guarded(source, f"a file of {writer}", safe, cure):
         with safe_open(source, framework="np") as file:
             metadata = file.metadata() or {}
+            form = metadata.get("format", "other tensors")
+            if form not in forms:
+                raise ArgumentError(
+                    f"Expected a file of {writer}, got {str(source)!r}, which holds {form}. Give a file that this "
+                    f"version's {writer} wrote."
+                )
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (OSError, SafetensorError) as error:
-        raise ArgumentError(f"{expected}: {error}.") from error
-    form = metadata.get("format", "other tensors")
-    if form not in forms:
-        raise ArgumentError(f"{expected}, which holds {form}.")
-    return form, arrays, json.loads(metadata["settings"])
+        text = metadata["settings"]
+        if "digest" in metadata and metadata["digest"] != _digest(form, text, arrays):
+            raise Damage("its contents are not those that were written")
+        settings = json.loads(text)
+        try:
+            yield form, arrays, settings
+        except StoreError:
+            raise
+        except ConvscopeError as error:
+            raise Damage(str(error)) from error
+
+
+def _digest(form: str, settings: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    found = hashlib.blake2b(f"{form}\0{settings}".encode(), digest_size=16)
+    for name, array in sorted(arrays.items()):
+        found.update(f"\0{name}\0{array.dtype.str}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,42 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     assert pixels(np.dstack([deep] * 3)).tolist()[0][2] == [128, 128, 128]
 
 
+def tiff(a: np.ndarray[Any, Any]) -> bytes:
+    return encoded(PIL.Image.fromarray(a), "TIFF")
+
+
+DEEP = np.linspace(0, 65535, 48, dtype=np.float32).reshape(6, 8)
+
+
+@pytest.mark.parametrize("make", [lambda a: a, PIL.Image.fromarray, tiff], ids=["array", "Pillow", "TIFF"])
+def test_numbers_in_files_are_treated_as_numbers_in_arrays(make: Any) -> None:
+    """Black and white of floats and 32-bit integers are not guessed: refused with the range, or scaled when asked."""
+    refused(make(DEEP), "float32 from 0 to 65535", "read_image(..., scale=(0, 65535))")
+    refused(make((DEEP * 30000).astype(np.int32)), "int32 from 0 to 1.9", "scale=(0, ")
+    refused(make((DEEP / 256).astype(np.int32)), "int32 from 0 to 255", "uint8")
+    refused(make(np.full((4, 4), np.nan, np.float32)), "NaN")
+    expected = np.rint(DEEP.astype(np.float64) / 65535 * 255).astype(np.uint8)
+    assert np.array_equal(pixels(make(DEEP / np.float32(65535)), "L"), expected)
+    for a, scale in ((DEEP, (0, 65535)), (DEEP.astype(np.int32) - 5, (-5, 65530))):
+        assert np.abs(np.asarray(read_image(make(a), "L", scale=scale)).astype(int) - expected).max() <= 1
+    half = np.asarray(read_image(make(DEEP), "L", scale=(0, 32767.5)))
+    assert half.max() == 255
+    assert (half == 255).mean() == pytest.approx(0.5, abs=0.05)
+    assert np.array_equal(pixels(make(DEEP.astype(np.uint16)), "L"), expected)
+
+
+@pytest.mark.parametrize("scale", [(1, 0), (0, 0), (0, float("nan")), 3, (0, 1, 2), "ab"])
+def test_a_scale_is_two_numbers(scale: Any) -> None:
+    with pytest.raises(ImageError, match=r"scale as \(low, high\)"):
+        read_image(DEEP, scale=scale)
+
+
+def test_sixteen_bits_of_every_format_are_sixteen_bits() -> None:
+    deep = np.array([[0, 257, 32896, 65535]], np.uint16)
+    assert pixels(b"P5 4 1 65535\n" + deep.astype(">u2").tobytes(), "L").tolist() == [[0, 1, 128, 255]]
+    assert pixels(tiff(deep), "L").tolist() == [[0, 1, 128, 255]]
+
+
 def test_first_frame_of_an_animation() -> None:
     frames = [PIL.Image.new("RGB", (4, 3), c) for c in ((255, 0, 0), (0, 255, 0))]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -150,6 +187,15 @@ def test_paths_that_are_no_pictures(tmp_path: Path) -> None:
     refused("https://example.org/cat.jpg", "Download it first", "https://example.org/cat.jpg")
 
 
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """Opening a pipe waits for a writer, who may never come."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    refused(tmp_path / "pipe.jpg", "a pipe, a device or a socket")
+    refused("/dev/zero", "a device")
+    (tmp_path / "folder.jpg").mkdir()
+    refused(tmp_path / "folder.jpg", "the empty folder")
+
+
 def test_damaged_files() -> None:
     data = encoded(PIL.Image.fromarray(colours(64, 64)), "JPEG")
     refused(data[: len(data) // 2], "truncated")
@@ -181,6 +227,7 @@ def test_decompression_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
         (np.zeros(7, np.uint8), ["(7,)"]),
         (np.zeros((5, 7), np.int64), ["int64", "uint8"]),
         (np.full((5, 7), 200.0), ["200", "255"]),
+        (np.zeros((5, 7), complex), ["complex128"]),
         (np.full((5, 7), -0.5), ["-0.5"]),
         (np.full((5, 7), np.nan), ["NaN"]),
         (np.array([[np.inf]]), ["infinity"]),

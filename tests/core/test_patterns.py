@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError
+from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, StoreError
 from convscope_core.explain import attribute, methods, randomised
 from convscope_core.network import Network
 from convscope_core.patterns import Patterns, fit_patterns, fitting_patterns
@@ -619,8 +619,8 @@ def test_patterns_are_saved_with_their_report(fitted: Patterns, net: Network, tm
         for regime in ALL:
             assert torch.equal(back.fitted(layer, regime), fitted.fitted(layer, regime))
     (tmp_path / "other").write_bytes(b"nothing")
-    for other in ("other", "missing"):
-        with pytest.raises(ArgumentError, match="Expected a file"):
+    for other, error in (("other", StoreError), ("missing", ArgumentError)):
+        with pytest.raises(error, match="Expected a file"):
             Patterns.load(tmp_path / other)
 
 

@@ -11,9 +11,11 @@ from convscope_core.datasets import Images, Picture, sample, sample_images
 from convscope_core.errors import (
     ArgumentError,
     ConvscopeError,
+    ExecutorError,
     ImageError,
     LayerError,
     NetworkError,
+    StoreError,
     TraceError,
 )
 from convscope_core.experiments import Degradation, degradation, degrading
@@ -30,6 +32,7 @@ from convscope_core.explain import (
     randomised,
     similarity,
 )
+from convscope_core.images import read_image
 from convscope_core.models import AlexNet2012, MeanSubtraction, ZFNet, initialise, load
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_map
@@ -58,6 +61,7 @@ __all__ = [
     "Attribution",
     "ConvscopeError",
     "Degradation",
+    "ExecutorError",
     "Exemplar",
     "Explorer",
     "FilterGrid",
@@ -83,6 +87,7 @@ __all__ = [
     "Shapes",
     "ShapesTruth",
     "SignalQuality",
+    "StoreError",
     "Survey",
     "TraceError",
     "Unit",
@@ -106,6 +111,7 @@ __all__ = [
     "projecting",
     "quality_chart",
     "randomised",
+    "read_image",
     "sample",
     "sample_images",
     "signal_quality",

@@ -15,6 +15,7 @@ import traitlets
 
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
+from convscope_core.saving import write_text
 
 from ._job import Job
 from ._layers import description
@@ -252,7 +253,7 @@ class Instrument(anywidget.AnyWidget):
         Parameters
         ----------
         path : str or Path, optional
-            File to write; by default nothing is written.
+            File to write, all of it or nothing; by default nothing is written.
         title : str, default "convscope"
             Title of the page.
 
@@ -264,7 +265,7 @@ class Instrument(anywidget.AnyWidget):
         answers = [(kind, *self._answer(kind, content)) for kind, content in self._snapshot()]
         page = saved_page(self._name, title, self.get_state(list(self._shared_traits())), answers)
         if path is not None:
-            Path(path).write_text(page, "utf-8")
+            write_text(path, page)
         return page
 
 

@@ -26,7 +26,7 @@ from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documen
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 from convscope_core.plots import axes, draws_figure
-from convscope_core.saving import load_result, save_result
+from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["MODES", "Degradation", "degradation", "degrading"]
 
@@ -155,11 +155,29 @@ class Degradation:
         ------
         ArgumentError
             If there is no such file, or it holds something else.
+        StoreError
+            If it cannot be read, or is damaged.
         """
-        _, arrays, settings = load_result(path, "Degradation.save", (_FORMAT,))
-        settings["methods"] = tuple(settings["methods"])
-        settings["skipped"] = tuple((int(i), str(why)) for i, why in settings["skipped"])
-        return cls(**arrays, **settings)
+        with opened_result(path, "Degradation.save", (_FORMAT,)) as (_, arrays, settings):
+            settings["methods"] = tuple(settings["methods"])
+            settings["skipped"] = tuple((int(i), str(why)) for i, why in settings["skipped"])
+            result = cls(**arrays, **settings)
+            images, steps = len(result.images), len(result.patches)
+            for name, dtype, shape in (
+                ("probability", "float32", (len(result.methods), images, steps)),
+                ("replaced", "float64", (steps,)),
+                ("patches", "int64", (steps,)),
+                ("targets", "int64", (images,)),
+                ("images", "int64", (images,)),
+            ):
+                found = getattr(result, name)
+                if found.dtype != dtype or found.shape != shape:
+                    raise Damage(f"{name} of {found.dtype} {found.shape} where {dtype} {shape} fits the rest")
+            texts = (*result.methods, result.mode, result.fill, result.network, result.fingerprint)
+            whole = type(result.patch) is int and type(result.seed) is int
+            if not (whole and result.methods and all(isinstance(text, str) for text in texts)):
+                raise Damage("settings of another type")
+            return result
 
 
 _FORMAT = "convscope degradation 1"

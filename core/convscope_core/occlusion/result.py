@@ -21,9 +21,9 @@ from convscope_core.errors import ArgumentError
 from convscope_core.network import Prediction, class_index
 from convscope_core.occlusion.box import whole_number
 from convscope_core.occlusion.preview import Preview
-from convscope_core.occlusion.shapes import Outline, shape_name
+from convscope_core.occlusion.shapes import Outline, checked_shape, shape_name
 from convscope_core.plots import draws_figure, panels
-from convscope_core.saving import load_result, save_result
+from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["OcclusionResult", "no_channel"]
 
@@ -239,7 +239,17 @@ class OcclusionResult:
         )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the result to a file of safetensors, settings and class names in its metadata; no preview."""
+        """Write the result to a file of safetensors, settings and class names in its metadata; no preview.
+
+        All or nothing: what was there before stays until the new file is whole.
+
+        Raises
+        ------
+        ArgumentError
+            If that is no path of a file, or its folder does not exist.
+        StoreError
+            If it cannot be written.
+        """
         settings: dict[str, Any] = {
             "labels": self.labels,
             "independent": self.clean.independent,
@@ -269,26 +279,74 @@ class OcclusionResult:
         ------
         ArgumentError
             If there is no such file, or it holds something else.
+        StoreError
+            If it cannot be read, or is damaged.
         """
-        form, arrays, s = load_result(path, "OcclusionResult.save", (_FORMAT, _FORMAT_1))
-        if form == _FORMAT_1:  # at most one map
-            there = s["layer"] is not None
-            s["maps"] = [(s["layer"], s["channel"])] if there else []
-            arrays["activities"] = arrays.pop("activity")[None][: int(there)]
-            arrays["clean_activities"] = np.array([s.pop("clean_activity")][: int(there)], np.float64)
-        clean = Prediction(arrays.pop("clean"), tuple(s.pop("labels")), s.pop("independent", False))
-        shape: str | Outline | npt.NDArray[np.bool_]
-        if "outline" in arrays:
-            shape = tuple((float(row), float(column)) for row, column in arrays.pop("outline"))
-        elif "mask" in arrays:
-            height, width = s.pop("mask")
-            bits = np.unpackbits(arrays.pop("mask"), count=height * width)
-            shape = bits.astype(bool).reshape(height, width)
-        else:
-            shape = s.pop("shape")
-        pairs = {k: (int(s[k][0]), int(s[k][1])) for k in ("size", "stride")}
-        maps = tuple((str(name), int(channel)) for name, channel in s.pop("maps"))
-        return cls(**arrays, **(s | pairs), maps=maps, shape=shape, clean=clean)
+        with opened_result(path, "OcclusionResult.save", (_FORMAT, _FORMAT_1)) as (form, arrays, s):
+            if form == _FORMAT_1:  # at most one map
+                there = s["layer"] is not None
+                s["maps"] = [(s["layer"], s["channel"])] if there else []
+                arrays["activities"] = arrays.pop("activity")[None][: int(there)]
+                arrays["clean_activities"] = np.array([s.pop("clean_activity")][: int(there)], np.float64)
+            clean = Prediction(arrays.pop("clean"), tuple(s.pop("labels")), s.pop("independent", False))
+            shape: str | Outline | npt.NDArray[np.bool_]
+            if "outline" in arrays:
+                shape = tuple((float(row), float(column)) for row, column in arrays.pop("outline"))
+            elif "mask" in arrays:
+                height, width = s.pop("mask")
+                bits = arrays.pop("mask")
+                if bits.dtype != np.uint8 or bits.shape != ((height * width + 7) // 8,) or min(height, width) < 1:
+                    raise Damage(f"a mask of {height}x{width} in {bits.nbytes} bytes")
+                shape = np.unpackbits(bits, count=height * width).astype(bool).reshape(height, width)
+            else:
+                shape = s.pop("shape")
+            pairs = {k: (int(s[k][0]), int(s[k][1])) for k in ("size", "stride")}
+            maps = tuple((str(name), int(channel)) for name, channel in s.pop("maps"))
+            result = cls(**arrays, **(s | pairs), maps=maps, shape=checked_shape(shape), clean=clean)
+            result._require_whole()
+            return result
+
+    def _require_whole(self) -> None:
+        """Raise Damage unless what a file held fits together."""
+        rows, columns = self.label.shape
+        labels, maps = len(self.labels), len(self.maps)
+        height, width, _ = self.picture.shape
+        shapes: dict[str, tuple[str, tuple[int, ...]]] = {
+            "probability": ("float32", (rows, columns)),
+            "label": ("int64", (rows, columns)),
+            "activities": ("float64", (maps, rows, columns)),
+            "clean_activities": ("float64", (maps,)),
+            "positions": ("int64", (rows, columns, 2)),
+            "picture": ("uint8", (height, width, 3)),
+        }
+        if self.all_probabilities is not None:
+            shapes["all_probabilities"] = "float32", (rows, columns, labels)
+        if (self.all_activities is None) != (self.clean_all_activities is None):
+            raise Damage("activities of all units of the layer, but not with and without occluder")
+        if self.clean_all_activities is not None:
+            (channels,) = self.clean_all_activities.shape
+            shapes["all_activities"] = "float32", (rows, columns, channels)
+            shapes["clean_all_activities"] = "float64", (channels,)
+        for name, (dtype, shape) in shapes.items():
+            found = getattr(self, name)
+            if found.dtype != dtype or found.shape != shape:
+                raise Damage(f"{name} of {found.dtype} {found.shape} where {dtype} {shape} fits the rest")
+        named = (*self.labels, self.network, self.fingerprint, self.fill, self.precision)
+        clean, p = self.clean.probabilities, self.probability
+        sound = {
+            "labels and names": all(isinstance(name, str) for name in named),
+            "clean": clean.shape == (labels,) and bool(((clean >= 0) & (clean <= 1) | np.isnan(clean)).all()),
+            "probability": bool(((p >= 0) & (p <= 1) | np.isnan(p)).all()),
+            "label": bool(((self.label >= -1) & (self.label < labels)).all()),
+            "target": type(self.target) is int and 0 <= self.target < labels,
+            "layer": (self.layer is None and not maps) or (isinstance(self.layer, str) and maps > 0),
+            "channel": self.layer is None or self.maps[0] == (self.layer, self.channel),
+            "size and stride": min(*self.size, *self.stride) >= 1,
+            "seed": type(self.seed) is int,
+            "rounding": self.rounding >= 0,
+        }
+        if unsound := [name for name, good in sound.items() if not good]:
+            raise Damage(f"values that no result has: {', '.join(unsound)}")
 
     @draws_figure
     def plot(self) -> Any:

@@ -17,6 +17,9 @@ __all__ = ["SHAPES", "Outline", "Shape", "box_mask", "checked_shape", "shape_nam
 SHAPES = ("square", "ellipse")
 """The shapes with a name; any outline and any mask is one, too."""
 
+_MOST = 2**24
+"""Pixels of a mask at most: 4096x4096."""
+
 Shape: TypeAlias = str | Sequence[Sequence[float]] | npt.NDArray[Any]
 """One of `SHAPES`, an outline of (row, column) in 0..1 of the box, or a bool array (height, width)."""
 
@@ -53,6 +56,11 @@ def checked_shape(shape: object) -> str | Outline | npt.NDArray[np.bool_]:
     if values.dtype == bool and values.ndim == 2:
         if not values.any():
             raise ArgumentError(f"Expected a mask that covers a pixel, got one of {_by(values.shape)} without any.")
+        if values.size > _MOST:
+            raise ArgumentError(
+                f"Expected a mask of at most {_MOST:,} pixels, got {_by(values.shape)}. An occluder lies within the "
+                "network's input: make the mask smaller."
+            )
         mask: npt.NDArray[np.bool_] = values.copy()
         mask.flags.writeable = False
         return mask

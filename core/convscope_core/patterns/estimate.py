@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
+import numpy as np
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import require_choice
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.neurons import EXTENDED, Neurons
 from convscope_core.patterns.statistics import REGIMES, LayerSums, PatternSums
+from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["DENOMINATORS", "FitReport", "LayerFit", "Patterns", "pattern_of"]
 
@@ -315,14 +315,20 @@ class Patterns(Mapping[str, Tensor]):
         Parameters
         ----------
         path : path
-            The file. What is there is overwritten.
+            The file. What is there is overwritten, once the new file is whole.
 
         Returns
         -------
         Path
+
+        Raises
+        ------
+        ArgumentError
+            When that is no path of a file, or its folder does not exist.
+        StoreError
+            When it cannot be written.
         """
-        about = {
-            "format": _FORMAT,
+        settings = {
             "network": self.network,
             "fingerprint": self.fingerprint,
             "regimes": self.regimes,
@@ -330,13 +336,8 @@ class Patterns(Mapping[str, Tensor]):
             "images": self.images,
             "fits": [asdict(fit) for fit in self._fits.values()],
         }
-        tensors = {f"{regime}/{layer}": tensor for (layer, regime), tensor in self._tensors.items()}
-        target = Path(path).expanduser()
-        try:
-            safetensors.torch.save_file(tensors, target, {"convscope": json.dumps(about)})
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ArgumentError(f"Expected a file that can be written, got {str(target)!r}: {error}.") from error
-        return target
+        arrays = {f"{regime}/{layer}": tensor.numpy() for (layer, regime), tensor in self._tensors.items()}
+        return save_result(path, _FORMAT, arrays, settings)
 
     @classmethod
     def load(cls, path: str | Path) -> Patterns:
@@ -346,30 +347,45 @@ class Patterns(Mapping[str, Tensor]):
         ------
         ArgumentError
             When there is no such file, or it holds something else.
+        StoreError
+            When it cannot be read, or is damaged.
         """
-        source = Path(path).expanduser()
-        try:
-            with safetensors.safe_open(source, "pt") as file:
-                about = json.loads((file.metadata() or {}).get("convscope", "{}"))
-                if about.get("format") != _FORMAT:
-                    raise ArgumentError(f"Expected a file of Patterns.save, got {str(source)!r}, which is another.")
-                names = {f.name for f in fields(LayerFit)}
-                fits = [LayerFit(**{k: _tuple(v) for k, v in row.items() if k in names}) for row in about["fits"]]
-                tensors = {(fit.layer, fit.regime): file.get_tensor(f"{fit.regime}/{fit.layer}") for fit in fits}
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ArgumentError(f"Expected a file of Patterns.save, got {str(source)!r}: {error}.") from error
-        return cls(
-            about["network"],
-            about["fingerprint"],
-            about["regimes"],
-            about["denominator"],
-            about["images"],
-            {(fit.layer, fit.regime): fit for fit in fits},
-            tensors,
-        )
+        with opened_result(path, "Patterns.save", (_FORMAT,)) as (_, arrays, s):
+            fits: dict[tuple[str, str], LayerFit] = {}
+            tensors: dict[tuple[str, str], Tensor] = {}
+            for row in s["fits"]:
+                fit = LayerFit(**{name: _tuple(value) for name, value in row.items()})
+                array = arrays.pop(f"{fit.regime}/{fit.layer}")
+                if array.dtype != "float32" or array.ndim < 2 or len(array) != fit.units:
+                    raise Damage(f"patterns of {fit.layer} as {array.dtype} {array.shape} for {fit.units} units")
+                if not np.isfinite(array).all():
+                    raise Damage(f"patterns of {fit.layer} that are not finite")
+                _require_whole(fit)
+                fits[fit.layer, fit.regime], tensors[fit.layer, fit.regime] = fit, torch.from_numpy(array)
+            if arrays or not fits:
+                raise Damage(f"{len(fits)} layers with patterns, and {len(arrays)} tensors of none")
+            require_choice("denominator", s["denominator"], DENOMINATORS)
+            names = (s["network"], s["fingerprint"])
+            if type(s["images"]) is not int or s["images"] < 2 or not all(isinstance(name, str) for name in names):
+                raise Damage("settings of another type")
+            return cls(*names, require_regimes(s["regimes"]), s["denominator"], s["images"], fits, tensors)
 
 
-_FORMAT = "convscope patterns 1"
+def _require_whole(fit: LayerFit) -> None:
+    """Raise Damage unless what a file held of a layer can be."""
+    counts = (fit.units, fit.fan_in, fit.samples, fit.least)
+    lists = (fit.dead, fit.thin, fit.vanishing, fit.negative)
+    if not (
+        all(isinstance(text, str) for text in (fit.layer, fit.kind, fit.gate))
+        and fit.regime in REGIMES
+        and all(type(count) is int and count >= 0 for count in counts)
+        and all(isinstance(units, tuple) for units in lists)
+        and all(type(unit) is int and 0 <= unit < fit.units for units in lists for unit in units)
+    ):
+        raise Damage(f"a report of {fit.layer!r} that no fit has")
+
+
+_FORMAT = "convscope patterns 2"
 
 
 def _tuple(value: Any) -> Any:

@@ -1,0 +1,307 @@
+"""Files of results: whole or not there, and never believed when they are damaged, forged, or out of reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import stat
+import subprocess
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors import safe_open
+from torch import nn
+
+from convscope_core.errors import ArgumentError, ConvscopeError, StoreError
+from convscope_core.experiments import Degradation, degradation
+from convscope_core.network import Network
+from convscope_core.occlusion import OcclusionResult, occlusion_map
+from convscope_core.patterns import Patterns, fit_patterns
+from convscope_core.saving import Damage, inflated, save_result, write_text
+
+KINDS = {"map": OcclusionResult, "patterns": Patterns, "curves": Degradation}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """One file of each kind."""
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 3)
+    net = Network(nn.Sequential(*layers).eval(), input_size=8, device="cpu")
+    pictures = torch.randn(6, 3, 8, 8)
+    folder = tmp_path_factory.mktemp("saved")
+    mask = np.eye(4, dtype=bool)
+    results = {
+        "map": occlusion_map(net, pictures[0], 4, 2, shape=mask, keep_all=True, progress=False),
+        "patterns": fit_patterns(net, pictures, ("positive", "all"), progress=False),
+        "curves": degradation(net, pictures[:2], ["random", "gradient"], patch=4, steps=2, progress=False),
+    }
+    return {kind: result.save(folder / kind) for kind, result in results.items()}
+
+
+def contents(path: Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    with safe_open(path, "np") as file:
+        about = file.metadata()
+        return about["format"], {name: file.get_tensor(name) for name in file.keys()}, json.loads(about["settings"])  # noqa: SIM118
+
+
+def same(kind: str, path: Path, whole: Path, scratch: Path) -> bool:
+    """Whether a file is read as another is."""
+    again = KINDS[kind].load(path).save(scratch)
+    (form, arrays, about), (form_, arrays_, about_) = contents(again), contents(whole)
+    return (form, about) == (form_, about_) and all(
+        a.dtype == arrays_[name].dtype and a.tobytes() == arrays_[name].tobytes() for name, a in arrays.items()
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_saved_is_read_again(saved: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    assert same(kind, saved[kind], saved[kind], tmp_path / "again")
+    assert sorted(os.listdir(saved[kind].parent)) == sorted(KINDS), "nothing is left beside it"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_changed_bytes_are_refused_or_change_nothing(
+    saved: dict[str, Path], kind: str, tmp_path: Path, data: Any
+) -> None:
+    changed = bytearray(saved[kind].read_bytes())
+    header = 8 + int.from_bytes(changed[:8], "little")
+    for _ in range(data.draw(st.integers(1, 3))):
+        region = data.draw(st.sampled_from([(0, 8), (8, header), (header, len(changed))]))
+        changed[data.draw(st.integers(region[0], region[1] - 1))] ^= data.draw(st.integers(1, 255))
+    (tmp_path / "changed").write_bytes(changed)
+    with suppress(ConvscopeError):
+        assert same(kind, tmp_path / "changed", saved[kind], tmp_path / "again")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_file_that_was_cut_off_is_refused(saved: dict[str, Path], kind: str, step: int, tmp_path: Path) -> None:
+    whole = saved[kind].read_bytes()
+    for length in range(0, len(whole), step):
+        (tmp_path / "cut").write_bytes(whole[:length])
+        with pytest.raises(StoreError, match=r"^Expected a file of .*, which is damaged or another kind of file: "):
+            KINDS[kind].load(tmp_path / "cut")
+
+
+def wide(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, array])
+
+
+FORGED: list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], object]]] = [
+    ("patterns", lambda a, s: a.update({"positive/0": np.full_like(a["positive/0"], np.nan)})),
+    ("patterns", lambda a, s: a.update({"positive/0": a["positive/0"].astype(np.float64)})),
+    ("patterns", lambda a, s: a.update({"positive/0": wide(a["positive/0"])})),
+    ("patterns", lambda a, s: a.update({"positive/9": a["positive/0"]})),
+    ("patterns", lambda a, s: a.pop("all/0")),
+    ("patterns", lambda a, s: s.update(fits=[])),
+    ("patterns", lambda a, s: s.pop("fingerprint")),
+    ("patterns", lambda a, s: s.update(fingerprint=5)),
+    ("patterns", lambda a, s: s.update(regimes=["sometimes"])),
+    ("patterns", lambda a, s: s.update(images="many")),
+    ("patterns", lambda a, s: s["fits"][0].update(units=-1)),
+    ("patterns", lambda a, s: s["fits"][0].update(dead=[10**9])),
+    ("patterns", lambda a, s: s["fits"][0].update(colour="red")),
+    ("map", lambda a, s: s.update(mask=[60_000, 60_000])),
+    ("map", lambda a, s: s.update(mask=[10**30, 10**30])),
+    ("map", lambda a, s: s.update(mask=[-4, -4])),
+    ("map", lambda a, s: a.update(mask=a["mask"].astype(np.float32))),
+    ("map", lambda a, s: a.update(probability=a["probability"] + 2)),
+    ("map", lambda a, s: a.update(label=a["label"] + 7)),
+    ("map", lambda a, s: a.update(positions=wide(a["positions"]))),
+    ("map", lambda a, s: a.update(picture=a["picture"][0])),
+    ("map", lambda a, s: a.update(all_activities=a["all_activities"][..., :1])),
+    ("map", lambda a, s: a.pop("clean_all_activities")),
+    ("map", lambda a, s: a.update(surplus=a["label"])),
+    ("map", lambda a, s: a.pop("clean")),
+    ("map", lambda a, s: s.update(target=99)),
+    ("map", lambda a, s: s.update(target=None)),
+    ("map", lambda a, s: s.update(size=[4])),
+    ("map", lambda a, s: s.update(maps=[])),
+    ("map", lambda a, s: s.update(labels=[1, 2, 3])),
+    ("map", lambda a, s: s.update(seed=1.5)),
+    ("curves", lambda a, s: a.update(probability=a["probability"][:1])),
+    ("curves", lambda a, s: a.update(targets=a["targets"].astype(np.int32))),
+    ("curves", lambda a, s: s.update(methods=[])),
+    ("curves", lambda a, s: s.update(methods=None)),
+    ("curves", lambda a, s: s.update(skipped=[1])),
+    ("curves", lambda a, s: s.update(patch="nine")),
+]
+
+
+@pytest.mark.parametrize(("kind", "forge"), FORGED)
+def test_contents_that_no_result_has_are_refused_before_memory_is_taken(
+    saved: dict[str, Path], kind: str, forge: Any, tmp_path: Path
+) -> None:
+    """With a digest that fits: somebody wrote them so."""
+    form, arrays, about = contents(saved[kind])
+    forge(arrays, about)
+    path = save_result(tmp_path / "forged", form, arrays, about)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(StoreError, match=r"^Expected a file of .*damaged or another kind of file.*\. Save the result"):
+        KINDS[kind].load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.lists(st.integers(), max_size=3)
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_is_in_it_the_error_is_ours(saved: dict[str, Path], kind: str, tmp_path: Path, data: Any) -> None:
+    form, arrays, about = contents(saved[kind])
+    for _ in range(data.draw(st.integers(1, 2))):
+        where: dict[str, Any] = data.draw(st.sampled_from([arrays, about]))
+        name = data.draw(st.sampled_from(sorted(where)))
+        if data.draw(st.booleans()):
+            where.pop(name)
+        elif where is about:
+            where[name] = data.draw(VALUES)
+        else:
+            shape = data.draw(st.lists(st.integers(0, 3), max_size=4))
+            where[name] = np.ones(shape, data.draw(st.sampled_from(["f4", "f8", "i8", "u1", "?"])))
+        if not (arrays and about):
+            break
+    path = save_result(tmp_path / "forged", form, arrays, about)
+    with suppress(ConvscopeError):
+        repr(KINDS[kind].load(path))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, words in ((tmp_path / "pipe", "no file"), (tmp_path, "no file"), (tmp_path / "none", "not exist")):
+        with pytest.raises(ArgumentError, match=words):
+            KINDS[kind].load(path)
+    for path in (5, None, True, "", "a\0b", b"bytes", 1.5):
+        with pytest.raises(ArgumentError, match="as the path of a file, got "):
+            KINDS[kind].load(path)
+
+
+# ---- writing
+
+
+def limited(script: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+
+
+FULL = """
+import resource, sys
+from convscope_core.errors import StoreError
+from convscope_core.saving import write_text
+from convscope_core.patterns import Patterns
+patterns = Patterns.load(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+for write in (lambda: patterns.save(sys.argv[2]), lambda: write_text(sys.argv[2], "page" * 1000)):
+    try:
+        write()
+    except StoreError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("before", ["what was there before", None])
+def test_a_full_disk_leaves_what_was_there(saved: dict[str, Path], tmp_path: Path, before: str | None) -> None:
+    """A limit on the size of files is the full disk that a test can have; the system reports it in the same way."""
+    target = tmp_path / "target"
+    if before is not None:
+        target.write_text(before)
+    done = limited(FULL, saved["patterns"], target)
+    assert done.stdout.count("got a full disk. What was there before is as it was. Make room") == 2, done
+    assert os.listdir(tmp_path) == ([] if before is None else ["target"])
+    if before is not None:
+        assert target.read_text() == before
+
+
+def test_writing_takes_the_place_of_a_file_and_nothing_else_of_it(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("old")
+    (tmp_path / "real").chmod(0o640)
+    (tmp_path / "link").symlink_to("real")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_text() == "new"
+    assert stat.S_IMODE((tmp_path / "real").stat().st_mode) == 0o640
+    umask = os.umask(0o022)
+    try:
+        save_result(tmp_path / "fresh", "form", {"a": np.zeros(2)}, {})
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o644, "as any other file"
+
+
+PROTECTED = """
+import os, sys
+from convscope_core.errors import StoreError
+from convscope_core.saving import write_text
+if os.getuid() == 0:  # who may write everywhere
+    os.setgid(65534)
+    os.setuid(65534)
+for target in sys.argv[1:]:
+    try:
+        write_text(target, "new")
+    except StoreError as error:
+        print(error)
+"""
+
+
+def test_a_protected_file_or_folder_is_named() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        os.chmod(root, 0o755)
+        file, folder = Path(root, "file"), Path(root, "folder")
+        file.write_text("old")
+        file.chmod(0o444)
+        folder.mkdir(mode=0o555)
+        done = limited(PROTECTED, file, folder / "new")
+        assert done.stdout.count("written where results are added, got none: Permission denied. What was") == 2, done
+        assert file.read_text() == "old"
+        assert not list(folder.iterdir())
+
+
+def test_a_device_is_not_replaced_by_a_file() -> None:
+    with pytest.raises(ArgumentError, match="a file to write"):
+        write_text("/dev/null", "page")
+    assert not Path("/dev/null").is_file()
+
+
+# ---- what is compressed
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=200), st.integers(0, 9), st.data())
+def test_what_was_compressed_comes_back_whole_or_not_at_all(content: bytes, level: int, data: Any) -> None:
+    packed = zlib.compress(content, level)
+    assert inflated(packed, len(content)) == content
+    with pytest.raises((Damage, zlib.error)):
+        inflated(packed[: data.draw(st.integers(0, len(packed) - 1))], len(content))
+    with pytest.raises(Damage, match="incomplete"):
+        inflated(packed + b"more", len(content))
+    if content:
+        with pytest.raises(Damage, match="holds more than"):
+            inflated(packed, len(content) - 1)
+
+
+def test_a_bomb_is_not_set_off() -> None:
+    maker = zlib.compressobj(9)
+    bomb = b"".join([*(maker.compress(bytes(2**20)) for _ in range(600)), maker.flush()])
+    assert len(bomb) < 2**20
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Damage, match="more than the 1,000 bytes"):
+        inflated(bomb, 1000)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000, "kB"
