@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
+from convscope_core.network import Network
 from convscope_core.shapes import Shapes
 from convscope_core.shapes.drawing import draw, weights
 from convscope_core.shapes.draws import Draws
+from convscope_core.survey import survey
 
 AMOUNTS = ("clutter", "distractors", "textures", "light", "pose", "jitter")
 CLASSES = Shapes().classes
@@ -377,6 +379,33 @@ def test_stores_tell_sets_of_other_settings_apart() -> None:
     assert images.identity(3) != images.identity(4)
     assert images.identity(3) != Images.of(Shapes(30, seed=1)).identity(3)
     assert images.identity(3)[1] == Images.of(torch.utils.data.Subset(shapes, [9, 3])).identity(1)[1]
+
+
+def test_a_survey_of_pictures_that_were_pickled_is_the_same() -> None:
+    """What `jobs` sends to other processes: the pictures of a shard, pickled."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    net = Network(torch.nn.Sequential(*layers, torch.nn.Linear(4, 2)).eval(), input_size=24, device="cpu")
+    images = Images.of(Shapes(24, 24))
+    here = survey(net, images, k=2, progress=False)
+    there = survey(net, pickle.loads(pickle.dumps(images.only(range(24)))), k=2, progress=False)
+    assert sorted(here.labels) == sorted(there.labels) == sorted(CLASSES)
+    for layer in here.layers:
+        np.testing.assert_array_equal(here.arrays(layer).images, there.arrays(layer).images)
+        np.testing.assert_array_equal(here.arrays(layer).values, there.arrays(layer).values)
+
+
+def test_a_sheet_has_the_first_pictures_row_by_row() -> None:
+    shapes = Shapes(5, 20)
+    sheet = np.asarray(shapes.sheet(3, 2))
+    assert sheet.shape == (3 * 24 - 4, 2 * 24 - 4, 3)
+    for i in range(5):
+        top, left = i // 2 * 24, i % 2 * 24
+        np.testing.assert_array_equal(sheet[top : top + 20, left : left + 20], shapes.pixels(i))
+    assert (sheet[48:, 24:] == 255).all()
+    assert shapes.sheet(1).size == (12 * 24 - 4, 20)
+    with pytest.raises(ArgumentError, match="rows"):
+        shapes.sheet(0)
 
 
 def test_loaders_with_workers_give_the_same_pictures() -> None:

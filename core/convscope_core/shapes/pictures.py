@@ -25,6 +25,8 @@ __all__ = ["Shapes"]
 
 _SPLITS = ("train", "test")
 _AMOUNTS = tuple(field.name for field in fields(Amounts))
+# Pixels between the pictures of a sheet.
+_GAP = 4
 # Goes up with every change to what is drawn: pictures of two versions are not the same pictures.
 _VERSION = 1
 
@@ -166,6 +168,29 @@ class Shapes(torch.utils.data.Dataset[tuple[Image.Image, int]]):
         """What is in a picture, and where."""
         label = self.label(index)
         return ShapesTruth.of(self._scene(index), label, self.classes[label], self.size)
+
+    def sheet(self, rows: int = 4, columns: int | None = None) -> Image.Image:
+        """The first pictures on one sheet, row by row.
+
+        Parameters
+        ----------
+        rows : int, default 4
+        columns : int, optional
+            As many as there are classes by default, so that each row has every class.
+
+        Returns
+        -------
+        PIL.Image.Image
+            With a white line between pictures; places beyond the last picture are white.
+        """
+        columns = len(self.classes) if columns is None else columns
+        require_counts(rows=rows, columns=columns)
+        step = self.size + _GAP
+        sheet = np.full((rows * step - _GAP, columns * step - _GAP, 3), 255, np.uint8)
+        for place in range(min(self.count, rows * columns)):
+            top, left = place // columns * step, place % columns * step
+            sheet[top : top + self.size, left : left + self.size] = self.pixels(place)
+        return Image.fromarray(sheet)
 
     def _place(self, index: SupportsIndex) -> int:
         place = operator.index(index)
