@@ -1,0 +1,145 @@
+"""What a training loop needs to go on as if it had not stopped: a file of safetensors, replaced as a whole."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from convscope_core.errors import ArgumentError
+
+__all__ = ["Progress", "read_checkpoint", "write_checkpoint"]
+
+_FORM = "convscope training checkpoint 1"
+
+
+@dataclass
+class Progress:
+    """Where a loop stands, beside its weights.
+
+    Attributes
+    ----------
+    step : int
+        Updates so far.
+    within : int
+        Batches of the present epoch that are done.
+    loss : float
+        Sum over its pictures.
+    right : int
+        Its pictures that were right.
+    history : list of dict
+        The epochs that are done.
+    schedule, scaler : dict
+        States of the learning rate's schedule and of the scaler of gradients.
+    """
+
+    step: int
+    within: int
+    loss: float
+    right: int
+    history: list[dict[str, Any]]
+    schedule: dict[str, Any]
+    scaler: dict[str, Any]
+
+
+def write_checkpoint(
+    path: Path, module: nn.Module, optimiser: torch.optim.SGD, progress: Progress, settings: Mapping[str, Any]
+) -> None:
+    """Write weights, momentum and where the loop stands; the file before is replaced when that is done.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be written.
+    """
+    tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
+    for name, parameter in module.named_parameters():
+        momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
+        if momentum is not None:
+            tensors[f"momentum/{name}"] = momentum
+    # clones, since tensors that share memory cannot be saved
+    tensors = {
+        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
+    }
+    metadata = {"format": _FORM, "settings": json.dumps(settings), "progress": json.dumps(vars(progress))}
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, beside, metadata)
+        with open(beside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except (OSError, SafetensorError) as error:
+        beside.unlink(missing_ok=True)
+        raise ArgumentError(
+            f"Expected a checkpoint that can be written, got {str(path)!r}: {error}. Is the disk full? The checkpoint "
+            f"before, if there was one, is as it was."
+        ) from error
+
+
+def read_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.SGD, settings: Mapping[str, Any]) -> Progress:
+    """Read a checkpoint into a module and its optimiser.
+
+    Raises
+    ------
+    ArgumentError
+        If it is of another training (which setting differs), of another network (which tensor), or cannot be read.
+        Nothing is changed then.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    except (OSError, SafetensorError) as error:
+        raise ArgumentError(
+            f"Expected a checkpoint of a training, got {str(path)!r}: {error}. Delete it, or give resume=False."
+        ) from error
+    if metadata.get("format") != _FORM:
+        raise ArgumentError(
+            f"Expected a checkpoint of a training, got {str(path)!r}, which holds "
+            f"{metadata.get('format', 'other tensors')}. Choose another file."
+        )
+    _check_tensors(path, tensors, module)
+    _check_settings(path, json.loads(metadata["settings"]), json.loads(json.dumps(settings)))
+    module.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items() if k.startswith("module/")})
+    for name, parameter in module.named_parameters():
+        momentum = tensors.get(f"momentum/{name}")
+        if momentum is not None:
+            optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device, parameter.dtype)
+    return Progress(**json.loads(metadata["progress"]))
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor], module: nn.Module) -> None:
+    wanted = {f"module/{name}": tuple(value.shape) for name, value in module.state_dict().items()}
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name, shape in wanted.items():
+        if shapes.get(name) != shape:
+            raise _other(
+                path, f"{name[7:]} of shape {shape}", "none" if name not in shapes else f"shape {shapes[name]}"
+            )
+    for name, shape in shapes.items():
+        if name.startswith("module/") and name not in wanted:
+            raise _other(path, f"no {name[7:]}", f"shape {shape}")
+        if name.startswith("momentum/") and shape != wanted.get(f"module/{name[9:]}"):
+            raise _other(path, f"the momentum of {name[9:]} in its shape", f"shape {shape}")
+
+
+def _check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    for name in {**wanted, **found}:
+        if found.get(name) != wanted.get(name):
+            raise _other(path, f"{name} {wanted.get(name)!r}", repr(found.get(name)))
+
+
+def _other(path: Path, expected: str, came: str) -> ArgumentError:
+    return ArgumentError(
+        f"Expected a checkpoint of this training, with {expected}, got {came} in {str(path)!r}. Give the same network, "
+        f"pictures and settings to go on, another file, or resume=False to begin again."
+    )
