@@ -39,6 +39,15 @@ from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_m
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
 from convscope_core.shapes import Shapes, ShapesTruth
 from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
+from convscope_core.training import (
+    FilterSizes,
+    Training,
+    clip_filters,
+    filter_sizes,
+    lightning_callback,
+    train,
+    training,
+)
 
 from .charts import degradation_chart, quality_chart
 from .explorer import Explorer
@@ -65,6 +74,7 @@ __all__ = [
     "Exemplar",
     "Explorer",
     "FilterGrid",
+    "FilterSizes",
     "Gallery",
     "HealthTable",
     "HealthView",
@@ -90,17 +100,21 @@ __all__ = [
     "StoreError",
     "Survey",
     "TraceError",
+    "Training",
     "Unit",
     "UnitPanel",
     "ZFNet",
     "attribute",
+    "clip_filters",
     "degradation",
     "degradation_chart",
     "degrading",
+    "filter_sizes",
     "fit_patterns",
     "fitting_patterns",
     "initialise",
     "layer_health",
+    "lightning_callback",
     "load",
     "load_survey",
     "methods",
@@ -118,4 +132,6 @@ __all__ = [
     "similarity",
     "survey",
     "surveying",
+    "train",
+    "training",
 ]

@@ -108,11 +108,10 @@ def _sets(asked: argparse.Namespace, side: int) -> _Sets:
     if asked.data == "shapes":
         from convscope_core.shapes import Shapes
 
-        few = max(asked.count // 10, 12)
         shapes = (
             Shapes(asked.count, side, seed=asked.seed),
-            Shapes(few, side, seed=asked.seed + 1, split="test"),
-            Shapes(2 * few, side, seed=asked.seed, split="test"),
+            Shapes(max(asked.count // 20, 12), side, seed=asked.seed + 1, split="test"),
+            Shapes(max(asked.count // 8, 12), side, seed=asked.seed, split="test"),
         )
         return _Sets(*shapes, shapes[0].classes, "to train, validate and test: " + "; ".join(map(str, shapes)))
     if asked.data == "cifar10":

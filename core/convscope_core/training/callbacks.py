@@ -94,7 +94,11 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self._seen = -1
+            self._seen = 0
+
+        def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            del pl_module
+            self._seen = trainer.global_step  # more than 0 where a checkpoint is gone on with
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             del batch
