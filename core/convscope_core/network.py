@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +14,17 @@ from torch.export import ExportedProgram
 
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
-from convscope_core.graph import Graph, Node, Runner, trace
+from convscope_core.graph import Graph, Node, Runner
 from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.classifier import check_module, unwrapped
 from convscope_core.graph.forward import Visit
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
+from convscope_core.graph.recipe import Recipe
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
-from convscope_core.graph.trace import Traceable, probe
+from convscope_core.graph.trace import Traceable, made, probe, traced
 from convscope_core.images import ImageLike
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
@@ -241,21 +241,29 @@ class Network:
         self.dtype = dtype
         self.name = name or type(module).__name__.lower()
         self.lock = threading.RLock()
-        graph = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
+        graph, self._recipe = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
         channels, height, width = graph.input.shape
         self.input_shape = channels, height, width
         self._preprocessing = Preprocessing(preprocess, self.input_shape)
-        graph, self._scores = find_scores(graph, probe(self.input_shape).to(self.device, dtype))
-        if scores is not None and scores != self._scores.kind:
-            self._scores, self._stated = stated_scores(scores, self._scores), scores
-        self._take(graph)
+        self._settle(graph, scores)
         self.labels = _labels(labels, self.graph.output.shape[0])
+
+    #: What networks of the same module with other weights are made from; None in another process.
+    _recipe: Recipe | None = None
 
     #: The argument `scores`, where it differs from what was found in the network; None: it does not.
     _stated: str | None = None
 
     #: Where layers' weights were redrawn at random: the network that this one was, the names of the nodes, the seed.
     redrawn: Redrawn | None = None
+
+    def _settle(self, graph: Graph, stated: str | None) -> None:
+        """Find what the outputs are, and take the graph."""
+        graph, self._scores = find_scores(graph, probe(self.input_shape).to(self.device, self.dtype))
+        self._stated = None
+        if stated is not None and stated != self._scores.kind:
+            self._scores, self._stated = stated_scores(stated, self._scores), stated
+        self._take(graph)
 
     def _take(self, graph: Graph) -> None:
         """Make what follows from a graph."""
@@ -318,10 +326,59 @@ class Network:
         name : str
             Name of the new network.
         """
-        other = copy.copy(self)
+        other = self._like(name)
+        other._take(self.graph.with_tensors(change))
+        return other
+
+    def _like(self, name: str) -> Network:
+        """Return a network with all that this one has, for another graph to be taken."""
+        other = Network.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.name = name
         other.lock = threading.RLock()
-        other._take(self.graph.with_tensors(change))
+        return other
+
+    def with_weights(
+        self,
+        state: Mapping[str, torch.Tensor],
+        name: str,
+        *,
+        what: str = "the state dict",
+        rest: Mapping[str, torch.Tensor] | None = None,
+    ) -> Network:
+        """Return the network of the same module with other weights, as `Network` of it would be; this one is untouched.
+
+        The forward pass is not traced again, which takes most of the time. Preprocessing, labels and device are this
+        network's.
+
+        Parameters
+        ----------
+        state : mapping of str to Tensor
+            As the module's ``state_dict`` has them, of any floating-point precision. Batch norms are folded here.
+            They are copied.
+        name : str
+            Name of the new network.
+        what : str, default "the state dict"
+            What they are, for messages.
+        rest : mapping of str to Tensor, optional
+            Where weights that are missing are taken from. Default: none may be missing.
+
+        Raises
+        ------
+        NetworkError
+            When weights are missing, of another shape, of layers that the module does not have, NaN or infinite; or
+            this network came from another process, to which what it was traced from does not go along.
+        """
+        if self._recipe is None:
+            raise NetworkError(
+                f"Expected a network that was made in this process, got {self.name}, which was pickled. Make it again "
+                "of its module: Network(module, ...)."
+            )
+        weights = self._recipe.fitted(state, what, rest)
+        other = self._like(name)
+        other.redrawn = None
+        graph = made(self._recipe, weights, self.input_shape, self.device, dtype=self.dtype)
+        other._settle(graph, self.scores if self._stated is None else self._stated)
         return other
 
     def __repr__(self) -> str:
@@ -770,14 +827,14 @@ def _devices() -> dict[str, int]:
     return found
 
 
-def _traced(module: Traceable, size: Any, device: torch.device, **options: Any) -> Graph:
+def _traced(module: Traceable, size: Any, device: torch.device, **options: Any) -> tuple[Graph, Recipe]:
     """Trace a module, with the number of channels that it takes where that is not given."""
     given = (size, size) if not isinstance(size, (tuple, list)) else tuple(size)
     if len(given) not in (2, 3) or not all(isinstance(s, int) and s > 0 for s in given):
         raise NetworkError(
             f"Expected input_size as a side, (H, W) or (C, H, W) in pixels, got {size!r}. For example input_size=224."
         )
-    return trace(module, given, device, **options)
+    return traced(module, given, device, **options)
 
 
 def _labels(labels: Sequence[str] | None, classes: int) -> tuple[str, ...]:

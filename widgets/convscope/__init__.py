@@ -18,6 +18,7 @@ from convscope_core.errors import (
     StoreError,
     TraceError,
 )
+from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder
 from convscope_core.experiments import Degradation, degradation, degrading
 from convscope_core.explain import (
     Attribution,
@@ -68,9 +69,12 @@ __all__ = [
     "AlexNet2012",
     "ArgumentError",
     "Attribution",
+    "Checkpoint",
+    "Checkpoints",
     "ConvscopeError",
     "Degradation",
     "ExecutorError",
+    "EvolutionRecorder",
     "Exemplar",
     "Explorer",
     "FilterGrid",

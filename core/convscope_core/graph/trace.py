@@ -7,7 +7,7 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -32,9 +32,9 @@ from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.normalisation import collapse_normalisations
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
-from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, inlined, translate
+from convscope_core.graph.recipe import Recipe
 
-__all__ = ["Traceable", "deviation", "probe", "trace"]
+__all__ = ["Traceable", "deviation", "made", "probe", "trace", "traced"]
 
 Traceable: TypeAlias = "nn.Module | ExportedProgram"
 
@@ -50,7 +50,12 @@ _ROUNDING = 30
 _MAX_BATCH = 2**16
 
 
-def trace(
+def trace(module: Traceable, input_shape: tuple[int, ...], device: torch.device | None = None, **options: Any) -> Graph:
+    """Return the first of what `traced` gives: the module's forward pass as a pure graph."""
+    return traced(module, input_shape, device, **options)[0]
+
+
+def traced(
     module: Traceable,
     input_shape: tuple[int, ...],
     device: torch.device | None = None,
@@ -58,8 +63,8 @@ def trace(
     copy: bool = True,
     dtype: torch.dtype = torch.float32,
     output: str | int | None = None,
-) -> Graph:
-    """Return the module's forward pass as a pure graph with a snapshot of its weights.
+) -> tuple[Graph, Recipe]:
+    """Return the module's forward pass as a pure graph with a snapshot of its weights, and what it was made from.
 
     The module is called (on random input, without gradient) and exported where it is; it is neither moved nor
     changed, and the graph keeps no reference to it. The graph is checked against the module.
@@ -79,6 +84,12 @@ def trace(
         In which the graph computes: float32 or float64.
     output : str or int, optional
         Which of several results holds the class scores: its key, attribute or index.
+
+    Returns
+    -------
+    graph : Graph
+    recipe : Recipe
+        Of which `made` makes the graphs of other weights.
 
     Raises
     ------
@@ -105,7 +116,44 @@ def trace(
             folded, graph = graph, own(plain, home, copy=copy)
             if not _difference(graph, pictures, expected) <= TOLERANCE:
                 graph = _judged(program, [folded, graph], pictures, expected)
-    return graph if device is None or device == home else own(graph, device, copy=False)
+    recipe = program.recipe
+    assert recipe is not None
+    return (graph if device is None or device == home else own(graph, device, copy=False)), recipe
+
+
+def made(
+    recipe: Recipe,
+    state: Mapping[str, torch.Tensor],
+    input_shape: tuple[int, int, int],
+    device: torch.device,
+    *,
+    copy: bool = True,
+    dtype: torch.dtype = torch.float32,
+) -> Graph:
+    """Return the graph of a module with other weights: what `traced` gives for it, without exporting it again.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    state : mapping of str to tensor
+        What `Recipe.fitted` returned.
+    input_shape : tuple of int
+        (C, H, W).
+    device : torch.device
+    copy : bool, default True
+        Whether to copy weights that could be shared.
+    dtype : torch.dtype, default torch.float32
+        As the recipe's module was traced.
+    """
+    with torch.no_grad(), in_full_precision():
+        plain = _rewritten(recipe.graph(state, device))
+        folded = fold_batch_norm(plain)
+        graph = own(folded, device, copy=copy)
+        if folded.folded:
+            pictures = probe(input_shape)[:2].to(device, dtype)
+            if not _difference(graph, pictures, Runner(plain)(pictures)[0]) <= TOLERANCE:
+                graph = own(plain, device, copy=copy)  # see `traced`
+    return graph
 
 
 def _rewritten(graph: Graph) -> Graph:
@@ -125,7 +173,7 @@ class _Module:
         self.name = type(module).__name__
         self.home = next((t.device for t in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
         self.classifier: Classifier | None = None
-
+        self.recipe: Recipe | None = None
         self.output: str | int | None = None
 
     def begin(
@@ -167,7 +215,8 @@ class _Module:
                 how = "a picture's output is another where its neighbours are others"
                 raise _depends_on_mates(self.name, how) from None
             raise
-        return _purified(exported, self.name)
+        self.recipe = Recipe(exported, self.name, prefix="module.")
+        return self.recipe.take_first()
 
     def _follows_mates(self, x: torch.Tensor) -> bool:
         """Tell whether the output for one of two pictures (2, C, H, W) is another if the other one is changed."""
@@ -217,6 +266,7 @@ class _Exported:
             )
         self.shape: tuple[Any, ...] = tuple(value.shape[1:])
         self.result: int = 0
+        self.recipe: Recipe | None = None
 
     def begin(
         self, shape: tuple[int, ...], dtype: torch.dtype, output: str | int | None
@@ -239,7 +289,8 @@ class _Exported:
     def graph(self, x: torch.Tensor) -> Graph:
         """Return the program's graph."""
         del x
-        return _purified(self.program, self.name, self.result)
+        self.recipe = Recipe(self.program, self.name, self.result)
+        return self.recipe.take_first()
 
     def in_float64(self) -> _Module:
         raise TraceError("Expected a module, to compute in float64, got an exported program.")
@@ -347,40 +398,6 @@ def deviation(got: torch.Tensor, expected: torch.Tensor) -> float:
         return float("inf")
     scale = expected.abs().max().item() or 1.0
     return (got - expected).abs().max().item() / scale
-
-
-def _purified(program: ExportedProgram, name: str, result: int = 0) -> Graph:
-    def attempt(program: ExportedProgram) -> Graph:
-        values = _placeholders(program)
-        graph, output = inlined(program.graph_module, program.graph_signature.user_outputs[result])
-        try:
-            return translate(graph, values, output)
-        except WritesStateError:
-            private = {k: v.clone() for k, v in values.items()}
-            return translate(graph, private, output, may_write=True)
-
-    try:
-        try:
-            return attempt(program)
-        except (EntangledError, UnsupportedError):
-            return attempt(program.run_decompositions({}))
-    except (UnsupportedError, EntangledError) as e:
-        raise TraceError(
-            f"Expected the forward pass of {name} to consist of tensor operations; it holds {e}, "
-            f"which cannot become part of a graph. Wrap the part of the module without it."
-        ) from e
-
-
-def _placeholders(program: torch.export.ExportedProgram) -> dict[str, torch.Tensor]:
-    values: dict[str, torch.Tensor] = {}
-    for s in program.graph_signature.input_specs:
-        if s.target is None:
-            continue
-        found: Any = program.state_dict.get(s.target)
-        if found is None:
-            found = program.constants[s.target]
-        values[s.arg.name] = found.detach()
-    return values
 
 
 def _export(classifier: Classifier, name: str, x: torch.Tensor) -> ExportedProgram:

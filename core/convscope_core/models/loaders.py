@@ -13,8 +13,8 @@ from torch import nn
 
 from convscope_core.errors import NetworkError, did_you_mean
 from convscope_core.models import paper
-from convscope_core.models.states import fill, read_state
 from convscope_core.network import Network
+from convscope_core.weights import fill, read_state
 
 __all__ = ["load", "names"]
 

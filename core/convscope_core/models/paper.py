@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from convscope_core.errors import NetworkError, did_you_mean
 from convscope_core.models.mean_subtraction import MeanSubtraction
-from convscope_core.models.states import fill, read_state
 from convscope_core.models.zfnet import AlexNet2012, ZFNet
 from convscope_core.network import Network
+from convscope_core.weights import fill, read_state
 
 __all__ = ["NAMES", "SHIPPED", "Run", "load", "read_run"]
 
