@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from convscope import _worker as module
 from convscope._worker import Worker
 
 TIMEOUT = 20
@@ -163,3 +164,43 @@ def test_an_error_in_a_request_or_a_job_leaves_the_worker_working(worker, caplog
 
 def test_there_is_no_thread_before_there_is_work():
     assert not Worker("idle").alive
+
+
+def begin_patiently(worker: Worker, order: list[str]) -> threading.Event:
+    begun = threading.Event()
+
+    def job():
+        order.append("slice")
+        begun.set()
+        yield
+
+    worker.start("work", job(), patient=True)
+    return begun
+
+
+def test_a_patient_job_lets_the_first_requests_go_before(worker, monkeypatch):
+    monkeypatch.setattr(module, "HEAD_START", 10 * TIMEOUT)
+    order: list[str] = []
+    begun = begin_patiently(worker, order)
+    worker.submit("first", lambda: order.append("request"))
+    assert begun.wait(TIMEOUT)
+    assert order == ["request", "slice"]
+
+
+def test_a_patient_job_begins_for_who_waits_and_after_a_while_without_anybody(worker, monkeypatch):
+    monkeypatch.setattr(module, "HEAD_START", 10 * TIMEOUT)
+    begin_patiently(worker, order := [])
+    assert worker.wait(TIMEOUT)
+    assert order == ["slice"]
+    alone = Worker("alone")
+    monkeypatch.setattr(module, "HEAD_START", 0.01)
+    assert begin_patiently(alone, []).wait(TIMEOUT)
+    alone.stop(TIMEOUT)
+
+
+def test_a_patient_job_that_is_cancelled_before_it_began_is_gone(worker, monkeypatch):
+    monkeypatch.setattr(module, "HEAD_START", 10 * TIMEOUT)
+    begin_patiently(worker, order := [])
+    worker.cancel()
+    assert worker.wait(TIMEOUT)
+    assert order == []

@@ -68,6 +68,8 @@ class Job:
         Whether the front end follows the counts between them, too.
     fields : callable, optional
         Called when there are new results; what it returns joins the progress.
+    patient : bool, default False
+        Whether it lets the first view's requests go before; see `Worker.start`.
     """
 
     def __init__(
@@ -78,11 +80,13 @@ class Job:
         every: float = 0.0,
         between: bool = False,
         fields: Callable[[], Mapping[str, Any]] = dict,
+        patient: bool = False,
     ) -> None:
         self.kind = kind
         self.stopped = threading.Event()
         """Set when the work was cancelled, until it starts again."""
         self._owner, self._trait, self._every, self._between, self._fields = owner, trait, every, between, fields
+        self._patient = patient
         self._under_way: threading.Event | None = None
         owner._jobs.append(self)
 
@@ -108,7 +112,7 @@ class Job:
         self._owner._recovered(self.kind)
         before = Step(done, total, fresh)
         self.show("running", before)
-        self._owner._worker.start(self.kind, self._run(steps, self.stopped, before))
+        self._owner._worker.start(self.kind, self._run(steps, self.stopped, before), self._patient)
 
     def cancel(self) -> None:
         """Stop after the step under way; what is computed stays."""

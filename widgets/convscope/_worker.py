@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 __all__ = ["Worker"]
@@ -19,6 +20,9 @@ logger = logging.getLogger("convscope")
 
 #: An idle thread ends by itself after this many seconds; the next request starts another.
 IDLE_SECONDS = 60.0
+
+#: A job that lets the first requests go before begins after this many seconds even if none has come.
+HEAD_START = 1.0
 
 
 class Worker:
@@ -38,6 +42,9 @@ class Worker:
         self._running = False
         self._stopping = False
         self._thread: threading.Thread | None = None
+        #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
+        self._asked = False
+        self._patience_ends = 0.0
 
     @property
     def alive(self) -> bool:
@@ -60,13 +67,25 @@ class Worker:
         with self._condition:
             dropped = self._slots.pop(kind, None)
             self._slots[kind] = (run, superseded)
+            self._asked = True
             self._wake()
         if dropped is not None and dropped[1] is not None:
             dropped[1]()
 
-    def start(self, kind: str, job: Iterator[object]) -> None:
-        """Begin a job, in place of one of its kind. Each ``next(job)`` should take well under a second."""
+    def start(self, kind: str, job: Iterator[object], patient: bool = False) -> None:
+        """Begin a job, in place of one of its kind. Each ``next(job)`` should take well under a second.
+
+        Parameters
+        ----------
+        kind : str
+        job : iterator
+        patient : bool, default False
+            Whether it lets the first requests go before: an instrument's first view asks a moment after it was made,
+            and would wait for the slice that began in between. It begins at the latest after `HEAD_START` seconds.
+        """
         with self._condition:
+            if patient and not self._asked:
+                self._patience_ends = time.monotonic() + HEAD_START
             previous = self._jobs.pop(kind, None)
             self._jobs[kind] = job
             self._wake()
@@ -99,6 +118,8 @@ class Worker:
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no request waits or runs and no job is left; False if `timeout` seconds passed first."""
         with self._condition:
+            self._asked = True
+            self._condition.notify_all()
             return self._condition.wait_for(lambda: not self._slots and not self._running and not self._jobs, timeout)
 
     def _wake(self) -> None:
@@ -113,8 +134,7 @@ class Worker:
             with self._condition:
                 self._running = False
                 self._condition.notify_all()
-                ready = self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS)
-                if self._stopping or not ready:
+                if not self._await_work():
                     # Cleared while the lock is held, so that a request that comes now starts a new thread.
                     self._thread = None
                     return
@@ -136,6 +156,15 @@ class Worker:
                 logger.exception("an instrument's worker caught an error that was not handled")
             # Nothing is held while the thread waits: neither a cancelled job nor what a request refers to.
             del run, job
+
+    def _await_work(self) -> bool:
+        """Wait for something to do, with the lock held; False if the thread should end instead."""
+        patience = self._patience_ends - time.monotonic()
+        if self._jobs and not self._asked and patience > 0:
+            self._condition.wait_for(lambda: self._asked or self._stopping or not self._jobs, patience)
+            self._asked = True
+        ready = self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS)
+        return bool(ready) and not self._stopping
 
     def _slice(self, kind: str, job: Iterator[object]) -> None:
         try:

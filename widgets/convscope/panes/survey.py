@@ -50,7 +50,9 @@ class SurveyPane(Instrument):
             )
         self.survey: Survey | None = survey
         self._patches = Patches(net)
-        self._survey_job = Job(self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news)
+        self._survey_job = Job(
+            self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news, patient=True
+        )
         super().__init__(net, **options)
         if survey is not None:
             count = int(survey.seen.sum())
