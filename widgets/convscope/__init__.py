@@ -19,7 +19,15 @@ from convscope_core.errors import (
     TraceError,
 )
 from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder
-from convscope_core.experiments import Degradation, degradation, degrading
+from convscope_core.experiments import (
+    Correspondence,
+    Degradation,
+    SignScores,
+    correspondence,
+    corresponding,
+    degradation,
+    degrading,
+)
 from convscope_core.explain import (
     Attribution,
     MethodInfo,
@@ -72,6 +80,7 @@ __all__ = [
     "Checkpoint",
     "Checkpoints",
     "ConvscopeError",
+    "Correspondence",
     "Degradation",
     "ExecutorError",
     "EvolutionRecorder",
@@ -100,6 +109,7 @@ __all__ = [
     "Projection",
     "Shapes",
     "ShapesTruth",
+    "SignScores",
     "SignalQuality",
     "StoreError",
     "Survey",
@@ -110,6 +120,8 @@ __all__ = [
     "ZFNet",
     "attribute",
     "clip_filters",
+    "correspondence",
+    "corresponding",
     "degradation",
     "degradation_chart",
     "degrading",

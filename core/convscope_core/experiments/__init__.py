@@ -3,5 +3,14 @@
 from __future__ import annotations
 
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
+from convscope_core.experiments.part_correspondence import Correspondence, SignScores, correspondence, corresponding
 
-__all__ = ["Degradation", "degradation", "degrading"]
+__all__ = [
+    "Correspondence",
+    "Degradation",
+    "SignScores",
+    "correspondence",
+    "corresponding",
+    "degradation",
+    "degrading",
+]

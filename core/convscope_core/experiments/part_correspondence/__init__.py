@@ -1,0 +1,9 @@
+"""Correspondence: whether masking the same part acts alike in one picture and another."""
+
+from __future__ import annotations
+
+from convscope_core.experiments.part_correspondence.result import Correspondence
+from convscope_core.experiments.part_correspondence.run import correspondence, corresponding
+from convscope_core.experiments.part_correspondence.signs import SignScores
+
+__all__ = ["Correspondence", "SignScores", "correspondence", "corresponding"]

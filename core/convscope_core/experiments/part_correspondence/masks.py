@@ -1,0 +1,170 @@
+"""Which pixels a part covers in each picture, and places elsewhere that cover as many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from convscope_core.arguments import require_counts
+from convscope_core.errors import ArgumentError
+
+__all__ = ["Mask", "PartMasks", "checked_objects", "checked_parts", "random_places"]
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+
+PartMasks: TypeAlias = dict[str, dict[int, Mask]]
+"""For each part, the mask (H, W) in every picture that has it."""
+
+
+def checked_parts(masks: Any, count: int, shape: tuple[int, int], size: int | None) -> PartMasks:
+    """Bring masks and points into one form.
+
+    Parameters
+    ----------
+    masks : sequence, or mapping of str to sequence
+        As `corresponding` takes it.
+    count : int
+        How many pictures there are.
+    shape : (height, width)
+        Of the network's input.
+    size : int or None
+        Side of the square about a point.
+
+    Raises
+    ------
+    ArgumentError
+        When a part has fewer than two pictures, or a mask is empty, everything, of another size or of another kind.
+    """
+    if size is not None:
+        require_counts(size=size)
+        if size > min(shape):
+            raise ArgumentError(f"Expected a size that fits into {_by(shape)}, got {size}.")
+    parts = masks if isinstance(masks, Mapping) else {"part": masks}
+    if not parts:
+        raise ArgumentError("Expected masks of at least one part, got none.")
+    found: PartMasks = {}
+    for name, entries in parts.items():
+        listed = _listed(entries, f"masks of {name!r}", count)
+        found[str(name)] = {
+            place: _mask(entry, f"{name!r} in picture {place}", shape, size)
+            for place, entry in enumerate(listed)
+            if entry is not None
+        }
+        if len(found[str(name)]) < 2:
+            raise ArgumentError(
+                f"Expected {name!r} in at least two pictures, since its score compares pairs, got "
+                f"{len(found[str(name)])}. Give more pictures with their masks."
+            )
+    return found
+
+
+def checked_objects(objects: Any, count: int, shape: tuple[int, int]) -> list[Mask]:
+    """Bring the masks of objects into one form: everywhere, where there is none."""
+    everywhere = np.ones(shape, bool)
+    if objects is None:
+        return [everywhere] * count
+    return [
+        everywhere if entry is None else _bool(entry, f"the object in picture {place}", shape)
+        for place, entry in enumerate(_listed(objects, "objects", count))
+    ]
+
+
+def random_places(mask: Mask, on: Mask, count: int, generator: np.random.Generator, what: str) -> npt.NDArray[np.bool_]:
+    """The same mask at random places.
+
+    Parameters
+    ----------
+    mask, on : bool array (H, W)
+        What is moved, and where the middle of its box may come to lie. It stays in the picture as a whole, so that
+        its area stays the same.
+    count : int
+        How many, drawn with replacement.
+    generator : numpy.random.Generator
+    what : str
+        What is moved, for the message.
+
+    Returns
+    -------
+    bool array (count, H, W)
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such place.
+    """
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    cut = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = cut.shape
+    free = mask.shape[0] - height + 1, mask.shape[1] - width + 1
+    middles = on[height // 2 : height // 2 + free[0], width // 2 : width // 2 + free[1]]
+    tops, lefts = np.nonzero(middles)
+    if not len(tops):
+        raise ArgumentError(
+            f"Expected a place for the mask of {what} ({height}x{width}) on its object, got none where it lies within "
+            "the picture. Give a smaller mask, or no objects."
+        )
+    found = np.zeros((count, *mask.shape), bool)
+    for one, place in zip(found, generator.integers(len(tops), size=count), strict=True):
+        one[tops[place] : tops[place] + height, lefts[place] : lefts[place] + width] = cut
+    return found
+
+
+def _listed(entries: Any, what: str, count: int) -> list[Any]:
+    if isinstance(entries, (str, Mapping)) or not isinstance(entries, (Sequence, np.ndarray, Tensor)):
+        raise ArgumentError(f"Expected {what} as a list with an entry for each picture, got {type(entries).__name__}.")
+    listed = list(entries)
+    if len(listed) != count:
+        raise ArgumentError(
+            f"Expected {what} for {count} pictures, got {len(listed)}. Give None for a picture that has none."
+        )
+    return listed
+
+
+def _mask(entry: Any, what: str, shape: tuple[int, int], size: int | None) -> Mask:
+    values = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+    if values.shape == (2,) and values.dtype.kind in "iuf":
+        return _square(values.tolist(), what, shape, size)
+    mask = _bool(entry, what, shape)
+    if mask.all():
+        raise ArgumentError(f"Expected a mask of {what} that leaves something to see, got one that covers everything.")
+    return mask
+
+
+def _bool(entry: Any, what: str, shape: tuple[int, int]) -> Mask:
+    values: npt.NDArray[Any] = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+    if values.dtype != bool or values.ndim != 2:
+        raise ArgumentError(
+            f"Expected {what} as a bool array {_by(shape)} or a point (row, column), got values of {values.dtype} of "
+            f"shape {values.shape}. Of an array of numbers make one: values > 0."
+        )
+    if values.shape != shape:
+        raise ArgumentError(
+            f"Expected the mask of {what} of {_by(shape)}, the picture as the network takes it (net.picture(image)), "
+            f"got {_by(values.shape)}."
+        )
+    if not values.any():
+        raise ArgumentError(
+            f"Expected a mask of {what} that covers a pixel, got an empty one. Give None where a picture has no such "
+            "part."
+        )
+    return values
+
+
+def _square(point: list[float], what: str, shape: tuple[int, int], size: int | None) -> Mask:
+    if size is None:
+        raise ArgumentError(f"Expected a size of the squares about points, got a point for {what} and no size.")
+    if not all(0 <= at < length for at, length in zip(point, shape, strict=True)):
+        raise ArgumentError(f"Expected a point for {what} inside {_by(shape)}, got {tuple(point)}.")
+    # At a border the square is moved inward, so that all have one area.
+    top, left = (min(max(int(at) - size // 2, 0), length - size) for at, length in zip(point, shape, strict=True))
+    mask = np.zeros(shape, bool)
+    mask[top : top + size, left : left + size] = True
+    return mask
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))

@@ -1,0 +1,249 @@
+"""The experiment: mask the same part in several pictures, and compare what changes."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from contextlib import closing
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from convscope_core.arguments import require_counts
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
+from convscope_core.experiments.part_correspondence.masks import (
+    Mask,
+    PartMasks,
+    checked_objects,
+    checked_parts,
+    random_places,
+)
+from convscope_core.experiments.part_correspondence.result import Correspondence
+from convscope_core.experiments.part_correspondence.signs import Agreement, SignScores, change_signs, score
+from convscope_core.jobs import completed, documented, last
+from convscope_core.jobs.forms import shown
+from convscope_core.network import Layer, Network
+from convscope_core.occlusion import Fill, Occlusion, fill_name
+
+__all__ = ["corresponding", "correspondence"]
+
+
+@documented
+def corresponding(
+    net: Network,
+    images: Any,
+    masks: Any,
+    layers: str | Layer | Iterable[str | Layer] | None = None,
+    objects: Any = None,
+    *,
+    size: int | None = None,
+    fill: Fill = "grey",
+    places: int = 50,
+    permutations: int = 10_000,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: bool = False,
+) -> Generator[Correspondence, None, None]:
+    """Measure how alike masking the same part acts on features, in one picture and another.
+
+    With x the features of a picture at a layer and x' those of the picture with the part masked, let e = x - x'. The
+    score is the mean over pairs of pictures of the share of entries at which sign(e) differs, a sign and none being
+    different. If a network knows the part as such, masking it has alike effects wherever it is, and the score is below
+    that of random places of the same area.
+
+    The paper prints a sum of Hamming distances over all pairs; its numbers are those of a mean of shares. It masks
+    eyes and noses of five dogs, at "layer 5" and "layer 7", without saying whether layer 5 is before or after its pool:
+    here a layer's name says it.
+
+    Parameters
+    ----------
+    net
+    images
+        At least two.
+    masks : sequence of masks, or mapping of str to sequence of masks
+        For one part or several by name, what it covers in each picture: a bool array (H, W) of the network's input
+        (see `Network.picture`), a point (row, column) about which a square of `size` is laid, or None where the picture
+        has no such part.
+    layers
+        By default the last one with maps and the last before the class scores, as in the paper.
+    objects : sequence of bool array (H, W) or None, optional
+        The object in each picture: the middle of a random place lies on it. By default anywhere in the picture.
+    size : int, optional
+        Side in pixels of the squares about points; at a border they are moved inward.
+    fill : str, colour or picture, default "grey"
+        What masks show; what `Occlusion` takes, except "inpaint".
+    places : int, default 50
+        Random places in each picture: the part's own mask, moved, wholly inside the picture.
+    permutations : int, default 10000
+        Draws of one place a picture, for the band and for `p`: in each picture the part's place and the random ones
+        are equally likely to be called the part's, if the part is nothing special.
+    seed
+    batch_size
+    progress
+
+    Yields
+    ------
+    Correspondence
+        The scores so far, after each picture of a part from its second on. Closing the generator cancels.
+
+    Raises
+    ------
+    ArgumentError
+        When there are fewer than two pictures of a part, a mask is empty or of another size, or another argument is
+        out of range.
+    LayerError
+        When there is no such layer.
+    ImageError
+        When a picture cannot be read.
+
+    References
+    ----------
+    M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, arXiv:1311.2901, section 4.3,
+    table 1.
+
+    Examples
+    --------
+    >>> shapes = cs.Shapes(classes=["cat"], count=5)
+    >>> truths = [shapes.truth(i) for i in range(5)]
+    >>> cs.correspondence(net, shapes, {"nose": [truth.parts["nose"] for truth in truths]})
+    """
+    require_counts(places=places, permutations=permutations, batch_size=batch_size)
+    require_counts(0, seed=seed)
+    if fill == "inpaint":
+        raise ArgumentError("Expected a fill that is a picture by itself (a colour, 'mean', 'blur'...), got 'inpaint'.")
+    pictures = Images.of(images)
+    if len(pictures) < 2:
+        raise ArgumentError(f"Expected at least two pictures, since scores compare pairs, got {len(pictures)}.")
+    shape = net.input_shape[1:]
+    run = _Run(
+        net=net,
+        images=pictures,
+        parts=checked_parts(masks, len(pictures), shape, size),
+        objects=checked_objects(objects, len(pictures), shape),
+        layers=_layers(net, layers),
+        fill=fill,
+        words=fill_name(fill),
+        places=places,
+        permutations=permutations,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    steps = run.steps()
+    return _results(shown(steps, "correspondence", "picture", lambda step: step[:2]) if progress else steps)
+
+
+def _results(steps: Generator[_Step, None, None]) -> Generator[Correspondence, None, None]:
+    with closing(steps):
+        for step in steps:
+            if step.result is not None:
+                yield step.result
+
+
+correspondence = completed(corresponding, "correspondence", Correspondence, last)
+
+
+class _Step(NamedTuple):
+    done: int
+    total: int
+    result: Correspondence | None
+
+
+class _Run(NamedTuple):
+    """The arguments, checked."""
+
+    net: Network
+    images: Images
+    parts: PartMasks
+    objects: list[Mask]
+    layers: tuple[str, ...]
+    fill: Fill
+    words: str
+    places: int
+    permutations: int
+    seed: int
+    batch_size: int
+
+    def steps(self) -> Generator[_Step, None, None]:
+        """Go through parts and pictures."""
+        total, done = sum(map(len, self.parts.values())), 0
+        rows: list[_Row] = []
+        for number, (part, masks) in enumerate(self.parts.items()):
+            agreements = {layer: Agreement(1 + self.places) for layer in self.layers}
+            for picture in masks:
+                for layer, signs in self._signs(part, number, picture).items():
+                    agreements[layer].add(signs)
+                done += 1
+                seen = agreements[self.layers[0]].pictures
+                result = None
+                if seen > 1:
+                    row = self._row(number, agreements)
+                    result = self._result([*rows, row], tuple(self.parts)[: number + 1], seen)
+                yield _Step(done, total, result)
+            rows.append(row)
+
+    def _signs(self, part: str, number: int, picture: int) -> Any:
+        occlusion = Occlusion(self.net, self.images[picture], self.fill, seed=self.seed)
+        assert occlusion.fill_image is not None
+        mask, generator = self.parts[part][picture], np.random.default_rng((self.seed, 0, number, picture))
+        elsewhere = random_places(mask, self.objects[picture], self.places, generator, f"{part!r} in picture {picture}")
+        places = np.concatenate([mask[None], elsewhere])
+        return change_signs(self.net, occlusion.image, occlusion.fill_image, places, self.layers, self.batch_size)
+
+    def _row(self, number: int, agreements: dict[str, Agreement]) -> _Row:
+        every: list[Any] = []
+        changed_both: list[Any] = []
+        for agreement in agreements.values():
+            for scores, both in ((every, False), (changed_both, True)):
+                generator = np.random.default_rng((self.seed, 1, number))
+                scores.append(score(agreement.differing(both), self.permutations, generator))
+        changed = [agreement.changed for agreement in agreements.values()]
+        return _Row(every, changed_both, [c[:, 0].mean() for c in changed], [c[:, 1:].mean() for c in changed])
+
+    def _result(self, rows: list[_Row], parts: tuple[str, ...], seen: int) -> Correspondence:
+        def scores(name: str) -> SignScores:
+            return SignScores(
+                **{
+                    field.name: np.array([[cell[field.name] for cell in getattr(row, name)] for row in rows])
+                    for field in fields(SignScores)
+                }
+            )
+
+        pictures = [tuple(self.parts[part]) for part in parts]
+        pictures[-1] = pictures[-1][:seen]
+        return Correspondence(
+            parts=parts,
+            layers=self.layers,
+            all_entries=scores("every"),
+            changed_entries=scores("changed_both"),
+            changed=np.array([row.changed for row in rows]),
+            random_changed=np.array([row.random_changed for row in rows]),
+            pictures=tuple(pictures),
+            places=self.places,
+            permutations=self.permutations,
+            seed=self.seed,
+            fill=self.words,
+            network=self.net.name,
+            fingerprint=self.net.fingerprint,
+        )
+
+
+class _Row(NamedTuple):
+    """A part's scores, one for each layer."""
+
+    every: list[Any]
+    changed_both: list[Any]
+    changed: list[float]
+    random_changed: list[float]
+
+
+def _layers(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[str, ...]:
+    if layers is not None:
+        given = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        if not given:
+            raise ArgumentError("Expected at least one layer, got none. Leave layers out for the last two.")
+        return tuple(dict.fromkeys(net.layer(layer).name for layer in given))  # type: ignore[arg-type]
+    before = net.layers[:-1] or net.layers
+    maps = [layer.name for layer in before if layer.size != (1, 1)]
+    vectors = [layer.name for layer in before if layer.size == (1, 1)]
+    return tuple(maps[-1:] + vectors[-1:])
