@@ -186,7 +186,7 @@ def save_result(
     StoreError
         When it cannot be written; what was there before is as it was.
     """
-    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    whole = {name: np.asarray(array, order="C") for name, array in arrays.items()}  # of no axes, too
     text = json.dumps(settings)
     with replacing(path) as beside:
         save_file(whole, beside, {"format": form, "settings": text, "digest": _digest(form, text, whole)})

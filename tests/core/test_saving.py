@@ -28,7 +28,7 @@ from convscope_core.experiments import Degradation, degradation
 from convscope_core.network import Network
 from convscope_core.occlusion import OcclusionResult, occlusion_map
 from convscope_core.patterns import Patterns, fit_patterns
-from convscope_core.saving import Damage, inflated, save_result, write_text
+from convscope_core.saving import Damage, inflated, opened_result, save_result, write_text
 
 KINDS = {"map": OcclusionResult, "patterns": Patterns, "curves": Degradation}
 
@@ -284,6 +284,14 @@ def test_a_device_is_not_replaced_by_a_file() -> None:
 
 
 @settings(max_examples=60)
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3)])
+def test_arrays_keep_their_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    array = np.arange(np.prod(shape, dtype=int)).reshape(shape).T
+    path = save_result(tmp_path / "file", "form", {"a": array}, {})
+    with opened_result(path, "the test", ["form"]) as (_, arrays, _):
+        np.testing.assert_array_equal(arrays["a"], array, strict=True)
+
+
 @given(st.binary(max_size=200), st.integers(0, 9), st.data())
 def test_what_was_compressed_comes_back_whole_or_not_at_all(content: bytes, level: int, data: Any) -> None:
     packed = zlib.compress(content, level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import math
 import random
 from contextlib import suppress
@@ -16,11 +17,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from convscope_core.errors import ArgumentError, LayerError
+from convscope_core.errors import ArgumentError, LayerError, StoreError
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
+from convscope_core.saving import opened_result, save_result
 from convscope_core.training import (
     LabelledPictures,
     Step,
@@ -455,21 +456,25 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     other = small()
     other[6] = nn.Dropout(0.4)
     refused(r"with network ", other)
-    tensors = load_file(path)
-    tensors.pop("module/7.bias")
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, path, metadata)
+    with opened_result(path, "the test", ["convscope training checkpoint 1"]) as (form, arrays, settings):
+        arrays.pop("module/7.bias")
+    save_result(path, form, arrays, settings)
     kept = path.read_bytes()
     refused(r"with 7.bias of shape \(4,\), got none")
-    save_file({"x": torch.zeros(2)}, path)
+    save_result(path, "something else", {"x": np.zeros(2)}, {})
     kept = path.read_bytes()
-    refused(r"which holds other tensors")
-    path.write_bytes(b"junk")
-    kept = path.read_bytes()
-    refused(r"Delete it, or give resume=False")
+    refused(r"which holds something else")
+
+
+def test_a_damaged_checkpoint_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    train(small(), Blocks(40), 1, checkpoint=path, **OPTIONS)
+    whole = path.read_bytes()
+    for damaged in (b"junk", whole[:-9], whole[:-9] + bytes(9)):
+        path.write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"which is damaged or another kind of file"):
+            train(small(), Blocks(40), 2, checkpoint=path, **OPTIONS)
+    train(small(), Blocks(40), 1, checkpoint=path, resume=False, **OPTIONS)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
@@ -480,10 +485,10 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(
     kept = path.read_bytes()
 
     def full(*args: Any, **kwargs: Any) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("convscope_core.training.checkpoint.save_file", full)
-    with pytest.raises(ArgumentError, match=r"No space left on device.*The checkpoint before"):
+    monkeypatch.setattr("convscope_core.saving.save_file", full)
+    with pytest.raises(StoreError, match=r"got a full disk. What was there before is as it was"):
         train(small(), Blocks(40), 2, checkpoint=path, **OPTIONS)
     assert path.read_bytes() == kept
     assert len(list(tmp_path.iterdir())) == 1

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convscope_core.errors import ArgumentError
+from convscope_core.saving import guarded, opened_result, save_result
 
 __all__ = ["Progress", "read_checkpoint", "write_checkpoint"]
 
@@ -57,7 +56,7 @@ def write_checkpoint(
 
     Raises
     ------
-    ArgumentError
+    StoreError
         If it cannot be written.
     """
     tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
@@ -65,24 +64,10 @@ def write_checkpoint(
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    # clones, since tensors that share memory cannot be saved
-    tensors = {
-        name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()
-    }
-    metadata = {"format": _FORM, "settings": json.dumps(settings), "progress": json.dumps(vars(progress))}
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with guarded(path.parent, "a folder for the checkpoint", "Nothing was written.", "Give another path."):
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, beside, metadata)
-        with open(beside, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except (OSError, SafetensorError) as error:
-        beside.unlink(missing_ok=True)
-        raise ArgumentError(
-            f"Expected a checkpoint that can be written, got {str(path)!r}: {error}. Is the disk full? The checkpoint "
-            f"before, if there was one, is as it was."
-        ) from error
+    arrays = {name: _array(value) for name, value in tensors.items()}
+    save_result(path, _FORM, arrays, {"settings": settings, "progress": vars(progress)})
 
 
 def read_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.SGD, settings: Mapping[str, Any]) -> Progress:
@@ -91,30 +76,29 @@ def read_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.SGD, s
     Raises
     ------
     ArgumentError
-        If it is of another training (which setting differs), of another network (which tensor), or cannot be read.
-        Nothing is changed then.
+        If it is of another training (which setting differs) or of another network (which tensor). Nothing is changed
+        then.
+    StoreError
+        If it cannot be read, or is damaged.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    except (OSError, SafetensorError) as error:
-        raise ArgumentError(
-            f"Expected a checkpoint of a training, got {str(path)!r}: {error}. Delete it, or give resume=False."
-        ) from error
-    if metadata.get("format") != _FORM:
-        raise ArgumentError(
-            f"Expected a checkpoint of a training, got {str(path)!r}, which holds "
-            f"{metadata.get('format', 'other tensors')}. Choose another file."
-        )
+    with opened_result(path, "train(checkpoint=)", [_FORM]) as (_, arrays, kept):
+        progress = Progress(**kept["progress"])
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        found = kept["settings"]
     _check_tensors(path, tensors, module)
-    _check_settings(path, json.loads(metadata["settings"]), json.loads(json.dumps(settings)))
+    _check_settings(path, found, json.loads(json.dumps(settings)))
     module.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items() if k.startswith("module/")})
     for name, parameter in module.named_parameters():
         momentum = tensors.get(f"momentum/{name}")
         if momentum is not None:
             optimiser.state[parameter]["momentum_buffer"] = momentum.to(parameter.device, parameter.dtype)
-    return Progress(**json.loads(metadata["progress"]))
+    return progress
+
+
+def _array(value: Tensor) -> npt.NDArray[Any]:
+    value = value.detach().cpu()
+    # numpy has no bfloat16; single precision holds its values exactly
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _check_tensors(path: Path, tensors: Mapping[str, Tensor], module: nn.Module) -> None:

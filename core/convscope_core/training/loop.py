@@ -130,6 +130,8 @@ def training(
         For settings outside their ranges, pictures without labels or with labels that are no class, a number of
         outputs other than that of the classes, a checkpoint of another training, and when the loss is not finite: at
         which update.
+    StoreError
+        For a checkpoint that cannot be written, or is damaged. The one before is whole.
     """
     require_counts(epochs=epochs, batch_size=batch_size)
     require_counts(0, patience=patience)

@@ -15,6 +15,7 @@ from torch import nn
 
 from convscope_core.errors import ArgumentError
 from convscope_core.models.paper import DESCRIPTION
+from convscope_core.saving import replacing, write_text
 from convscope_core.training.callbacks import Step
 from convscope_core.training.evaluation import class_probabilities, share_right
 from convscope_core.training.pictures import LabelledPictures
@@ -51,7 +52,8 @@ class KeptEpochs:
         if step.epoch in self.epochs:
             self.folder.mkdir(parents=True, exist_ok=True)
             halved = {name: _halved(value) for name, value in step.module.state_dict().items()}
-            save_file(halved, self.file(int(step.epoch)))
+            with replacing(self.file(int(step.epoch))) as beside:
+                save_file(halved, beside)
 
 
 def describe(
@@ -119,7 +121,7 @@ def describe(
         "history": [asdict(one) for one in training.history],
     }
     path = kept.folder / DESCRIPTION
-    path.write_text(_lines(found), "utf-8")
+    write_text(path, _lines(found))
     return path
 
 
