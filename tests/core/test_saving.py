@@ -280,10 +280,6 @@ def test_a_device_is_not_replaced_by_a_file() -> None:
     assert not Path("/dev/null").is_file()
 
 
-# ---- what is compressed
-
-
-@settings(max_examples=60)
 @pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3)])
 def test_arrays_keep_their_shapes(tmp_path: Path, shape: tuple[int, ...]) -> None:
     array = np.arange(np.prod(shape, dtype=int)).reshape(shape).T
@@ -292,6 +288,10 @@ def test_arrays_keep_their_shapes(tmp_path: Path, shape: tuple[int, ...]) -> Non
         np.testing.assert_array_equal(arrays["a"], array, strict=True)
 
 
+# ---- what is compressed
+
+
+@settings(max_examples=60)
 @given(st.binary(max_size=200), st.integers(0, 9), st.data())
 def test_what_was_compressed_comes_back_whole_or_not_at_all(content: bytes, level: int, data: Any) -> None:
     packed = zlib.compress(content, level)
