@@ -190,6 +190,23 @@ def test_each_moment_is_recorded_at_the_first_call_that_reaches_it(at: set[int],
     assert [c.step for c in recorder.checkpoints] == expected
 
 
+def test_it_knows_what_is_still_to_come_and_what_the_network_will_be() -> None:
+    net = model()
+    recorder = EvolutionRecorder(net, at=(1, 2.5, 4), input_size=SIZE)
+    assert len(recorder.checkpoints) == 0
+    told: list[Any] = []
+    recorder.observe(lambda _: told.append(recorder.due))
+    before = recorder.checkpoints.architecture
+    for epoch in (1, 2, 3, 4):
+        recorder.step(epoch=epoch)
+    assert told == [(2.5, 4), (4,), ()]
+    assert recorder.due == ()
+    after = recorder.checkpoints.network(-1)
+    assert [layer.name for layer in before.layers] == [layer.name for layer in after.layers]
+    assert (before.input_shape, before.labels) == (after.input_shape, after.labels)
+    assert EvolutionRecorder(net, at=lambda step, epoch: True).due is None
+
+
 def test_the_papers_epochs() -> None:
     recorder = EvolutionRecorder(nn.Conv2d(3, 1, 1))
     assert [epoch for epoch in range(1, 71) if recorder.step(epoch=epoch)] == list(PAPER)

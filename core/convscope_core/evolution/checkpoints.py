@@ -151,6 +151,12 @@ class Origin:
                 self._ready.popitem(last=False)
             return made
 
+    @property
+    def architecture(self) -> Network:
+        """A network like those of the checkpoints, whose weights are of no moment."""
+        with self._lock:
+            return self._base()
+
     def _base(self) -> Network:
         if self._network is None:
             module = unwrapped(self._source)
@@ -294,6 +300,14 @@ class Checkpoints(Sequence[Checkpoint]):
         """What the network is called; "network" where it is not known."""
         return "network" if self._origin is None else self._origin.name
 
+    @property
+    def architecture(self) -> Network:
+        """What all of them are alike in, before there is one: a Network whose weights are of no checkpoint.
+
+        Its layers, preprocessing, labels and device are those of `network`.
+        """
+        return self._known().architecture
+
     def network(self, index: int) -> Network:
         """Return the network of a checkpoint: the same preprocessing, labels and device, named after the checkpoint.
 
@@ -314,12 +328,15 @@ class Checkpoints(Sequence[Checkpoint]):
         """
         if not -len(self) <= index < len(self):
             raise ArgumentError(f"Expected the index of one of {len(self)} checkpoints, got {index}.")
+        return self._known().network(self._items[index])
+
+    def _known(self) -> Origin:
         if self._origin is None:
             raise ArgumentError(
                 "Expected to know what the checkpoints are of, got weights alone. Give the network, or the module: "
                 "Checkpoints.of(source, net=module, preprocess=..., labels=...)."
             )
-        return self._origin.network(self._items[index])
+        return self._origin
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write all of them to a folder, a file of safetensors each.

@@ -106,6 +106,15 @@ class EvolutionRecorder:
         with self._lock:
             return Checkpoints(self._kept, self._origin)
 
+    @property
+    def due(self) -> tuple[float, ...] | None:
+        """The moments that are still to come, in order; None where a callable chooses them."""
+        if self._asked is not None:
+            return None
+        with self._lock:
+            reached = max((_number(kept, kept.epoch) for kept in self._kept), default=-1.0)
+        return tuple(moment for moment in self._due if moment > reached)
+
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else f"in {str(self.folder)!r}"
         count = len(self._kept)
