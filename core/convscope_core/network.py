@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import nn
 from torch.export import ExportedProgram
@@ -496,6 +497,32 @@ class Network:
         other numbers of channels than 1 and 3 are shown as their mean.
         """
         return self.pixels(self._preprocessing.prepare(image)[0])
+
+    def prepare_mask(self, mask: Any) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Return a mask of a picture's own pixels as one of the network's input: resized and cropped as the picture is.
+
+        Parameters
+        ----------
+        mask : bool array (h, w)
+            Of the picture's size.
+
+        Returns
+        -------
+        bool array (H, W)
+            The pixels of the network's input of which the mask covers at least half.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no bool array of two axes.
+        """
+        if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.ndim != 2:
+            came = f"{mask.dtype} of shape {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise ArgumentError(f"Expected a mask as a bool array (h, w), got {came}. Of numbers make one: values > 0.")
+        white = np.where(mask, 255, 0).astype(np.uint8)
+        shown = self.to_rgb(self._preprocessing.prepare(PIL.Image.fromarray(white)))
+        found: np.ndarray[Any, np.dtype[np.bool_]] = (shown[0].mean(0) >= 0.5).numpy()
+        return found
 
     def pixels(self, x: torch.Tensor) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """Return a part of a picture in network space, (C, h, w) of any size, as `picture` does: uint8 (h, w, 3)."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 from hypothesis import given, settings
@@ -239,6 +240,36 @@ def test_points_are_squares_that_borders_move_inward(net: Network) -> None:
     np.testing.assert_array_equal(run(net, pictures(), torch.from_numpy(masks), LAYERS).delta, by_masks.delta)
 
 
+def test_masks_of_pictures_are_resized_and_cropped_as_the_pictures_are(module: nn.Module) -> None:
+    def preprocess(picture: PIL.Image.Image) -> Tensor:
+        small = picture.resize((20, 20), PIL.Image.Resampling.BOX).crop((2, 2, 18, 18))
+        return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 127.5 - 1
+
+    net = Network(module, input_size=SIDE, device="cpu", preprocess=preprocess)
+    generator = np.random.default_rng(0)
+    photos = [generator.integers(0, 255, (40, 40, 3)).astype(np.uint8) for _ in range(3)]
+    masks, seen = np.zeros((3, 40, 40), bool), np.zeros((3, SIDE, SIDE), bool)
+    for mask, inside, (top, left) in zip(masks, seen, [(4, 6), (10, 20), (24, 8)], strict=True):
+        mask[top : top + 8, left : left + 8] = True
+        inside[top // 2 - 2 : top // 2 + 2, left // 2 - 2 : left // 2 + 2] = True
+        np.testing.assert_array_equal(net.prepare_mask(mask), inside)
+    by_photo, by_input = (run(net, photos, m, LAYERS, objects=m) for m in (list(masks), list(seen)))
+    np.testing.assert_array_equal(by_photo.delta, by_input.delta)
+    np.testing.assert_array_equal(by_photo.random, by_input.random)
+    # Where a picture has the network's size, a mask is of the picture all the same: it is cropped with it.
+    small = [photo[:SIDE, :SIDE] for photo in photos]
+    corner = np.zeros((3, SIDE, SIDE), bool)
+    corner[:, 0, 0] = True
+    with pytest.raises(ArgumentError, match=r"'part' in picture 0 that covers what the network gets .* outside"):
+        run(net, small, corner, LAYERS)
+    with pytest.raises(
+        ArgumentError, match="of the picture's size, 40x40, or 16x16 as the network takes it, got 39x40"
+    ):
+        run(net, photos, masks[:, 1:], LAYERS)
+    with pytest.raises(ArgumentError, match=r"Expected a mask as a bool array \(h, w\), got float64 of shape"):
+        net.prepare_mask(np.zeros((3, 4)))
+
+
 def test_pictures_without_a_part_are_left_out_of_it(net: Network) -> None:
     images, masks = pictures(5), squares(5)
     named = {"all": masks, "three": [masks[0], None, masks[2], masks[3], None]}
@@ -323,8 +354,13 @@ def test_results_print_save_and_plot(net: Network, tmp_path: Path) -> None:
         (2, {"nose": [squares(1)[0], None]}, {}, "Expected 'nose' in at least two pictures.*got 1"),
         (2, np.zeros((2, SIDE, SIDE), bool), {}, "a mask of 'part' in picture 0 that covers a pixel, got an empty one"),
         (2, np.ones((2, SIDE, SIDE), bool), {}, "that leaves something to see, got one that covers everything"),
-        (2, np.ones((2, 8, 8), bool), {}, "Expected the mask of 'part' in picture 0 of 16x16.*got 8x8"),
-        (2, np.ones((2, SIDE, SIDE)), {}, "as a bool array 16x16 or a point .*got values of float64"),
+        (
+            2,
+            np.ones((2, 8, 8), bool),
+            {},
+            "Expected the mask of 'part' in picture 0 of the picture's size, 16x16, got 8x8",
+        ),
+        (2, np.ones((2, SIDE, SIDE)), {}, "as a bool array .* or a point .*got values of float64"),
         (2, [(1, 2), (3, 4)], {}, "Expected a size of the squares about points"),
         (2, [(1, 2), (3, 16)], {"size": 3}, r"Expected a point .* inside 16x16, got \(3, 16\)"),
         (2, [(1, 2), (3, float("nan"))], {"size": 3}, "Expected a point"),

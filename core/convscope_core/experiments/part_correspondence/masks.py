@@ -10,27 +10,95 @@ import numpy.typing as npt
 from torch import Tensor
 
 from convscope_core.arguments import require_counts
+from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
+from convscope_core.images import read_image
+from convscope_core.network import Network
 
-__all__ = ["Mask", "PartMasks", "checked_objects", "checked_parts", "random_places"]
+__all__ = ["Fitting", "Mask", "PartMasks", "checked_objects", "checked_parts", "random_places"]
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 PartMasks: TypeAlias = dict[str, dict[int, Mask]]
-"""For each part, the mask (H, W) in every picture that has it."""
+"""For each part, the mask (H, W) of the network's input in every picture that has it."""
 
 
-def checked_parts(masks: Any, count: int, shape: tuple[int, int], size: int | None) -> PartMasks:
+class Fitting:
+    """Brings masks of pictures' own pixels into those of the network's input.
+
+    Parameters
+    ----------
+    net : Network
+    images : Images
+    """
+
+    def __init__(self, net: Network, images: Images) -> None:
+        self.shape = net.input_shape[1:]
+        self.count = len(images)
+        self._net = net
+        self._images = images
+        self._sizes: dict[int, tuple[int, int] | None] = {}
+
+    def __call__(self, entry: Any, place: int, what: str) -> Mask:
+        """Return the mask (H, W) of the network's input.
+
+        Parameters
+        ----------
+        entry : bool array
+            Of the picture's own pixels, or, where the picture has another size, of the network's input.
+        place : int
+            The picture.
+        what : str
+            What it covers, for messages.
+
+        Raises
+        ------
+        ArgumentError
+            When it is of another size or kind, or covers nothing.
+        """
+        values: npt.NDArray[Any] = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+        if values.dtype != bool or values.ndim != 2:
+            raise ArgumentError(
+                f"Expected {what} as a bool array (height, width) or a point (row, column), got values of "
+                f"{values.dtype} of shape {values.shape}. Of an array of numbers make one: values > 0."
+            )
+        if not values.any():
+            raise ArgumentError(
+                f"Expected a mask of {what} that covers a pixel, got an empty one. Give None where a picture has no "
+                "such part."
+            )
+        own = self._own_size(place)
+        if values.shape == own:
+            mask = self._net.prepare_mask(values)
+        elif values.shape == self.shape:
+            mask = values
+        else:
+            sizes = f"{_by(own)}, or {_by(self.shape)} as the network takes it" if own else _by(self.shape)
+            raise ArgumentError(f"Expected the mask of {what} of the picture's size, {sizes}, got {_by(values.shape)}.")
+        if not mask.any():
+            raise ArgumentError(
+                f"Expected a mask of {what} that covers what the network gets of the picture, got one outside of that "
+                "crop. Give None where the network cannot see the part."
+            )
+        return mask
+
+    def _own_size(self, place: int) -> tuple[int, int] | None:
+        """Height and width of a picture; None of a tensor, which is the network's input already."""
+        if place not in self._sizes:
+            image = self._images[place].image
+            prepared = isinstance(image, Tensor) and image.is_floating_point()
+            self._sizes[place] = None if prepared else read_image(image).size[::-1]
+        return self._sizes[place]
+
+
+def checked_parts(masks: Any, fitted: Fitting, size: int | None) -> PartMasks:
     """Bring masks and points into one form.
 
     Parameters
     ----------
     masks : sequence, or mapping of str to sequence
         As `corresponding` takes it.
-    count : int
-        How many pictures there are.
-    shape : (height, width)
-        Of the network's input.
+    fitted : Fitting
     size : int or None
         Side of the square about a point.
 
@@ -41,16 +109,16 @@ def checked_parts(masks: Any, count: int, shape: tuple[int, int], size: int | No
     """
     if size is not None:
         require_counts(size=size)
-        if size > min(shape):
-            raise ArgumentError(f"Expected a size that fits into {_by(shape)}, got {size}.")
+        if size > min(fitted.shape):
+            raise ArgumentError(f"Expected a size that fits into {_by(fitted.shape)}, got {size}.")
     parts = masks if isinstance(masks, Mapping) else {"part": masks}
     if not parts:
         raise ArgumentError("Expected masks of at least one part, got none.")
     found: PartMasks = {}
     for name, entries in parts.items():
-        listed = _listed(entries, f"masks of {name!r}", count)
+        listed = _listed(entries, f"masks of {name!r}", fitted.count)
         found[str(name)] = {
-            place: _mask(entry, f"{name!r} in picture {place}", shape, size)
+            place: _mask(entry, place, f"{name!r} in picture {place}", fitted, size)
             for place, entry in enumerate(listed)
             if entry is not None
         }
@@ -62,14 +130,13 @@ def checked_parts(masks: Any, count: int, shape: tuple[int, int], size: int | No
     return found
 
 
-def checked_objects(objects: Any, count: int, shape: tuple[int, int]) -> list[Mask]:
+def checked_objects(objects: Any, fitted: Fitting) -> list[Mask]:
     """Bring the masks of objects into one form: everywhere, where there is none."""
-    everywhere = np.ones(shape, bool)
-    if objects is None:
-        return [everywhere] * count
+    everywhere = np.ones(fitted.shape, bool)
+    entries = [None] * fitted.count if objects is None else _listed(objects, "objects", fitted.count)
     return [
-        everywhere if entry is None else _bool(entry, f"the object in picture {place}", shape)
-        for place, entry in enumerate(_listed(objects, "objects", count))
+        everywhere if entry is None else fitted(entry, place, f"the object in picture {place}")
+        for place, entry in enumerate(entries)
     ]
 
 
@@ -124,34 +191,14 @@ def _listed(entries: Any, what: str, count: int) -> list[Any]:
     return listed
 
 
-def _mask(entry: Any, what: str, shape: tuple[int, int], size: int | None) -> Mask:
+def _mask(entry: Any, place: int, what: str, fitted: Fitting, size: int | None) -> Mask:
     values = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
     if values.shape == (2,) and values.dtype.kind in "iuf":
-        return _square(values.tolist(), what, shape, size)
-    mask = _bool(entry, what, shape)
+        return _square(values.tolist(), what, fitted.shape, size)
+    mask = fitted(entry, place, what)
     if mask.all():
         raise ArgumentError(f"Expected a mask of {what} that leaves something to see, got one that covers everything.")
     return mask
-
-
-def _bool(entry: Any, what: str, shape: tuple[int, int]) -> Mask:
-    values: npt.NDArray[Any] = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
-    if values.dtype != bool or values.ndim != 2:
-        raise ArgumentError(
-            f"Expected {what} as a bool array {_by(shape)} or a point (row, column), got values of {values.dtype} of "
-            f"shape {values.shape}. Of an array of numbers make one: values > 0."
-        )
-    if values.shape != shape:
-        raise ArgumentError(
-            f"Expected the mask of {what} of {_by(shape)}, the picture as the network takes it (net.picture(image)), "
-            f"got {_by(values.shape)}."
-        )
-    if not values.any():
-        raise ArgumentError(
-            f"Expected a mask of {what} that covers a pixel, got an empty one. Give None where a picture has no such "
-            "part."
-        )
-    return values
 
 
 def _square(point: list[float], what: str, shape: tuple[int, int], size: int | None) -> Mask:

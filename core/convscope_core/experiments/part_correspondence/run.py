@@ -13,6 +13,7 @@ from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.experiments.part_correspondence.masks import (
+    Fitting,
     Mask,
     PartMasks,
     checked_objects,
@@ -62,13 +63,18 @@ def corresponding(
     images
         At least two.
     masks : sequence of masks, or mapping of str to sequence of masks
-        For one part or several by name, what it covers in each picture: a bool array (H, W) of the network's input
-        (see `Network.picture`), a point (row, column) about which a square of `size` is laid, or None where the picture
-        has no such part.
+        For one part or several by name, what it covers in each picture:
+
+        - a bool array of the picture's own pixels, which is resized and cropped as the picture is
+          (`Network.prepare_mask`); or of the network's input, where it has that size and the picture has another;
+        - a point (row, column) of the network's input, as `Network.picture` shows it, about which a square of `size` is
+          laid;
+        - None, where the picture has no such part.
     layers
         By default the last one with maps and the last before the class scores, as in the paper.
-    objects : sequence of bool array (H, W) or None, optional
-        The object in each picture: the middle of a random place lies on it. By default anywhere in the picture.
+    objects : sequence of bool array or None, optional
+        The object in each picture, as masks are given: the middle of a random place lies on it. By default anywhere in
+        the picture.
     size : int, optional
         Side in pixels of the squares about points; at a border they are moved inward.
     fill : str, colour or picture, default "grey"
@@ -115,15 +121,15 @@ def corresponding(
     pictures = Images.of(images)
     if len(pictures) < 2:
         raise ArgumentError(f"Expected at least two pictures, since scores compare pairs, got {len(pictures)}.")
-    shape = net.input_shape[1:]
+    chosen, words, fitted = _layers(net, layers), fill_name(fill), Fitting(net, pictures)
     run = _Run(
         net=net,
         images=pictures,
-        parts=checked_parts(masks, len(pictures), shape, size),
-        objects=checked_objects(objects, len(pictures), shape),
-        layers=_layers(net, layers),
+        parts=checked_parts(masks, fitted, size),
+        objects=checked_objects(objects, fitted),
+        layers=chosen,
         fill=fill,
-        words=fill_name(fill),
+        words=words,
         places=places,
         permutations=permutations,
         seed=seed,
