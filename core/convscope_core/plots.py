@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["axes", "draws_figure", "panels"]
+__all__ = ["axes", "curves", "draws_figure", "panels"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,8 +78,32 @@ def axes(size: tuple[float, float]) -> tuple[Any, Any]:
     ImportError
         Without matplotlib.
     """
-    figure = _figure(size)
-    return figure, figure.subplots()
+    figure, (panel,) = curves(1, size)
+    return figure, panel
+
+
+def curves(across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
+    """Return a figure of panels for curves, side by side.
+
+    Parameters
+    ----------
+    across : int
+        How many panels.
+    size : (width, height)
+        Of one, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    list of matplotlib.axes.Axes
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
+    figure = _figure((size[0] * across, size[1]))
+    return figure, list(figure.subplots(1, across, squeeze=False)[0])
 
 
 def _figure(size: tuple[float, float]) -> Any:

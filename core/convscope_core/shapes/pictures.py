@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import SupportsIndex
 
@@ -52,7 +52,7 @@ class Shapes(torch.utils.data.Dataset[tuple[Image.Image, int]]):
         Height and width in pixels, at least 16.
     seed : int, default 0
         From 0 to 2**64 - 1.
-    classes : iterable of str, optional
+    classes : sequence of str, optional
         Which classes there are, in this order; all twelve by default (`Shapes().classes`). Cat and bear differ in one
         part alone, the ears; the two fish in the texture of the body alone.
     split : {"train", "test"}
@@ -77,7 +77,7 @@ class Shapes(torch.utils.data.Dataset[tuple[Image.Image, int]]):
     count: int = 4000
     size: int = 112
     seed: int = 0
-    classes: tuple[str, ...] = tuple(OBJECTS)
+    classes: Sequence[str] = tuple(OBJECTS)
     split: str = "train"
     clutter: float = 1.0
     distractors: float = 1.0

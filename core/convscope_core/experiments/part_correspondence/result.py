@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convscope_core.experiments.part_correspondence.signs import SignScores
-from convscope_core.plots import axes, draws_figure
+from convscope_core.plots import curves, draws_figure
 from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["Correspondence"]
@@ -114,18 +114,22 @@ class Correspondence:
 
     @draws_figure
     def plot(self) -> Any:
-        """Draw the parts' scores as dots, beside the bands of random places, layer by layer."""
-        figure, panel = axes((1.5 + 1.2 * len(self.layers), 3.4))
-        scores, step = self.all_entries, 0.8 / len(self.parts)
-        for i, part in enumerate(self.parts):
-            at = np.arange(len(self.layers)) + (i - (len(self.parts) - 1) / 2) * step
-            panel.bar(at, scores.high[i] - scores.low[i], 0.7 * step, scores.low[i], color="0.85")
-            panel.hlines(scores.random[i], at - 0.35 * step, at + 0.35 * step, color="0.5")
-            panel.errorbar(at, scores.delta[i], scores.spread[i], fmt="o", markersize=5, capsize=2, label=part)
-        panel.set_xticks(range(len(self.layers)), self.layers)
-        panel.set_ylabel("share of signs that differ")
-        panel.set_ylim(bottom=0)
-        panel.legend(fontsize=8, title="grey: random places")
+        """Draw the parts' scores as dots, each on the band of its random places, layer by layer."""
+        figure, two = curves(2, (1.2 + 0.9 * len(self.layers), 3.4))
+        step = 0.8 / len(self.parts)
+        for panel, scores, title in zip(
+            two, (self.all_entries, self.changed_entries), ("of all entries", "of those both change"), strict=True
+        ):
+            for i, part in enumerate(self.parts):
+                at = np.arange(len(self.layers)) + (i - (len(self.parts) - 1) / 2) * step
+                panel.bar(at, scores.high[i] - scores.low[i], 0.7 * step, scores.low[i], color="0.82")
+                panel.hlines(scores.random[i], at - 0.35 * step, at + 0.35 * step, color="0.5", linewidth=1)
+                panel.plot(at, scores.delta[i], "o", markersize=5, label=part)
+            panel.set_xticks(range(len(self.layers)), self.layers)
+            panel.set_title(title, fontsize=9)
+            panel.set_ylim(bottom=0)
+        two[0].set_ylabel("share of signs that differ")
+        figure.legend(*two[0].get_legend_handles_labels(), fontsize=8, loc="outside right", title="grey: random")
         return figure
 
     def save(self, path: str | Path) -> Path:
