@@ -14,7 +14,7 @@ import argparse
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.experiments import Correspondence, correspondence
+from convscope_core.experiments import CorrespondenceResult, correspondence
 from convscope_core.models import load
 from convscope_core.network import Network
 from convscope_core.shapes import Shapes, ShapesTruth
@@ -35,7 +35,7 @@ def middle(net: Network, mask: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
     return (round(rows.mean()), round(columns.mean())) if len(rows) >= LEAST else None
 
 
-def run(net: Network, name: str, given: argparse.Namespace) -> tuple[Correspondence, int]:
+def run(net: Network, name: str, given: argparse.Namespace) -> tuple[CorrespondenceResult, int]:
     """The scores of a class's parts, and how many of its pictures the network takes for what they are."""
     shapes = Shapes(40 * given.pictures, given.size, given.seed, [name], "test")
     images: list[int] = []

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convscope_core.errors import ArgumentError, LayerError, StoreError
-from convscope_core.experiments import Correspondence, SignScores, correspondence, corresponding
+from convscope_core.experiments import CorrespondenceResult, SignScores, correspondence, corresponding
 from convscope_core.experiments.part_correspondence.masks import random_places
 from convscope_core.experiments.part_correspondence.signs import Agreement, change_signs, score
 from convscope_core.network import Network
@@ -49,7 +49,7 @@ def squares(count: int = 4, side: int = 5, seed: int = 1) -> list[np.ndarray]:
     return list(found)
 
 
-def run(net: Network, images: Any, masks: Any, *args: Any, **settings: Any) -> Correspondence:
+def run(net: Network, images: Any, masks: Any, *args: Any, **settings: Any) -> CorrespondenceResult:
     return correspondence(net, images, masks, *args, **{"progress": False, "places": 6, "permutations": 99, **settings})
 
 
@@ -326,7 +326,7 @@ def test_results_print_save_and_plot(net: Network, tmp_path: Path) -> None:
     assert table["part"][3:] == ["nose"] * 3
     assert table["changed entries p"][4] == found.changed_entries.p[1, 1]
     assert len(found.plot().axes[0].get_xticks()) == 3
-    back = Correspondence.load(found.save(tmp_path / "found.safetensors"))
+    back = CorrespondenceResult.load(found.save(tmp_path / "found.safetensors"))
     assert repr(back) == text
     assert back.pictures == found.pictures
     for scores in ("all_entries", "changed_entries"):
@@ -337,8 +337,8 @@ def test_results_print_save_and_plot(net: Network, tmp_path: Path) -> None:
     damaged = bytearray((tmp_path / "found.safetensors").read_bytes())
     damaged[-3] ^= 1
     (tmp_path / "damaged").write_bytes(damaged)
-    with pytest.raises(StoreError, match=r"Correspondence\.save"):
-        Correspondence.load(tmp_path / "damaged")
+    with pytest.raises(StoreError, match=r"CorrespondenceResult\.save"):
+        CorrespondenceResult.load(tmp_path / "damaged")
 
 
 # --- bad input

@@ -20,7 +20,7 @@ from convscope_core.errors import (
 )
 from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder
 from convscope_core.experiments import (
-    Correspondence,
+    CorrespondenceResult,
     Degradation,
     SignScores,
     correspondence,
@@ -80,7 +80,7 @@ __all__ = [
     "Checkpoint",
     "Checkpoints",
     "ConvscopeError",
-    "Correspondence",
+    "CorrespondenceResult",
     "Degradation",
     "ExecutorError",
     "EvolutionRecorder",

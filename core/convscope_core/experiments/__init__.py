@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
-from convscope_core.experiments.part_correspondence import Correspondence, SignScores, correspondence, corresponding
+from convscope_core.experiments.part_correspondence import (
+    CorrespondenceResult,
+    SignScores,
+    correspondence,
+    corresponding,
+)
 
 __all__ = [
-    "Correspondence",
+    "CorrespondenceResult",
     "Degradation",
     "SignScores",
     "correspondence",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convscope_core.experiments.part_correspondence.result import Correspondence
+from convscope_core.experiments.part_correspondence.result import CorrespondenceResult
 from convscope_core.experiments.part_correspondence.run import correspondence, corresponding
 from convscope_core.experiments.part_correspondence.signs import SignScores
 
-__all__ = ["Correspondence", "SignScores", "correspondence", "corresponding"]
+__all__ = ["CorrespondenceResult", "SignScores", "correspondence", "corresponding"]

@@ -13,11 +13,11 @@ from convscope_core.experiments.part_correspondence.signs import SignScores
 from convscope_core.plots import curves, draws_figure
 from convscope_core.saving import Damage, opened_result, save_result
 
-__all__ = ["Correspondence"]
+__all__ = ["CorrespondenceResult"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Correspondence:
+class CorrespondenceResult:
     """How alike masking the same part acts on features, in one picture and another.
 
     Lower is more alike. What a score is worth is seen beside that of random places of the same area, and in `p`.
@@ -143,7 +143,7 @@ class Correspondence:
         return save_result(path, _FORMAT, arrays, {name: getattr(self, name) for name in _SETTINGS})
 
     @classmethod
-    def load(cls, path: str | Path) -> Correspondence:
+    def load(cls, path: str | Path) -> CorrespondenceResult:
         """Read a result that `save` wrote.
 
         Raises
@@ -153,7 +153,7 @@ class Correspondence:
         StoreError
             If it cannot be read, or is damaged.
         """
-        with opened_result(path, "Correspondence.save", (_FORMAT,)) as (_, arrays, settings):
+        with opened_result(path, "CorrespondenceResult.save", (_FORMAT,)) as (_, arrays, settings):
             settings["parts"], settings["layers"] = tuple(settings["parts"]), tuple(settings["layers"])
             settings["pictures"] = tuple(tuple(map(int, pictures)) for pictures in settings["pictures"])
             shape = len(settings["parts"]), len(settings["layers"])

@@ -20,7 +20,7 @@ from convscope_core.experiments.part_correspondence.masks import (
     checked_parts,
     random_places,
 )
-from convscope_core.experiments.part_correspondence.result import Correspondence
+from convscope_core.experiments.part_correspondence.result import CorrespondenceResult
 from convscope_core.experiments.part_correspondence.signs import Agreement, SignScores, change_signs, score
 from convscope_core.jobs import completed, documented, last
 from convscope_core.jobs.forms import shown
@@ -45,7 +45,7 @@ def corresponding(
     seed: int = 0,
     batch_size: int = 16,
     progress: bool = False,
-) -> Generator[Correspondence, None, None]:
+) -> Generator[CorrespondenceResult, None, None]:
     """Measure how alike masking the same part acts on features, in one picture and another.
 
     With x the features of a picture at a layer and x' those of the picture with the part masked, let e = x - x'. The
@@ -90,7 +90,7 @@ def corresponding(
 
     Yields
     ------
-    Correspondence
+    CorrespondenceResult
         The scores so far, after each picture of a part from its second on. Closing the generator cancels.
 
     Raises
@@ -139,20 +139,20 @@ def corresponding(
     return _results(shown(steps, "correspondence", "picture", lambda step: step[:2]) if progress else steps)
 
 
-def _results(steps: Generator[_Step, None, None]) -> Generator[Correspondence, None, None]:
+def _results(steps: Generator[_Step, None, None]) -> Generator[CorrespondenceResult, None, None]:
     with closing(steps):
         for step in steps:
             if step.result is not None:
                 yield step.result
 
 
-correspondence = completed(corresponding, "correspondence", Correspondence, last)
+correspondence = completed(corresponding, "correspondence", CorrespondenceResult, last)
 
 
 class _Step(NamedTuple):
     done: int
     total: int
-    result: Correspondence | None
+    result: CorrespondenceResult | None
 
 
 class _Run(NamedTuple):
@@ -206,7 +206,7 @@ class _Run(NamedTuple):
         changed = [agreement.changed for agreement in agreements.values()]
         return _Row(every, changed_both, [c[:, 0].mean() for c in changed], [c[:, 1:].mean() for c in changed])
 
-    def _result(self, rows: list[_Row], parts: tuple[str, ...], seen: int) -> Correspondence:
+    def _result(self, rows: list[_Row], parts: tuple[str, ...], seen: int) -> CorrespondenceResult:
         def scores(name: str) -> SignScores:
             return SignScores(
                 **{
@@ -217,7 +217,7 @@ class _Run(NamedTuple):
 
         pictures = [tuple(self.parts[part]) for part in parts]
         pictures[-1] = pictures[-1][:seen]
-        return Correspondence(
+        return CorrespondenceResult(
             parts=parts,
             layers=self.layers,
             all_entries=scores("every"),
