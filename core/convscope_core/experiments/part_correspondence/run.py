@@ -103,6 +103,11 @@ def corresponding(
     ImageError
         When a picture cannot be read.
 
+    Notes
+    -----
+    A change of less than 32 units in the last place of the layer's largest value is rounding, and counts as none. For
+    each part, 1 + `places` bytes are kept for every picture and entry of the layers.
+
     References
     ----------
     M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, arXiv:1311.2901, section 4.3,
