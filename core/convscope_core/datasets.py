@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
+from convscope_core.contents import NO_FILE, Trace, digest_of, stamp_of
 from convscope_core.errors import ArgumentError, ImageError, did_you_mean
 from convscope_core.images import SUFFIXES
 
@@ -56,10 +58,16 @@ class Images(Sequence[Picture]):
     """A sequence of pictures that are read when they are used; made by `Images.of`.
 
     Slices and sums are `Images` again. Positions in the sequence are how surveys name pictures.
+
+    Attributes
+    ----------
+    traced : bool
+        Whether who reads the pictures is to note what they were (`trace`).
     """
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, traced: bool = False) -> None:
         self._source = source
+        self.traced = traced
 
     @classmethod
     def of(cls, source: Any) -> Images:
@@ -155,28 +163,64 @@ class Images(Sequence[Picture]):
     def __repr__(self) -> str:
         return f"Images({len(self)} from {self._source.origin})"
 
-    def only(self, indices: Sequence[int]) -> Images:
+    def only(self, indices: Sequence[int], *, traced: bool = False) -> Images:
         """Return the pictures of `indices`, in this order, without what the others need: small to pickle."""
-        return Images(self._source.only(indices))
+        return Images(self._source.only(indices), traced)
 
     @property
     def folder(self) -> Path | None:
         """The folder that the pictures were found in, or None."""
         return self._source.root if isinstance(self._source, _Files) else None
 
+    # -- what they are --
+
     def identity(self, index: int) -> tuple[str, str]:
-        """Name a picture and its content, without decoding it: the same in another session, and on another machine.
+        """Name a picture and its content, without opening it: the same in another session, and on another machine.
 
         Returns
         -------
         name : str
-            A file's path below the folder that was given, or its file name; else the picture's name.
+            A file's path below the folder that was given, or its file name; of a data set its kind and the item's
+            place in it, behind any `torch.utils.data.Subset` and `ConcatDataset`; else the picture's name.
         content : str
-            A file's size in bytes ("missing" if there is none), or a hash of a picture in memory, or of a data set's
-            ``identity`` and the item's place; empty for an item of a data set that has neither files nor an
-            ``identity``, which only its place identifies.
+            The label, and a digest of a picture in memory, or of a data set's ``identity`` and the place. Files, and
+            items of data sets without an ``identity``, are known by their `trace`.
         """
-        return self._source.identity(index)
+        name, _, content = self._source.identities([index])[0].partition(_APART)
+        return name, content
+
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        """Return name and content of pictures (`identity`) as one text each."""
+        return self._source.identities(indices)
+
+    def stamps(self, indices: Sequence[int]) -> npt.NDArray[np.int64]:
+        """Return size and times of pictures' files, int64 (n, 3), see `Trace`; nothing is opened."""
+        return np.array([self._source.stamp(index) for index in indices], np.int64).reshape(-1, 3)
+
+    def trace(self, index: int, picture: Picture | None = None) -> Trace:
+        """Note what a picture is now.
+
+        Parameters
+        ----------
+        index : int
+        picture : Picture, optional
+            The picture itself, where it is at hand already.
+
+        Raises
+        ------
+        OSError
+            When its file cannot be read; whatever a data set raises.
+        """
+        stamp = self._source.stamp(index)
+        return Trace(*stamp, self._source.digest(index, picture))
+
+    def decoded(self, index: int) -> bool:
+        """Whether a picture's content is known by decoding it alone: an item of a data set without ``identity``."""
+        return self._source.decoded(index)
+
+    def described(self, index: int) -> str:
+        """A picture's identity in words."""
+        return described(self._source.identities([index])[0])
 
     def path(self, index: int) -> Path | None:
         """The file that a picture comes from, or None; nothing is read."""
@@ -184,7 +228,17 @@ class Images(Sequence[Picture]):
 
     @classmethod
     def found(cls, folder: Path, names: Sequence[str]) -> Images:
-        """The pictures of a folder whose names are known already: the folder is not looked into."""
+        """The pictures of a folder whose names are known already: the folder is not looked into.
+
+        Raises
+        ------
+        ArgumentError
+            When a name leads out of the folder.
+        """
+        for name in names:
+            out = os.path.isabs(name) or os.path.splitdrive(name)[0] or (".." in name and ".." in Path(name).parts)
+            if out or "\0" in name:
+                raise ArgumentError(f"Expected names of pictures below {str(folder)!r}, got {name!r}, which leads out.")
         return cls(_Files(folder, names))
 
     def starts_with(self, other: Images) -> bool:
@@ -278,8 +332,22 @@ class _Source(ABC):
         """The file of a picture."""
 
     @abstractmethod
-    def identity(self, index: int) -> tuple[str, str]:
-        """Identify a picture without decoding it: name and content."""
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        """Identify pictures without opening them: name, label and content, with `_APART` between."""
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        """Size and times of a picture's file."""
+        path = self.path(index)
+        return (NO_FILE, 0, 0) if path is None else stamp_of(path)
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:  # noqa: ARG002
+        """Digest of a picture's content, 0 where its identity has it."""
+        path = self.path(index)
+        return 0 if path is None else digest_of(path)
+
+    def decoded(self, index: int) -> bool:  # noqa: ARG002
+        """Whether a picture has to be decoded to know its content."""
+        return False
 
     def only(self, indices: Sequence[int]) -> _Source:
         """The pictures of `indices`, by themselves."""
@@ -306,9 +374,24 @@ class _Given(_Source):
     def path(self, index: int) -> Path | None:
         return self._pictures[index].path
 
-    def identity(self, index: int) -> tuple[str, str]:
-        picture = self._pictures[index]
-        return picture.name, _size(picture.path) if picture.path is not None else _hash(picture.image)
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        return [
+            _identity(p.name, p.label, "" if self._is_file(index) else f"{digest_of(p.image):016x}")
+            for index, p in ((index, self._pictures[index]) for index in indices)
+        ]
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        return super().stamp(index) if self._is_file(index) else (NO_FILE, 0, 0)
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:
+        return super().digest(index, picture) if self._is_file(index) else 0
+
+    def _is_file(self, index: int) -> bool:
+        """Whether a picture is what its file holds; one that was opened by Pillow is."""
+        image, path = self._pictures[index].image, self._pictures[index].path
+        if isinstance(image, (str, os.PathLike)):
+            return True
+        return path is not None and isinstance(image, Image.Image) and getattr(image, "filename", None) == str(path)
 
     def only(self, indices: Sequence[int]) -> _Source:
         return _Given(tuple(self._pictures[index] for index in indices))
@@ -362,19 +445,22 @@ class _Files(_Source):
     def path(self, index: int) -> Path:
         return self.root / self._names[index]
 
-    def identity(self, index: int) -> tuple[str, str]:
-        return self._names[index], _size(self.path(index))
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        # Names alone: labels follow from them.
+        return [self._names[index] for index in indices]
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        return stamp_of(f"{self.root}{os.sep}{self._names[index]}")  # a Path takes longer than the system's answer
 
     def only(self, indices: Sequence[int]) -> _Source:
         return _Files(self.root, [self._names[index] for index in indices])
 
 
 class _Dataset(_Source):
-    """A map-style torch data set."""
+    """A map-style torch data set; what is known of its items comes from the data set that they lie in (`_Item`)."""
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        self._classes = find_classes(dataset)
         self._lock = threading.Lock()
         self.origin = f"a {type(dataset).__name__}"
 
@@ -385,9 +471,10 @@ class _Dataset(_Source):
         # Data sets are written for loaders that work in processes, so few are safe in several threads.
         with self._lock:
             item = self._dataset[index]
+        found = _Item.of(self._dataset, index)
         label = None
         if isinstance(item, (tuple, list)) and len(item) == 2:
-            item, label = item[0], self._label(item[1])
+            item, label = item[0], found.named(item[1], self._dataset)
         if isinstance(item, Picture):
             return item
         if not _is_picture(item):
@@ -395,30 +482,30 @@ class _Dataset(_Source):
                 f"Expected item {index} of {self.origin} to be a picture or (picture, label), "
                 f"got {type(item).__name__}."
             )
-        path = _file_of(self._dataset, index)
-        return Picture(item, path.name if path else f"{type(self._dataset).__name__} {index}", label, path)
-
-    def _label(self, label: Any) -> str | None:
-        if label is None or isinstance(label, str):
-            return label
-        try:
-            number = operator.index(label)
-        except TypeError:
-            return str(label)
-        in_range = self._classes is not None and 0 <= number < len(self._classes)
-        return str(self._classes[number]) if self._classes is not None and in_range else str(number)
+        path = self.path(index)
+        return Picture(item, path.name if path else f"{type(found.dataset).__name__} {found.index}", label, path)
 
     def key(self, index: int) -> Hashable:
-        return id(self._dataset), index
+        found = _Item.of(self._dataset, index)
+        return id(found.dataset), found.index
 
     def path(self, index: int) -> Path | None:
-        return _file_of(self._dataset, index)
+        file = _Item.of(self._dataset, index).file
+        return None if file is None else Path(file)
 
-    def identity(self, index: int) -> tuple[str, str]:
-        path = self.path(index)
-        if path is None:
-            return f"{type(self._dataset).__name__} {index}", _settings_of(self._dataset, index)
-        return f"{path.parent.name}/{path.name}", _size(path)
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        found = (_Item.of(self._dataset, index) for index in indices)
+        return [_identity(item.name, item.named(item.target, self._dataset), item.settings) for item in found]
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        file = _Item.of(self._dataset, index).file
+        return (NO_FILE, 0, 0) if file is None else stamp_of(file)
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:
+        return digest_of((picture or self[index]).image) if self.decoded(index) else 0
+
+    def decoded(self, index: int) -> bool:
+        return not _Item.of(self._dataset, index).settings
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}
@@ -448,8 +535,17 @@ class _Chosen(_Source):
     def path(self, index: int) -> Path | None:
         return self._chosen_from.path(self._indices[index])
 
-    def identity(self, index: int) -> tuple[str, str]:
-        return self._chosen_from.identity(self._indices[index])
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        return self._chosen_from.identities([self._indices[index] for index in indices])
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        return self._chosen_from.stamp(self._indices[index])
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:
+        return self._chosen_from.digest(self._indices[index], picture)
+
+    def decoded(self, index: int) -> bool:
+        return self._chosen_from.decoded(self._indices[index])
 
     def only(self, indices: Sequence[int]) -> _Source:
         return self._chosen_from.only([self._indices[index] for index in indices])
@@ -485,24 +581,120 @@ class _Chain(_Source):
         part, within = self._locate(index)
         return part.path(within)
 
-    def identity(self, index: int) -> tuple[str, str]:
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        return [part.identities([within])[0] for part, within in map(self._locate, indices)]
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
         part, within = self._locate(index)
-        return part.identity(within)
+        return part.stamp(within)
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:
+        part, within = self._locate(index)
+        return part.digest(within, picture)
+
+    def decoded(self, index: int) -> bool:
+        part, within = self._locate(index)
+        return part.decoded(within)
 
 
-def _size(path: Path) -> str:
-    try:
-        return str(path.stat().st_size)
-    except OSError:
-        return "missing"
+_APART = "\x1f"
+"""Between name, label and content in an identity."""
 
 
-def _hash(image: Any) -> str:
-    """Hash a picture in memory: its pixels, or the bytes of its file."""
-    if isinstance(image, (bytes, bytearray, memoryview)):
-        return hashlib.sha1(image).hexdigest()
-    array = np.ascontiguousarray(image.detach().cpu() if isinstance(image, torch.Tensor) else image)
-    return hashlib.sha1(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
+def _identity(name: str, label: str | None, content: str) -> str:
+    return f"{name}{_APART}{'' if label is None else label}{_APART}{content}"
+
+
+def described(identity: str) -> str:
+    """Write an identity in words: 'name' labelled 'label'."""
+    name, *more = identity.split(_APART)
+    return f"{name!r}" + (f" labelled {more[0]!r}" if more and more[0] else "")
+
+
+@dataclass(frozen=True)
+class _Item:
+    """An item of a data set, found behind any `Subset` and `ConcatDataset`.
+
+    Attributes
+    ----------
+    dataset : data set
+        The one that it lies in.
+    index : int
+        Its place there.
+    way : str
+        Which parts of concatenations lead to it.
+    """
+
+    dataset: Any
+    index: int
+    way: str
+
+    @classmethod
+    def of(cls, dataset: Any, index: int) -> _Item:
+        way = ""
+        while isinstance(dataset, (torch.utils.data.Subset, torch.utils.data.ConcatDataset)):
+            if isinstance(dataset, torch.utils.data.Subset):
+                dataset, index = dataset.dataset, int(dataset.indices[index])
+            else:
+                part = bisect.bisect_right(dataset.cumulative_sizes, index)
+                index -= dataset.cumulative_sizes[part - 1] if part else 0
+                dataset, way = dataset.datasets[part], f"{way}{part}/"
+            index = index + len(dataset) if index < 0 else index
+        return cls(dataset, index, way)
+
+    @property
+    def _sample(self) -> tuple[Any, Any] | None:
+        """(file, target) in a folder data set of torchvision."""
+        samples = getattr(self.dataset, "samples", None)
+        if isinstance(samples, list) and len(samples) == len(self.dataset):
+            sample = samples[self.index]
+            if isinstance(sample, tuple) and len(sample) == 2:
+                return sample
+        return None
+
+    @property
+    def file(self) -> str | None:
+        """The file behind it."""
+        file = (self._sample or (None, None))[0]
+        return os.fspath(file) if isinstance(file, (str, os.PathLike)) else None
+
+    @property
+    def name(self) -> str:
+        """The last folder and name of its file, or the data set's kind and its place there."""
+        if self.file is None:
+            return f"{self.way}{type(self.dataset).__name__} {self.index}"
+        folder, name = os.path.split(self.file)
+        return f"{self.way}{os.path.basename(folder)}/{name}"
+
+    @property
+    def settings(self) -> str:
+        """What a computed picture depends on, of a data set that states it as its ``identity``; empty otherwise."""
+        identity = getattr(self.dataset, "identity", None)
+        if not isinstance(identity, str):
+            return ""
+        return hashlib.blake2b(f"{identity}, {self.index}".encode(), digest_size=8).hexdigest()
+
+    @property
+    def target(self) -> Any:
+        """The label as the data set keeps it, where it can be known without decoding; else None."""
+        if self._sample is not None:
+            return self._sample[1]
+        targets = getattr(self.dataset, "targets", None)
+        if targets is None and isinstance(self.dataset, torch.utils.data.TensorDataset):
+            targets = self.dataset.tensors[1] if len(self.dataset.tensors) == 2 else None
+        sized = isinstance(targets, (list, tuple, np.ndarray, torch.Tensor)) and len(targets) == len(self.dataset)
+        return targets[self.index] if sized and targets is not None else None
+
+    def named(self, label: Any, outer: Any) -> str | None:
+        """A label as text: the name of the class where the data set, or the one around it, has names."""
+        if label is None or isinstance(label, str):
+            return label
+        try:
+            number = operator.index(label)
+        except TypeError:
+            return str(label)
+        classes = find_classes(self.dataset) or find_classes(outer)
+        return str(classes[number]) if classes is not None and 0 <= number < len(classes) else str(number)
 
 
 def _is_picture(item: Any) -> bool:
@@ -545,23 +737,4 @@ def find_classes(dataset: Any) -> Sequence[Any] | None:
         if isinstance(classes, (list, tuple)):
             return classes
         dataset = getattr(dataset, "dataset", None)
-    return None
-
-
-def _settings_of(dataset: Any, index: int) -> str:
-    """What a computed picture depends on, of a data set that states it as its ``identity``; empty otherwise."""
-    while isinstance(dataset, torch.utils.data.Subset):
-        dataset, index = dataset.dataset, dataset.indices[index]
-    identity = getattr(dataset, "identity", None)
-    return hashlib.sha1(f"{identity}, {index}".encode()).hexdigest() if isinstance(identity, str) else ""
-
-
-def _file_of(dataset: Any, index: int) -> Path | None:
-    """File behind an item of a torchvision folder data set, also through `torch.utils.data.Subset`."""
-    while isinstance(dataset, torch.utils.data.Subset):
-        dataset, index = dataset.dataset, dataset.indices[index]
-    samples = getattr(dataset, "samples", None)
-    if isinstance(samples, list) and len(samples) == len(dataset) and isinstance(samples[index], tuple):
-        file = samples[index][0]
-        return Path(file) if isinstance(file, (str, os.PathLike)) else None
     return None

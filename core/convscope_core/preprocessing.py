@@ -6,7 +6,12 @@ pictures; that makes it possible to show what the network sees, and to paint int
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import hashlib
+import pickle
+import re
+from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +29,12 @@ Preprocess: TypeAlias = Callable[[PIL.Image.Image], Any]
 
 #: Greatest departure from an affine map, relative to the range from black to white.
 _TOLERANCE = 1e-3
+
+#: Greatest difference, as a share of the range of values, between what prepares pictures alike...
+_EXACT = 1e-5
+
+#: ...and between machines, where its settings are the same.
+_ROUNDED = 1.5 / 255
 
 
 class Preprocessing:
@@ -91,6 +102,64 @@ class Preprocessing:
     def to_rgb(self, x: torch.Tensor) -> torch.Tensor:
         """Return x * std + mean, clipped to between 0 and 1."""
         return (x * self.std.to(x.device) + self.mean.to(x.device)).clamp(0, 1)
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What it does to pictures, as JSON holds it; two of them are compared by `difference`.
+
+        Its own description, a digest of its settings where it has some (of how it pickles), and what a picture that is
+        full of detail becomes, at 256 places: normalisation, resizing, cropping and interpolation all leave traces.
+        """
+        text = "scaled and cropped, 0 to 1" if self.function is None else repr(self.function)
+        settings: str | None = None
+        if " at 0x" not in text:  # or it is a name in memory, which says nothing
+            with contextlib.suppress(Exception):
+                settings = hashlib.blake2b(pickle.dumps(self.function, 4), digest_size=8).hexdigest()
+        found = {"description": re.sub(r" at 0x\w+", "", " ".join(text.split()))[:2000], "settings": settings}
+        if self.function is None and self.shape[0] not in (1, 3):
+            return {**found, "values": []}  # takes tensors only
+        x = self._detailed().flatten()
+        places = torch.from_numpy(np.random.default_rng(0).integers(0, len(x), 256))
+        return {**found, "values": [round(v, 6) for v in x[places].tolist()]}
+
+    def _detailed(self) -> torch.Tensor:
+        """Prepare a picture that is full of detail: oblong, or square where the function takes no other."""
+        _, h, w = self.shape
+        rng = np.random.default_rng(0)
+        for size in ((3 * w + 20, 2 * h + 16), (2 * w + 16, 2 * h + 16)):
+            coarse = rng.integers(0, 256, (size[1] // 4 + 1, size[0] // 4 + 1, len(self.mode)), np.uint8)
+            pixels = coarse.repeat(4, 0).repeat(4, 1)[: size[1], : size[0]]
+            picture = PIL.Image.fromarray(pixels[..., 0] if self.mode == "L" else pixels)
+            try:
+                with torch.random.fork_rng([]):
+                    x = self._apply(picture)
+            except ImageError:
+                continue
+            if x.shape == self.shape:
+                return x
+        raise NetworkError(
+            f"Expected preprocess to give shape {self.shape} for a picture of {size[0]}×{size[1]}, got none. Let it "
+            "crop to a fixed size (CenterCrop)."
+        )
+
+    @staticmethod
+    def difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Say in words how two `identity` differ; None where they prepare pictures alike.
+
+        Values that are equal to 1e-5 of their range are alike, whoever made them. Where both have the same settings
+        they may differ by one and a half levels of 255, as processors and versions of libraries round.
+        """
+        mine, theirs = (np.array(each["values"], np.float64) for each in (one, other))
+        alike = one["settings"] is not None and one["settings"] == other["settings"]
+        words = f"{one['description']} and {other['description']}"
+        if mine.shape != theirs.shape:
+            return words
+        if not mine.size:
+            return None
+        gap = float(np.abs(mine - theirs).max() / max(float(np.ptp(mine)), 1e-12))
+        if gap <= _EXACT or (alike and gap <= _ROUNDED):
+            return None
+        return f"{words}, by up to {gap:.2g} of the range of values"
 
     def _checked(self, t: torch.Tensor) -> torch.Tensor:
         x = t.detach()

@@ -30,25 +30,25 @@ from safetensors.numpy import save_file
 from convscope_core.arguments import require_path
 from convscope_core.errors import ArgumentError, ConvscopeError, StoreError
 
-__all__ = ["Damage", "guarded", "inflated", "opened_result", "replacing", "save_result", "write_text"]
+__all__ = ["Damage", "guarded", "inflated", "opened_result", "replacing", "save_result", "understood", "write_text"]
 
 
 class Damage(Exception):  # noqa: N818  what happened, not what is raised to a user
     """The contents of a file are not as they were written: `guarded` makes a StoreError of it."""
 
 
-_DAMAGE = (
-    Damage, sqlite3.Error, zlib.error, SafetensorError,
-    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError,
-)  # fmt: skip
-"""What contents that are not as they were written lead to."""
+_DAMAGE = (Damage, sqlite3.Error, zlib.error, SafetensorError)
+"""What a file alone leads to."""
+
+_UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError)
+"""What contents that are not as they were written lead to where they are taken apart."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @contextmanager
-def guarded(path: Path, what: str, safe: str, cure: str) -> Generator[None, None, None]:
+def guarded(path: Path, what: str, safe: str, cure: str, *, foreign: bool = False) -> Generator[None, None, None]:
     """Turn what goes wrong with a file into a StoreError.
 
     Parameters
@@ -60,18 +60,21 @@ def guarded(path: Path, what: str, safe: str, cure: str) -> Generator[None, None
         What is not lost, whatever happens, as a sentence.
     cure : str
         What to do about a damaged file, as a sentence.
+    foreign : bool, default False
+        Whether code that knows nothing of the file runs in it, too, whose errors are its own. What is read from the file
+        is then to be `understood` by itself.
 
     Raises
     ------
     StoreError
-        For an error of the operating system, of SQLite, of safetensors or zlib, and for those of contents that are not
-        as they were written. Errors of ours pass.
+        For an error of the operating system, of SQLite, of safetensors or zlib, for `Damage`, and, unless `foreign`, for
+        whatever contents lead to that are not as they were written. Other errors of ours pass.
     """
     try:
         yield
     except ConvscopeError:
         raise
-    except (OSError, *_DAMAGE) as error:
+    except (OSError, *_DAMAGE, *(() if foreign else _UNFIT)) as error:
         raise StoreError(_told(error, path, what, safe, cure)) from error
 
 
@@ -99,8 +102,28 @@ def _told(error: Exception, path: Path, what: str, safe: str, cure: str) -> str:
             f"Expected a disk that reads and writes {what} at {name}, got an error: {error}. {safe} Check the disk and "
             "the path, then make the same call again."
         )
-    detail = f"{type(error).__name__}: {error}" if isinstance(error, (LookupError, AssertionError)) else str(error)
-    return f"Expected {what}, got {name}, which is damaged or another kind of file: {detail}. {safe} {cure}"
+    return f"Expected {what}, got {name}, which is damaged or another kind of file: {_detail(error)}. {safe} {cure}"
+
+
+def _detail(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if isinstance(error, (LookupError, AssertionError)) else str(error)
+
+
+@contextmanager
+def understood(what: str) -> Generator[None, None, None]:
+    """Turn whatever goes wrong while contents of a file are taken apart into Damage: they are not as they were written.
+
+    Parameters
+    ----------
+    what : str
+        What is taken apart, for the message.
+    """
+    try:
+        yield
+    except StoreError:
+        raise
+    except (ConvscopeError, zlib.error, SafetensorError, *_UNFIT) as error:
+        raise Damage(f"{what} ({_detail(error)})") from error
 
 
 def inflated(data: bytes, most: int) -> bytes:
@@ -234,17 +257,13 @@ def opened_result(
                     f"Expected a file of {writer}, got {str(source)!r}, which holds {form}. Give a file that this "
                     f"version's {writer} wrote."
                 )
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        text = metadata["settings"]
-        if "digest" in metadata and metadata["digest"] != _digest(form, text, arrays):
-            raise Damage("its contents are not those that were written")
-        settings = json.loads(text)
-        try:
-            yield form, arrays, settings
-        except StoreError:
-            raise
-        except ConvscopeError as error:
-            raise Damage(str(error)) from error
+            with understood("its arrays cannot be read"):
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        with understood("its contents do not fit together"):
+            text = metadata["settings"]
+            if "digest" in metadata and metadata["digest"] != _digest(form, text, arrays):
+                raise Damage("its contents are not those that were written")
+            yield form, arrays, json.loads(text)
 
 
 def _digest(form: str, settings: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from convscope_core.errors import ArgumentError, ImageError, NetworkError
+from convscope_core.errors import ArgumentError, ExecutorError, ImageError, NetworkError, StoreError
 from convscope_core.network import Network
 from convscope_core.survey import Survey, load_survey, survey, surveying
 
@@ -100,14 +100,18 @@ def test_with_a_store_the_survey_is_the_same(net: Network, folder: Path, whole: 
     assert made.labels == ("cat", "dog", "fox")
 
 
-def test_a_finished_store_is_only_read(
+def test_in_a_finished_store_only_what_could_not_be_read_is_tried_again(
     net: Network, folder: Path, whole: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(net, folder, tmp_path / "x.survey")
     monkeypatch.setattr(net, "visit", lambda *_: pytest.fail("computed again"))
-    (step,) = surveying(net, folder, k=3, store=tmp_path / "x.survey", shards=8)
-    assert (step.done, step.total) == (0, 0)
-    assert_identical(step.survey, whole)
+    for _ in range(3):  # in a shard of its own, and then always in that one
+        (step,) = surveying(net, folder, k=3, store=tmp_path / "x.survey", shards=8)
+        assert (step.done, step.total) == (1, 1)
+        assert_identical(step.survey, whole)
+    with sqlite3.connect(tmp_path / "x.survey") as file:
+        assert file.execute("SELECT count(*) FROM shards").fetchone() == (9,)
+    file.close()
     assert_identical(load_survey(tmp_path / "x.survey", net), whole)
 
 
@@ -227,10 +231,10 @@ def test_other_pictures_are_refused_by_name(net: Network, tmp_path: Path) -> Non
     pictures = list(torch.randn(6, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)))
     store = tmp_path / "x.survey"
     run(net, pictures, store)
-    with pytest.raises(ArgumentError, match="those and more at the end; there are 5 now"):
+    with pytest.raises(ArgumentError, match="those and more at the end, got 5"):
         run(net, pictures[:5], store)
     changed = [*pictures[:4], pictures[4] + 1, pictures[5]]
-    with pytest.raises(ArgumentError, match="picture 4 was 'picture 4'"):
+    with pytest.raises(ArgumentError, match="picture 4 'picture 4' has another content"):
         run(net, changed, store)
     assert run(net, pictures, store).seen.all()  # nothing was lost by asking
 
@@ -248,7 +252,7 @@ def test_a_changed_file_is_refused_by_name(net: Network, tmp_path: Path) -> None
 def test_a_file_of_another_kind_is_left_alone(net: Network, folder: Path, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("not a data base, " * 100)
-    with pytest.raises(ArgumentError, match="another kind of file"):
+    with pytest.raises(StoreError, match="another kind of file"):
         run(net, folder, text)
     assert text.read_text().startswith("not a")
     foreign = tmp_path / "foreign"
@@ -372,7 +376,7 @@ def test_a_shard_whose_worker_dies_is_computed_again(net: Network, folder: Path,
 
 
 def test_a_shard_that_fails_again_and_again_ends_the_survey(net: Network, folder: Path) -> None:
-    with pytest.raises(BrokenExecutor):
+    with pytest.raises(ExecutorError, match=r"BrokenExecutor: a worker died\. .* give a store to keep it"):
         survey(net, folder, k=3, shards=8, executor=Unreliable(set(range(100))), progress=False)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 from collections.abc import Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.errors import ArgumentError, ConvscopeError, ExecutorError, StoreError
 from convscope_core.jobs.job import Job
 from convscope_core.jobs.parts import Part, packed, unpacked
 from convscope_core.jobs.results import Record, Results
@@ -31,6 +32,7 @@ class Event(NamedTuple):
 
     Attributes
     ----------
+    shard : int
     part : Part or None
         What the shard under way has accumulated, if the job tells; None when it is part of the results now.
     record : Record
@@ -39,6 +41,7 @@ class Event(NamedTuple):
         Whether the shard is part of the results now.
     """
 
+    shard: int
     part: Part | None
     record: Record
     done: bool
@@ -67,6 +70,8 @@ def computed(job: AnyJob, images: Images, results: Results, executor: Any = None
     ------
     ConvscopeError
         What the job raises.
+    ExecutorError
+        When the executor takes no more work, or a shard has failed three times for a reason that is not the work's.
     """
     return _here(job, images, results) if executor is None else _elsewhere(job, images, results, executor)
 
@@ -76,17 +81,17 @@ def _here(job: AnyJob, images: Images, results: Results) -> Generator[Event, Non
         done = False
         try:
             indices = results.indices(shard)
-            for part, record in job.steps(images.only(indices), indices):
+            for part, record in job.steps(images.only(indices, traced=results.traced), indices):
                 if record.visited < len(indices) or part is None:
-                    yield Event(part, record, False)
+                    yield Event(shard, part, record, False)
                     continue
                 # Parts that are done are on the CPU, where merging has the same bits as in any other process.
                 results.put(shard, job.restored(part.state_dict()), record)
                 done = True
-                yield Event(None, record, True)
+                yield Event(shard, None, record, True)
         finally:
             if not done:
-                results.give_back([shard])
+                _given_back(results, [shard])
 
 
 def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> Generator[Event, None, None]:
@@ -96,7 +101,12 @@ def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> 
 
     def submit(shard: int) -> None:
         indices = results.indices(shard)
-        pending[executor.submit(_compute, payload, key, images.only(indices), indices)] = shard
+        portion = images.only(indices, traced=results.traced)
+        try:
+            pending[executor.submit(_compute, payload, key, portion, indices)] = shard
+        except Exception as error:
+            _given_back(results, [shard])
+            raise _ended(executor, error, results) from error
 
     try:
         while True:
@@ -110,26 +120,38 @@ def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> 
                 try:
                     data, record = future.result()
                 except ConvscopeError:
-                    results.give_back([shard])
+                    _given_back(results, [shard])
                     raise
-                except Exception as error:
+                except (Exception, CancelledError) as error:
                     attempts[shard] = attempts.get(shard, 0) + 1
-                    try:
-                        if attempts[shard] >= _ATTEMPTS:
-                            raise error
-                        # With the worker its copy of the job may be lost.
-                        executor, payload, key = _pickled(job, executor)
-                        submit(shard)
-                    except Exception:
-                        results.give_back([shard])
-                        raise error from None
+                    if attempts[shard] >= _ATTEMPTS:
+                        _given_back(results, [shard])
+                        raise _ended(executor, error, results) from error
+                    # With the worker its copy of the job may be lost.
+                    executor, payload, key = _pickled(job, executor)
+                    submit(shard)
                     continue
                 results.put(shard, job.restored(unpacked(data)), record)
-                yield Event(None, record, True)
+                yield Event(shard, None, record, True)
     finally:
         for future in pending:
             future.cancel()
-        results.give_back(list(pending.values()))
+        _given_back(results, list(pending.values()))
+
+
+def _given_back(results: Results, shards: Sequence[int]) -> None:
+    """Leave shards to others, if that can still be said: who finds them taken takes them at the end."""
+    with contextlib.suppress(StoreError):
+        results.give_back(shards)
+
+
+def _ended(executor: Any, error: BaseException, results: Results) -> ExecutorError:
+    """Return the error of an executor that computes no more."""
+    came = f"{type(executor).__name__} that failed with {type(error).__name__}: {str(error) or 'no message'}"
+    return ExecutorError(
+        f"Expected an executor that computes all shards, got a {came.rstrip('.')}. A worker that dies has often run "
+        f"out of memory: give a new executor, with fewer workers or a smaller batch_size. {results.kept}"
+    )
 
 
 def _pickled(job: AnyJob, executor: Any) -> tuple[Any, Any, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
@@ -139,11 +139,27 @@ class Job(ABC, Generic[P, R]):
             "kind": self.kind,
             "network?": self.net.name,
             "fingerprint": self.net.fingerprint,
+            "preprocessing": self.net.preprocessing.identity,
             **self.settings(),
             "folder?": None if images.folder is None else str(images.folder.resolve()),
         }
         whole: dict[str, Any] = json.loads(json.dumps(found))  # as it is read again: tuples are lists
         return whole
+
+    def room(self, images: int, labels: Collection[str]) -> int:  # noqa: ARG002
+        """Return how many bytes the `Part.state_dict` of a part takes at most, so that no file is believed more.
+
+        By default 64 MB, 64 KB a picture and 16 times the part of no picture: to be overridden where parts are larger.
+
+        Parameters
+        ----------
+        images : int
+            Pictures of all parts.
+        labels : collection of str
+            Their labels.
+        """
+        empty = self.empty(torch.device("cpu")).state_dict()
+        return 2**26 + 2**16 * images + 16 * sum(tensor.nbytes for tensor in empty.values())
 
     def shards(self, images: int) -> int | None:  # noqa: ARG002
         """Return in how many shards to cut so many images by default; None for `convscope_core.jobs.results.cut`'s."""

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
 
+from convscope_core.contents import Trace
 from convscope_core.datasets import Images
-from convscope_core.errors import ConvscopeError
+from convscope_core.errors import ConvscopeError, ExecutorError
 from convscope_core.jobs.results import Record
 from convscope_core.preprocessing import Preprocessing
 
@@ -61,24 +63,39 @@ def loaded(
     """
     record = Record([], [], [])
     with _Loading(preprocessing, images, batch_size, workers) as batches:
-        for batch in batches:
+        for batch in _guarded(batches, workers):
             good = [(indices[place], one) for place, one in batch if one.tensor is not None]
             numbers, labels = [number for number, _ in good], [one.label for _, one in good]
             record = Record(
                 [*record.images, *numbers],
                 [*record.labels, *labels],
                 [*record.skipped, *((indices[place], one.reason) for place, one in batch if one.tensor is None)],
+                [*record.traces, *(one.trace for _, one in good if one.trace is not None)],
             )
             tensors = [one.tensor for _, one in good if one.tensor is not None]
             yield Loaded(torch.cat(tensors) if tensors else None, numbers, labels, record)
 
 
+def _guarded(batches: Iterator[_Batch], workers: int) -> Iterator[_Batch]:
+    """Tell in our words that a process that reads pictures died."""
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ExecutorError(
+            f"Expected the {workers} processes that read pictures (workers) to live, got one that died: {error} "
+            "Memory, or shared memory, may be short: give fewer, or workers=0. Shards that a store has are kept."
+        ) from error
+
+
 class _Read(NamedTuple):
-    """A prepared picture (1, C, H, W) on the CPU with its label, or the reason why there is none."""
+    """A prepared picture (1, C, H, W) on the CPU with its label, or the reason why there is none; what it was."""
 
     tensor: Tensor | None
     label: str | None
     reason: str
+    trace: Trace | None = None
 
 
 class _Prepared(torch.utils.data.Dataset[tuple[int, _Read]]):
@@ -94,7 +111,16 @@ class _Prepared(torch.utils.data.Dataset[tuple[int, _Read]]):
     def __getitem__(self, place: int) -> tuple[int, _Read]:
         try:
             picture = self._images[place]
-            return place, _Read(self._preprocessing.prepare(picture.image), picture.label, "")
+            trace = None
+            if self._images.traced:
+                # Before it is decoded, so that what is written meanwhile is no part of it; decoding says best what is
+                # wrong with a file that cannot be read.
+                with contextlib.suppress(OSError):
+                    trace = self._images.trace(place, picture)
+            x = self._preprocessing.prepare(picture.image)
+            if self._images.traced and trace is None:
+                trace = self._images.trace(place, picture)
+            return place, _Read(x, picture.label, "", trace)
         except MemoryError:
             raise
         except ConvscopeError as error:
@@ -104,7 +130,7 @@ class _Prepared(torch.utils.data.Dataset[tuple[int, _Read]]):
         return place, _Read(None, None, reason)
 
 
-_Batch = list[tuple[int, _Read]]
+_Batch: TypeAlias = list[tuple[int, _Read]]
 
 
 class _Loading:

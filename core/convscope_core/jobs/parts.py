@@ -7,6 +7,7 @@ however many shards are done.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Protocol, TypeVar
@@ -14,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import safetensors.torch
 from torch import Tensor
 
-from convscope_core.errors import ArgumentError
+from convscope_core.saving import inflated
 
 __all__ = ["P", "Part", "Place", "folded", "grow", "ordered", "packed", "unpacked"]
 
@@ -78,9 +79,6 @@ def packed(part: Part) -> bytes:
     return zlib.compress(data, 1 if len(trial) * _WORTHWHILE < min(len(data), _TRIAL) else 0)
 
 
-def unpacked(data: bytes) -> dict[str, Tensor]:
-    """Read the state of a part; ArgumentError where the bytes are damaged."""
-    try:
-        return safetensors.torch.load(zlib.decompress(data))
-    except (zlib.error, safetensors.SafetensorError) as error:
-        raise ArgumentError(f"Expected the stored result of a shard, which is damaged: {error}.") from error
+def unpacked(data: bytes, most: int = sys.maxsize - 1) -> dict[str, Tensor]:
+    """Read the state of a part, of at most so many bytes; raises what `saving.guarded` takes for damage."""
+    return safetensors.torch.load(inflated(data, most))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar
 
+from convscope_core.contents import Trace
 from convscope_core.jobs.parts import Part, Place, grow, ordered
 
 __all__ = ["Memory", "Record", "Results", "cut"]
@@ -25,11 +26,14 @@ class Record:
         Their labels.
     skipped : list of (int, str)
         Those that could not be read, with the reason.
+    traces : list of Trace
+        What each of `images` was when it was read, where that was to be noted (`Images.traced`); empty otherwise.
     """
 
     images: list[int]
     labels: list[str | None]
     skipped: list[tuple[int, str]]
+    traces: list[Trace] = field(default_factory=list)
 
     @property
     def visited(self) -> int:
@@ -43,10 +47,19 @@ class Results(ABC):
     Attributes
     ----------
     at_hand : bool
-        Whether `parts` costs nothing.
+        Whether the parts of a `snapshot` cost nothing.
+    traced : bool
+        Whether records have to say what each picture was (`Images.traced`).
+    kept : str
+        What is kept when the work ends before its time, in words for errors.
+    finished : set of int
+        The shards that are done, as of the last `snapshot`.
     """
 
     at_hand: ClassVar[bool]
+    traced: ClassVar[bool]
+    kept: str
+    finished: set[int]
 
     @abstractmethod
     def take(self) -> int | None:
@@ -58,24 +71,36 @@ class Results(ABC):
 
     @abstractmethod
     def put(self, shard: int, part: Part, record: Record) -> None:
-        """Record a shard as done. One that another process has done meanwhile is left as it is."""
+        """Record a shard as done. One that another process has done meanwhile is left as it is.
+
+        The part of a shard of which nothing could be read is left out, so that it can be tried again in its place.
+        """
 
     @abstractmethod
     def give_back(self, shards: Sequence[int]) -> None:
         """Leave shards that were claimed to others."""
 
     @abstractmethod
-    def parts(self) -> tuple[Part, ...]:
-        """Return the merged parts of all shards that are done, in the order of their shards; not to be changed."""
+    def snapshot(self, parts: bool = True) -> tuple[tuple[Part, ...], list[Record]]:
+        """Return what there is at one moment, whoever did it; sets `finished`.
+
+        Parameters
+        ----------
+        parts : bool, default True
+            Whether the parts are wanted.
+
+        Returns
+        -------
+        tuple of Part
+            The merged parts of all shards that are done, in the order of their shards; not to be changed.
+        list of Record
+            Of the shards that were not done at the last snapshot.
+        """
 
     @property
     @abstractmethod
     def left(self) -> int:
         """Images in shards that are not done."""
-
-    def records(self) -> Iterator[Record]:
-        """Yield the records of the shards that are done, where others may have done them."""
-        return iter(())
 
     @abstractmethod
     def close(self) -> None:
@@ -92,11 +117,15 @@ class Memory(Results):
     """
 
     at_hand = True
+    traced = False
+    kept = "What was computed is lost: give a store to keep it."
 
     def __init__(self, plan: Sequence[Sequence[int]]) -> None:
+        self.finished = set()
         self._plan = plan
         self._left = list(range(len(plan)))[::-1]
         self._nodes: dict[Place, Part] = {}
+        self._news: list[Record] = []
 
     def take(self) -> int | None:
         """See `Results`."""
@@ -106,17 +135,21 @@ class Memory(Results):
         """See `Results`."""
         return list(self._plan[shard])
 
-    def put(self, shard: int, part: Part, record: Record) -> None:  # noqa: ARG002
+    def put(self, shard: int, part: Part, record: Record) -> None:
         """See `Results`."""
-        grow(self._nodes, shard, part)
+        if record.images:
+            grow(self._nodes, shard, part)
+        self.finished.add(shard)
+        self._news.append(record)
 
     def give_back(self, shards: Sequence[int]) -> None:
         """See `Results`."""
         self._left += sorted(shards, reverse=True)
 
-    def parts(self) -> tuple[Part, ...]:
+    def snapshot(self, parts: bool = True) -> tuple[tuple[Part, ...], list[Record]]:
         """See `Results`."""
-        return ordered(self._nodes)
+        news, self._news = self._news, []
+        return ordered(self._nodes) if parts else (), news
 
     @property
     def left(self) -> int:

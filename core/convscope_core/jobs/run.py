@@ -10,15 +10,15 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from convscope_core.arguments import listed, require_counts
+from convscope_core.arguments import listed, require_counts, require_path
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError
-from convscope_core.jobs.executors import computed
+from convscope_core.jobs.executors import Event, computed
 from convscope_core.jobs.forms import shown
 from convscope_core.jobs.job import Job, R
 from convscope_core.jobs.ledger import Ledger, Skipped
 from convscope_core.jobs.parts import P, Part, folded
-from convscope_core.jobs.results import Memory, Record, Results, cut
+from convscope_core.jobs.results import Memory, Results, cut
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
 
@@ -104,6 +104,10 @@ def begin(
     ------
     ArgumentError
         When an argument is out of range, or the store is of something else: the message names the difference.
+    StoreError
+        Also while running, when the store cannot be read or written, or is damaged.
+    ExecutorError
+        While running, when the executor takes no more work, or processes that read pictures die.
     ImageError
         While running, when not one image could be read.
     """
@@ -122,8 +126,7 @@ def begin(
     if store is None:
         results = Memory(cut(todo, count))
     else:
-        results = Store.opened(store, job.restored, job.about(images), images, todo, count, resume=resume)
-        ledger.enter(results.records())
+        results = Store.opened(store, job, job.about(images), images, todo, count, resume=resume)
     steps = _steps(job, images, step, results, results.left, ledger, before, executor)
     return shown(steps, job.kind, "image", lambda s: (s.done, s.total)) if progress else steps
 
@@ -140,26 +143,26 @@ def _steps(
 ) -> Generator[S, None, None]:
     """Compute what is left, and tell after each step what there is."""
 
-    def reached(visited: int, part: Part | None = None, record: Record | None = None) -> S:
+    def reached(visited: int, event: Event | None = None) -> S:
+        # Records and parts are of one moment: others may work on the same store.
+        merged, news = results.snapshot(job.steps_hold_parts or results.at_hand or visited >= total)
+        ledger.enter(news)
+        if 0 < total <= visited and not ledger.count:
+            raise none_readable(ledger.skipped)
         seen = ledger.copy()
-        if part is not None and record is not None:
-            seen.enter([record])
-        whole = job.steps_hold_parts or results.at_hand or visited >= total
-        parts: tuple[Part, ...] = (*before, *(results.parts() if whole else ()), *([] if part is None else [part]))
+        parts: tuple[Part, ...] = (*before, *merged)
+        if event is not None and event.part is not None and event.shard not in results.finished:
+            seen.enter([event.record])
+            parts = (*parts, event.part)
         return step(visited, total, job, images, seen, parts or (job.empty(torch.device("cpu")),))
 
     try:
         done = 0
-        for part, record, finished in computed(job, images, results, executor) if total else ():
-            if finished:
-                ledger.enter([record])
-                done += record.visited
-            if done >= total and not ledger.count:
-                raise none_readable(ledger.skipped)
-            yield reached(min(done + (0 if finished else record.visited), total), part, record)
+        for event in computed(job, images, results, executor) if total else ():
+            done += event.record.visited if event.done else 0
+            yield reached(min(done + (0 if event.done else event.record.visited), total), event)
         if done < total or not total:
             # Nothing was left to do, or another process did the rest.
-            ledger.enter(results.records())
             yield reached(total)
     finally:
         results.close()
@@ -181,30 +184,38 @@ def load(job: type[Job[P, R]], store: str | Path, net: Network, images: Any = No
     Raises
     ------
     ArgumentError
-        When there is no such store, it is of another kind or network, or it does not know its pictures' files.
+        When there is no such store, it is of another kind, network, preprocessing or other pictures, or it does not
+        know its pictures' files.
+    StoreError
+        When the file cannot be read, or is damaged.
     """
-    path = Path(store).expanduser()
+    path = require_path("store", store)
     if not path.is_file():
-        raise ArgumentError(f"Expected the file of a {job.kind}, got {str(path)!r}, which does not exist.")
-    results = Store(path, job.restored)
+        came = "does not exist" if not path.exists() else "is no file"
+        raise ArgumentError(f"Expected the file of a {job.kind}, got {str(path)!r}, which {came}. Check the path.")
+    results = Store(path, write=False)
     try:
         about = results.about
+        if not about:
+            raise ArgumentError(
+                f"Expected the store of a {job.kind}, got {str(path)!r}, which is empty: nothing was laid out in it."
+            )
         if about.get("kind") != job.kind:
             came = f"{str(path)!r}, which is one of {about.get('kind')!r}"
             raise ArgumentError(f"Expected the store of a {job.kind}, got {came}.")
         if about["fingerprint"] != net.fingerprint:
             raise ArgumentError(
-                f"Expected a {job.kind} of {net.name} with these weights (fingerprint {net.fingerprint[:8]}); "
-                f"{str(path)!r} is of {about['network?']} ({about['fingerprint'][:8]}). Give that network."
+                f"Expected a {job.kind} of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got "
+                f"{str(path)!r}, which is of {about['network?']} ({about['fingerprint'][:8]}). Give that network."
             )
-        kept = job.of_store(net, about)
-        pictures = results.images() if images is None else Images.of(images)
-        if images is not None:
-            results.begin(about, pictures, [index for index, _, _ in results.pictures()])
+        results.job = kept = job.of_store(net, about)
+        pictures = results.files() if images is None else Images.of(images)
+        results.require_same({**about, "preprocessing": net.preprocessing.identity}, pictures)
+        parts, records = results.snapshot()
         ledger = Ledger(len(pictures))
-        ledger.enter(results.records())
-        parts: tuple[Any, ...] = results.parts() or (kept.empty(torch.device("cpu")),)
-        return kept.result(folded(parts), pictures, ledger)
+        ledger.enter(records)
+        whole: Any = folded(parts or (kept.empty(torch.device("cpu")),))
+        return kept.result(whole, pictures, ledger)
     finally:
         results.close()
 

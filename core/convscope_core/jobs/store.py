@@ -1,29 +1,41 @@
-"""Results in one SQLite file, which survives its process at any moment and takes several writers."""
+"""Results in one SQLite file, which survives its process at any moment and takes several writers.
+
+What is in it is never believed unseen: its tables are exactly these, every row has a digest, the merged parts cover the
+shards that are done and no others, and sizes are bounded before memory is taken. What goes wrong with the file is a
+StoreError; that it is of something else is an ArgumentError.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+import numpy.typing as npt
 
+from convscope_core.arguments import require_path
+from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError
+from convscope_core.errors import ArgumentError, StoreError
+from convscope_core.jobs.job import Job
 from convscope_core.jobs.parts import Part, Place, grow, ordered, packed, unpacked
 from convscope_core.jobs.results import Record, Results, cut
+from convscope_core.jobs.sameness import digest_of_identities, require_same_contents, require_same_identities
+from convscope_core.preprocessing import Preprocessing
+from convscope_core.saving import Damage, guarded, inflated, understood
 
 __all__ = ["Store"]
 
 _APPLICATION = 0x63767363
 """"cvsc": tells our files from other SQLite files."""
-_VERSION = 1
+_VERSION = 2
 _PATIENCE = 120.0
 """Seconds to wait while another process writes."""
 
@@ -31,77 +43,108 @@ _PIECE = 2**28
 """Bytes of a part in one row."""
 _SMALL = 2**26
 """Parts of up to so many bytes are kept in memory once they are known."""
+_TEXT = 2**16
+"""Bytes of what is written of one picture at most: its name, label and path, or why it could not be read."""
 
-_SCHEMA = """
-CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE shards (
+_TABLES = {
+    "about": """CREATE TABLE about (
     id INTEGER PRIMARY KEY,
-    indices BLOB NOT NULL,  -- int64, zlib
-    pictures BLOB NOT NULL, -- JSON list of [name, content, path], zlib
-    owner TEXT,             -- who works on it, or did
-    record BLOB             -- JSON of a Record, zlib; NULL until the shard is done
-);
-CREATE TABLE nodes (
+    text TEXT NOT NULL,       -- what the results are of, JSON
+    digest BLOB NOT NULL      -- of the text
+)""",
+    "shards": """CREATE TABLE shards (
+    id INTEGER PRIMARY KEY,
+    again INTEGER NOT NULL,   -- 1 where pictures of other shards, which could not be read then, are tried again
+    indices BLOB NOT NULL,    -- int64
+    pictures BLOB NOT NULL,   -- JSON of the identities and, where they are known, the paths; zlib
+    identity BLOB NOT NULL,   -- digest of the identities
+    digest BLOB NOT NULL,     -- of the columns so far
+    owner TEXT,               -- who works on it, or did
+    failed INTEGER,           -- how many could not be read; NULL, with all that follows, until the shard is done
+    record BLOB,              -- JSON of images, labels and reasons of failures; zlib
+    traces BLOB,              -- what each image was when it was read
+    done BLOB                 -- digest of id, failed, record and traces
+)""",
+    "nodes": """CREATE TABLE nodes (
     level INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    piece INTEGER NOT NULL, -- SQLite takes no value beyond a gigabyte
-    part BLOB NOT NULL,     -- safetensors, zlib, cut into pieces
+    piece INTEGER NOT NULL,   -- SQLite takes no value beyond a gigabyte
+    pieces INTEGER NOT NULL,
+    part BLOB NOT NULL,       -- safetensors, zlib, cut into pieces
+    digest BLOB NOT NULL,     -- of the columns so far
     PRIMARY KEY (level, position, piece)
-) WITHOUT ROWID;
-"""
+) WITHOUT ROWID""",
+}
 
 
 class Store(Results):
     """The results of a job over some pictures, in a file.
 
-    One transaction a shard, in write-ahead mode: a process that is killed loses what it had not finished, and nothing
-    else. Several processes may work on one store; each takes shards that nobody has taken, and at the end those that
-    were taken and not finished, whose owner may be dead. The file must lie on a disk of the machine: SQLite's
-    write-ahead log does not work over network file systems. For several machines give an executor instead.
+    One transaction a shard: a process that is killed loses what it had not finished, and nothing else. Several
+    processes may work on one store; each takes shards that nobody has taken, and at the end those that were taken and
+    not finished, whose owner may be dead. The file must lie where locks work: on a disk of the machine, not on every
+    network file system. For several machines give an executor instead.
 
     Parameters
     ----------
     path : path
         The file; made when it does not exist.
-    restore : callable
-        From the state of a part to the part.
+    write : bool, default True
+        Whether results will be added. False: the file has to exist, and may be read-only.
+
+    Attributes
+    ----------
+    job : Job
+        Whose results they are; to be set before parts are asked for.
     """
 
     at_hand = False
+    traced = True
+    job: Job[Any, Any]
 
-    def __init__(self, path: str | Path, restore: Callable[[Mapping[str, Tensor]], Part]) -> None:
-        self.path = Path(path).expanduser()
-        self._restore = restore
+    def __init__(self, path: str | Path, *, write: bool = True) -> None:
+        self.path = require_path("store", path)
+        self.kept = f"Shards that are done are kept in {str(self.path)!r}: the same call goes on from there."
+        self.finished = set()
         self._owner = uuid.uuid4().hex
         self._known: dict[Place, Part] = {}
-        if self.path.is_dir() or not self.path.parent.is_dir():
+        self._entered: dict[int, bytes] = {}
+        self._news: list[Record] = []
+        self._labels: set[str] = set()
+        if not self.path.parent.is_dir() or (self.path.exists() and not self.path.is_file()):
             raise ArgumentError(
                 f"Expected a file for the store, in a folder that exists, got {str(self.path)!r}. For example "
                 "store='photos.survey'."
             )
-        try:
+        with self._guarded():
+            if self.path.exists() and not self._begins_as_sqlite():
+                raise StoreError(
+                    f"Expected a store, got {str(self.path)!r}, which is another kind of file, or damaged where it "
+                    "begins. Nothing was changed in it. Give another path."
+                )
+            mode = "rwc" if write else "rw"  # which is read-only by itself where the file is
+            address = f"{self.path.absolute().as_uri()}?mode={mode}"
             # Used by one thread at a time, though not always by the one that opened it.
-            self._file = sqlite3.connect(self.path, _PATIENCE, isolation_level=None, check_same_thread=False)
-            with self._transaction() as empty:
-                if empty:
-                    for statement in _SCHEMA.split(";\n"):
-                        self._file.execute(statement)
+            self._file = sqlite3.connect(address, _PATIENCE, isolation_level=None, check_same_thread=False, uri=True)
+        try:
+            with self._guarded():
+                self._file.execute("PRAGMA trusted_schema = OFF")
+                self._file.execute("PRAGMA synchronous = FULL")
+            with self._transaction(write=write) as empty:
+                if empty and write:
                     self._file.execute(f"PRAGMA application_id = {_APPLICATION}")
                     self._file.execute(f"PRAGMA user_version = {_VERSION}")
-            self._file.execute("PRAGMA journal_mode = WAL")
-            self._file.execute("PRAGMA synchronous = FULL")
-        except sqlite3.OperationalError as error:
-            raise ArgumentError(
-                f"Expected a file that can be read and written, got {str(self.path)!r}: {error}."
-            ) from error
-        except sqlite3.DatabaseError as error:
-            raise ArgumentError(f"Expected a store, got {str(self.path)!r}, which is another kind of file.") from error
+                    for statement in _TABLES.values():
+                        self._file.execute(statement)
+        except BaseException:
+            self._file.close()
+            raise
 
     @classmethod
     def opened(
         cls,
         path: str | Path,
-        restore: Callable[[Mapping[str, Tensor]], Part],
+        job: Job[Any, Any],
         about: Mapping[str, Any],
         images: Images,
         indices: Sequence[int],
@@ -113,7 +156,7 @@ class Store(Results):
 
         Parameters
         ----------
-        path, restore
+        path, job
             See `Store`.
         about, images, indices, shards
             See `begin`.
@@ -124,10 +167,13 @@ class Store(Results):
         ------
         ArgumentError
             When it has results and may not, or it is of something else.
+        StoreError
+            When the file cannot be read or written, or is damaged.
         """
-        store = cls(path, restore)
+        store = cls(path)
         try:
-            if not resume and next(store.records(), None) is not None:
+            store.job = job
+            if not resume and store._has_results():
                 raise ArgumentError(
                     f"Expected a store that does not exist yet (resume=False), but {str(store.path)!r} has results. "
                     "Delete it, or go on from it with resume=True."
@@ -138,27 +184,47 @@ class Store(Results):
             raise
         return store
 
+    # -- the file --
+
+    def _begins_as_sqlite(self) -> bool:
+        with self.path.open("rb") as file:
+            begin = file.read(16)
+        return begin in (b"", b"SQLite format 3\0")
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        """Turn what goes wrong with the file into a StoreError."""
+        safe = "Shards that were done are safe, unless the file itself is damaged."
+        cure = "Nothing of it is used: restore a copy of the file, or begin again with another."
+        return guarded(self.path, "a store", safe, cure, foreign=True)
+
     @contextmanager
-    def _transaction(self) -> Generator[bool, None, None]:
-        """Write all or nothing; yields whether the file is new. Refuses files of others."""
-        self._file.execute("BEGIN IMMEDIATE")
-        try:
-            found, version = (
-                self._file.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version")
+    def _transaction(self, *, write: bool = True) -> Generator[bool, None, None]:
+        """See one state of the file, and write all or nothing; yields whether it is new. Refuses files of others."""
+        with self._guarded():
+            self._file.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            try:
+                tables = dict(self._file.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
+                if tables:
+                    self._require_ours(tables)
+                yield not tables
+                self._file.execute("COMMIT")
+            except BaseException:
+                if self._file.in_transaction:
+                    self._file.execute("ROLLBACK")
+                raise
+
+    def _require_ours(self, tables: Mapping[str, str]) -> None:
+        found, version = (self._file.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
+        if found != _APPLICATION:
+            raise ArgumentError(f"Expected a store, got {str(self.path)!r}, the data base of another program.")
+        if version != _VERSION:
+            reason = ", which does not say how its pictures were prepared" if version == 1 else ""
+            raise ArgumentError(
+                f"Expected a store of version {_VERSION}, got version {version} in {str(self.path)!r}{reason}. Give "
+                "another file to compute it again, or use the version of convscope that made it."
             )
-            tables = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if tables and found != _APPLICATION:
-                raise ArgumentError(f"Expected a store, got {str(self.path)!r}, the data base of another program.")
-            if tables and version != _VERSION:
-                raise ArgumentError(
-                    f"Expected a store of version {_VERSION}, got version {version} in {str(self.path)!r}. Make a new "
-                    "one, or use the version of convscope that made it."
-                )
-            yield not tables
-        except BaseException:
-            self._file.execute("ROLLBACK")
-            raise
-        self._file.execute("COMMIT")
+        if tables != _TABLES:
+            raise Damage("its tables are not those of a store")
 
     def close(self) -> None:
         """Close the file."""
@@ -169,12 +235,32 @@ class Store(Results):
     @property
     def about(self) -> dict[str, Any]:
         """What the results are of; empty for a new store."""
-        return {key: json.loads(value) for key, value in self._file.execute("SELECT key, value FROM about")}
+        with self._transaction(write=False) as empty:
+            return {} if empty else self._about()
+
+    def _about(self) -> dict[str, Any]:
+        rows = self._file.execute("SELECT text, digest FROM about").fetchall()
+        if not rows:
+            if self._file.execute("SELECT count(*) FROM shards").fetchone()[0]:
+                raise Damage("it does not say what it is of")
+            return {}
+        with understood("what it says it is of cannot be read"):
+            if len(rows) > 1 or rows[0][1] != _digest(rows[0][0]):
+                raise Damage("what it says it is of is not what was written")
+            found: dict[str, Any] = json.loads(rows[0][0])
+            return found
+
+    def _has_results(self) -> bool:
+        with self._transaction(write=False) as empty:
+            return not empty and bool(self._file.execute("SELECT 1 FROM shards WHERE done IS NOT NULL").fetchone())
 
     def begin(
         self, about: Mapping[str, Any], images: Images, indices: Sequence[int], shards: int | None = None
     ) -> None:
         """Lay out the shards of a new store, or check that a store that exists is of the same things.
+
+        Pictures that could not be read are laid out to be tried again: in their own shard where nothing of it could be
+        read, else in new ones at the end.
 
         Parameters
         ----------
@@ -192,60 +278,149 @@ class Store(Results):
         ArgumentError
             When the store is of something else; the message says what differs.
         """
+        # What takes long, files that are asked how old they are, while others may write.
+        checked = self.require_same(about, images, indices)
         with self._transaction():
-            known = self.about
-            for key, value in about.items():
-                if known and not key.endswith("?") and known.get(key) != value:
-                    raise ArgumentError(
-                        f"Expected the store {str(self.path)!r} to be of the same {key}: it is of "
-                        f"{_short(known.get(key), value)}, asked for is {_short(value, known.get(key))}. Give another "
-                        "file, or what the store was made with."
+            known = self._about()
+            if known:
+                self._require_same_settings(known, about)
+            else:
+                text = json.dumps(about)
+                self._file.execute("INSERT INTO about VALUES (0, ?, ?)", (text, _digest(text)))
+            rows = self._shards()
+            # Others may have laid out more meanwhile.
+            done = self._require_same_pictures(rows, images, indices, checked)
+            todo = [(part, 0) for part in cut(indices[done:], shards)]
+            again: set[int] = set()
+            for row in rows:
+                if row.again:
+                    again -= set(row.indices)
+                if row.failed == len(row.indices):
+                    self._file.execute(
+                        "UPDATE shards SET owner = NULL, failed = NULL, record = NULL, traces = NULL, done = NULL "
+                        "WHERE id = ?",
+                        (row.number,),
                     )
+                elif row.failed:
+                    again |= {index for index, _ in self._record(row).skipped}
+            todo += [(part, 1) for part in cut(sorted(again))]
+            for number, (part, repeats) in enumerate(todo, len(rows)):
+                self._insert(number, repeats, images, part)
+
+    def require_same(self, about: Mapping[str, Any], images: Images, indices: Sequence[int] | None = None) -> int:
+        """Raise ArgumentError, which says what differs, unless the results are of this; an empty store is of anything.
+
+        Parameters
+        ----------
+        about, images
+            See `begin`.
+        indices : sequence of int, optional
+            See `begin`; by default those that the store has.
+
+        Returns
+        -------
+        int
+            How many shards there are.
+        """
+        read: list[tuple[npt.NDArray[np.int64], Any]] = []
+        with self._transaction(write=False) as empty:
+            known = {} if empty else self._about()
             if not known:
-                rows = [(key, json.dumps(value)) for key, value in about.items()]
-                self._file.executemany("INSERT INTO about VALUES (?, ?)", rows)
-            done = 0
-            for shard, row in enumerate(
-                self._file.execute("SELECT indices, pictures FROM shards ORDER BY id").fetchall()
-            ):
-                done += self._check(shard, row, images, indices[done:])
-            start = self._file.execute("SELECT count(*) FROM shards").fetchone()[0]
-            for number, part in enumerate(cut(indices[done:], shards), start):
-                pictures = [_described(images, index) for index in part]
-                self._file.execute(
-                    "INSERT INTO shards (id, indices, pictures) VALUES (?, ?, ?)",
-                    (number, zlib.compress(np.asarray(part, np.int64).tobytes()), _json(pictures)),
-                )
+                return 0
+            self._require_same_settings(known, about)
+            rows = self._shards()
+            self._require_same_pictures(rows, images, indices)
+            for row in rows:
+                if row.done is not None and row.failed < len(row.indices):
+                    seen = self._record(row).images if row.failed else row.indices
+                    read.append((np.asarray(seen, np.int64), np.frombuffer(row.traces, TRACES)))
+        if read:
+            each, traces = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
+            require_same_contents(self.path, images, each, traces)
+        return len(rows)
 
-    def _check(self, shard: int, row: tuple[bytes, bytes], images: Images, indices: Sequence[int]) -> int:
-        theirs, pictures = _numbers(row[0]), _from_json(row[1])
-        if len(indices) < len(theirs) or [int(index) for index in indices[: len(theirs)]] != theirs:
-            raise ArgumentError(
-                f"Expected the pictures that the store {str(self.path)!r} was made with, or those and more at the end; "
-                f"there are {len(images)} now, and in shard {shard} others are asked for."
-            )
-        for index, (name, content, _) in zip(theirs, pictures, strict=True):
-            mine, size = images.identity(index)
-            if mine != name or (content != size and "missing" not in (content, size)):
-                was, now = (
-                    f"{n!r}" + (f" ({c} bytes)" if c.isdigit() else "") for n, c in ((name, content), (mine, size))
-                )
+    def _require_same_settings(self, known: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        for key in (*known, *about):
+            mine, theirs = about.get(key), known.get(key)
+            if key.endswith("?") or mine == theirs:
+                continue
+            if key == "preprocessing" and mine and theirs:
+                words = Preprocessing.difference(theirs, mine)
+                if words is None:
+                    continue
                 raise ArgumentError(
-                    f"Expected the pictures that the store {str(self.path)!r} was made with: picture {index} was {was} "
-                    f"and is {now}. Give those pictures, or another file."
+                    f"Expected the store {str(self.path)!r} to be of pictures that were prepared alike, got another "
+                    f"preprocessing: {words}. Give another file, or the network with the preprocessing that the store "
+                    "was made with."
                 )
-        return len(theirs)
+            raise ArgumentError(
+                f"Expected the store {str(self.path)!r} to be of the same {key}: it is of {_short(theirs, mine)}, "
+                f"asked for is {_short(mine, theirs)}. Give another file, or what the store was made with."
+            )
 
-    def pictures(self) -> list[tuple[int, str, str | None]]:
-        """Return the number, the name and, where it is known, the path of every picture of the store."""
+    def _require_same_pictures(
+        self, rows: Sequence[_Shard], images: Images, indices: Sequence[int] | None, checked: int = 0
+    ) -> int:
+        """Compare numbers, names, labels and what is known of content, but of the first `checked` shards.
+
+        Returns how many pictures the store has.
+        """
+        done = 0
+        for row in rows:
+            theirs, mine = row.indices, None
+            if not row.again:
+                mine = None if indices is None else indices[done : done + len(theirs)]
+                done += len(theirs)
+            if row.number < checked:
+                continue
+            if (theirs and max(theirs) >= len(images)) or (mine is not None and list(mine) != theirs):
+                raise ArgumentError(
+                    f"Expected the pictures that the store {str(self.path)!r} was made with, or those and more at the "
+                    f"end, got {len(images)}, and in shard {row.number} others are asked for. Give those pictures, or "
+                    "another file."
+                )
+            identities = images.identities(theirs)
+            if digest_of_identities(identities) != row.identity:
+                require_same_identities(self.path, theirs, self._pictures(row)[0], identities)
+                raise Damage(f"the names of shard {row.number} are not those that were written")
+        return done
+
+    def _shards(self) -> list[_Shard]:
+        """Read all shards, in order and without gaps."""
         found = []
-        for indices, pictures in self._file.execute("SELECT indices, pictures FROM shards ORDER BY id"):
-            found += [
-                (i, name, path) for i, (name, _, path) in zip(_numbers(indices), _from_json(pictures), strict=True)
-            ]
+        with understood("its shards cannot be read"):
+            for place, row in enumerate(self._file.execute(f"SELECT {_Shard.columns} FROM shards ORDER BY id")):
+                shard = _Shard(*row)
+                if shard.number != place:
+                    raise Damage(f"shard {place} is missing")
+                found.append(shard)
         return found
 
-    def images(self) -> Images:
+    def _insert(self, number: int, again: int, images: Images, indices: Sequence[int]) -> None:
+        identities = images.identities(indices)
+        # Below a folder the name says where it is.
+        files = [] if images.folder is not None else [images.path(index) for index in indices]
+        paths = [None if path is None else str(path) for path in files] or None
+        text = {"identities": identities, "paths": paths}
+        made = (
+            number, again, np.asarray(indices, np.int64).tobytes(), _json(text), digest_of_identities(identities),
+        )  # fmt: skip
+        self._file.execute(
+            "INSERT INTO shards (id, again, indices, pictures, identity, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            (*made, _digest(*made)),
+        )
+
+    def _pictures(self, shard: _Shard) -> tuple[list[str], list[str | None]]:
+        """Return identity and, where it is known, path of each picture of a shard."""
+        count = len(shard.indices)
+        with understood(f"the pictures of shard {shard.number} cannot be read"):
+            found = json.loads(inflated(shard.pictures, count * _TEXT + _TEXT))
+            paths: list[str | None] = [None] * count if found["paths"] is None else found["paths"]
+            if not len(found["identities"]) == len(paths) == count:
+                raise Damage(f"shard {shard.number} has other pictures than numbers")
+            return found["identities"], paths
+
+    def files(self) -> Images:
         """Return the pictures as the files that they were.
 
         Raises
@@ -253,18 +428,27 @@ class Store(Results):
         ArgumentError
             When the store does not know their files.
         """
-        files = {index: (name, file) for index, name, file in self.pictures()}
-        folder = self.about.get("folder?")
-        if not files or (folder is None and any(file is None for _, file in files.values())):
+        names: dict[int, str] = {}
+        paths: dict[int, str | None] = {}
+        with self._transaction(write=False):
+            folder = self._about().get("folder?")
+            for row in self._shards():
+                if not row.again:
+                    identities, files = self._pictures(row)
+                    names |= zip(row.indices, identities, strict=True)
+                    paths |= zip(row.indices, files, strict=True)
+            if names and max(names) > 64 * len(names) + 10**7:
+                raise Damage("its pictures have numbers that no pictures have")
+        if not names or (folder is None and any(path is None for path in paths.values())):
             raise ArgumentError(
                 f"Expected the pictures of the store {str(self.path)!r} too, images=...: they were not files, so it "
                 "does not know where they are."
             )
         # Numbers count in all pictures, of which the store may have a few.
-        last = max(files) + 1
+        every = range(max(names) + 1)
         if folder is not None:
-            return Images.found(Path(folder), [files.get(index, ("", None))[0] for index in range(last)])
-        return Images.of([files.get(index, ("", ""))[1] or "not in the store" for index in range(last)])
+            return Images.found(Path(folder), [names.get(index, "") for index in every])
+        return Images.of([paths.get(index) or "not in the store" for index in every])
 
     # -- shards --
 
@@ -273,7 +457,7 @@ class Store(Results):
         with self._transaction():
             row = self._file.execute(
                 # Those that nobody has; then those whose owner has not finished them.
-                "SELECT id FROM shards WHERE record IS NULL AND owner IS NOT ? ORDER BY owner IS NOT NULL, id LIMIT 1",
+                "SELECT id FROM shards WHERE done IS NULL AND owner IS NOT ? ORDER BY owner IS NOT NULL, id LIMIT 1",
                 (self._owner,),
             ).fetchone()
             if row is not None:
@@ -282,94 +466,178 @@ class Store(Results):
 
     def give_back(self, shards: Sequence[int]) -> None:
         """See `Results`."""
+        if not shards:
+            return
         with self._transaction():
             self._file.executemany(
-                "UPDATE shards SET owner = NULL WHERE id = ? AND owner = ? AND record IS NULL",
+                "UPDATE shards SET owner = NULL WHERE id = ? AND owner = ? AND done IS NULL",
                 [(shard, self._owner) for shard in shards],
             )
 
     def indices(self, shard: int) -> list[int]:
         """See `Results`."""
-        return _numbers(self._file.execute("SELECT indices FROM shards WHERE id = ?", (shard,)).fetchone()[0])
+        with self._transaction(write=False):
+            return self._shard(shard).indices
 
     def put(self, shard: int, part: Part, record: Record) -> None:
         """See `Results`."""
+        made = (
+            len(record.skipped), _json([record.images, record.labels, record.skipped]),
+            np.array(record.traces, TRACES).tobytes(),
+        )  # fmt: skip
         with self._transaction():
-            row = self._file.execute("SELECT record IS NULL FROM shards WHERE id = ?", (shard,)).fetchone()
-            if row is None or not row[0]:
+            if self._shard(shard).done is not None:
                 return
-            grow(_Nodes(self._file, self._restore, self._known), shard, part)
+            if record.images:
+                self._refresh()
+                grow(_Nodes(self), shard, part)
             self._file.execute(
-                "UPDATE shards SET record = ? WHERE id = ?",
-                (_json((record.images, record.labels, record.skipped)), shard),
+                "UPDATE shards SET failed = ?, record = ?, traces = ?, done = ? WHERE id = ?",
+                (*made, _digest(shard, *made), shard),
             )
 
-    def parts(self) -> tuple[Part, ...]:
+    def snapshot(self, parts: bool = True) -> tuple[tuple[Part, ...], list[Record]]:
         """See `Results`."""
-        return ordered(_Nodes(self._file, self._restore, self._known))
+        with self._transaction(write=False):
+            self._refresh()
+            merged = self._parts() if parts else ()
+        news, self._news = self._news, []
+        return merged, news
+
+    def _refresh(self) -> None:
+        """Read the records that are new."""
+        done: dict[int, bytes] = dict(self._file.execute("SELECT id, done FROM shards WHERE done IS NOT NULL"))
+        for number, digest in sorted(done.items()):
+            if self._entered.get(number) != digest:
+                record = self._record(self._shard(number))
+                self._labels.update(label for label in record.labels if label is not None)
+                self._entered[number] = digest
+                self._news.append(record)
+        self.finished = set(done)
+
+    def _parts(self) -> tuple[Part, ...]:
+        """Read the merged parts, which have to be of the shards that are done and of no others."""
+        nodes = _Nodes(self)
+        wanted = {
+            number
+            for number, size, failed in self._file.execute(
+                "SELECT id, length(indices) / 8, failed FROM shards WHERE done IS NOT NULL"
+            )
+            if failed != size
+        }
+        covered = sum(1 << level for level, _ in nodes)
+        if covered != len(wanted) or any(
+            not wanted.issuperset(range(position << level, (position + 1) << level)) for level, position in nodes
+        ):
+            raise Damage("its results are not those of the shards that are done")
+        return ordered(nodes)
+
+    def room(self) -> int:
+        """Return how many bytes the state of a part of these results can have."""
+        (size,) = self._file.execute("SELECT sum(length(indices)) FROM shards").fetchone()
+        return self.job.room(int(size or 0) // 8, self._labels)
 
     @property
     def left(self) -> int:
         """Images in shards that are not done."""
-        rows = self._file.execute("SELECT indices FROM shards WHERE record IS NULL")
-        return sum(len(_numbers(row[0])) for row in rows)
+        with self._transaction(write=False):
+            (size,) = self._file.execute("SELECT sum(length(indices)) FROM shards WHERE done IS NULL").fetchone()
+            return int(size or 0) // 8
 
-    def records(self) -> Iterator[Record]:
-        """The records of the shards that are done."""
-        for (data,) in self._file.execute("SELECT record FROM shards WHERE record IS NOT NULL ORDER BY id").fetchall():
-            images, labels, skipped = _from_json(data)
-            yield Record(images, labels, [(index, reason) for index, reason in skipped])
+    def _shard(self, number: int) -> _Shard:
+        row = self._file.execute(f"SELECT {_Shard.columns} FROM shards WHERE id = ?", (number,)).fetchone()
+        with understood(f"shard {number} cannot be read"):
+            return _Shard(*row)
+
+    def _record(self, shard: _Shard) -> Record:
+        """Read what became of a shard's pictures."""
+        with understood(f"the record of shard {shard.number} cannot be read"):
+            images, labels, skipped = json.loads(inflated(shard.record, len(shard.indices) * _TEXT + _TEXT))
+            failed = [(index, reason) for index, reason in skipped]
+            if sorted([*images, *(index for index, _ in failed)]) != sorted(shard.indices):
+                raise Damage(f"the record of shard {shard.number} is not of its pictures")
+            if not (len(labels) == len(images) == len(shard.indices) - shard.failed):
+                raise Damage(f"the record of shard {shard.number} does not count its pictures")
+            return Record(images, labels, failed)
+
+
+class _Shard:
+    """A row of the table of shards, found to be what was written."""
+
+    columns = "id, again, indices, pictures, identity, digest, failed, record, traces, done"
+
+    def __init__(
+        self, number: int, again: int, indices: bytes, pictures: bytes, identity: bytes, digest: bytes,
+        failed: int, record: bytes, traces: bytes, done: bytes | None,
+    ) -> None:  # fmt: skip
+        if digest != _digest(number, again, indices, pictures, identity):
+            raise Damage(f"shard {number} is not what was written")
+        if done is not None and done != _digest(number, failed, record, traces):
+            raise Damage(f"the record of shard {number} is not what was written")
+        self.number = number
+        self.again = again
+        self.indices: list[int] = np.frombuffer(indices, np.int64).tolist()
+        self.pictures = pictures
+        self.identity = identity
+        self.failed = failed
+        self.record = record
+        self.traces = traces
+        self.done = done
+        if done is not None and len(traces) != TRACES.itemsize * (len(self.indices) - failed):
+            raise Damage(f"shard {number} does not say what its pictures were")
+        if self.indices and min(self.indices) < 0:
+            raise Damage(f"shard {number} has pictures that cannot be")
 
 
 class _Nodes(MutableMapping[Place, Part]):
-    """The merged parts in the file. A node never changes once it is written, so what is known is not read again."""
+    """The merged parts in the file, for one transaction.
 
-    def __init__(
-        self,
-        file: sqlite3.Connection,
-        restore: Callable[[Mapping[str, Tensor]], Part],
-        known: dict[Place, Part],
-    ) -> None:
-        self._file = file
-        self._restore = restore
-        self._known = known
+    A node never changes once it is written, so what is known is not read again.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._file = store._file
+        self._known = store._known
+        self._places: set[Place] = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
+        if any(not (0 <= level < 40 and 0 <= position < 2**40) for level, position in self._places):
+            raise Damage("its results are of shards that cannot be")
+        for place in self._known.keys() - self._places:
+            del self._known[place]
 
     def __iter__(self) -> Iterator[Place]:
-        places = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
-        for place in self._known.keys() - places:
-            del self._known[place]
-        return iter(places)
+        return iter(self._places)
 
     def __len__(self) -> int:
-        return len(set(self))
-
-    def __contains__(self, place: object) -> bool:
-        return place in set(self)
+        return len(self._places)
 
     def __getitem__(self, place: Place) -> Part:
+        if place not in self._places:
+            raise KeyError(place)
         if place not in self._known:
             pieces = self._file.execute(
-                "SELECT part FROM nodes WHERE level = ? AND position = ? ORDER BY piece", place
+                "SELECT piece, pieces, part, digest FROM nodes WHERE level = ? AND position = ? ORDER BY piece", place
             ).fetchall()
-            if not pieces:
-                raise KeyError(place)
-            data = b"".join(piece for (piece,) in pieces)
-            return self._remembered(place, self._restore(unpacked(data)), len(data))
+            with understood(f"the result at {place} cannot be read"):
+                for number, (piece, count, part, digest) in enumerate(pieces):
+                    if (piece, count) != (number, len(pieces)) or digest != _digest(*place, piece, count, part):
+                        raise Damage(f"the result at {place} is not what was written")
+                data = b"".join(part for _, _, part, _ in pieces)
+                return self._remembered(place, self._store.job.restored(unpacked(data, self._store.room())), len(data))
         return self._known[place]
 
     def __setitem__(self, place: Place, part: Part) -> None:
         data = packed(part)
-        self._file.executemany(
-            "INSERT INTO nodes VALUES (?, ?, ?, ?)",
-            (
-                (*place, number, data[start : start + _PIECE])
-                for number, start in enumerate(range(0, len(data), _PIECE))
-            ),
-        )
+        starts = range(0, len(data), _PIECE)
+        for piece, start in enumerate(starts):
+            row = (*place, piece, len(starts), data[start : start + _PIECE])
+            self._file.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*row, _digest(*row)))
+        self._places.add(place)
         self._remembered(place, part, len(data))
 
     def __delitem__(self, place: Place) -> None:
         self._file.execute("DELETE FROM nodes WHERE level = ? AND position = ?", place)
+        self._places.remove(place)
         self._known.pop(place, None)
 
     def _remembered(self, place: Place, part: Part, size: int) -> Part:
@@ -378,24 +646,18 @@ class _Nodes(MutableMapping[Place, Part]):
         return part
 
 
-def _described(images: Images, index: int) -> tuple[str, str, str | None]:
-    name, content = images.identity(index)
-    # Below a folder the name says where it is.
-    path = None if images.folder is not None else images.path(index)
-    return name, content, None if path is None else str(path)
+def _digest(*values: Any) -> bytes:
+    """Return 16 bytes by which the values of some columns are known."""
+    found = hashlib.blake2b(digest_size=16)
+    for value in values:
+        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
+        found.update(f"{type(value).__name__} {len(data)} ".encode())
+        found.update(data)
+    return found.digest()
 
 
 def _json(value: Any) -> bytes:
-    return zlib.compress(json.dumps(value).encode())
-
-
-def _from_json(data: bytes) -> Any:
-    return json.loads(zlib.decompress(data))
-
-
-def _numbers(data: bytes) -> list[int]:
-    numbers: list[int] = np.frombuffer(zlib.decompress(data), np.int64).tolist()
-    return numbers
+    return zlib.compress(json.dumps(value).encode(), 1)
 
 
 def _short(value: Any, other: Any) -> str:

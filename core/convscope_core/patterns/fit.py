@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -113,7 +113,11 @@ def fitting_patterns(
         When a layer does not exist.
     ArgumentError
         When another argument is out of range, there are too few pictures, a layer has no neurons, or the store is of
-        another network, of other pictures or settings: the message names the difference.
+        another network, another preprocessing, of other pictures or settings: the message names the difference.
+    StoreError
+        When the store cannot be read or written, or is damaged: what is safe, and what to do.
+    ExecutorError
+        While running, when the executor takes no more work, or processes that read pictures die.
     NetworkError
         While running, when a layer's outputs are NaN or infinite.
 
@@ -172,6 +176,10 @@ class _FitJob(Job[PatternSums, Patterns]):
 
     def empty(self, device: torch.device) -> PatternSums:  # noqa: ARG002  sums lie where the first values do
         return PatternSums([LayerSums(*_kept(regimes_of(layer, self.regimes))) for layer in self._neurons])
+
+    def room(self, images: int, labels: Collection[str]) -> int:  # noqa: ARG002
+        # At most four sums as large as the weights, and a few numbers for each neuron, in float64.
+        return sum(8 * (4 * n.weight.numel() + 8 * n.outputs * n.phases + 2**10) for n in self._neurons) + 2**16
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> PatternSums:

@@ -198,13 +198,9 @@ class LayerSums:
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
         """Make one of its `state_dict`."""
-        *count, active, whole = state["kind"].tolist()
+        active, whole = state["kind"].tolist()
         sums = cls(bool(active), bool(whole))
         sums.tensors = {name: tensor for name, tensor in state.items() if name != "kind"}
-        if count and sums.tensors:  # the first stores had the count there, and knew no phases
-            sums.tensors["n"] = torch.tensor(count, dtype=torch.float64)
-            for name in ("u", "n_active"):
-                sums.tensors[name] = sums.tensors[name][:, None]
         return sums
 
     def of(self, regime: str) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.jobs.ledger import Ledger, Skipped
 from convscope_core.network import Layer, Network
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey.findings import (
     ClassMeans,
     ClassPreference,
@@ -46,6 +47,9 @@ class Survey:
         Name of the network.
     fingerprint : str
         Identifies its weights: surveys of different networks do not merge.
+    preprocessing : dict
+        What was done to pictures before (`Preprocessing.identity`): surveys of differently prepared pictures do not
+        merge.
     layers : tuple of Layer
         In execution order.
     k : int
@@ -59,6 +63,7 @@ class Survey:
         *,
         network: str,
         fingerprint: str,
+        preprocessing: Mapping[str, Any],
         layers: tuple[Layer, ...],
         images: Images,
         statistics: Statistics,
@@ -66,6 +71,7 @@ class Survey:
     ) -> None:
         self.network = network
         self.fingerprint = fingerprint
+        self.preprocessing = preprocessing
         self.layers = layers
         self.images = images
         self.k = statistics.top.k
@@ -82,6 +88,7 @@ class Survey:
         return cls(
             network=net.name,
             fingerprint=net.fingerprint,
+            preprocessing=net.preprocessing.identity,
             layers=layers,
             images=images,
             statistics=statistics,
@@ -106,6 +113,19 @@ class Survey:
     def label(self, image: int) -> str | None:
         """The label that an image had when it was seen; None if it had none."""
         return self._ledger.label(image)
+
+    def require(self, net: Network) -> None:
+        """Raise ArgumentError unless this is a survey of a network, with these weights and this preprocessing."""
+        if self.fingerprint != net.fingerprint:
+            raise ArgumentError(
+                f"Expected a survey of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got one of "
+                f"{self.network} ({self.fingerprint[:8]}). Survey the pictures with this network."
+            )
+        if words := Preprocessing.difference(self.preprocessing, net.preprocessing.identity):
+            raise ArgumentError(
+                f"Expected a survey of pictures that were prepared as {net.name} prepares them, got another "
+                f"preprocessing: {words}. Survey the pictures with this network."
+            )
 
     def __repr__(self) -> str:
         channels = sum(layer.channels for layer in self.layers)
@@ -427,6 +447,8 @@ class Survey:
         ):
             if mine != theirs:
                 raise ArgumentError(f"Expected two surveys of the same {what}, got {mine} and {theirs}.")
+        if words := Preprocessing.difference(self.preprocessing, other.preprocessing):
+            raise ArgumentError(f"Expected two surveys of pictures that were prepared alike, got {words}.")
         longer, shorter = (self, other) if len(self.images) >= len(other.images) else (other, self)
         if not longer.images.starts_with(shorter.images):
             raise ArgumentError(
@@ -445,6 +467,7 @@ class Survey:
         return Survey(
             network=self.network,
             fingerprint=self.fingerprint,
+            preprocessing=self.preprocessing,
             layers=self.layers,
             images=longer.images,
             statistics=statistics,

@@ -6,7 +6,7 @@ set that excite it most. Here all units of all chosen layers are served by the s
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last, load
 from convscope_core.network import Layer, Network
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.result import Survey
 from convscope_core.survey.statistics import Statistics
@@ -62,7 +63,7 @@ def surveying(
 ) -> Generator[SurveyProgress, None, None]:
     """Find the images that excite every unit of the chosen layers most, in one pass.
 
-    An image that cannot be read is skipped and listed in `Survey.skipped`.
+    An image that cannot be read is skipped and listed in `Survey.skipped`; with a store, the next call tries it again.
 
     The images are cut into shards, whose results are merged in one fixed order. So the survey has the same bits
     whether it ran through or was interrupted, here or in an executor, with a store or without; it depends on the batch
@@ -106,8 +107,12 @@ def surveying(
     LayerError
         When a layer does not exist.
     ArgumentError
-        When another argument is out of range, `start` does not fit, or the store is of another network, of other
-        pictures or settings: the message names the difference.
+        When another argument is out of range, `start` does not fit, or the store is of another network, another
+        preprocessing, of other pictures or settings: the message names the difference.
+    StoreError
+        When the store cannot be read or written, or is damaged: what is safe, and what to do.
+    ExecutorError
+        While running, when the executor takes no more work, or processes that read pictures die.
     NetworkError
         While running, when a layer's activations are NaN or infinite.
 
@@ -154,7 +159,10 @@ def load_survey(store: str | Path, net: Network, images: Any = None) -> Survey:
     Raises
     ------
     ArgumentError
-        When there is no such store, it is of another network, or it does not know its pictures' files.
+        When there is no such store, it is of another network or preprocessing, or of other pictures, or it does not
+        know its pictures' files.
+    StoreError
+        When the file cannot be read, or is damaged.
     """
     return load(_SurveyJob, store, net, images)
 
@@ -173,8 +181,15 @@ class _SurveyJob(Job[Statistics, Survey]):
     def _layers(self) -> tuple[Layer, ...]:
         return tuple(self.net.layer(name) for name in self.layers)
 
+    @property
+    def _channels(self) -> int:
+        return sum(layer.channels for layer in self._layers)
+
     def empty(self, device: torch.device) -> Statistics:
-        return Statistics(sum(layer.channels for layer in self._layers), self.k, self.sample, device=device)
+        return Statistics(self._channels, self.k, self.sample, device=device)
+
+    def room(self, images: int, labels: Collection[str]) -> int:
+        return Statistics.room(self._channels, self.k, min(self.sample, images), labels)
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Statistics:
@@ -232,6 +247,11 @@ def _continued(
     ):
         if theirs != asked:
             raise ArgumentError(f"Expected to continue a survey of the same {what}, got one of {theirs} for {asked}.")
+    if words := Preprocessing.difference(start.preprocessing, net.preprocessing.identity):
+        raise ArgumentError(
+            f"Expected to continue a survey of pictures that were prepared alike, got another preprocessing: {words}. "
+            "Give the network with the preprocessing of that survey."
+        )
     if not images.starts_with(start.images):
         raise ArgumentError(
             "Expected images that begin with those of the survey to continue, "

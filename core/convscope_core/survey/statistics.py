@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 from convscope_core.survey.accumulator import Accumulator
-from convscope_core.survey.health import Health
+from convscope_core.survey.health import Health, histogram_edges
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.sample import Sample
@@ -62,6 +62,14 @@ class Statistics:
         self.health.merge(other.health)
         self.profile.merge(other.profile)
         self.sample.merge(other.sample)
+
+    @staticmethod
+    def room(channels: int, k: int, sample: int, labels: Collection[str]) -> int:
+        """Return how many bytes `state_dict` takes at most."""
+        health = 8 * (len(histogram_edges()) + 9)
+        text = sum(6 * len(label) + 8 for label in labels)  # as JSON escapes it
+        each = 28 * k + health + 8 + 8 * len(labels) + 4 * sample
+        return channels * each + 8 * (sample + len(labels)) + text + 2**16
 
     def copy(self) -> Statistics:
         """Return statistics with the same state, independent of these; no data is copied."""

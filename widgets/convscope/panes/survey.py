@@ -43,11 +43,8 @@ class SurveyPane(Instrument):
     _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, net: Network, *, survey: Survey | None = None, **options: Any) -> None:
-        if survey is not None and survey.fingerprint != net.fingerprint:
-            raise ArgumentError(
-                f"Expected a survey of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got one of "
-                f"{survey.network} ({survey.fingerprint[:8]}). Survey the pictures with this network."
-            )
+        if survey is not None:
+            survey.require(net)
         self.survey: Survey | None = survey
         self._patches = Patches(net)
         self._survey_job = Job(

@@ -1,0 +1,96 @@
+"""Whether pictures are those that a store's results are of."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convscope_core.contents import MISSING, NO_FILE
+from convscope_core.datasets import Images, described
+from convscope_core.errors import ArgumentError
+
+__all__ = ["digest_of_identities", "require_same_contents", "require_same_identities"]
+
+_READ = 1024
+"""Files with other times that are read at most, to see whether their content is the same: beyond, a random choice."""
+
+_DECODED = 8
+"""Items of data sets that are decoded, to see whether they are the same."""
+
+_CURE = "Give the pictures that it was made with, another file for the store, or delete the store."
+
+
+def digest_of_identities(identities: Sequence[str]) -> bytes:
+    """Return 16 bytes by which a list of identities is known."""
+    return hashlib.blake2b("\0".join(identities).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def require_same_identities(store: Path, indices: Sequence[int], theirs: Sequence[str], mine: Sequence[str]) -> None:
+    """Raise ArgumentError that names the first picture that has another name, label or content than a store's."""
+    for index, was, now in zip(indices, theirs, mine, strict=True):
+        if was != now:
+            here, there = described(now), described(was)
+            changed = f"was {there} and is {here}" if here != there else f"{there} has another content"
+            raise ArgumentError(
+                f"Expected the pictures that the store {str(store)!r} was made with, got others: picture {index} "
+                f"{changed}. {_CURE}"
+            )
+
+
+def require_same_contents(store: Path, images: Images, indices: npt.NDArray[np.int64], traces: Any) -> None:
+    """Raise ArgumentError unless pictures that were read for a store have the content that they had then.
+
+    Every file is asked for its size and times, which costs about two microseconds each on a disk of the machine. Those
+    with another time are read, up to 1024 of them; of items of data sets, which only decoding tells, eight are decoded.
+    Files that are not there now are no difference.
+
+    Parameters
+    ----------
+    store : Path
+    images : Images
+        All pictures.
+    indices : int64 array (n,)
+        Those that were read.
+    traces : structured array (n,) of `TRACES`
+        What they were.
+    """
+    stamps = images.stamps(indices.tolist())
+    there = stamps[:, 0] != MISSING
+    other = there & (stamps[:, 0] != traces["size"])
+    for place in np.flatnonzero(other & (traces["size"] != MISSING))[:1].tolist():
+        was, now = (_sized(size) for size in (int(traces["size"][place]), int(stamps[place, 0])))
+        name = images.described(int(indices[place]))
+        raise _changed(store, int(indices[place]), f"was {name}{was} and is {name}{now}")
+    moved = there & ((stamps[:, 1] != traces["modified"]) | (stamps[:, 2] != traces["changed"]))
+    suspects = np.flatnonzero(moved)
+    if len(suspects) > _READ:
+        suspects = np.random.default_rng().choice(suspects, _READ, replace=False)
+    opaque = np.flatnonzero((stamps[:, 0] == NO_FILE) & (traces["digest"] != 0))
+    if len(opaque):
+        opaque = opaque[np.unique(np.linspace(0, len(opaque) - 1, _DECODED).astype(int))]
+    for place in np.sort(np.concatenate([suspects, opaque])).tolist():
+        index = int(indices[place])
+        try:
+            digest = images.trace(index).digest
+        except Exception:  # it cannot be read now: a data set may raise anything
+            continue
+        if digest != traces["digest"][place]:
+            name = images.described(index)
+            hint = " If the data set draws at random, leave that out." if images.decoded(index) else ""
+            raise _changed(store, index, f"{name} has another content now.{hint}")
+
+
+def _changed(store: Path, index: int, how: str) -> ArgumentError:
+    return ArgumentError(
+        f"Expected the pictures that the store {str(store)!r} was made with, got others: picture {index} "
+        f"{how.rstrip('.')}. {_CURE}"
+    )
+
+
+def _sized(size: int) -> str:
+    return f" ({size} bytes)" if size >= 0 else ""
