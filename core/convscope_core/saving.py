@@ -61,20 +61,21 @@ def guarded(path: Path, what: str, safe: str, cure: str, *, foreign: bool = Fals
     cure : str
         What to do about a damaged file, as a sentence.
     foreign : bool, default False
-        Whether code that knows nothing of the file runs in it, too, whose errors are its own. What is read from the file
-        is then to be `understood` by itself.
+        Whether code that knows nothing of the file runs in it, too, whose errors are its own. What is read from the
+        file is then to be `understood` by itself.
 
     Raises
     ------
     StoreError
-        For an error of the operating system, of SQLite, of safetensors or zlib, for `Damage`, and, unless `foreign`, for
-        whatever contents lead to that are not as they were written. Other errors of ours pass.
+        For an error of the operating system, of SQLite, of safetensors or zlib, for `Damage`, and, unless `foreign`,
+        for whatever contents lead to that are not as they were written. Other errors of ours pass.
     """
+    known: tuple[type[Exception], ...] = (OSError, *_DAMAGE, *(() if foreign else _UNFIT))
     try:
         yield
     except ConvscopeError:
         raise
-    except (OSError, *_DAMAGE, *(() if foreign else _UNFIT)) as error:
+    except known as error:
         raise StoreError(_told(error, path, what, safe, cure)) from error
 
 
