@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
+from convscope_core.experiments.layer_probes import Probes, probe, probing
 from convscope_core.experiments.part_correspondence import (
     CorrespondenceResult,
     SignScores,
@@ -13,9 +14,12 @@ from convscope_core.experiments.part_correspondence import (
 __all__ = [
     "CorrespondenceResult",
     "Degradation",
+    "Probes",
     "SignScores",
     "correspondence",
     "corresponding",
     "degradation",
     "degrading",
+    "probe",
+    "probing",
 ]
