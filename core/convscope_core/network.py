@@ -165,6 +165,9 @@ class Redrawn(NamedTuple):
 _CEILINGS = {"relu6": 6.0, "sigmoid": 1.0, "hardsigmoid": 1.0, "tanh": 1.0, "softmax": 1.0}
 """Upper bounds of activations, by the kind of their node."""
 
+_FLOORS = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "hardsigmoid": 0.0, "softmax": 0.0, "tanh": -1.0}
+"""Lower bounds."""
+
 
 class Network:
     """A classifier to look into.
@@ -370,17 +373,31 @@ class Network:
             When weights are missing, of another shape, of layers that the module does not have, NaN or infinite; or
             this network came from another process, to which what it was traced from does not go along.
         """
+        weights = self.weights_of(state, what=what, rest=rest)
+        other = self._like(name)
+        other.redrawn = None
+        assert self._recipe is not None
+        graph = made(self._recipe, weights, self.input_shape, self.device, dtype=self.dtype)
+        other._settle(graph, self.scores if self._stated is None else self._stated)
+        return other
+
+    def weights_of(
+        self,
+        state: Mapping[str, torch.Tensor],
+        *,
+        what: str = "the state dict",
+        rest: Mapping[str, torch.Tensor] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Return the weights of a state dict that the forward pass reads, by the names that the module has for them.
+
+        Parameters and errors are those of `with_weights`.
+        """
         if self._recipe is None:
             raise NetworkError(
                 f"Expected a network that was made in this process, got {self.name}, which was pickled. Make it again "
                 "of its module: Network(module, ...)."
             )
-        weights = self._recipe.fitted(state, what, rest)
-        other = self._like(name)
-        other.redrawn = None
-        graph = made(self._recipe, weights, self.input_shape, self.device, dtype=self.dtype)
-        other._settle(graph, self.scores if self._stated is None else self._stated)
-        return other
+        return self._recipe.fitted(state, what, rest)
 
     def __repr__(self) -> str:
         c, h, w = self.input_shape
@@ -456,6 +473,24 @@ class Network:
         if layer.activation == "hardtanh":
             return float(layer.node["max_val"])
         return _CEILINGS.get(layer.activation or "")
+
+    def floor(self, name: str) -> float | None:
+        """Return the smallest value that a layer can have by its activation; None where there is no bound.
+
+        Parameters
+        ----------
+        name : str
+            A layer's name or alias.
+
+        Returns
+        -------
+        float or None
+            0 for ReLU, ReLU6, sigmoid, hard sigmoid and softmax, -1 for tanh, the lower bound of a hard tanh.
+        """
+        layer = self.graph_layer(name)
+        if layer.activation == "hardtanh":
+            return float(layer.node["min_val"])
+        return _FLOORS.get(layer.activation or "")
 
     def class_index(self, target: int | str) -> int:
         """Return the index of a class, given by index or label.

@@ -178,11 +178,13 @@ def test_the_memory_layout_of_the_activations_does_not_matter() -> None:
 
 
 WAYS = {
-    "by map": lambda maps, ceiling=None: ImageStatistics.of(maps.contiguous(), ceiling),
-    "by position": lambda maps, ceiling=None: ImageStatistics.of(
-        maps.contiguous(memory_format=torch.channels_last), ceiling
+    "by map": lambda maps, *bounds: ImageStatistics.of(maps.contiguous(), *bounds),
+    "by position": lambda maps, *bounds: ImageStatistics.of(
+        maps.contiguous(memory_format=torch.channels_last), *bounds
     ),
-    "at once": lambda maps, ceiling=None: SimpleNamespace(**reduction._at_once(maps, ceiling)),
+    "at once": lambda maps, ceiling=None, floor=None: SimpleNamespace(
+        **reduction._at_once(maps, ceiling, floor is None or floor < 0)
+    ),
 }
 """By memory layout on a CPU, and as on an accelerator."""
 
@@ -209,7 +211,7 @@ def test_every_way_to_reduce_equals_brute_force(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reduction, "_CACHED_MAPS", cached)
         patch.setattr(reduction, "_CACHED_LINES", cached)
-        found = WAYS[way](values, ceiling)
+        found = WAYS[way](values, ceiling, float(values.min()))
     flat = values.double().flatten(2)
     places = torch.from_numpy(flat.numpy().argmax(axis=2))
     assert torch.equal(found.peaks.double(), flat.amax(2))
@@ -217,6 +219,7 @@ def test_every_way_to_reduce_equals_brute_force(
     assert torch.equal(found.active, (flat > 0).sum(2))
     assert torch.equal(found.saturated, (flat == ceiling).sum(2))
     torch.testing.assert_close(found.means.double(), flat.mean(2), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(found.magnitudes.double(), flat.abs().mean(2), rtol=1e-6, atol=1e-6)
     deviations = flat.var(2, correction=0) * flat.shape[2]
     # The spread around 1000 is known to float32's digits of 1000.
     torch.testing.assert_close(found.deviations.double(), deviations, rtol=1e-4, atol=1e-2 if kind == "far" else 1e-5)

@@ -114,6 +114,7 @@ def test_health_of_every_channel_equals_that_of_all_activations_at_once(
         np.testing.assert_allclose(health.active_positions, (every > 0).double().mean((0, 2, 3)), atol=1e-3)
         np.testing.assert_allclose(health.maximum, maxima.amax(0), rtol=1e-5)
         np.testing.assert_allclose(health.mean, every.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(health.magnitude, every.abs().mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(health.variance, every.var((0, 2, 3), correction=0), rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(health.dead, (maxima <= 0).all(0))
         np.testing.assert_array_equal(health.histogram.sum(1), 23)

@@ -73,8 +73,10 @@ def test_a_sample_of_any_split_is_the_same(case, size: int) -> None:  # type: ig
         merged.merge(Sample.from_state(part.state_dict()))
     assert torch.equal(merged.images, whole.images)
     assert torch.equal(merged.peaks, whole.peaks)
+    assert torch.equal(merged.means, whole.means)
     assert len(whole.images) == min(size, len(values))
     assert torch.equal(whole.peaks, values.amax((2, 3))[whole.images])
+    torch.testing.assert_close(whole.means, values.mean((2, 3))[whole.images])
 
 
 def test_every_image_has_the_same_chance_to_be_sampled() -> None:

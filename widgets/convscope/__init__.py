@@ -18,7 +18,14 @@ from convscope_core.errors import (
     StoreError,
     TraceError,
 )
-from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder
+from convscope_core.evolution import (
+    Checkpoint,
+    Checkpoints,
+    EvolutionRecorder,
+    EvolutionResult,
+    evolution,
+    evolving,
+)
 from convscope_core.experiments import (
     CorrespondenceResult,
     Degradation,
@@ -87,6 +94,7 @@ __all__ = [
     "Degradation",
     "EvolutionRecorder",
     "ExecutorError",
+    "EvolutionResult",
     "Exemplar",
     "Explorer",
     "FilterGrid",
@@ -130,6 +138,8 @@ __all__ = [
     "degradation_chart",
     "degrading",
     "filter_sizes",
+    "evolution",
+    "evolving",
     "fit_patterns",
     "fitting_patterns",
     "initialise",

@@ -157,6 +157,11 @@ class Origin:
         with self._lock:
             return self._base()
 
+    def weights(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
+        """Return the weights of a checkpoint that its forward pass reads, by the module's own names."""
+        with self._lock:
+            return self._base().weights_of(checkpoint.state(), what=f"checkpoint {checkpoint.label!r}", rest=self._rest)
+
     def _base(self) -> Network:
         if self._network is None:
             module = unwrapped(self._source)
@@ -290,6 +295,10 @@ class Checkpoints(Sequence[Checkpoint]):
         shown = ", ".join(labels if len(labels) <= 8 else [*labels[:4], "...", *labels[-3:]])
         return f"<{len(self)} checkpoint{'s' * (len(self) != 1)}{of}: {shown}>"
 
+    def only(self, places: Sequence[int]) -> Checkpoints:
+        """Return some of them."""
+        return Checkpoints([self._items[place] for place in places], self._origin)
+
     @property
     def labels(self) -> tuple[str, ...]:
         """What each is called."""
@@ -326,9 +335,12 @@ class Checkpoints(Sequence[Checkpoint]):
             When the weights cannot be read, are not all there, are of another architecture, NaN or infinite: which
             checkpoint, which of the weights.
         """
+        return self._known().network(self._item(index))
+
+    def _item(self, index: int) -> Checkpoint:
         if not -len(self) <= index < len(self):
             raise ArgumentError(f"Expected the index of one of {len(self)} checkpoints, got {index}.")
-        return self._known().network(self._items[index])
+        return self._items[index]
 
     def _known(self) -> Origin:
         if self._origin is None:
@@ -337,6 +349,16 @@ class Checkpoints(Sequence[Checkpoint]):
                 "Checkpoints.of(source, net=module, preprocess=..., labels=...)."
             )
         return self._origin
+
+    def weights(self, index: int) -> dict[str, Tensor]:
+        """Return the weights of a checkpoint that its forward pass reads, by the module's own names, on the CPU.
+
+        Raises
+        ------
+        ArgumentError, NetworkError
+            As `network` does.
+        """
+        return self._known().weights(self._item(index))
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write all of them to a folder, a file of safetensors each.

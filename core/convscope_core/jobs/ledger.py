@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from convscope_core.errors import ArgumentError
 from convscope_core.jobs.results import Record
 
 __all__ = ["Ledger", "Skipped"]
@@ -108,6 +109,23 @@ class Ledger:
         other = Ledger(images)
         other.merge(self)
         return other
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Return the state as arrays, and as what JSON holds."""
+        arrays: dict[str, npt.NDArray[Any]] = {"seen": self.seen.astype(np.uint8), "codes": self._codes}
+        return arrays, {"names": self._names, "reasons": sorted(self._reasons.items())}
+
+    @classmethod
+    def of_state(cls, arrays: Mapping[str, npt.NDArray[Any]], settings: Mapping[str, Any]) -> Ledger:
+        """Restore a ledger from its `state`."""
+        found = cls(len(arrays["seen"]))
+        codes, names = arrays["codes"].astype(np.int32), [str(name) for name in settings["names"]]
+        if codes.shape != found.seen.shape or codes.max(initial=-1) >= len(names):
+            raise ArgumentError("Expected labels of the images seen, got others; the state is damaged.")
+        found.seen, found._codes, found._names = _frozen(arrays["seen"].astype(np.bool_)), codes, names
+        found._numbers = {name: number for number, name in enumerate(names)}
+        found._reasons = {int(image): str(reason) for image, reason in settings["reasons"]}
+        return found
 
     def copy(self) -> Ledger:
         """Return a ledger with the same state, independent of this one."""

@@ -17,6 +17,7 @@ __all__ = [
     "LayerHealth",
     "Purity",
     "QuantileExample",
+    "SampledActivations",
     "SimilarUnit",
     "TopActivations",
     "UnitMatch",
@@ -86,6 +87,8 @@ class LayerHealth:
         NaN where there is no bound.
     mean, variance : float64 arrays (C,)
         Over all positions of all images; NaN if no image was seen.
+    magnitude : float64 array (C,)
+        Mean of the magnitudes over all positions of all images; NaN if no image was seen.
     histogram : int64 array (C, 115)
         Images by their largest activation: bin b counts ``edges[b - 1] <= value < edges[b]``, the first and
         last bin are open. The top activations are its right end.
@@ -100,6 +103,7 @@ class LayerHealth:
     saturated: npt.NDArray[np.float64]
     mean: npt.NDArray[np.float64]
     variance: npt.NDArray[np.float64]
+    magnitude: npt.NDArray[np.float64]
     histogram: npt.NDArray[np.int64]
     edges: npt.NDArray[np.float32]
 
@@ -112,6 +116,23 @@ class LayerHealth:
     def rare(self) -> npt.NDArray[np.bool_]:
         """Bool (C,): units that are active in less than one image in a hundred, but not dead."""
         return np.asarray((self.active_images > 0) & (self.active_images < RARE))
+
+
+@dataclass(frozen=True, eq=False)
+class SampledActivations:
+    """What all units of a layer do on the same random images.
+
+    Attributes
+    ----------
+    images : int64 array (n,)
+        Index into `Survey.images`, ascending.
+    peaks, means : float32 arrays (n, C)
+        Largest and mean activation of each unit over the positions of each image.
+    """
+
+    images: npt.NDArray[np.int64]
+    peaks: npt.NDArray[np.float32]
+    means: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

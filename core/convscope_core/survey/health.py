@@ -63,6 +63,7 @@ class Health(Accumulator):
             "bounded_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "maximum": torch.full((channels,), -torch.inf, device=self.device),
             "mean": torch.zeros(channels, dtype=torch.float64, device=self.device),
+            "magnitude": torch.zeros(channels, dtype=torch.float64, device=self.device),
             "deviation": torch.zeros(channels, dtype=torch.float64, device=self.device),
             "histogram": torch.zeros((channels, len(self._edges) + 1), dtype=torch.int64, device=self.device),
         }
@@ -104,6 +105,11 @@ class Health(Accumulator):
     def mean(self) -> Tensor:
         """(channels,) float64, mean over all positions of all images; NaN before the first image."""
         return torch.where(self.positions > 0, self._state["mean"], torch.nan)
+
+    @property
+    def magnitude(self) -> Tensor:
+        """(channels,) float64, mean magnitude over all positions of all images; NaN before the first image."""
+        return torch.where(self.positions > 0, self._state["magnitude"], torch.nan)
 
     @property
     def variance(self) -> Tensor:
@@ -155,6 +161,7 @@ class Health(Accumulator):
                 "bounded_positions": positions * count * statistics.bounded.to(self.device),
                 "maximum": peaks.amax(dim=0),
                 "mean": mean,
+                "magnitude": statistics.magnitudes.to(self.device).double().mean(dim=0),
                 "deviation": within + between,
             },
             histogram=self.histogram.scatter_add(1, bins, torch.ones_like(bins)),
@@ -190,7 +197,8 @@ class Health(Accumulator):
         )
         combined = {key: mine[key] + other[key] for key in counts}
         combined["maximum"] = torch.maximum(mine["maximum"], other["maximum"])
-        combined["mean"] = mine["mean"] * weight_mine + other["mean"] * weight_other
+        for key in ("mean", "magnitude"):
+            combined[key] = mine[key] * weight_mine + other[key] * weight_other
         spread = difference.square() * (weight_mine * weight_other) * total
         combined["deviation"] = mine["deviation"] + other["deviation"] + spread
         combined["histogram"] = histogram

@@ -42,6 +42,8 @@ class ImageStatistics:
         (N, C) int64, how many positions are greater than zero.
     means : Tensor
         (N, C) float32, mean over the positions.
+    magnitudes : Tensor
+        (N, C) float32, mean over the positions of the magnitude.
     deviations : Tensor
         (N, C) float32, sum over the positions of the squared deviation from that mean.
     positions : Tensor
@@ -57,13 +59,14 @@ class ImageStatistics:
     columns: Tensor
     active: Tensor
     means: Tensor
+    magnitudes: Tensor
     deviations: Tensor
     positions: Tensor
     saturated: Tensor
     bounded: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, ceiling: float | None = None) -> ImageStatistics:
+    def of(cls, values: Tensor, ceiling: float | None = None, floor: float | None = None) -> ImageStatistics:
         """Reduce activations to the statistics of each image and channel, on the device they are on.
 
         Parameters
@@ -73,6 +76,9 @@ class ImageStatistics:
             rounded, to float32.
         ceiling : float, optional
             The largest value that the activation function can give, if it has one: how often it does is counted.
+        floor : float, optional
+            The smallest. Of values that are never negative the mean is that of the magnitudes, which saves computing
+            it.
 
         Raises
         ------
@@ -92,12 +98,13 @@ class ImageStatistics:
                 f"Expected maps with 1 to {_MOST_POSITIONS} positions, got shape {tuple(values.shape)}."
             )
         maps = values.detach().float()
+        signed = floor is None or floor < 0
         if maps.device.type != "cpu":
-            found = _at_once(maps, ceiling)
+            found = _at_once(maps, ceiling, signed)
         elif maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous():
-            found = _by_position(maps, ceiling)
+            found = _by_position(maps, ceiling, signed)
         else:
-            found = _by_map(maps.contiguous(), ceiling)
+            found = _by_map(maps.contiguous(), ceiling, signed)
         return cls(
             **found,
             positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
@@ -113,6 +120,7 @@ class ImageStatistics:
             columns=torch.cat([p.columns for p in parts], dim=1),
             active=torch.cat([p.active for p in parts], dim=1),
             means=torch.cat([p.means for p in parts], dim=1),
+            magnitudes=torch.cat([p.magnitudes for p in parts], dim=1),
             deviations=torch.cat([p.deviations for p in parts], dim=1),
             positions=torch.cat([p.positions for p in parts]),
             saturated=torch.cat([p.saturated for p in parts], dim=1),
@@ -138,7 +146,7 @@ class ImageStatistics:
         return self
 
 
-def _by_map(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+def _by_map(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU of which each lies in one piece."""
     count, channels, height, width = maps.shape
     flat = maps.flatten(2)
@@ -156,19 +164,22 @@ def _by_map(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
         squares = torch.linalg.vector_norm(block, dim=2).square_()
         active = torch.gt(block, 0, out=flags).sum(dim=2)
         saturated = torch.zeros_like(active) if ceiling is None else torch.ge(block, ceiling, out=flags).sum(dim=2)
-        found.append((peak, place, block.mean(dim=2), squares, active, saturated))
-    peaks, places, means, squares, active, saturated = map(torch.cat, zip(*found, strict=True))
+        mean = block.mean(dim=2)
+        size = torch.abs(block, out=flags).mean(dim=2) if signed else mean
+        found.append((peak, place, mean, size, squares, active, saturated))
+    peaks, places, means, magnitudes, squares, active, saturated = map(torch.cat, zip(*found, strict=True))
     return {
         "peaks": peaks,
         **_lines(places, width),
         "means": means,
+        "magnitudes": magnitudes,
         "deviations": _deviations(flat, means, squares),
         "active": active.long(),
         "saturated": saturated.long(),
     }
 
 
-def _by_position(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+def _by_position(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
     count, channels, height, width = maps.shape
     # Some whole images at a time, or a band of lines of one, so that all passes over it run in the caches of the cores.
@@ -188,16 +199,18 @@ def _by_position(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
             squares = torch.mul(lines, lines, out=into).sum(dim=(1, 2))
             active = torch.gt(lines, 0, out=into).sum(dim=(1, 2))
             saturated = active * 0 if ceiling is None else torch.ge(lines, ceiling, out=into).sum(dim=(1, 2))
-            found.append((peak.flatten(1), place.flatten(1) + top * width, total, squares, active, saturated))
+            size = torch.abs(lines, out=into).sum(dim=(1, 2)) if signed else total
+            found.append((peak.flatten(1), place.flatten(1) + top * width, total, size, squares, active, saturated))
     # (N, bands, C)
     peaks, places, *sums = (torch.cat(bands).view(count, -1, channels) for bands in zip(*found, strict=True))
     peak, best = peaks.max(dim=1)  # of equal bands the first
-    total, squares, active, saturated = (each.sum(dim=1) for each in sums)
+    total, size, squares, active, saturated = (each.sum(dim=1) for each in sums)
     means = total / (height * width)
     return {
         "peaks": peak,
         **_lines(places.gather(1, best[:, None])[:, 0], width),
         "means": means,
+        "magnitudes": size / (height * width),
         "deviations": _deviations(maps.flatten(2), means, squares),
         "active": active.long(),
         "saturated": saturated.long(),
@@ -215,7 +228,7 @@ def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
     return found
 
 
-def _at_once(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
+def _at_once(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) of any layout on any device: the whole batch in each pass, as accelerators like it."""
     flat = maps.flatten(2)
     peaks, places = flat.max(dim=2)
@@ -225,6 +238,7 @@ def _at_once(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
         "peaks": peaks,
         **_lines(places, maps.shape[3]),
         "means": means,
+        "magnitudes": flat.abs().mean(dim=2) if signed else means,
         "deviations": (flat - means[..., None]).square_().sum(dim=2),
         "active": active,
         "saturated": torch.zeros_like(active) if ceiling is None else (flat >= ceiling).sum(dim=2),

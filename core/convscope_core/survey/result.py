@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from convscope_core.arguments import listed
@@ -23,6 +25,7 @@ from convscope_core.survey.findings import (
     LayerHealth,
     Purity,
     QuantileExample,
+    SampledActivations,
     SimilarUnit,
     TopActivations,
     UnitMatch,
@@ -94,6 +97,69 @@ class Survey:
             statistics=statistics,
             ledger=ledger,
         )
+
+    def with_layers(self, layers: tuple[Layer, ...]) -> Survey:
+        """Return the survey with the layers of another network of the same module: its own hold on to its weights.
+
+        Raises
+        ------
+        ArgumentError
+            When they are others.
+        """
+        mine, theirs = ([(x.name, x.channels, x.size, x.activation) for x in side] for side in (self.layers, layers))
+        if mine != theirs:
+            other = next((a for a, b in zip(mine, theirs, strict=False) if a != b), (mine + theirs)[-1])
+            raise ArgumentError(f"Expected layers of the same module, got others, from {other[0]!r} on.")
+        found = copy.copy(self)
+        found.layers = layers
+        return found
+
+    def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Return all that was found as arrays, and as what JSON holds; without layers and images."""
+        arrays = {key: tensor.numpy() for key, tensor in self._statistics.state_dict().items()}
+        seen, ledger = self._ledger.state()
+        arrays.update({f"ledger.{key}": array for key, array in seen.items()})
+        of = {"network": self.network, "fingerprint": self.fingerprint, "preprocessing": dict(self.preprocessing)}
+        return arrays, {**of, "ledger": ledger}
+
+    @classmethod
+    def of_state(
+        cls,
+        arrays: Mapping[str, npt.NDArray[Any]],
+        settings: Mapping[str, Any],
+        layers: tuple[Layer, ...],
+        images: Images,
+    ) -> Survey:
+        """Restore a survey from its `state`, with its layers and images.
+
+        Raises
+        ------
+        ArgumentError
+            When the state is not whole, or of other layers or images.
+        """
+        tensors = {key: torch.from_numpy(array.copy()) for key, array in arrays.items()}
+        ledger = {key.removeprefix("ledger."): a for key, a in arrays.items() if key.startswith("ledger.")}
+        statistics = Statistics.from_state(tensors)
+        channels = sum(layer.channels for layer in layers)
+        if statistics.top.channels != channels or len(ledger["seen"]) != len(images):
+            raise ArgumentError(
+                f"Expected the survey of {statistics.top.channels} channels and {len(ledger['seen'])} images, got "
+                f"{channels} and {len(images)}."
+            )
+        return cls(
+            network=str(settings["network"]),
+            fingerprint=str(settings["fingerprint"]),
+            preprocessing=dict(settings["preprocessing"]),
+            layers=layers,
+            images=images,
+            statistics=statistics,
+            ledger=Ledger.of_state(ledger, settings["ledger"]),
+        )
+
+    @property
+    def sample_size(self) -> int:
+        """Most images that the random sample may have, see `sampled`."""
+        return self._statistics.sample.size
 
     @property
     def seen(self) -> npt.NDArray[np.bool_]:
@@ -197,6 +263,7 @@ class Survey:
                 saturated=state["saturated"],
                 mean=state["mean"],
                 variance=state["variance"],
+                magnitude=state["magnitude"],
                 histogram=state["histogram"],
                 edges=histogram_edges().numpy(),
             )
@@ -395,6 +462,18 @@ class Survey:
             ]
         return sorted(units, key=lambda unit: -unit.correlation)[:n]
 
+    def sampled(self, layer: str | Layer) -> SampledActivations:
+        """What all units of a layer do on the same random images: those of all surveys of the same pictures.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
+        part = self._channels[self._find(layer).name]
+        images, peaks, means = self._sample_arrays
+        return SampledActivations(images, peaks[:, part], means[:, part])
+
     def duplicates(self, layer: str | Layer, above: float = 0.99) -> npt.NDArray[np.int64]:
         """Units of a layer that say the same: whose maxima over the sample correlate almost perfectly.
 
@@ -503,7 +582,16 @@ class Survey:
     @cached_property
     def _health_arrays(self) -> dict[str, npt.NDArray[Any]]:
         health = self._statistics.health
-        keys = ("positions", "active_images", "active_positions", "maximum", "saturated", "mean", "variance")
+        keys = (
+            "positions",
+            "active_images",
+            "active_positions",
+            "maximum",
+            "saturated",
+            "mean",
+            "variance",
+            "magnitude",
+        )
         return _frozen({key: getattr(health, key).cpu() for key in (*keys, "histogram")})
 
     @cached_property
@@ -513,10 +601,10 @@ class Survey:
         return profile.labels, arrays["counts"], arrays["means"], arrays["spread"]
 
     @cached_property
-    def _sample_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        sample = self._statistics.sample
-        arrays = _frozen({"images": sample.images, "peaks": sample.peaks.cpu()})
-        return arrays["images"], arrays["peaks"]
+    def _sample_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+        state = self._statistics.sample.state_dict()
+        arrays = _frozen({name: state[name] for name in ("images", "peaks", "means")})
+        return arrays["images"], arrays["peaks"], arrays["means"]
 
 
 def _standardised(peaks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -84,8 +84,9 @@ def surveying(
         By default a 256th of the images each, between 64 and 4096.
     resume, batch_size, workers
     sample : int, default 512
-        Images of the random sample on which the maxima of all units are kept, for `Survey.quantiles`,
-        `Survey.similar` and `Survey.duplicates`: four bytes for each image and unit.
+        Images of the random sample on which the maxima and means of all units are kept, for `Survey.quantiles`,
+        `Survey.similar`, `Survey.duplicates` and `Survey.sampled`: eight bytes for each image and unit. Which they are
+        depends on their numbers alone.
     indices : iterable of int, optional
         Survey only these of the images. Default: all.
     start : Survey, optional
@@ -200,8 +201,8 @@ class _SurveyJob(Job[Statistics, Survey]):
 
     def add(self, part: Statistics, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> Check:
         layers: list[ImageStatistics] = []
-        ceilings = {name: self.net.ceiling(name) for name in self.layers}
-        self.net.visit(x, list(self.layers), lambda name, maps: layers.append(ImageStatistics.of(maps, ceilings[name])))
+        bounds = {name: (self.net.ceiling(name), self.net.floor(name)) for name in self.layers}
+        self.net.visit(x, list(self.layers), lambda name, maps: layers.append(ImageStatistics.of(maps, *bounds[name])))
         reduced = ImageStatistics.join(layers)
         part.add(reduced, images, labels)
         return partial(self._require_finite, images, reduced.broken())

@@ -1,4 +1,4 @@
-"""A mergeable random sample of images with the maxima of all channels: what is between the top and nothing."""
+"""A mergeable random sample of images with the maxima and means of all channels: what lies below the top."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Sample"]
 
 
 class Sample(Accumulator):
-    """The largest activation of every channel on a random sample of the images.
+    """The largest and the mean activation of every channel on a random sample of the images.
 
     The top activations of a unit show only its extreme; what it does on ordinary images, and which other units do the
     same, takes all channels on the same images. The sample is those `size` images whose numbers have the smallest
@@ -27,7 +27,7 @@ class Sample(Accumulator):
     Parameters
     ----------
     size : int, default 512
-        Images to keep. They take four bytes for each channel and image.
+        Images to keep. They take eight bytes for each channel and image.
     channels, device, name
         See `Accumulator`.
     """
@@ -38,7 +38,7 @@ class Sample(Accumulator):
         super().__init__(channels, device=device, name=name)
         require_counts(size=size)
         self.size = size
-        self._rows: dict[int, Tensor] = {}
+        self._rows: dict[int, Tensor] = {}  # (2, channels): largest and mean
 
     def __repr__(self) -> str:
         return f"Sample(channels={self.channels}, size={self.size}, images={len(self._rows)})"
@@ -51,8 +51,16 @@ class Sample(Accumulator):
     @property
     def peaks(self) -> Tensor:
         """(n, channels) float32, the largest activation of each channel on each of `images`."""
+        return self._stacked()[:, 0]
+
+    @property
+    def means(self) -> Tensor:
+        """(n, channels) float32, the mean over the positions of each channel on each of `images`."""
+        return self._stacked()[:, 1]
+
+    def _stacked(self) -> Tensor:
         if not self._rows:
-            return torch.zeros(0, self.channels, device=self.device)
+            return torch.zeros(0, 2, self.channels, device=self.device)
         return torch.stack([self._rows[image] for image in sorted(self._rows)])
 
     def update(self, values: Tensor, images: Sequence[int]) -> None:
@@ -74,13 +82,12 @@ class Sample(Accumulator):
 
     def add(self, statistics: ImageStatistics, images: Sequence[int]) -> None:
         """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
-        peaks = statistics.peaks
         self._require_batch(statistics, "image index", len(images))
         kept = self._smallest([*self._rows, *images])
         for row, image in enumerate(images):
             if image in kept:
                 # A copy: a view would keep the whole batch.
-                self._rows[image] = peaks[row].to(self.device, copy=True)
+                self._rows[image] = torch.stack([statistics.peaks[row], statistics.means[row]]).to(self.device)
         self._keep(kept)
 
     def merge(self, other: Sample) -> None:
@@ -111,22 +118,25 @@ class Sample(Accumulator):
         return other
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return images, peaks and size as plain CPU tensors."""
-        return {"images": self.images, "peaks": self.peaks.cpu(), "size": torch.tensor(self.size)}
+        """Return images, peaks, means and size as plain CPU tensors."""
+        peaks, means = self._stacked().cpu().unbind(1)
+        return {"images": self.images, "peaks": peaks, "means": means, "size": torch.tensor(self.size)}
 
     @classmethod
     def from_state(
         cls, state: Mapping[str, Tensor], *, device: torch.device | str = "cpu", name: str = "this layer"
     ) -> Sample:
         """See `Accumulator`."""
-        missing = [key for key in ("images", "peaks", "size") if key not in state]
-        if missing or state["peaks"].ndim != 2 or len(state["images"]) != len(state["peaks"]):
+        missing = [key for key in ("images", "peaks", "means", "size") if key not in state]
+        peaks, means = state.get("peaks", torch.empty(0)), state.get("means", torch.empty(0))
+        if missing or peaks.ndim != 2 or len(state["images"]) != len(peaks) or means.shape != peaks.shape:
             raise ArgumentError(
-                "Expected the state of a sample: images (n,), peaks (n, channels) and size. Make it with state_dict()."
+                "Expected the state of a sample: images (n,), peaks and means (n, channels) and size. Make it with "
+                "state_dict()."
             )
-        sample = cls(state["peaks"].shape[1], int(state["size"]), device=device, name=name)
-        peaks = state["peaks"].to(sample.device, torch.float32)
-        sample._rows = dict(zip(state["images"].tolist(), peaks, strict=True))
+        sample = cls(peaks.shape[1], int(state["size"]), device=device, name=name)
+        rows = torch.stack([peaks, means], 1).to(sample.device, torch.float32)
+        sample._rows = dict(zip(state["images"].tolist(), rows, strict=True))
         return sample
 
 

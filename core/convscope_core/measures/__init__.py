@@ -1,0 +1,20 @@
+"""Measures that experiments share: pure functions on arrays, each with its source."""
+
+from __future__ import annotations
+
+from convscope_core.measures.cka import Gram, cka, cka_matrix, gram
+from convscope_core.measures.dormancy import dormant
+from convscope_core.measures.filters import energy_profile, patch_components, root_mean_square
+from convscope_core.measures.sets import jaccard
+
+__all__ = [
+    "Gram",
+    "cka",
+    "cka_matrix",
+    "dormant",
+    "energy_profile",
+    "gram",
+    "jaccard",
+    "patch_components",
+    "root_mean_square",
+]
