@@ -27,7 +27,7 @@ from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.graph.forward import ANY_LAYOUT, Runner
 from convscope_core.graph.gates import gate_of
 from convscope_core.graph.node import Graph, Node, map_values, nodes_in
-from convscope_core.graph.ops import ACTIVATIONS
+from convscope_core.graph.ops import ACTIVATIONS, STOP
 
 __all__ = [
     "EXACT", "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUNDING", "ROUTING", "SWITCHED", "UPSAMPLING",
@@ -210,6 +210,8 @@ class Table:
 
     def stated(self, node: Node) -> tuple[Rule | None, str]:
         """Return the rule that the method states for a node; or None, and why there is none."""
+        if node.kind == STOP:
+            return _STOPPED, ""
         rule = self.special.get(node) or self.rules.get(node.kind)
         if rule is None and (self.exact is None or node.kind in self.exact):
             rule = EXACT
@@ -430,6 +432,14 @@ def _constants(node: Node) -> Sequence[Tensor]:
         map_values(v, tensor=lambda t: found.append(t))
     return found
 
+
+def _stop(signal: Tensor, at: At) -> Parts:
+    del signal, at
+    return [None]
+
+
+#: The network stops the gradient there, whatever the method.
+_STOPPED = Rule(_stop, reaches=nothing, loses=goes_to("stopped gradients"))
 
 #: The exact vector-Jacobian product.
 EXACT = Rule(_exact, _exact_needs)

@@ -98,8 +98,8 @@ def _single_sources(graph: Graph) -> dict[Node, tuple[Node, ...]]:
     """Return, for each node, itself and the nodes that it is an elementwise function of, the nearest first."""
     above: dict[Node, tuple[Node, ...]] = {}
     for n in graph:
-        if not n.batched or n.kind == "size":
-            continue
+        if not n.batched or n.kind in ("size", ops.STOP):
+            continue  # a function with a stop in it has another gradient than the one it looks like
         above[n] = (n,)
         sources = pointwise_sources(n)
         if not sources or len(sources) != len(set(n.inputs)) or not all(i in above for i in sources):

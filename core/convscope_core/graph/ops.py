@@ -61,6 +61,7 @@ __all__ = [
     "IDENTITIES",
     "POOLS",
     "RECTIFIERS",
+    "STOP",
     "Spec",
     "bind",
     "is_decided_by_rounding",
@@ -82,8 +83,11 @@ ACTIVATIONS = RECTIFIERS | {
     "activation",
 }  # fmt: skip
 
+#: Where a network stops the gradient: its value passes, no signal does.
+STOP = "aten.detach"
+
 #: Kinds whose output at a position depends on the inputs at that position only (after broadcasting).
-ELEMENTWISE = ACTIVATIONS | {"batch_norm", "add", "sub", "mul", "div", "shift", "scale"}
+ELEMENTWISE = ACTIVATIONS | {"batch_norm", "add", "sub", "mul", "div", "shift", "scale", STOP}
 
 POOLS = frozenset({"max_pool", "avg_pool", "adaptive_avg_pool", "adaptive_max_pool"})
 
@@ -99,8 +103,6 @@ IDENTITIES: Mapping[str, bool] = {
     "aten.feature_alpha_dropout.default": True,
     "aten.feature_alpha_dropout_.default": True,
     "aten.alias.default": True,
-    "aten.detach.default": True,
-    "aten.detach_.default": True,
     "aten.positive.default": True,
     "aten.contiguous.default": False,
     "aten.clone.default": False,

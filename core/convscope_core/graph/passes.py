@@ -9,7 +9,27 @@ import torch
 from convscope_core.graph import ops
 from convscope_core.graph.node import Graph, Node, with_args
 
-__all__ = ["collapse_response_norm", "fold_batch_norm", "own"]
+__all__ = ["collapse_response_norm", "fold_batch_norm", "own", "without_idle_stops"]
+
+
+def without_idle_stops(graph: Graph) -> Graph:
+    """Take out the stops of gradients in a network that lets no gradient through at all.
+
+    Such a forward pass runs under `torch.no_grad` as a whole, or on a frozen part, to save memory. Autograd has no
+    gradient for it; that of what it computes is the one that can be meant.
+    """
+    reached = {graph.input}
+    for n in graph:
+        if n.kind != ops.STOP and not reached.isdisjoint(n.inputs):
+            reached.add(n)
+    if graph.output in reached or not any(n.kind == ops.STOP for n in graph):
+        return graph
+
+    def change(n: Node, args: dict[str, Any]) -> Node | None:
+        source = args.get("input")
+        return source if n.kind == ops.STOP and isinstance(source, Node) else None
+
+    return graph.rebuilt(change)
 
 
 def fold_batch_norm(graph: Graph) -> Graph:

@@ -26,7 +26,7 @@ __all__ = ["EntangledError", "UnsupportedError", "WritesStateError", "inlined", 
 aten = torch.ops.aten
 
 
-#: Regions of a program that have no effect on what is computed in full precision without gradients.
+#: Regions of a program that have no effect on what is computed in full precision.
 _REGIONS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 
 
@@ -55,7 +55,9 @@ class _Cell:
 
 
 def inlined(module: fx.GraphModule, output: str) -> tuple[fx.Graph, str]:
-    """Return a program's graph with regions of autocast and of gradient mode as if they were not there.
+    """Return a program's graph with regions of autocast and of gradient mode written out.
+
+    What leaves a region without gradients is detached.
 
     Parameters
     ----------
@@ -83,6 +85,24 @@ def _is_region(n: fx.Node) -> bool:
     return n.op == "call_function" and getattr(n.target, "__name__", "") in _REGIONS
 
 
+def _is_without_gradients(n: fx.Node) -> bool:
+    return getattr(n.target, "__name__", "") == "wrap_with_set_grad_enabled" and n.args[0] is False
+
+
+def _detached(graph: fx.Graph, found: Any) -> Any:
+    """Add to a graph what detaches tensors that are in it."""
+
+    def detach(n: fx.Node) -> fx.Node:
+        val = n.meta.get("val")
+        if not isinstance(val, torch.Tensor):
+            return n
+        made = graph.call_function(aten.detach.default, (n,))
+        made.meta = {**n.meta, "val": val}
+        return made
+
+    return fx.node.map_arg(found, detach)
+
+
 def _copy_into(graph: fx.Graph, module: fx.GraphModule, known: dict[fx.Node, Any]) -> Any:
     """Copy the nodes of a graph, and those of the regions in it; return what it gives."""
     for n in module.graph.nodes:
@@ -95,7 +115,8 @@ def _copy_into(graph: fx.Graph, module: fx.GraphModule, known: dict[fx.Node, Any
             region = getattr(module, n.args[at].target)
             inputs = [m for m in region.graph.nodes if m.op == "placeholder"]
             inside = {m: known[a] for m, a in zip(inputs, n.args[at + 1 :], strict=True)}
-            known[n] = _copy_into(graph, region, inside)
+            found = _copy_into(graph, region, inside)
+            known[n] = _detached(graph, found) if _is_without_gradients(n) else found
         elif n.target is operator.getitem and not isinstance(known[n.args[0]], fx.Node):
             known[n] = known[n.args[0]][n.args[1]]
         elif n.op != "get_attr" or not isinstance(getattr(module, n.target, None), fx.GraphModule):

@@ -31,7 +31,7 @@ from convscope_core.graph.gates import spell_products
 from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.normalisation import collapse_normalisations
-from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own
+from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own, without_idle_stops
 from convscope_core.graph.recipe import Recipe
 
 __all__ = ["Traceable", "deviation", "made", "probe", "trace", "traced"]
@@ -159,7 +159,7 @@ def made(
 def _rewritten(graph: Graph) -> Graph:
     """Return the graph with what is spelled out in one node, and its output in (N, classes)."""
     for rewritten in (
-        collapse_response_norm, collapse_activations, spell_products, collapse_normalisations, _flattened,
+        without_idle_stops, collapse_response_norm, collapse_activations, spell_products, collapse_normalisations, _flattened,
     ):  # fmt: skip
         graph = rewritten(graph)
     return graph
@@ -404,7 +404,7 @@ def _export(classifier: Classifier, name: str, x: torch.Tensor) -> ExportedProgr
     example = torch.zeros_like(x)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     try:
-        with _quiet():
+        with _quiet(), torch.enable_grad():  # or regions without gradients would not be seen
             return torch.export.export(classifier, (example,), dynamic_shapes=({0: batch},), strict=False)
     except Exception as e:
         raise TraceError(_why(name, e)) from e
