@@ -159,7 +159,8 @@ def made(
 def _rewritten(graph: Graph) -> Graph:
     """Return the graph with what is spelled out in one node, and its output in (N, classes)."""
     for rewritten in (
-        without_idle_stops, collapse_response_norm, collapse_activations, spell_products, collapse_normalisations, _flattened,
+        without_idle_stops, collapse_response_norm, collapse_activations, spell_products, collapse_normalisations,
+        _flattened,
     ):  # fmt: skip
         graph = rewritten(graph)
     return graph
