@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import bqplot
 import numpy as np
 
 from convscope_core.experiments import Degradation
@@ -48,6 +47,8 @@ def quality_chart(quality: SignalQuality) -> Any:
     bqplot.Figure
         An ipywidget. A layer in which no unit was measured has no mark.
     """
+    import bqplot
+
     scales = {
         "x": bqplot.LinearScale(min=-0.5, max=len(quality.layers) - 0.5),
         "y": bqplot.LinearScale(min=0.0, max=1.0),
@@ -99,6 +100,8 @@ def degradation_chart(result: Degradation) -> Any:
     bqplot.Figure
         An ipywidget: for each method, steepest first in the legend, a line and the 95 % interval of the mean.
     """
+    import bqplot
+
     patches = np.asarray(result.patches, float)
     scales = {"x": bqplot.LinearScale(min=0.0, max=float(patches[-1])), "y": bqplot.LinearScale(min=0.0)}
     colours = colours_of(result.methods)
@@ -160,6 +163,8 @@ def _upward(bqplot: Any, scale: Any, label: str) -> Any:
 
 
 def _figure(marks: list[Any], across: Any, up: Any, legend: str, below: int) -> Any:
+    import bqplot
+
     return bqplot.Figure(
         marks=marks,
         axes=[across, up],

@@ -10,7 +10,6 @@ from convscope_core.network import Network
 from convscope_core.survey import Survey
 
 from ._charted import Charted
-from ._history import History
 from ._instrument import Content, Request
 from ._layers import middle
 from ._static import bundle
@@ -86,6 +85,9 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, images=pictures, survey=survey, layer=layer or middle(net), **traits)
         self._own_survey = survey is None
+        # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
+        from ._history import History
+
         self.history = History(self)
         self._put_beneath(self.history.figure, self.history.close)
         if survey is None:

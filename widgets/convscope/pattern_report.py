@@ -9,7 +9,6 @@ from convscope_core.patterns import Patterns, SignalQuality
 
 from ._charted import Charted
 from ._static import bundle
-from .charts import quality_chart
 from .panes.patterns import PatternsPane
 
 __all__ = ["PatternReport"]
@@ -51,6 +50,9 @@ class PatternReport(PatternsPane, Charted):
         if quality is None:
             self._put_beneath(None, lambda: None)
             return
+        # bqplot brings pandas along: not before it is needed.
+        from .charts import quality_chart
+
         self.chart = quality_chart(quality)
         for mark in self.chart.marks:
             mark.display_legend = False  # the table has it

@@ -8,7 +8,6 @@ from convscope_core.network import Network
 from convscope_core.survey import Survey
 
 from ._charted import Charted
-from ._histogram import Histogram
 from ._layers import last_convolution
 from ._static import bundle
 from .panes.survey import pictures_or_survey
@@ -77,6 +76,9 @@ class UnitPanel(UnitPane, Charted):
     ) -> None:
         pictures, survey = pictures_or_survey(type(self).__name__, images, survey)
         super().__init__(net, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits)
+        # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
+        from ._histogram import Histogram
+
         self.histogram = Histogram(self)
         self._put_beneath(self.histogram.figure, self.histogram.close)
         if survey is None:
