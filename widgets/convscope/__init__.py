@@ -69,6 +69,7 @@ from convscope_core.training import (
 )
 
 from .charts import degradation_chart, quality_chart
+from .evolution_view import Evolution
 from .explorer import Explorer
 from .filters import FilterGrid
 from .gallery import Gallery
@@ -92,9 +93,10 @@ __all__ = [
     "ConvscopeError",
     "CorrespondenceResult",
     "Degradation",
+    "Evolution",
     "EvolutionRecorder",
-    "ExecutorError",
     "EvolutionResult",
+    "ExecutorError",
     "Exemplar",
     "Explorer",
     "FilterGrid",

@@ -79,7 +79,7 @@ class Instrument(anywidget.AnyWidget):
     def setup_instance(self, *args: Any, **kwargs: Any) -> None:
         """Make what the panes' constructors and validators stand on; called before any of them."""
         super().setup_instance(*args, **kwargs)
-        net = args[0] if args else kwargs.get("net")
+        net = self._given_network(*args, **kwargs)
         if not isinstance(net, Network):
             raise TypeError(
                 f"Expected a convscope Network, got {type(net).__name__}. Wrap a module with cs.Network(module), or "
@@ -93,6 +93,10 @@ class Instrument(anywidget.AnyWidget):
         self._taken: dict[tuple[object, str], int] = {}
         self._taking = threading.Lock()
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
+
+    def _given_network(self, *args: Any, **kwargs: Any) -> Any:
+        """The network under the microscope, of what the constructor is called with."""
+        return args[0] if args else kwargs.get("net")
 
     def __init__(self, net: Network, **traits: Any) -> None:
         unknown = [name for name in traits if not self.has_trait(name) or name.startswith("_")]

@@ -97,19 +97,21 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         image = int(content["picture"])
         return framed(self._patches.picture(self._surveyed(content).images, image), image)
 
+    def _moments(self) -> list[dict[str, int]]:
+        """The checkpoints at which a saved page shows the unit, as requests name them."""
+        return [{}]
+
     def _snapshot(self) -> list[Request]:
+        requests = super()._snapshot()
         if self.survey is None:
-            return super()._snapshot()
-        channel = self.selected or 0
-        unit = {"layer": self.layer, "channel": channel}
-        pictures = {one.image for one in self.survey.top(self.layer, channel)}
-        return [
-            *super()._snapshot(),
-            ("unit", unit),
-            ("projections", unit),
-            ("weaker", unit),
-            *[("whole", {"picture": image}) for image in pictures],
-        ]
+            return requests
+        pictures: set[int] = set()
+        for moment in self._moments():
+            channel = self.selected or 0
+            unit = {"layer": self.layer, "channel": channel, **moment}
+            requests += [("unit", unit), ("projections", unit), ("weaker", unit)]
+            pictures |= {one.image for one in self._surveyed(unit).top(self.layer, channel)}
+        return [*requests, *[("whole", {"picture": image}) for image in sorted(pictures)]]
 
 
 def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:

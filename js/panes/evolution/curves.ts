@@ -1,0 +1,140 @@
+/** Which curve is drawn beneath, and whose line is whose; on a page without a kernel the curves themselves. */
+import { segmented, tied } from "../../lib/controls";
+import { dim, el, on, svg, text, within } from "../../lib/dom";
+import type { Store } from "../../lib/store";
+import type { View } from "../../seam";
+import { type Curve, checkpointOf, chooseCheckpoint, type EvolutionState, type Values } from "./state";
+import { CURVES } from "./words";
+
+/** One of the lines: of a layer, or of a checkpoint where the curve is the first layer's. */
+interface Line {
+  name: string;
+  values: Values;
+  colour: string;
+  /** It is what is looked at. */
+  chosen: boolean;
+  dashed: boolean;
+}
+
+export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void {
+  const { store } = view;
+  const what = dim();
+  const choice = tied(store, "curve", segmented<Curve>("Curve", CURVES));
+  const drawing = el("div.cs-curves__drawing");
+  root.append(el("div.cs-curves", el("div.cs-tools", choice.element, what), legend(view), drawing));
+  store.follow("_evolution", ({ checkpoints }) => {
+    root.hidden = checkpoints.length === 0;
+  });
+  store.follow("curve", (curve) => text(what, CURVES[curve][1]));
+  store.watch(["curve", "checkpoint", "layer", "_evolution", "offline"], () => {
+    drawing.hidden = !store.get("offline");
+    if (store.get("offline")) drawing.replaceChildren(...drawn(store));
+  });
+}
+
+/** A click looks at the layer, or the checkpoint. */
+function legend({ store }: View<EvolutionState>): HTMLElement {
+  const list = el("div.cs-curves__legend", { role: "group", "aria-label": "Lines" });
+  let named = "";
+  store.watch(["curve", "checkpoint", "layer", "_evolution"], () => {
+    const lines = linesOf(store).filter(({ dashed }) => !dashed);
+    // Buttons stay as long as they can, and with them the focus.
+    const names = lines.map(({ name, colour }) => `${name} ${colour}`).join();
+    if (names !== named) list.replaceChildren(...lines.map(lineButton));
+    named = names;
+    for (const [index, { chosen }] of lines.entries()) {
+      list.children[index]?.setAttribute("aria-pressed", String(chosen));
+    }
+  });
+  on(list, "click", (event) => {
+    const name = within(event, ".cs-line")?.dataset.line;
+    if (name === undefined) return;
+    if (store.get("curve") !== "energy") return store.set({ layer: name, exemplar: null });
+    chooseCheckpoint(
+      store,
+      store.get("_evolution").checkpoints.findIndex(({ label }) => label === name),
+    );
+  });
+  return list;
+}
+
+function lineButton({ name, colour }: Line): HTMLElement {
+  const stroke = el("i", { "aria-hidden": "true" });
+  stroke.style.background = colour;
+  return el("button.cs-line", { "data-line": name }, stroke, name);
+}
+
+export function linesOf(store: Store<EvolutionState>): Line[] {
+  const { curves, energy, checkpoints, colours } = store.get("_evolution");
+  const curve = store.get("curve");
+  if (curve === "energy") {
+    return energy.map((values, at) => ({
+      name: checkpoints[at]?.label ?? "",
+      values,
+      colour: colours.checkpoints[at] ?? "currentColor",
+      chosen: at === checkpointOf(store),
+      dashed: false,
+    }));
+  }
+  return (curve === "inactive" ? ["dead", "dormant"] : [curve]).flatMap((key) =>
+    Object.entries(curves[key] ?? {})
+      .filter(([, values]) => values.some((value) => value !== null))
+      .map(([name, values]) => ({
+        name,
+        values,
+        colour: colours.layers[name] ?? "currentColor",
+        chosen: name === store.get("layer"),
+        dashed: key === "dormant",
+      })),
+  );
+}
+
+const [WIDTH, HEIGHT, MARGIN, NAMES] = [1000, 180, 12, 18];
+
+function drawn(store: Store<EvolutionState>): Node[] {
+  const curve = store.get("curve");
+  const lines = linesOf(store);
+  const highest = Math.max(1e-12, ...lines.flatMap(({ values }) => values.map((value) => value ?? 0)));
+  const count = Math.max(2, ...lines.map(({ values }) => values.length));
+  const x = (index: number) => MARGIN + (index * (WIDTH - 2 * MARGIN)) / (count - 1);
+  const y = (value: number) => HEIGHT - MARGIN - (value / highest) * (HEIGHT - 2 * MARGIN);
+  const paths = lines.map(({ values, colour, chosen, dashed }) => {
+    const points = values.flatMap((value, index) => (value === null ? [] : [`${x(index)},${y(value)}`]));
+    return svg("polyline", {
+      points: points.join(" "),
+      fill: "none",
+      stroke: colour,
+      "stroke-width": chosen ? "3" : "1.5",
+      "stroke-dasharray": dashed ? "5 4" : "none",
+    });
+  });
+  const at = `${x(checkpointOf(store))}`;
+  const cursor = svg("line", { x1: at, x2: at, y1: "0", y2: `${HEIGHT}`, stroke: "var(--cs-accent)" });
+  const names = store.get("_evolution").checkpoints.map(({ short }, index) =>
+    svg(
+      "text",
+      {
+        x: `${x(index)}`,
+        y: `${HEIGHT + NAMES - 5}`,
+        "text-anchor": "middle",
+        "font-size": "11",
+        fill: "var(--cs-dim)",
+      },
+      document.createTextNode(short),
+    ),
+  );
+  const top = highest.toPrecision(3);
+  return [
+    svg(
+      "svg",
+      {
+        viewBox: `0 0 ${WIDTH} ${HEIGHT + NAMES}`,
+        role: "img",
+        "aria-label": `${CURVES[curve][0]}: 0 to ${top}`,
+      },
+      ...paths,
+      ...(curve === "energy" ? [] : [cursor, ...names]),
+    ),
+    dim(`from 0 to ${top}`),
+  ];
+}

@@ -1,0 +1,123 @@
+/** All units of a layer over the training: rows are units, columns checkpoints, on one canvas that scrolls inside. */
+import { el, onResize, text, uniqueId } from "../../lib/dom";
+import type { View } from "../../seam";
+import { type Arranged, arrangement } from "./arrangement";
+import { legend } from "./bar";
+import { chooseByKeys, chooseByPointer, reveal } from "./choose";
+import { keepPainted } from "./paint";
+import { scrubber } from "./scrubber";
+import { checkpointOf, type EvolutionState } from "./state";
+import { cellTip } from "./tip";
+import { evolutionTools, searchField } from "./tools";
+import { cellText, layerText } from "./words";
+
+/** It scrolls inside itself beyond this height, CSS px. */
+const TALLEST = 720;
+
+export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): void {
+  const { store } = view;
+  const arranged = arrangement(view);
+  const search = searchField(view, arranged);
+  const { scroller, canvas } = scrolled(view, arranged);
+  const empty = el("p.cs-empty");
+  const body = el("div.cs-evolution__body", scroller, cellTip(view, arranged, scroller));
+  const foot = el("div.cs-grid__foot");
+  const content = el(
+    "div.cs-evolution",
+    evolutionTools(view, arranged, search),
+    scrubber(view, arranged),
+    body,
+    legend(view, arranged),
+    foot,
+  );
+  root.append(content, empty);
+
+  keepPainted(view, arranged, scroller, canvas);
+  chooseByPointer(view, arranged, scroller);
+  chooseByKeys(view, arranged, scroller, search);
+  onResize(body, () => {
+    const isFirst = arranged.get("width") === 0;
+    arranged.set({ width: scroller.clientWidth });
+    if (isFirst) reveal(view, arranged, scroller);
+  });
+  store.watch(["selected", "checkpoint", "winners", "order"], () => reveal(view, arranged, scroller));
+  store.watch(["winners", "_evolution"], () => text(foot, layerText(store, arranged.get("units").length)));
+  arranged.follow("units", (units) => text(foot, layerText(store, units.length)));
+  store.watch(["_evolution", "_survey", "winners", "layer", "offline"], () => {
+    const there = store.get("_evolution").checkpoints.length > 0;
+    const saved = store.get("offline") ? store.get("winners")?.layer : undefined;
+    const missing = saved !== undefined && saved !== store.get("layer");
+    content.hidden = !there || missing;
+    text(empty, missing ? `This page was saved with the units of ${saved}.` : there ? "" : reason(view));
+  });
+}
+
+/** Why there is nothing to be seen yet. */
+function reason({ store }: View<EvolutionState>): string {
+  const { state } = store.get("_survey");
+  if (state === "failed") return "The pictures could not be looked through; the error is shown below.";
+  if (state === "running") return "Looking through the pictures with the weights of the first checkpoint…";
+  if (state === "cancelled") return "Stopped before the first checkpoint was looked through.";
+  return "No checkpoint yet: it is filled as the training goes on.";
+}
+
+/** The canvas stays put in its scroller; a spacer gives the scroll bars their length. */
+function scrolled(
+  view: View<EvolutionState>,
+  arranged: Arranged,
+): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
+  const { store, page } = view;
+  const canvas = el("canvas.cs-evolution__canvas", { "aria-hidden": "true" });
+  const spacer = el("div.cs-evolution__spacer");
+  const cell = chosenCell(view, arranged);
+  const scroller = el(
+    "div.cs-evolution__scroller",
+    {
+      role: "grid",
+      tabindex: 0,
+      "aria-label": "Units over the training",
+      "aria-activedescendant": cell.id,
+    },
+    canvas,
+    spacer,
+    el("div.cs-visually-hidden", { role: "row" }, cell),
+  );
+  page.keepKeys(scroller);
+  arranged.watch(["layout", "width"], () => {
+    const { height, width, rows, columns } = arranged.get("layout");
+    const high = Math.min(TALLEST, height);
+    scroller.style.height = `${high}px`;
+    canvas.style.width = `${arranged.get("width")}px`;
+    canvas.style.height = `${high}px`;
+    spacer.style.width = `${width}px`;
+    spacer.style.height = `${height}px`;
+    spacer.style.marginTop = `${-high}px`;
+    scroller.setAttribute("aria-rowcount", String(rows));
+    scroller.setAttribute("aria-colcount", String(columns));
+  });
+  store.watch(["winners", "layer"], () => {
+    const stale = store.get("winners")?.layer !== store.get("layer");
+    scroller.classList.toggle("cs-is-stale", stale);
+    scroller.setAttribute("aria-busy", String(stale));
+  });
+  return { scroller, canvas };
+}
+
+/** The chosen cell, for who does not see the canvas. */
+function chosenCell({ store }: View<EvolutionState>, arranged: Arranged): HTMLElement {
+  const cell = el("div", { role: "gridcell", id: uniqueId("cell") });
+  const tell = () => {
+    const selected = store.get("selected");
+    const row = arranged.get("units").indexOf(selected ?? -1);
+    cell.setAttribute("aria-selected", String(row >= 0));
+    text(
+      cell,
+      selected === null || row < 0
+        ? "no unit selected"
+        : `${cellText(store, [selected, checkpointOf(store)])}, row ${row + 1} of ${arranged.get("units").length}`,
+    );
+  };
+  arranged.watch(["units"], tell);
+  store.watch(["selected", "checkpoint", "winners", "come"], tell);
+  return cell;
+}

@@ -1,0 +1,91 @@
+/** Above the cells: what they show, which units, in which order and shades, how large. */
+import { segmented, select, tied } from "../../lib/controls";
+import { el, keepTyping, on } from "../../lib/dom";
+import { clamp } from "../../lib/geometry";
+import type { View } from "../../seam";
+import { chooseUnit } from "../shared/selection";
+import type { Arranged } from "./arrangement";
+import { ZOOMS } from "./layout";
+import { shownUnits } from "./rows";
+import type { EvolutionState, Show, Spread } from "./state";
+import { ORDERS } from "./words";
+
+const HINT = "Find units by number (24, or 12, 40-48)";
+
+export function evolutionTools(view: View<EvolutionState>, arranged: Arranged, search: Node): HTMLElement {
+  const { store } = view;
+  const shows = segmented<Show>("What a cell shows", {
+    both: ["both", "The projection above, the picture's patch beneath"],
+    projection: [
+      "projection",
+      "What the unit picked out of the picture that excites it most, with the weights of then",
+    ],
+    crop: ["picture", "The patch of the picture that excites the unit most"],
+  });
+  const spreads = segmented<Spread>("Shades", {
+    tile: ["tile", "Each projection uses the full range of shades"],
+    row: ["row", "One range a unit: its projections can be compared over the training"],
+    layer: ["layer", "One range for all that are shown: units can be compared, too"],
+  });
+  store.follow("show", (show) => {
+    spreads.element.hidden = show === "crop";
+  });
+  return el(
+    "div.cs-tools",
+    tied(store, "show", shows).element,
+    tied(store, "order", select("Order of the units", ORDERS)).element,
+    rowsField(view),
+    el("div.cs-tools.cs-tools__end", tied(store, "spread", spreads).element, zoomButtons(arranged), search),
+  );
+}
+
+export function searchField({ store }: View<EvolutionState>, arranged: Arranged): HTMLInputElement {
+  const search = el("input.cs-search", {
+    type: "search",
+    placeholder: "unit",
+    "aria-label": HINT,
+    title: HINT,
+  });
+  on(search, "input", () => store.set({ query: search.value.trim() }));
+  on(search, "change", () => {
+    const [first] = shownUnits(store).units;
+    if (first !== undefined && search.value.trim()) chooseUnit(store, first);
+  });
+  keepTyping(search);
+  arranged.follow("wrong", (wrong) => search.classList.toggle("cs-is-wrong", wrong));
+  return search;
+}
+
+const ROWS = { "6": "6 rows", "12": "12 rows", "24": "24 rows", "48": "48 rows", "0": "all units" };
+
+function rowsField({ store }: View<EvolutionState>): HTMLElement {
+  // Another number may come from Python: it is then none of these.
+  const rows = select<string>("How many units", ROWS);
+  rows.onChoose((value) => store.set({ rows: Number(value) }));
+  store.follow("rows", (value) => rows.show(String(value)));
+  return rows.element;
+}
+
+function zoomButtons(arranged: Arranged): HTMLElement {
+  const smaller = el(
+    "button.cs-button",
+    { title: "Smaller pictures (-)", "aria-label": "Smaller pictures" },
+    "−",
+  );
+  const larger = el(
+    "button.cs-button",
+    { title: "Larger pictures (+)", "aria-label": "Larger pictures" },
+    "+",
+  );
+  on(smaller, "click", () => zoomBy(arranged, -1));
+  on(larger, "click", () => zoomBy(arranged, 1));
+  arranged.follow("zoom", (zoom) => {
+    smaller.disabled = zoom === -ZOOMS;
+    larger.disabled = zoom === ZOOMS;
+  });
+  return el("span.cs-zoom", { role: "group", "aria-label": "Size of the pictures" }, smaller, larger);
+}
+
+export function zoomBy(arranged: Arranged, steps: number): void {
+  arranged.set({ zoom: clamp(arranged.get("zoom") + steps, -ZOOMS, ZOOMS) });
+}

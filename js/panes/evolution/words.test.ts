@@ -1,0 +1,40 @@
+import { expect, it } from "vitest";
+import { evolving, WINNERS } from "./fixture";
+import { liveText } from "./head";
+import { cellKey } from "./state";
+import { cellText, fateOf, jumpsOf, layerText } from "./words";
+
+it("a unit's fate is its jumps, or that it died", () => {
+  expect([0, 1, 2].map((unit) => fateOf(WINNERS, unit))).toEqual(["no jump", "3 jumps", "died"]);
+  expect(jumpsOf(WINNERS, 1)).toEqual([1, 2, 3]);
+  expect(fateOf({ ...WINNERS, image: new Int32Array(12).fill(-1) }, 0)).toBe("dead");
+  expect(fateOf({ ...WINNERS, value: Float32Array.from([1, 1, 1]) }, 0)).toBe("");
+});
+
+it("a cell says which picture won, how strongly, and whether another did before", () => {
+  const { store } = evolving();
+  store.set({ winners: WINNERS });
+  expect(cellText(store, [1, 3])).toBe("unit 1 · epoch 10 · 5.00 · jump: another picture than at epoch 5");
+  expect(cellText(store, [2, 1])).toBe("unit 2 · epoch 2 · dead: the same on every picture");
+  const cell = { shades: new Int8Array(), crop: new Uint8Array(), peak: 1, name: "7.png", label: "cup" };
+  store.set({
+    cells: { layer: "conv", method: "deconvnet", side: 1, known: new Map([[cellKey(0, 0), cell]]) },
+  });
+  expect(cellText(store, [0, 0])).toBe("unit 0 · epoch 1 · 1.00 · cup");
+});
+
+it("a layer says how many of its units are shown, and dead at the end", () => {
+  const { store } = evolving();
+  store.set({ winners: WINNERS });
+  expect(layerText(store, 2)).toBe(
+    "2 of 3 units · the strongest of 100 pictures at each checkpoint · 1 dead at epoch 10",
+  );
+});
+
+it("a training says how far it is", () => {
+  const info = { ...evolving().store.get("_evolution"), live: "training" as const, recorded: 3 };
+  expect(liveText({ ...info, planned: 8 }, false)).toBe("live · training, 3 of 8");
+  expect(liveText({ ...info, planned: null }, false)).toBe("live · training, 3 so far");
+  expect(liveText({ ...info, planned: 8 }, true)).toBe("live · failed at 3 of 8");
+  expect(liveText({ ...info, live: "ended", recorded: 8, planned: 8 }, false)).toBe("training ended, 8 of 8");
+});

@@ -1,0 +1,95 @@
+/** The evolution of units in words. */
+import { activation, many } from "../../lib/format";
+import type { Store } from "../../lib/store";
+import {
+  type Curve,
+  cellOf,
+  columnsOf,
+  type EvolutionState,
+  hasWinner,
+  type Order,
+  type Place,
+  type Winners,
+  winnersOf,
+} from "./state";
+
+export const ORDERS: Record<Order, string> = {
+  strongest: "strongest at the end",
+  jumps: "most jumps",
+  settling: "latest to settle",
+  index: "by number",
+};
+
+/** On the button, and what the curve says. */
+export const CURVES: Record<Curve, readonly [string, string]> = {
+  staying: [
+    "staying",
+    "Share of the units whose winner, the picture that excites them most, is that of the checkpoint before",
+  ],
+  jaccard: [
+    "top nine",
+    "How many of the nine strongest pictures of a unit are among those at the last checkpoint (Jaccard), mean over the units",
+  ],
+  cka: ["CKA", "How alike the layer's answers are to those at the last checkpoint: linear CKA, debiased"],
+  inactive: [
+    "dead, dormant",
+    "Share of the units that no picture activates (solid), and of those that are hardly active (dashed)",
+  ],
+  weight_rms: ["weights", "Root mean square of the layer's weights"],
+  energy: [
+    "first layer",
+    "Which directions the first layer's filters grew into: energy on the principal components of picture patches, a line a checkpoint",
+  ],
+};
+
+export function jumpsOf(winners: Winners, unit: number): number[] {
+  return Array.from({ length: columnsOf(winners) }, (_, checkpoint) => checkpoint).filter(
+    (checkpoint) => winners.jump[checkpoint * winners.channels + unit],
+  );
+}
+
+/** What became of a unit in a few words: "2 jumps", "died". */
+export function fateOf(winners: Winners, unit: number): string {
+  const columns = columnsOf(winners);
+  const won = Array.from({ length: columns }, (_, checkpoint) => hasWinner(winners, [unit, checkpoint]));
+  if (!won.some(Boolean)) return "dead";
+  if (!won.at(-1)) return "died";
+  const jumps = jumpsOf(winners, unit).length;
+  if (columns < 2) return "";
+  return jumps === 0 ? "no jump" : many(jumps, "jump");
+}
+
+/** Before the name of a checkpoint: "epoch 5", "start". */
+export const labelOf = (store: Store<EvolutionState>, checkpoint: number): string =>
+  store.get("_evolution").checkpoints[checkpoint]?.label ?? "";
+
+/** One cell in a line. */
+export function cellText(store: Store<EvolutionState>, place: Place): string {
+  const winners = winnersOf(store);
+  const [unit, checkpoint] = place;
+  const parts = [`unit ${unit}`, labelOf(store, checkpoint)];
+  if (!winners) return parts.join(" · ");
+  const index = checkpoint * winners.channels + unit;
+  if (!hasWinner(winners, place)) return [...parts, "dead: the same on every picture"].join(" · ");
+  const cell = cellOf(store, place);
+  parts.push(activation(winners.value[index] ?? 0), cell ? (cell.label ?? cell.name) : "");
+  if (winners.jump[index]) parts.push(`jump: another picture than at ${labelOf(store, checkpoint - 1)}`);
+  return parts.filter(Boolean).join(" · ");
+}
+
+/** All of the layer in a line. */
+export function layerText(store: Store<EvolutionState>, rows: number): string {
+  const winners = winnersOf(store);
+  if (!winners) return " ";
+  const { pictures } = store.get("_evolution");
+  const last = columnsOf(winners) - 1;
+  const dead = Array.from({ length: winners.channels }, (_, unit) => unit).filter(
+    (unit) => !hasWinner(winners, [unit, last]),
+  ).length;
+  const parts = [
+    rows < winners.channels ? `${rows} of ${many(winners.channels, "unit")}` : many(winners.channels, "unit"),
+    `the strongest of ${many(pictures, "picture")} at each checkpoint`,
+    dead > 0 ? `${dead} dead at ${labelOf(store, last)}` : "",
+  ];
+  return parts.filter(Boolean).join(" · ");
+}

@@ -1,0 +1,139 @@
+"""The units of a network over its training."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
+from convscope_core.evolution import Checkpoints, EvolutionRecorder, EvolutionResult
+from convscope_core.network import Network
+
+from ._charted import Charted
+from ._curves import Curves
+from ._layers import middle, shown_layers
+from ._static import bundle
+from .explorer import Explorer
+from .panes.evolution import EvolutionPane
+
+__all__ = ["Evolution"]
+
+
+class Evolution(EvolutionPane, Charted):
+    """Watch what the units of a network look for while it is trained.
+
+    As in figure 4 of Zeiler & Fergus (2014): a row a unit, a column a checkpoint. Each cell shows the picture that
+    excites the unit most of all with the weights of then (its *winner*): the patch that the unit sees and what the unit
+    picked out of it. A line between two columns marks a jump: another picture won. The slider goes through the
+    training; the unit panel shows the chosen unit at the chosen checkpoint; beneath, curves say how much changes in
+    each layer.
+
+    Given an `EvolutionRecorder` while a loop trains in the same kernel, it grows by a column with every checkpoint. The
+    pictures are looked through in the background, on a thread of the instrument's own: training does not wait for it,
+    and has the same bits as without.
+
+    Parameters
+    ----------
+    source : EvolutionResult, EvolutionRecorder, Checkpoints, folder or mapping
+        A finished result of `evolution`, of which nothing is computed again; or checkpoints in any form that
+        `Checkpoints.of` takes, or the recorder that still writes them.
+    images : folder, list, data set or single picture, optional
+        Pictures to look through (see `Images.of`). Needed for all but a finished result.
+    layer : str, optional
+        The layer to open on; by default a convolution in the middle of the network.
+    net : Network or torch.nn.Module, optional
+        What the checkpoints are of, where they do not know it.
+    k : int, default 9
+        Pictures kept for each unit and checkpoint.
+    **traits
+        Initial traits: `selected`, `checkpoint`, `show`, `order`, `rows`, `spread`, `curve`, `method`, `contrast`.
+
+    Attributes
+    ----------
+    result : EvolutionResult or None
+        What has been looked through so far.
+    curves : Curves
+        The bqplot figure beneath.
+    box : ipywidgets.VBox
+        The panes with the chart beneath.
+
+    Raises
+    ------
+    ArgumentError
+        If there are no pictures, or the checkpoints are of another network.
+    LayerError
+        If the network has no such layer.
+
+    References
+    ----------
+    M. D. Zeiler, R. Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014, section 4.1, fig. 4.
+
+    Examples
+    --------
+    >>> recorder = cs.EvolutionRecorder(model, at=range(9), input_size=112)         # doctest: +SKIP
+    >>> cs.Evolution(recorder, images=shapes)                                       # doctest: +SKIP
+    """
+
+    _name = "evolution"
+    _esm = bundle(_name)
+
+    def _given_network(self, source: Any = None, *_: Any, net: Any = None, **__: Any) -> Network:
+        """That of the last checkpoint: they differ in their weights only."""
+        if isinstance(source, EvolutionResult):
+            self._source = source
+            return source.network(-1)
+        live = isinstance(source, EvolutionRecorder) and net is None
+        checkpoints = Checkpoints.of(source, net)
+        self._source = source if live else checkpoints
+        return checkpoints.network(-1) if len(checkpoints) else checkpoints.architecture
+
+    def __init__(
+        self,
+        source: Any,
+        images: Any = None,
+        layer: str | None = None,
+        *,
+        net: Any = None,
+        k: int = 9,
+        **traits: Any,
+    ) -> None:
+        del net  # it is part of the checkpoints by now
+        finished = isinstance(source, EvolutionResult)
+        if not finished and images is None:
+            raise ArgumentError(
+                "Expected pictures to look through, got none. Evolution(recorder, images='photos/'), or give it a "
+                "finished result: Evolution(cs.evolution(recorder, 'photos/'))."
+            )
+        pictures = source.images if finished else Images.of(images)
+        followed = source.layers if finished else shown_layers(self.net)
+        layers = [one.name for one in followed]
+        if isinstance(self._source, EvolutionRecorder):
+            traits = {"order": "index", **traits}  # rows that stay where they are while columns come
+        opened = middle(self.net) if layer is None else layer
+        if layer is None and opened not in layers:
+            opened = layers[len(layers) // 2]
+        super().__init__(self.net, source=self._source, images=pictures, layers=layers, k=k, layer=opened, **traits)
+        self.curves = Curves(self)
+        self._put_beneath(self.curves.figure, self.curves.close)
+
+    def explorer(self, checkpoint: int | None = None) -> Explorer:
+        """Open the microscope on a checkpoint: its network, its survey, the layer and the unit that are chosen here.
+
+        Parameters
+        ----------
+        checkpoint : int, optional
+            Its index; by default the one that is looked at.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such checkpoint yet.
+        """
+        result = self._evolved()
+        count = len(result.checkpoints)
+        index = self._index({"checkpoint": self.checkpoint}) if checkpoint is None else checkpoint
+        if not -count <= index < count:
+            raise ArgumentError(f"Expected checkpoint, an index from 0 to {count - 1}, got {index}.")
+        return Explorer(
+            result.network(index), result.images, result.survey(index), layer=self.layer, selected=self.selected
+        )
