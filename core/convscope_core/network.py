@@ -18,10 +18,11 @@ from convscope_core.errors import ArgumentError, ImageError, LayerError, Network
 from convscope_core.graph import Graph, Node, Runner
 from convscope_core.graph.backward import Table, Walk
 from convscope_core.graph.classifier import check_module, unwrapped
-from convscope_core.graph.forward import Visit
+from convscope_core.graph.forward import Visit, evaluated
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
+from convscope_core.graph.node import with_args
 from convscope_core.graph.recipe import Recipe
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
@@ -332,6 +333,51 @@ class Network:
         """
         other = self._like(name)
         other._take(self.graph.with_tensors(change))
+        return other
+
+    def silenced(self, units: Mapping[str, int | Iterable[int] | None], name: str | None = None) -> Network:
+        """Return a network in which units are always 0, whatever the picture; this one is untouched.
+
+        Their weights and biases are set to 0, so that every explanation and every occluder of the new network agrees.
+
+        Parameters
+        ----------
+        units : mapping of str to int, iterable of int or None
+            By layer, a convolution or linear layer by name or alias: which of its units. None: all of them.
+        name : str, optional
+            Name of the new network. Default: this one's with what is silent.
+
+        Raises
+        ------
+        LayerError
+            If there is no such layer or unit.
+        ArgumentError
+            For layers that have no weights of their own, such as sums and pools, and for those whose activation is not
+            0 where its input is.
+        """
+        chosen: dict[Node, list[int]] = {}
+        words = []
+        for key, which in units.items():
+            layer, found = self.layer(key), self.graph_layer(key)
+            numbers = list(range(layer.channels)) if which is None else _numbers(which)
+            for number in numbers:
+                if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+                    raise LayerError(f"Expected units of {layer.name} by number, got {number!r}.")
+                if not 0 <= number < layer.channels:
+                    raise LayerError(f"Expected a unit of {layer.name}, 0 to {layer.channels - 1}, got {number!r}.")
+            _check_silencing(layer, found)
+            chosen.setdefault(found.anchor, []).extend(map(int, numbers))
+            words.append(layer.name if which is None else f"{layer.name}/{','.join(map(str, numbers))}")
+        done = {
+            node: {argument: _silent(node, argument, numbers) for argument in ("weight", "bias")}
+            for node, numbers in chosen.items()
+        }
+
+        def change(node: Node, args: dict[str, Any]) -> Node | None:
+            return with_args(node, {**args, **done[node]}) if node in done else None
+
+        other = self._like(name or f"{self.name} without {' '.join(words) or 'nothing'}")
+        other._take(self.graph.rebuilt(change))
         return other
 
     def _like(self, name: str) -> Network:
@@ -887,6 +933,45 @@ def _devices() -> dict[str, int]:
     if accelerator is not None:
         found.setdefault(accelerator.type, torch.accelerator.device_count())
     return found
+
+
+def _numbers(which: Any) -> list[Any]:
+    return list(which) if isinstance(which, Iterable) and not isinstance(which, str) else [which]
+
+
+def _check_silencing(layer: Layer, found: GraphLayer) -> None:
+    """Refuse a layer whose units cannot be silenced by their weights."""
+    weight = found.anchor.args.get("weight")
+    if layer.kind not in ("conv", "conv_transpose", "linear") or not isinstance(weight, torch.Tensor):
+        raise ArgumentError(
+            f"Expected a convolution or a linear layer with weights of its own, to silence units, got {layer.name} "
+            f"({layer.kind}). Silence the layers that it is made of."
+        )
+    if found.node is not found.anchor:
+        zero = torch.zeros(1, *found.anchor.shape, dtype=weight.dtype, device=weight.device)
+        with torch.inference_mode():
+            if bool(evaluated(found.node, lambda _: zero).any()):
+                raise ArgumentError(
+                    f"Expected a layer whose activation is 0 where its input is, got {layer.name} with "
+                    f"{layer.activation}. Its units cannot be silent."
+                )
+
+
+def _silent(node: Node, argument: str, units: Sequence[int]) -> torch.Tensor | None:
+    """Return the weight or the bias of a convolution or linear node with nothing for some units."""
+    tensor: torch.Tensor | None = node.args.get(argument)
+    if tensor is None:
+        return None
+    tensor = tensor.clone()
+    if node.kind == "conv_transpose" and argument == "weight":
+        # (inputs, outputs / groups, kh, kw): the inputs of a group meet only its outputs
+        inputs, outputs = tensor.shape[0] // node["groups"], tensor.shape[1]
+        for unit in units:
+            group = unit // outputs
+            tensor[group * inputs : (group + 1) * inputs, unit % outputs] = 0
+    else:
+        tensor[list(units)] = 0
+    return tensor
 
 
 def _traced(module: Traceable, size: Any, device: torch.device, **options: Any) -> tuple[Graph, Recipe]:

@@ -27,10 +27,13 @@ from convscope_core.evolution import (
     evolving,
 )
 from convscope_core.experiments import (
+    Ablation,
     CorrespondenceResult,
     Degradation,
     Probes,
     SignScores,
+    ablating,
+    ablation,
     correspondence,
     corresponding,
     degradation,
@@ -52,7 +55,7 @@ from convscope_core.explain import (
     similarity,
 )
 from convscope_core.images import read_image
-from convscope_core.models import AlexNet2012, MeanSubtraction, ZFNet, initialise, load
+from convscope_core.models import AlexNet2012, MeanSubtraction, ZFNet, initialise, load, shapes_checkpoints
 from convscope_core.network import Layer, Network, Prediction
 from convscope_core.occlusion import OcclusionResult, occluding_map, occlusion_map
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, fitting_patterns, signal_quality
@@ -85,6 +88,7 @@ except PackageNotFoundError:  # pragma: no cover - a source tree that was never 
     __version__ = "0+unknown"
 
 __all__ = [
+    "Ablation",
     "AlexNet2012",
     "ArgumentError",
     "Attribution",
@@ -132,6 +136,8 @@ __all__ = [
     "Unit",
     "UnitPanel",
     "ZFNet",
+    "ablating",
+    "ablation",
     "attribute",
     "clip_filters",
     "correspondence",
@@ -162,6 +168,7 @@ __all__ = [
     "read_image",
     "sample",
     "sample_images",
+    "shapes_checkpoints",
     "signal_quality",
     "similarity",
     "survey",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convscope_core.experiments.ablation import Ablation, ablating, ablation
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
 from convscope_core.experiments.layer_probes import Probes, probe, probing
 from convscope_core.experiments.part_correspondence import (
@@ -12,10 +13,13 @@ from convscope_core.experiments.part_correspondence import (
 )
 
 __all__ = [
+    "Ablation",
     "CorrespondenceResult",
     "Degradation",
     "Probes",
     "SignScores",
+    "ablating",
+    "ablation",
     "correspondence",
     "corresponding",
     "degradation",

@@ -6,18 +6,20 @@ import json
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from convscope_core.errors import NetworkError, did_you_mean
+from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints, Origin
 from convscope_core.models.mean_subtraction import MeanSubtraction
 from convscope_core.models.zfnet import AlexNet2012, ZFNet
 from convscope_core.network import Network
 from convscope_core.weights import fill, read_state
 
-__all__ = ["NAMES", "SHIPPED", "Run", "load", "read_run"]
+__all__ = ["NAMES", "SHIPPED", "Run", "load", "read_run", "shapes_checkpoints"]
 
 _KINDS: dict[str, type[ZFNet] | type[AlexNet2012]] = {"ZFNet": ZFNet, "AlexNet2012": AlexNet2012}
 
@@ -71,18 +73,24 @@ class Run:
         """Make the network, with random weights, in evaluation mode."""
         return _KINDS[self.kind](**self.options).eval()
 
-    def state(self, epoch: int) -> dict[str, Tensor]:
-        """Read the weights after an epoch, in single precision."""
-        return {name: tensor.float() for name, tensor in read_state(self.epochs[epoch]).items()}
+    def checkpoints(self) -> Checkpoints:
+        """Return the weights after all epochs that were kept, and how to make networks of them."""
+        steps = {one["epoch"]: one["step"] for one in self.details["checkpoints"]}
+        found = [
+            Checkpoint(steps[epoch], float(epoch), partial(read_state, path)) for epoch, path in self.epochs.items()
+        ]
+        return Checkpoints(found, Origin(self.module(), self._known(), lends=False))
+
+    def _known(self) -> dict[str, Any]:
+        size = self.preprocess.size
+        return {"preprocess": self.preprocess, "labels": self.labels, "input_size": size, "name": self.name}
 
     def network(self, path: Path | None, **options: Any) -> Network:
         """Make the network with the weights of a file, or random ones."""
         module = self.module()
         if path is not None:
             fill(module, read_state(path), self.name, str(path))
-        size = self.preprocess.size
-        known = {"preprocess": self.preprocess, "labels": self.labels, "input_size": size, "name": self.name}
-        return Network(module, **{**known, "snapshot": False, **options})
+        return Network(module, **{**self._known(), "snapshot": False, **options})
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -111,6 +119,32 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
             f"Expected a folder that python -m convscope_core.training wrote, got {str(where)!r}: {type(e).__name__}: "
             f"{e}."
         ) from e
+
+
+def shapes_checkpoints(name: str = "zfnet_shapes") -> Checkpoints:
+    """Return all weights of a small network that come with convscope: after epochs 1, 2, 5, 10, 20, 30, 40 and 64.
+
+    Parameters
+    ----------
+    name : {"zfnet_shapes", "alexnet_shapes"}
+        The network, trained on `Shapes`; docs/training.md says how.
+
+    Returns
+    -------
+    Checkpoints
+        For `evolution`; ``.network(i)`` makes the network of one.
+
+    Raises
+    ------
+    NetworkError
+        For another name.
+    """
+    if name not in SHIPPED:
+        raise NetworkError(
+            f"Expected one of {', '.join(map(repr, SHIPPED))}, got {name!r}.{did_you_mean(str(name), SHIPPED)} For "
+            f"weights of your own: Checkpoints.of(...)."
+        )
+    return read_run(_WEIGHTS / name).checkpoints()
 
 
 def load(name: str, weights: Any, **options: Any) -> Network:

@@ -17,11 +17,12 @@ import torch
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.evolution import PAPER
 from convscope_core.models import AlexNet2012, ZFNet, initialise
 from convscope_core.models.zfnet import INITIALISATIONS
 from convscope_core.training.loop import training
 from convscope_core.training.pictures import LabelledPictures
-from convscope_core.training.run import EPOCHS, KeptEpochs, describe
+from convscope_core.training.run import KeptEpochs, describe
 
 _NETWORKS = {"zfnet": ZFNet, "alexnet": AlexNet2012}
 
@@ -159,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dropout", type=float, default=0.5)
     add("--initialisation", choices=INITIALISATIONS, default="kaiming")
     add("--epochs", type=int, default=64)
-    add("--keep", type=_integers, default=EPOCHS, help="after which epochs weights are kept, beside the last")
+    add("--keep", type=_integers, default=PAPER, help="after which epochs weights are kept, beside the last")
     add("--batch-size", type=int, default=64)
     add("--rate", type=float, default=0.01)
     add("--clip", type=float, default=0.1, help="radius of the filters; 0: none")

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from convscope_core.errors import ArgumentError
+from convscope_core.evolution import PAPER
 from convscope_core.models.paper import DESCRIPTION
 from convscope_core.saving import replacing, write_text
 from convscope_core.training.callbacks import Step
@@ -21,10 +22,7 @@ from convscope_core.training.evaluation import class_probabilities, share_right
 from convscope_core.training.pictures import LabelledPictures
 from convscope_core.training.result import Training
 
-__all__ = ["EPOCHS", "KeptEpochs", "describe"]
-
-#: The epochs that the paper shows (figure 4).
-EPOCHS = (1, 2, 5, 10, 20, 30, 40, 64)
+__all__ = ["KeptEpochs", "describe"]
 
 
 class KeptEpochs:
@@ -39,7 +37,7 @@ class KeptEpochs:
     epochs : collection of int
     """
 
-    def __init__(self, folder: str | os.PathLike[str], epochs: Collection[int] = EPOCHS) -> None:
+    def __init__(self, folder: str | os.PathLike[str], epochs: Collection[int] = PAPER) -> None:
         self.folder = Path(folder).expanduser()
         self.epochs = sorted(epochs)
 
