@@ -20,6 +20,7 @@ from convscope_core.arguments import require_choice
 from convscope_core.errors import ArgumentError, NetworkError, StoreError, did_you_mean
 from convscope_core.evolution.folder import Entry, begin_folder, digest_of, entries, read_about, read_entry, write_entry
 from convscope_core.graph.classifier import unwrapped
+from convscope_core.graph.recipe import plain_names
 from convscope_core.network import Network
 from convscope_core.weights import read_state
 
@@ -48,25 +49,34 @@ class Checkpoint:
         Gives the weights.
     digest : str, optional
         Of the weights, where it is known.
+    layers : sequence of str, optional
+        Modules that the weights are of, where they are not all.
 
     Attributes
     ----------
     step : int
     epoch : float or None
+    layers : tuple of str or None
     """
 
     def __init__(
-        self, step: int, epoch: float | None, read: Callable[[], Mapping[str, Tensor]], digest: str | None = None
+        self,
+        step: int,
+        epoch: float | None,
+        read: Callable[[], Mapping[str, Tensor]],
+        digest: str | None = None,
+        layers: Sequence[str] | None = None,
     ) -> None:
         self.step = step
         self.epoch = epoch
+        self.layers = None if layers is None else tuple(layers)
         self._read = read
         self._digest = digest
 
     @classmethod
-    def filed(cls, entry: Entry) -> Checkpoint:
+    def filed(cls, entry: Entry, layers: Sequence[str] | None) -> Checkpoint:
         """Return the checkpoint in a file of a folder."""
-        return cls(entry.step, entry.epoch, partial(read_entry, entry), entry.digest)
+        return cls(entry.step, entry.epoch, partial(read_entry, entry), entry.digest, layers)
 
     @property
     def label(self) -> str:
@@ -104,7 +114,7 @@ class Origin:
     options : mapping of str to value
         What `Network` takes, for a module.
     lends : bool, default True
-        Whether weights that a checkpoint lacks may be taken from the module.
+        Whether weights of layers that a checkpoint does not claim to hold may be taken from the module.
     """
 
     def __init__(self, source: Any, options: Mapping[str, Any], lends: bool = True) -> None:
@@ -143,7 +153,7 @@ class Origin:
                 return self._ready[checkpoint][0]
             made = self._base().with_weights(
                 checkpoint.state(), f"{self.name} · {checkpoint.label}", what=f"checkpoint {checkpoint.label!r}",
-                rest=self._rest,
+                rest=self._missing(checkpoint),
             )  # fmt: skip
             size = sum(t.numel() * t.element_size() for t in made.graph.tensors())
             self._ready[checkpoint] = made, size
@@ -160,7 +170,16 @@ class Origin:
     def weights(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """Return the weights of a checkpoint that its forward pass reads, by the module's own names."""
         with self._lock:
-            return self._base().weights_of(checkpoint.state(), what=f"checkpoint {checkpoint.label!r}", rest=self._rest)
+            return self._base().weights_of(
+                checkpoint.state(), what=f"checkpoint {checkpoint.label!r}", rest=self._missing(checkpoint)
+            )
+
+    def _missing(self, checkpoint: Checkpoint) -> dict[str, Tensor] | None:
+        """Return the module's weights of the layers that a checkpoint does not claim to hold."""
+        if checkpoint.layers is None or self._rest is None:
+            return None
+        held = tuple(f"{layer}." for layer in checkpoint.layers)
+        return {name: tensor for name, tensor in self._rest.items() if not name.startswith(held)}
 
     def _base(self) -> Network:
         if self._network is None:
@@ -174,9 +193,10 @@ class Origin:
                     "architecture: net=module."
                 ) from e
             state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
+            names = plain_names(state)
             broken = [t for t in state.values() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
             if self._lends:
-                self._rest = {name: tensor.clone() for name, tensor in state.items()} if broken else state
+                self._rest = {names[name]: t.clone() if broken else t for name, t in state.items()}
             for tensor in broken:  # of a training that has diverged; what is traced does not depend on values
                 tensor.nan_to_num_(0, 0, 0)
             self._network = Network(module, **{"name": self.name, **self.options}, snapshot=False)
@@ -216,7 +236,13 @@ class Checkpoints(Sequence[Checkpoint]):
 
     @classmethod
     def of(
-        cls, source: Any, net: Network | nn.Module | None = None, *, unit: str = "epoch", **options: Any
+        cls,
+        source: Any,
+        net: Network | nn.Module | None = None,
+        *,
+        unit: str = "epoch",
+        layers: Sequence[str] | None = None,
+        **options: Any,
     ) -> Checkpoints:
         """Make checkpoints of nearly anything that holds weights over time.
 
@@ -227,10 +253,12 @@ class Checkpoints(Sequence[Checkpoint]):
             - A mapping of epochs to weights, or a sequence of pairs (epoch, weights), in order: weights are a state
               dict, or the path of one (``.pth``, ``.safetensors``; see `convscope_core.weights.read_state`).
         net : Network or torch.nn.Module, optional
-            What the checkpoints are of, where `source` does not know it. From a module, weights that a checkpoint lacks
-            are taken, too; a module may be in training: a copy is used.
+            What the checkpoints are of, where `source` does not know it. A module may be in training: a copy is used.
+            Where checkpoints are of some layers only, the weights of the others are the module's of now.
         unit : {"epoch", "step"}, default "epoch"
             What numbers in a mapping or a sequence count.
+        layers : sequence of str, optional
+            Modules that the weights in a mapping or a sequence are of. Default: all.
         **options
             What `Network` takes, where `net` is a module: ``preprocess``, ``labels``, ``input_size``...
 
@@ -252,9 +280,9 @@ class Checkpoints(Sequence[Checkpoint]):
         origin = None if net is None else Origin(net, options)
         if net is None and options:
             raise ArgumentError(f"Expected net=module with {', '.join(options)}, got no net.")
-        held = getattr(source, "checkpoints", source)  # of a recorder
-        if isinstance(held, Checkpoints):
-            return held if origin is None else cls(held._items, origin)
+        recorded = getattr(source, "checkpoints", source)
+        if isinstance(recorded, Checkpoints):
+            return recorded if origin is None else cls(recorded._items, origin)
         if isinstance(source, (str, os.PathLike)):
             folder = Path(source).expanduser()
             if not folder.is_dir():
@@ -262,8 +290,8 @@ class Checkpoints(Sequence[Checkpoint]):
                     f"Expected a folder of checkpoints, got {str(folder)!r}, which is "
                     f"{'a file: give a mapping, {epoch: path}' if folder.exists() else 'not there'}."
                 )
-            read_about(folder)
-            return cls(map(Checkpoint.filed, entries(folder)), origin)
+            held = read_about(folder).get("layers")
+            return cls([Checkpoint.filed(entry, held) for entry in entries(folder)], origin)
         if isinstance(source, Mapping):
             pairs = list(source.items())
         elif isinstance(source, Sequence):
@@ -273,7 +301,7 @@ class Checkpoints(Sequence[Checkpoint]):
                 "Expected checkpoints as an EvolutionRecorder, its folder, or a mapping of epochs to state dicts or "
                 f"paths, got {type(source).__name__}."
             )
-        return cls(_given(pairs, unit), origin)
+        return cls(_given(pairs, unit, None if layers is None else list(layers)), origin)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -377,7 +405,7 @@ class Checkpoints(Sequence[Checkpoint]):
             raise ArgumentError(
                 f"Expected an empty folder, got {str(target)!r}, which holds checkpoints. Give another."
             )
-        begin_folder(target, about(self._origin, None))
+        begin_folder(target, about(self._origin, self._items[0].layers if self._items else None))
         for item in self._items:
             try:
                 write_entry(target, item.step, item.epoch, item.state())
@@ -432,7 +460,7 @@ def number_of(value: Any, what: str) -> float:
     return number
 
 
-def _given(pairs: Sequence[Any], unit: str) -> list[Checkpoint]:
+def _given(pairs: Sequence[Any], unit: str, layers: list[str] | None) -> list[Checkpoint]:
     if not pairs:
         raise ArgumentError("Expected at least one checkpoint, got none.")
     if not all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in pairs):
@@ -450,7 +478,7 @@ def _given(pairs: Sequence[Any], unit: str) -> list[Checkpoint]:
             path = Path(weights).expanduser()
             if not path.is_file():
                 raise ArgumentError(f"Expected a file for {label}, got {str(path)!r}, which is not there.")
-            found.append(Checkpoint(step, epoch, partial(read_state, path)))
+            found.append(Checkpoint(step, epoch, partial(read_state, path), None, layers))
         elif isinstance(weights, Mapping) and all(isinstance(t, Tensor) for t in weights.values()) and weights:
             kept = {name: tensor.detach() for name, tensor in weights.items()}
             where = frozenset(tensor.data_ptr() for tensor in kept.values() if tensor.numel())
@@ -461,7 +489,7 @@ def _given(pairs: Sequence[Any], unit: str) -> list[Checkpoint]:
                     "{k: v.clone() for k, v in module.state_dict().items()}."
                 )
             places[where] = label
-            found.append(Checkpoint(step, epoch, partial(dict, kept)))
+            found.append(Checkpoint(step, epoch, partial(dict, kept), None, layers))
         else:
             now = " It has only the weights of now: EvolutionRecorder keeps copies." * isinstance(weights, nn.Module)
             raise ArgumentError(f"Expected a state dict or a path for {label}, got {_kind(weights)}.{now}")

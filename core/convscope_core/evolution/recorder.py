@@ -176,7 +176,7 @@ class EvolutionRecorder:
         state = self._select()
         if self.folder is None:
             kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
-            made = Checkpoint(step, epoch, lambda: kept)
+            made = Checkpoint(step, epoch, lambda: kept, None, self._layers)
         else:
             made = self._write(self.folder, step, epoch, {name: t.detach().cpu() for name, t in state.items()})
         with self._lock:
@@ -268,11 +268,11 @@ class EvolutionRecorder:
                 )
         if _leads():
             begin_folder(folder, mine)
-        self._kept = [Checkpoint.filed(entry) for entry in there]
+        self._kept = [Checkpoint.filed(entry, self._layers) for entry in there]
 
     def _write(self, folder: Path, step: int, epoch: float | None, state: dict[str, Tensor]) -> Checkpoint:
         try:
-            return Checkpoint.filed(write_entry(folder, step, epoch, state))
+            return Checkpoint.filed(write_entry(folder, step, epoch, state), self._layers)
         except StoreError as e:
             size = sum(t.numel() * t.element_size() for t in state.values()) / 1e6
             label = Checkpoint(step, epoch, dict).label

@@ -145,6 +145,9 @@ def evolving(
     pictures = Images.of(images)
     require_counts(k=k, sample=sample)
     require_tau(tau)
+    given: Any = start
+    if given is not None and not isinstance(given, EvolutionResult):
+        raise ArgumentError(f"Expected an EvolutionResult to start from, got {type(given).__name__}.")
     wanted: list[str] | None
     if layers is None:
         wanted = None if start is None else [layer.name for layer in start.layers]
@@ -227,8 +230,6 @@ def _steps(
 
 def _known(start: EvolutionResult, checkpoints: Checkpoints, images: Images, k: int, sample: int) -> dict[int, Moment]:
     """Return the moments of an evolution that are of these checkpoints, by place."""
-    if not isinstance(start, EvolutionResult):
-        raise ArgumentError(f"Expected an EvolutionResult to start from, got {type(start).__name__}.")
     if len(images) != len(start.images) or not images.starts_with(start.images):
         raise ArgumentError(
             f"Expected to go on with the same images, {start.images!r}, got {images!r}. Give result.images."
@@ -261,6 +262,6 @@ def _naming(checkpoint: Checkpoint) -> Generator[None, None, None]:
     try:
         yield
     except ConvscopeError as error:
-        if checkpoint.label in str(error):
+        if repr(checkpoint.label) in str(error):
             raise
         raise type(error)(f"Expected to survey {checkpoint.label}, which fails. {error}") from error

@@ -147,7 +147,9 @@ class Recipe:
             When weights are missing, of another shape, of other layers, NaN or infinite.
         """
         found = _renamed(state, self.shapes)
-        whole = {key: tensor for key, tensor in {**(rest or {}), **found}.items() if key in self.used}
+        whole = {
+            key: tensor for key, tensor in {**_renamed(rest or {}, self.shapes), **found}.items() if key in self.used
+        }
         missing = [key for key in self.shapes if key in self.used and key not in whole]
         surplus = [key for key in found if key not in self.shapes and not key.endswith(_COUNTER)]
         unfit = [

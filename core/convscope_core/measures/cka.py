@@ -28,7 +28,7 @@ class Gram:
     ----------
     values : float64 array (n, n)
         Inner products of the pictures' features, U-centred, diagonal 0, of Frobenius norm 1; all zero where the layer
-        tells no picture from another.
+        tells no picture from another, or only one from all others.
     images : int64 array (n,)
         Which pictures.
     """
@@ -94,7 +94,7 @@ def cka(a: Gram, b: Gram) -> float:
     Returns
     -------
     float
-        -1 to 1; NaN where one of them tells no picture from another.
+        -1 to 1; NaN where one of them tells no picture from another, or only one from all others.
 
     Raises
     ------
