@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.experiments import Ablation, ablating, ablation
 from convscope_core.explain import attribute
+from convscope_core.graph.forward import evaluated
 from convscope_core.network import Network
 
 
@@ -183,6 +185,51 @@ def test_counts_are_those_of_a_plain_loop(net: Network) -> None:
     assert found.changed[0] == 0
 
 
+@pytest.mark.parametrize("layers", [["gate"], ["add"], ["stem", "twice#2"], ["head"], ["norm", "gate", "hidden"]])
+def test_any_layer_can_be_silent(module: Branches, net: Network, layers: list[str]) -> None:
+    # sums and units that squash to a half at 0, too; here by hooks that set what is passed on
+    names = [next(one.name for one in net.layers if one.kind == "add") if name == "add" else name for name in layers]
+    found = ablation(net, Labelled(9), {"row": dict.fromkeys(names)}, progress=False)
+    silent = Network(Silent(module, layers).eval(), input_size=8, device="cpu")
+    p = [silent.predict(x).probabilities[label] for x, label in Labelled(9)]
+    assert found.mean_probability[1] == pytest.approx(np.mean(p), rel=1e-4)
+
+
+class Silent(nn.Module):
+    """`Branches`, with nothing for some layers."""
+
+    def __init__(self, module: Branches, layers: list[str]) -> None:
+        super().__init__()
+        self.module, self.layers = module, layers
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        m = self.module
+
+        def of(name: str, value: torch.Tensor) -> torch.Tensor:
+            return 0 * value if name in self.layers else value
+
+        x = of("stem", of("norm", m.act(m.norm(m.stem(x)))))
+        x = of("add", x + of("twice#2", m.twice(of("twice", m.act(m.twice(x))))))
+        x = nn.functional.silu(m.up(x)).mean((2, 3))
+        x = of("hidden", torch.relu(m.hidden(x)))
+        return of("head", m.head(of("gate", m.soft(m.gate(x)))))
+
+
+def test_only_what_depends_on_the_silent_is_computed_again(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convscope_core.experiments import ablation as module
+
+    seen: list[str] = []
+
+    def counted(node: Any, value: Any) -> Any:
+        seen.append(node.kind)
+        return evaluated(node, value)
+
+    monkeypatch.setattr(sys.modules[module.__module__], "evaluated", counted)
+    ablation(net, Labelled(3), "hidden", progress=False)
+    assert seen.count("linear") == 2 * 5
+    assert "conv" not in seen
+
+
 def test_every_unit_of_a_layer_by_itself(net: Network, tmp_path: Path) -> None:
     store = tmp_path / "ablation.sqlite"
     found = ablation(net, Labelled(), "hidden", store=store, batch_size=4, shards=3, progress=False)
@@ -217,6 +264,9 @@ def test_what_cannot_be_measured(net: Network) -> None:
         ablation(net, Labelled(), {"nothing": {}}, progress=False)
     with pytest.raises(LayerError, match="got 'stemm'"):
         ablation(net, Labelled(), "stemm", progress=False)
+    for units in (6, [-1], ["eye"], [True]):
+        with pytest.raises(LayerError, match="units of stem, 0 to 5, got"):
+            ablation(net, Labelled(), {"row": {"stem": units}}, progress=False)
     with pytest.raises(ArgumentError, match="pictures with labels, got picture 0 without"):
         ablation(net, [torch.rand(3, 8, 8)], "hidden", progress=False)
     strange = Labelled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, did_you_mean
+from convscope_core.errors import ArgumentError, LayerError, did_you_mean
+from convscope_core.graph import Node
+from convscope_core.graph.forward import evaluated
+from convscope_core.graph.node import needed_for
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.plots import axes, draws_figure
@@ -185,6 +188,57 @@ class _Counts:
         return {"images": torch.tensor(self.images, dtype=torch.int64), "sums": self.sums, "counts": self.counts}
 
 
+class _Rest:
+    """The part of a network that depends on layers, to be computed again with units of these silent.
+
+    Parameters
+    ----------
+    net : Network
+    layers : tuple of str
+
+    Attributes
+    ----------
+    frontier : list of Node
+        Whose values of the whole network it begins with.
+    """
+
+    def __init__(self, net: Network, layers: tuple[str, ...]) -> None:
+        graph = net.graph
+        self._layers = {net.graph_layer(name).node: (name, net.graph_layer(name).axes[0] + 1) for name in layers}
+        after: set[Node] = set()
+        for node in graph.nodes:
+            if any(i in after or i in self._layers for i in node.inputs):
+                after.add(node)
+        self._steps = [node for node in graph.nodes if node in after and node in needed_for([graph.output])]
+        self._output = graph.output
+        last = {i: node for node in self._steps for i in node.inputs}
+        self._free = {node: [i for i in dict.fromkeys(node.inputs) if last[i] is node] for node in self._steps}
+        used = dict.fromkeys(i for node in self._steps for i in node.inputs if i not in after)
+        # a layer that nothing silent comes before is begun with, and so is one that is the output itself
+        first = [node for node in self._layers if node not in after]
+        self.frontier = list(dict.fromkeys([*first, *used]))
+
+    def outputs(self, known: Mapping[Node, Tensor], units: Silence) -> Tensor:
+        """Compute the network's outputs (N, K) with units of the layers silent."""
+        values: dict[Node, Any] = {node: self._silenced(node, known[node], units) for node in self.frontier}
+        for node in self._steps:
+            values[node] = self._silenced(node, evaluated(node, values.__getitem__), units)
+            for done in self._free[node]:
+                if done is not self._output:
+                    del values[done]
+        found: Tensor = values[self._output]
+        return found
+
+    def _silenced(self, node: Node, value: Any, units: Silence) -> Any:
+        if node not in self._layers:
+            return value
+        name, axis = self._layers[node]
+        chosen = units[name]
+        if chosen is None:
+            return torch.zeros_like(value)
+        return value.index_fill(axis, torch.tensor(list(chosen), dtype=torch.int64, device=value.device), 0)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class _AblationJob(Job[_Counts, Ablation]):
     """Each batch is given to every network with something silent."""
@@ -194,8 +248,10 @@ class _AblationJob(Job[_Counts, Ablation]):
     silent: dict[str, dict[str, list[int] | None]]
 
     @cached_property
-    def networks(self) -> list[Network]:
-        return [self.net, *(self.net.silenced(units) for units in self.silent.values())]
+    def rests(self) -> list[_Rest]:
+        """By row: what is computed again. Rows of the same layers share it."""
+        made: dict[tuple[str, ...], _Rest] = {}
+        return [made.setdefault(tuple(units), _Rest(self.net, tuple(units))) for units in self.silent.values()]
 
     def empty(self, device: torch.device) -> _Counts:  # noqa: ARG002  sums are small
         classes = len(self.net.labels)
@@ -208,20 +264,32 @@ class _AblationJob(Job[_Counts, Ablation]):
 
     def add(self, part: _Counts, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> None:
         classes = torch.tensor([_class(self.net, image, one) for image, one in zip(images, labels, strict=True)])
-        rows = []
+        rows: list[Tensor] = []
         intact: Tensor | None = None
-        for net in self.networks:
-            p = net.probabilities(net.forward(x)[0]).double().cpu()
-            if not bool(torch.isfinite(p).all()):
-                raise ArgumentError(
-                    f"Expected finite outputs, got NaN or infinite ones of {net.name}. Check the weights."
-                )
+        for p in self._probabilities(x):
             found = p.argmax(1)
             intact = found if intact is None else intact
             rows.append(torch.stack([found == classes, p[torch.arange(len(p)), classes], found == intact]))
         sums = torch.zeros_like(part.sums)
         sums.index_add_(2, classes, torch.stack(rows, 1))
         part.merge(_Counts(list(images), sums, torch.bincount(classes, minlength=len(self.net.labels))))
+
+    def _probabilities(self, x: Tensor) -> Iterator[Tensor]:
+        """Class probabilities (N, K) of a batch: of the whole network, then of each row."""
+        frontier = dict.fromkeys(node for rest in self.rests for node in rest.frontier)
+        with self.net.lock, torch.inference_mode():
+            outputs, values = self.net.runner(x, frontier)
+        yield self._checked(outputs, "the whole network")
+        for (label, units), rest in zip(self.silent.items(), self.rests, strict=True):
+            with torch.inference_mode():
+                outputs = rest.outputs(values, units)
+            yield self._checked(outputs, f"the network without {label}")
+
+    def _checked(self, outputs: Tensor, what: str) -> Tensor:
+        p = self.net.probabilities(outputs).double().cpu()
+        if not bool(torch.isfinite(p).all()):
+            raise ArgumentError(f"Expected finite outputs, got NaN or infinity of {what}. Check the weights.")
+        return p
 
     def result(self, part: _Counts, images: Images, ledger: Ledger) -> Ablation:  # noqa: ARG002
         there = part.counts.numpy() > 0
@@ -256,8 +324,9 @@ def ablating(
 ) -> Generator[Progress[Ablation], None, None]:
     """Measure accuracy and class probability with units or layers silent.
 
-    Where `train` of a network without layers asks what layers are good for when the others may make up for them, as in
-    table 3 of Zeiler and Fergus (2013), this asks what the trained network uses.
+    Where training a network without layers asks what layers are good for when the others may make up for them, as in
+    table 3 of Zeiler and Fergus (2013), this asks what the trained network uses. Silent units are 0 after the
+    activation that follows; only what depends on them is computed again.
 
     Parameters
     ----------
@@ -265,9 +334,9 @@ def ablating(
     images
         With labels that are classes of the network.
     silence : str, iterable of str, or mapping of str to mapping
-        - A layer, or several: every unit of it by itself, a row each. It costs as many forward passes.
-        - A mapping of rows, by a label of your choice, to what is silent together: layers to units (None: all), as
-          `Network.silenced` takes them. ``{"eyes": {"conv5": [3, 17]}, "no conv4": {"conv4": None}}``
+        - A layer, or several: every unit of it by itself, a row each.
+        - A mapping of rows, by a label of your choice, to what is silent together: layers to units (None: all).
+          ``{"eyes": {"conv5": [3, 17]}, "no conv4": {"conv4": None}}``
     store, executor, shards, resume, batch_size, workers, progress
 
     Yields
@@ -278,8 +347,7 @@ def ablating(
     Raises
     ------
     ArgumentError
-        For pictures without a label, or with one that is no class of the network; layers that cannot be silenced, see
-        `Network.silenced`.
+        For pictures without a label, or with one that is no class of the network.
     LayerError
         For layers and units that do not exist.
     """
@@ -291,10 +359,7 @@ def ablating(
                     f"Expected what is silent in {label!r} as a mapping of layers to units, got {units!r}. For example "
                     f'{{"conv5": [3, 17]}}.'
                 )
-            rows[str(label)] = {
-                net.layer(name).name: None if which is None else [which] if isinstance(which, int) else list(which)
-                for name, which in units.items()
-            }
+            rows[str(label)] = {net.layer(name).name: _units(net, name, which) for name, which in units.items()}
     else:
         for name in [silence] if isinstance(silence, str) else silence:
             layer = net.layer(name)
@@ -303,8 +368,6 @@ def ablating(
         raise ArgumentError("Expected something to silence, got nothing. Give a layer, or a mapping of rows.")
     if "nothing" in rows:
         raise ArgumentError("Expected labels of rows, got 'nothing', which is the whole network's. Choose another.")
-    for units in rows.values():
-        net.silenced(units)  # refused here, before anything is computed
     job = _AblationJob(net=net, batch_size=batch_size, workers=workers, silent=rows)
     return begin(
         job, Images.of(images), Progress,
@@ -313,6 +376,18 @@ def ablating(
 
 
 ablation = completed(ablating, "ablation", Ablation, lambda steps: last(steps).result)
+
+
+def _units(net: Network, name: str, which: Any) -> list[int] | None:
+    if which is None:
+        return None
+    layer = net.layer(name)
+    numbers = list(which) if isinstance(which, Iterable) and not isinstance(which, str) else [which]
+    for number in numbers:
+        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        if not whole or not 0 <= number < layer.channels:
+            raise LayerError(f"Expected units of {layer.name}, 0 to {layer.channels - 1}, got {number!r}.")
+    return [int(number) for number in numbers]
 
 
 def _share(sums: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
