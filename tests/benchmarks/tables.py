@@ -14,6 +14,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from convscope_core.shapes import Shapes
 from convscope_core.training import LabelledPictures, train
 from convscope_core.training.evaluation import class_probabilities, share_right
 
-SIDE, COUNT, EPOCHS, TEST = 128, 3000, 16, 1200
+SIDE, COUNT, EPOCHS, TEST = 128, 2400, 12, 1200
 WIDTH, UNITS = 1 / 6, 128
 
 #: Classes that the transferred network has not seen.
@@ -85,14 +86,18 @@ def error(found: Any, pictures: LabelledPictures, crops: str, first: int = 1) ->
     return 100 - 100 * float((best == pictures.labels[:, None]).any(1).double().mean())
 
 
+@cache
+def read(shapes: Shapes) -> LabelledPictures:
+    return LabelledPictures(shapes, SIDE)
+
+
 def table_3(row: int) -> dict[str, float]:
     """Errors of one network, trained from scratch."""
     _, network, options, _ = TABLE_3[row]
-    train_set = LabelledPictures(Shapes(TEST, SIDE), SIDE)
-    test = LabelledPictures(Shapes(TEST, SIDE, split="test"), SIDE)
-    found = trained(made(network, 12, **options), Shapes(COUNT, SIDE), EPOCHS)
+    data, test = read(Shapes(COUNT, SIDE)), read(Shapes(TEST, SIDE, split="test"))
+    found = trained(made(network, 12, **options), data, EPOCHS)
     return {
-        "train": error(found, train_set, "middle"),
+        "train": error(found, data, "middle"),
         "test": error(found, test, "ten"),
         "test_two": error(found, test, "ten", 2),
         "parameters": sum(p.numel() for p in found.module.parameters()),
@@ -126,11 +131,11 @@ def table_5(count: int, folder: Path) -> dict[str, float]:
     net = reopened(folder)
     pool = of_classes(NEW, 4 * 110)
     kept = probe(net, pool, "fc7", per_class=count, held_out=50, classifier="softmax", penalty=10.0, progress=False)
-    few = LabelledPictures(of_classes(NEW, 4 * count), SIDE)
+    few = read(of_classes(NEW, 4 * count))
     module = made(ZFNet, len(NEW))
     mean, deviation = few.colours()
-    scratch = trained(module, of_classes(NEW, 4 * count), 3600 // count, MeanSubtraction(SIDE, 112, mean, deviation))
-    test = LabelledPictures(of_classes(NEW, 400, "test"), SIDE)
+    scratch = trained(module, few, 3600 // count, MeanSubtraction(SIDE, 112, mean, deviation))
+    test = read(of_classes(NEW, 400, "test"))
     return {"before": 100 * kept.accuracy.mean(), "scratch": 100 - error(scratch, test, "ten")}
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError, StoreError
+from convscope_core.evolution import EvolutionRecorder
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
 from convscope_core.saving import opened_result, save_result
 from convscope_core.training import (
@@ -338,6 +339,18 @@ def test_callbacks_change_nothing_and_see_every_update() -> None:
     assert all(math.isfinite(one.loss) and one.rate == 0.05 for one in seen)
 
 
+def test_an_evolution_recorder_keeps_the_weights_of_epochs() -> None:
+    module = small()
+    recorder = EvolutionRecorder(module, at=[0, 1, 2], input_size=20)
+    before = bits(module)
+    found = train(module, Blocks(40), 2, callbacks=[recorder], **OPTIONS)
+    kept = recorder.checkpoints
+    assert [(one.step, one.epoch) for one in kept] == [(0, 0), (3, 1), (6, 2)]
+    assert same(kept[0].state(), before)
+    assert same(kept[1].state(), bits(train(small(), Blocks(40), 1, **OPTIONS).module))
+    assert same(kept[2].state(), bits(found.module))
+
+
 def test_torchs_random_state_is_left_alone() -> None:
     before = torch.get_rng_state()
     module = small()
@@ -518,6 +531,16 @@ def test_folders_and_sets_give_the_same_pictures(tmp_path: Path) -> None:
     mean, deviation = memory.colours()
     np.testing.assert_allclose(mean, data.pixels.mean((0, 1, 2)) / 255, atol=1e-6)
     np.testing.assert_allclose(deviation, (data.pixels / 255).std((0, 1, 2)), atol=1e-6)
+
+
+def test_pictures_are_read_once_for_several_networks() -> None:
+    held = LabelledPictures(Blocks(40), 24)
+    found = train(small(), held, 1, validation=held, **OPTIONS)
+    assert same(bits(found.module), bits(train(small(), Blocks(40), 1, **OPTIONS).module))
+    with pytest.raises(ArgumentError, match="pictures of 24 pixels, got LabelledPictures of 20"):
+        train(small(), LabelledPictures(Blocks(8), 20), 1, **OPTIONS)
+    with pytest.raises(ArgumentError, match="classes above, below, got those of above, below, middle, sides"):
+        train(small(), held, 1, classes=["above", "below"], **OPTIONS)
 
 
 def test_the_default_preprocessing_is_the_papers() -> None:

@@ -63,6 +63,7 @@ from convscope_core.shapes import Shapes, ShapesTruth
 from convscope_core.survey import Exemplar, HealthTable, Survey, layer_health, load_survey, survey, surveying
 from convscope_core.training import (
     FilterSizes,
+    LabelledPictures,
     Training,
     clip_filters,
     filter_sizes,
@@ -110,6 +111,7 @@ __all__ = [
     "HealthView",
     "ImageError",
     "Images",
+    "LabelledPictures",
     "Layer",
     "LayerError",
     "MeanSubtraction",
@@ -145,9 +147,9 @@ __all__ = [
     "degradation",
     "degradation_chart",
     "degrading",
-    "filter_sizes",
     "evolution",
     "evolving",
+    "filter_sizes",
     "fit_patterns",
     "fitting_patterns",
     "initialise",

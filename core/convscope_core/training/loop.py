@@ -71,7 +71,8 @@ def training(
         Pictures (N, 3, size, size) in, class scores (N, K) out, where its weights are. It is trained in place, and in
         evaluation mode afterwards. Draw its weights with `initialise` first if they should not be what they are.
     data : anything that `Images.of` takes
-        Pictures with labels: a folder of class folders, a torch data set of (picture, label), `Shapes`.
+        Pictures with labels: a folder of class folders, a torch data set of (picture, label), `Shapes`;
+        `LabelledPictures` of the right size are taken as they are, to train several networks.
     epochs : int
         Passes over the pictures, in total: those of a checkpoint count. The paper has 70.
     validation : anything that `Images.of` takes, optional
@@ -147,8 +148,8 @@ def training(
     clip_filters(module, clip)
     size = preprocess.size if preprocess is not None else int(getattr(module, "input_size", 224))
     side = preprocess.resize if preprocess is not None else round(size * 8 / 7)
-    pictures = LabelledPictures(data, side, classes, cache)
-    held_out = None if validation is None else LabelledPictures(validation, side, pictures.classes, cache)
+    pictures = LabelledPictures.of(data, side, classes, cache)
+    held_out = None if validation is None else LabelledPictures.of(validation, side, pictures.classes, cache)
     if preprocess is None:
         mean, deviation = pictures.colours()
         preprocess = MeanSubtraction(side, size, mean, deviation if standardise else (1 / 255,) * 3)

@@ -77,6 +77,25 @@ class LabelledPictures:
                 raise self._unknown(index, name)
         self.labels = torch.tensor([numbers[name] for name in names if name is not None])
 
+    @classmethod
+    def of(cls, source: Any, side: int, classes: Sequence[str] | None = None, cache: bool = True) -> LabelledPictures:
+        """Return pictures that are labelled pictures already, or make them of anything else.
+
+        Raises
+        ------
+        ArgumentError
+            If they have another size or other classes.
+        """
+        if not isinstance(source, LabelledPictures):
+            return cls(source, side, classes, cache)
+        if source.side != side:
+            raise ArgumentError(f"Expected pictures of {side} pixels, got LabelledPictures of {source.side}.")
+        if classes is not None and tuple(classes) != source.classes:
+            raise ArgumentError(
+                f"Expected pictures of the classes {', '.join(classes)}, got those of {', '.join(source.classes)}."
+            )
+        return source
+
     def __len__(self) -> int:
         return len(self._images)
 
