@@ -37,8 +37,8 @@ class Damage(Exception):  # noqa: N818  what happened, not what is raised to a u
     """The contents of a file are not as they were written: `guarded` makes a StoreError of it."""
 
 
-_DAMAGE = (Damage, sqlite3.Error, zlib.error, SafetensorError)
-"""What a file alone leads to."""
+_DAMAGE = (Damage, sqlite3.Error, zlib.error, SafetensorError, UnicodeDecodeError)
+"""What a file alone leads to; the last where SQLite tells what it found in one."""
 
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What contents that are not as they were written lead to where they are taken apart."""

@@ -429,7 +429,7 @@ def given_patterns(net: Network, names: list[str], data: Any, key: str) -> Patte
         (layer.name, regime): torch.from_numpy(data[f"pattern_{key}.{theirs}"]).expand(layer.weight.shape)
         for layer, theirs in zip(neurons_of(net), names, strict=True)
     }
-    return Patterns(net.name, net.fingerprint, (regime,), "paper", 0, {}, tensors)
+    return Patterns(net.name, net.fingerprint, net.preprocessing.identity, (regime,), "paper", 0, {}, tensors)
 
 
 @pytest.mark.parametrize("key", ["pos", "linear"])
@@ -457,7 +457,7 @@ def test_explanations_of_innvestigate(reference: Path, name: str, method: str, k
 
 def test_patterns_equal_to_the_weights_give_the_gradient(net: Network) -> None:
     weights = {(n.name, "positive"): n.weight.clone() for n in neurons_of(net)}
-    patterns = Patterns(net.name, net.fingerprint, ("positive",), "paper", 0, {}, weights)
+    patterns = Patterns(net.name, net.fingerprint, net.preprocessing.identity, ("positive",), "paper", 0, {}, weights)
     picture = pictures(1, seed=5)[0]
     gradient = attribute(net, picture, "gradient", 2)
     signal_ = attribute(net, picture, "patternnet", 2, patterns=patterns)
@@ -523,7 +523,9 @@ def test_signals_beyond_the_range_of_float32_are_brought_back(net: Network, size
     maps = []
     for factor in (1.0, size):
         tensors = {key: factor * tensor for key, tensor in plain.items()}
-        patterns = Patterns(net.name, net.fingerprint, ("positive",), "paper", 0, {}, tensors)
+        patterns = Patterns(
+            net.name, net.fingerprint, net.preprocessing.identity, ("positive",), "paper", 0, {}, tensors
+        )
         maps.append(attribute(net, pictures(1)[0], "patternnet", patterns=patterns))
     assert np.isfinite(maps[1].values).all()
     scale = maps[1].options.get("scale", 1.0)

@@ -50,7 +50,8 @@ _TABLES = {
     "about": """CREATE TABLE about (
     id INTEGER PRIMARY KEY,
     text TEXT NOT NULL,       -- what the results are of, JSON
-    digest BLOB NOT NULL      -- of the text
+    shards INTEGER NOT NULL,  -- how many there are
+    digest BLOB NOT NULL      -- of the columns so far
 )""",
     "shards": """CREATE TABLE shards (
     id INTEGER PRIMARY KEY,
@@ -239,14 +240,15 @@ class Store(Results):
             return {} if empty else self._about()
 
     def _about(self) -> dict[str, Any]:
-        rows = self._file.execute("SELECT text, digest FROM about").fetchall()
-        if not rows:
-            if self._file.execute("SELECT count(*) FROM shards").fetchone()[0]:
-                raise Damage("it does not say what it is of")
+        rows = self._file.execute("SELECT text, shards, digest FROM about").fetchall()
+        shards = self._file.execute("SELECT count(*) FROM shards").fetchone()[0]
+        if not rows and not shards:
             return {}
         with understood("what it says it is of cannot be read"):
-            if len(rows) > 1 or rows[0][1] != _digest(rows[0][0]):
+            if len(rows) != 1 or rows[0][2] != _digest(*rows[0][:2]):
                 raise Damage("what it says it is of is not what was written")
+            if rows[0][1] != shards:
+                raise Damage(f"of {rows[0][1]} shards {shards} are there")
             found: dict[str, Any] = json.loads(rows[0][0])
             return found
 
@@ -284,9 +286,6 @@ class Store(Results):
             known = self._about()
             if known:
                 self._require_same_settings(known, about)
-            else:
-                text = json.dumps(about)
-                self._file.execute("INSERT INTO about VALUES (0, ?, ?)", (text, _digest(text)))
             rows = self._shards()
             # Others may have laid out more meanwhile.
             done = self._require_same_pictures(rows, images, indices, checked)
@@ -306,6 +305,8 @@ class Store(Results):
             todo += [(part, 1) for part in cut(sorted(again))]
             for number, (part, repeats) in enumerate(todo, len(rows)):
                 self._insert(number, repeats, images, part)
+            said = (json.dumps(known or about), len(rows) + len(todo))
+            self._file.execute("INSERT OR REPLACE INTO about VALUES (0, ?, ?, ?)", (*said, _digest(*said)))
 
     def require_same(self, about: Mapping[str, Any], images: Images, indices: Sequence[int] | None = None) -> int:
         """Raise ArgumentError, which says what differs, unless the results are of this; an empty store is of anything.
@@ -506,42 +507,43 @@ class Store(Results):
 
     def _refresh(self) -> None:
         """Read the records that are new."""
-        done: dict[int, bytes] = dict(self._file.execute("SELECT id, done FROM shards WHERE done IS NOT NULL"))
-        for number, digest in sorted(done.items()):
-            if self._entered.get(number) != digest:
-                record = self._record(self._shard(number))
-                self._labels.update(label for label in record.labels if label is not None)
-                self._entered[number] = digest
-                self._news.append(record)
-        self.finished = set(done)
+        with understood("its records cannot be read"):
+            done: dict[int, bytes] = dict(self._file.execute("SELECT id, done FROM shards WHERE done IS NOT NULL"))
+            for number, digest in sorted(done.items()):
+                if self._entered.get(number) != digest:
+                    record = self._record(self._shard(number))
+                    self._labels.update(label for label in record.labels if label is not None)
+                    self._entered[number] = digest
+                    self._news.append(record)
+            self.finished = set(done)
 
     def _parts(self) -> tuple[Part, ...]:
         """Read the merged parts, which have to be of the shards that are done and of no others."""
-        nodes = _Nodes(self)
-        wanted = {
-            number
-            for number, size, failed in self._file.execute(
-                "SELECT id, length(indices) / 8, failed FROM shards WHERE done IS NOT NULL"
-            )
-            if failed != size
-        }
-        covered = sum(1 << level for level, _ in nodes)
-        if covered != len(wanted) or any(
-            not wanted.issuperset(range(position << level, (position + 1) << level)) for level, position in nodes
-        ):
-            raise Damage("its results are not those of the shards that are done")
-        return ordered(nodes)
+        with understood("its results cannot be read"):
+            nodes = _Nodes(self)
+            sizes = self._file.execute("SELECT id, length(indices) / 8, failed FROM shards WHERE done IS NOT NULL")
+            wanted = {number for number, size, failed in sizes if failed != size}
+            covered = sum(1 << level for level, _ in nodes)
+            if covered != len(wanted) or any(
+                not wanted.issuperset(range(position << level, (position + 1) << level)) for level, position in nodes
+            ):
+                raise Damage("its results are not those of the shards that are done")
+            return ordered(nodes)
 
     def room(self) -> int:
         """Return how many bytes the state of a part of these results can have."""
-        (size,) = self._file.execute("SELECT sum(length(indices)) FROM shards").fetchone()
-        return self.job.room(int(size or 0) // 8, self._labels)
+        return self.job.room(self._count("1"), self._labels)
 
     @property
     def left(self) -> int:
         """Images in shards that are not done."""
         with self._transaction(write=False):
-            (size,) = self._file.execute("SELECT sum(length(indices)) FROM shards WHERE done IS NULL").fetchone()
+            return self._count("done IS NULL")
+
+    def _count(self, where: str) -> int:
+        """Count the pictures of shards."""
+        with understood("its shards cannot be counted"):
+            (size,) = self._file.execute(f"SELECT sum(length(indices)) FROM shards WHERE {where}").fetchone()
             return int(size or 0) // 8
 
     def _shard(self, number: int) -> _Shard:
@@ -599,9 +601,10 @@ class _Nodes(MutableMapping[Place, Part]):
         self._store = store
         self._file = store._file
         self._known = store._known
-        self._places: set[Place] = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
-        if any(not (0 <= level < 40 and 0 <= position < 2**40) for level, position in self._places):
-            raise Damage("its results are of shards that cannot be")
+        with understood("its results cannot be read"):
+            self._places: set[Place] = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
+            if any(not (0 <= level < 40 and 0 <= position < 2**40) for level, position in self._places):
+                raise Damage("its results are of shards that cannot be")
         for place in self._known.keys() - self._places:
             del self._known[place]
 

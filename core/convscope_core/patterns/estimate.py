@@ -16,6 +16,7 @@ from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.neurons import EXTENDED, Neurons
 from convscope_core.patterns.statistics import REGIMES, LayerSums, PatternSums
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["DENOMINATORS", "FitReport", "LayerFit", "Patterns", "pattern_of"]
@@ -200,6 +201,8 @@ class Patterns(Mapping[str, Tensor]):
         The network's name.
     fingerprint : str
         The network's fingerprint: patterns belong to weights.
+    preprocessing : dict
+        What was done to pictures before (`Preprocessing.identity`): patterns belong to inputs.
     regimes : tuple of str
         The regimes that were fitted; the first is the main one.
     denominator : str
@@ -214,6 +217,7 @@ class Patterns(Mapping[str, Tensor]):
         self,
         network: str,
         fingerprint: str,
+        preprocessing: Mapping[str, Any],
         regimes: Sequence[str],
         denominator: str,
         images: int,
@@ -222,6 +226,7 @@ class Patterns(Mapping[str, Tensor]):
     ) -> None:
         self.network = network
         self.fingerprint = fingerprint
+        self.preprocessing = preprocessing
         self.regimes = tuple(regimes)
         self.denominator = denominator
         self.images = images
@@ -250,7 +255,8 @@ class Patterns(Mapping[str, Tensor]):
                 tensors[layer.name, regime], fits[layer.name, regime] = pattern_of(
                     layer, found, regime, denominator, few
                 )
-        return cls(net.name, net.fingerprint, regimes, denominator, sums.images, fits, tensors)
+        prepared = net.preprocessing.identity
+        return cls(net.name, net.fingerprint, prepared, regimes, denominator, sums.images, fits, tensors)
 
     def __repr__(self) -> str:
         doubtful = sum(1 for fit in self.report if fit.problems)
@@ -296,7 +302,7 @@ class Patterns(Mapping[str, Tensor]):
         return found
 
     def require(self, net: Network) -> None:
-        """Raise an ArgumentError unless these are patterns of this network with these weights.
+        """Raise an ArgumentError unless these are patterns of this network, with these weights and preprocessing.
 
         Or of those that it had before layers of it were randomised for a control.
         """
@@ -307,6 +313,11 @@ class Patterns(Mapping[str, Tensor]):
                 f"Expected patterns of {net.name} with these weights (fingerprint {net.fingerprint[:8]}), got those of "
                 f"{self.network} ({self.fingerprint[:8]}). Patterns belong to weights: fit_patterns(net, images) makes "
                 "those of this network."
+            )
+        if words := Preprocessing.difference(self.preprocessing, net.preprocessing.identity):
+            raise ArgumentError(
+                f"Expected patterns of pictures that were prepared as {net.name} prepares them, got another "
+                f"preprocessing: {words}. fit_patterns(net, images) makes those of this network."
             )
 
     def save(self, path: str | Path) -> Path:
@@ -331,6 +342,7 @@ class Patterns(Mapping[str, Tensor]):
         settings = {
             "network": self.network,
             "fingerprint": self.fingerprint,
+            "preprocessing": self.preprocessing,
             "regimes": self.regimes,
             "denominator": self.denominator,
             "images": self.images,
@@ -368,7 +380,9 @@ class Patterns(Mapping[str, Tensor]):
             names = (s["network"], s["fingerprint"])
             if type(s["images"]) is not int or s["images"] < 2 or not all(isinstance(name, str) for name in names):
                 raise Damage("settings of another type")
-            return cls(*names, require_regimes(s["regimes"]), s["denominator"], s["images"], fits, tensors)
+            prepared = s["preprocessing"]
+            Preprocessing.difference(prepared, prepared)  # raises where it is none
+            return cls(*names, prepared, require_regimes(s["regimes"]), s["denominator"], s["images"], fits, tensors)
 
 
 def _require_whole(fit: LayerFit) -> None:
