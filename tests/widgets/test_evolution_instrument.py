@@ -290,6 +290,34 @@ def test_what_does_not_fit_is_refused(result: cs.EvolutionResult, pictures: list
     assert [one["name"] for one in show(cs.Evolution(some))._network["layers"]] == ["0"]
 
 
+def test_a_recorder_of_some_layers_is_followed_with_the_module_for_the_rest(
+    pictures: list[cs.Picture], show: Show
+) -> None:
+    net = module()
+    recorder = recorder_of(net, layers=["0"])
+    view = show(cs.Evolution(recorder, pictures, net=cs.Checkpoints.of(recorder, net, input_size=SIDE, name="small")))
+    train(net, recorder, 2)
+    assert view.wait(60)
+    assert len(view.result.checkpoints) == 3
+    assert view._evolution["live"] == "training"
+
+
+def test_the_first_that_a_page_hears_is_whole(
+    result: cs.EvolutionResult, show: Show, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    opened = cs.Evolution.open
+
+    def listening(widget: Any) -> None:
+        heard.append(widget.get_state())
+        opened(widget)
+
+    monkeypatch.setattr(cs.Evolution, "open", listening)
+    show(cs.Evolution(result, layer="3"))
+    assert [one["short"] for one in heard[0]["_evolution"]["checkpoints"]] == ["0", "1", "2", "3"]
+    assert heard[0]["_network"]["name"] == "small"
+
+
 def test_one_checkpoint_alone_is_shown(pictures: list[cs.Picture], show: Show) -> None:
     net = cs.Network(module().eval(), input_size=SIDE)
     view = show(cs.Evolution({1: module().state_dict()}, pictures, net=net))

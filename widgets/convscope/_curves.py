@@ -23,7 +23,7 @@ TITLES = {
     "staying": "winners that stay",
     "jaccard": "top nine shared with the last",
     "cka": "CKA to the last",
-    "inactive": "dead (solid), dormant (dashed)",
+    "inactive": "share of the units",
     "weight_rms": "RMS of the weights",
     "energy": "energy, first layer",
 }
@@ -91,7 +91,8 @@ class Curves:
         with self._x.hold_sync():
             last = max(1, length - 1)
             self._x.min, self._x.max = -0.02 * last, 1.02 * last
-        self._y.max = 1.0 if curve in SHARES else None
+        highest = max((float(line.y.max()) for line in lines), default=1.0)
+        self._y.max = 1.0 if curve in SHARES else 1.05 * highest
         self._up.tick_values = np.linspace(0, 1, 5) if curve in SHARES else None
         names = [str(place + 1) for place in range(length)] if curve == "energy" else checkpoints
         places = np.arange(0, len(names), -(-len(names) // NAMED) if names else 1)

@@ -98,6 +98,10 @@ class Instrument(anywidget.AnyWidget):
         """The network under the microscope, of what the constructor is called with."""
         return args[0] if args else kwargs.get("net")
 
+    def _description(self, net: Network) -> dict[str, Any]:
+        """What the front end knows of the network."""
+        return description(net)
+
     def __init__(self, net: Network, **traits: Any) -> None:
         unknown = [name for name in traits if not self.has_trait(name) or name.startswith("_")]
         if unknown:
@@ -105,7 +109,7 @@ class Instrument(anywidget.AnyWidget):
             raise TypeError(
                 f"Expected options that {type(self).__name__} has, got {', '.join(map(repr, unknown))}; it has: {known}"
             )
-        self._network = description(net)
+        self._network = self._description(net)
         super().__init__(**traits)
         self.on_msg(self._receive)
         self._complete = True

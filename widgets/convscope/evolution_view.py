@@ -41,8 +41,8 @@ class Evolution(EvolutionPane, Charted):
         Pictures to look through (see `Images.of`). Needed for all but a finished result.
     layer : str, optional
         The layer to open on; by default a convolution in the middle of the network.
-    net : Network or torch.nn.Module, optional
-        What the checkpoints are of, where they do not know it.
+    net : Network, torch.nn.Module or Checkpoints, optional
+        What the checkpoints are of, where they do not know it; see `Checkpoints.of`.
     k : int, default 9
         Pictures kept for each unit and checkpoint.
     **traits
@@ -80,11 +80,11 @@ class Evolution(EvolutionPane, Charted):
     def _given_network(self, source: Any = None, *_: Any, net: Any = None, **__: Any) -> Network:
         """That of the last checkpoint: they differ in their weights only."""
         if isinstance(source, EvolutionResult):
-            self._source = source
+            self._source, self._alike = source, source.checkpoints
             return source.network(-1)
-        live = isinstance(source, EvolutionRecorder) and net is None
         checkpoints = Checkpoints.of(source, net)
-        self._source = source if live else checkpoints
+        self._source = source if isinstance(source, EvolutionRecorder) else checkpoints
+        self._alike = checkpoints
         return checkpoints.network(-1) if len(checkpoints) else checkpoints.architecture
 
     def __init__(
@@ -112,7 +112,16 @@ class Evolution(EvolutionPane, Charted):
         opened = middle(self.net) if layer is None else layer
         if layer is None and opened not in layers:
             opened = layers[len(layers) // 2]
-        super().__init__(self.net, source=self._source, images=pictures, layers=layers, k=k, layer=opened, **traits)
+        super().__init__(
+            self.net,
+            source=self._source,
+            alike=self._alike,
+            images=pictures,
+            layers=layers,
+            k=k,
+            layer=opened,
+            **traits,
+        )
         self.curves = Curves(self)
         self._put_beneath(self.curves.figure, self.curves.close)
 

@@ -238,7 +238,7 @@ class Checkpoints(Sequence[Checkpoint]):
     def of(
         cls,
         source: Any,
-        net: Network | nn.Module | None = None,
+        net: Network | nn.Module | Checkpoints | None = None,
         *,
         unit: str = "epoch",
         layers: Sequence[str] | None = None,
@@ -252,9 +252,10 @@ class Checkpoints(Sequence[Checkpoint]):
             - An `EvolutionRecorder`, or the folder that it (or `save`) wrote.
             - A mapping of epochs to weights, or a sequence of pairs (epoch, weights), in order: weights are a state
               dict, or the path of one (``.pth``, ``.safetensors``; see `convscope_core.weights.read_state`).
-        net : Network or torch.nn.Module, optional
+        net : Network, torch.nn.Module or Checkpoints, optional
             What the checkpoints are of, where `source` does not know it. A module may be in training: a copy is used.
-            Where checkpoints are of some layers only, the weights of the others are the module's of now.
+            Where checkpoints are of some layers only, the weights of the others are the module's of now. Of other
+            checkpoints: the same as theirs.
         unit : {"epoch", "step"}, default "epoch"
             What numbers in a mapping or a sequence count.
         layers : sequence of str, optional
@@ -277,7 +278,11 @@ class Checkpoints(Sequence[Checkpoint]):
         >>> Checkpoints.of({1: "epoch1.pth", 10: "epoch10.pth"}, net=module, input_size=112)      # doctest: +SKIP
         """
         require_choice("unit", unit, ("epoch", "step"))
-        origin = None if net is None else Origin(net, options)
+        origin: Origin | None = None
+        if isinstance(net, Checkpoints) and not options:
+            origin = net._known()
+        elif net is not None:
+            origin = Origin(net, options)
         if net is None and options:
             raise ArgumentError(f"Expected net=module with {', '.join(options)}, got no net.")
         recorded = getattr(source, "checkpoints", source)

@@ -49,6 +49,8 @@ class EvolutionPane(UnitPane):
         Any of the checkpoints': they differ in their weights only.
     source : EvolutionResult, Checkpoints or EvolutionRecorder
         What is shown as it is; what is looked through in the background; what is looked through as it grows.
+    alike : Checkpoints
+        That know what those of the source are of.
     images : Images
     k : int, default 9
         Pictures kept for each unit and checkpoint.
@@ -89,6 +91,7 @@ class EvolutionPane(UnitPane):
         net: Network,
         *,
         source: EvolutionResult | Checkpoints | EvolutionRecorder,
+        alike: Checkpoints,
         images: Images,
         layers: Sequence[str],
         k: int = 9,
@@ -96,22 +99,26 @@ class EvolutionPane(UnitPane):
     ) -> None:
         self.result: EvolutionResult | None = source if isinstance(source, EvolutionResult) else None
         self.images = images
-        self._source, self._k = source, k
+        self._source, self._alike, self._k = source, alike, k
         self._layers = tuple(layers)
         self._cells: dict[Key, Cell] = {}
         self._unsubscribe: Callable[[], None] = lambda: None
         self._known: tuple[EvolutionResult | None, dict[str, Any]] = None, {"curves": {}, "energy": []}
+        # Before the comm is opened: a page may show the widget before it hears of what is set afterwards.
+        self._tell()
         super().__init__(net, **options)
-        shown = [one for one in self._network["layers"] if one["name"] in self._layers]
-        self._network = {**self._network, "name": self._recorded().name, "layers": shown}
         if self.result is not None:
             count = len(self.result.checkpoints)
             self._survey_job.show("done", Step(count, count, fresh=True))
             return
-        self._tell()
         if isinstance(source, EvolutionRecorder):
             self._unsubscribe = source.observe(self._arrived)
         self.start()
+
+    def _description(self, net: Network) -> dict[str, Any]:
+        whole = super()._description(net)
+        shown = [one for one in whole["layers"] if one["name"] in self._layers]
+        return {**whole, "name": self._alike.name, "layers": shown}
 
     # ---- what may be set
 
@@ -174,7 +181,7 @@ class EvolutionPane(UnitPane):
 
     def _recorded(self) -> Checkpoints:
         """What there is to look through by now."""
-        return Checkpoints.of(self._source)
+        return Checkpoints.of(self._source, self._alike)
 
     @property
     def _columns(self) -> int:
