@@ -170,6 +170,10 @@ _FLOORS = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "hardsigmoid": 0.0, "softm
 """Lower bounds."""
 
 
+_PREPARING = frozenset({"scale", "shift", "pad"})
+"""Kinds of nodes that may come between the picture and the first convolution."""
+
+
 class Network:
     """A classifier to look into.
 
@@ -462,6 +466,17 @@ class Network:
         Token sequences (the inside of a transformer's blocks) are not: they have no maps.
         """
         return self._layers
+
+    @property
+    def first_convolution(self) -> Layer | None:
+        """The convolution that looks at the picture itself, shifted and scaled perhaps; None where there is none."""
+        layer = next((layer for layer in self._layers if layer.kind == "conv"), None)
+        if layer is None:
+            return None
+        source = self._found[layer.name].anchor["input"]
+        while source.kind in _PREPARING and len(source.inputs) == 1:
+            (source,) = source.inputs
+        return layer if source is self.graph.input else None
 
     def layer(self, name: str) -> Layer:
         """Return a layer by its name or one of its aliases.

@@ -13,11 +13,15 @@ from convscope_core.errors import ArgumentError
 from convscope_core.measures import (
     cka,
     cka_matrix,
+    coverage,
     dormant,
+    energy_above,
     energy_profile,
     gram,
     jaccard,
+    orientation,
     patch_components,
+    radial_spectrum,
     root_mean_square,
 )
 from convscope_core.network import Network
@@ -213,3 +217,96 @@ def test_energy_lies_where_the_change_is() -> None:
     assert not energy_profile(initial, components, initial).any()
     with pytest.raises(ArgumentError, match="same shape"):
         energy_profile(initial, components, initial[:2])
+
+
+# ---- frequencies
+
+
+def waves(count: int, frequency: float, angle: float, side: int = 33) -> np.ndarray:
+    """Waves (count, 1, side, side), in cycles a pixel and degrees from the horizontal, counterclockwise."""
+    y, x = np.mgrid[:side, :side]
+    along = x * np.cos(np.radians(angle)) - y * np.sin(np.radians(angle))
+    return np.stack([np.cos(2 * np.pi * frequency * along + phase) for phase in range(count)])[:, None]
+
+
+@pytest.mark.parametrize("frequency", [0.07, 0.18, 0.32, 0.45])
+@pytest.mark.parametrize("angle", [0, 30, 90, 135, 170])
+def test_a_wave_is_found_at_its_frequency_and_direction(frequency: float, angle: float) -> None:
+    wave = waves(3, frequency, angle)
+    spectrum = radial_spectrum(wave)
+    np.testing.assert_allclose(spectrum.sum(1), 1)
+    ring = min(int(frequency * 32), 15)
+    assert (spectrum[:, max(0, ring - 1) : ring + 2].sum(1) > 0.8).all()
+    found = orientation(wave)
+    assert (np.abs((found.angle - angle + 90) % 180 - 90) < 3).all()
+    assert (found.coherence > 0.8).all()
+
+
+def test_the_radial_spectrum_equals_a_sum_over_every_frequency() -> None:
+    w = features(2, 18, 0).reshape(2, 2, 3, 3)
+    sums, counts = np.zeros((2, 16)), np.zeros(16)
+    for u in range(64):
+        for v in range(64):
+            fy, fx = (u if u < 32 else u - 64) / 64, (v if v < 32 else v - 64) / 64
+            ring = min(int(np.hypot(fy, fx) * 32), 15)
+            wave = np.exp(-2j * np.pi * (u * np.arange(3)[:, None] + v * np.arange(3)[None]) / 64)
+            counts[ring] += 1
+            sums[:, ring] += (np.abs((w * wave).sum((2, 3))) ** 2).sum(1)
+    expected = sums / counts
+    np.testing.assert_allclose(radial_spectrum(w), expected / expected.sum(1, keepdims=True), rtol=1e-9)
+
+
+def test_a_point_is_flat_and_nothing_has_no_spectrum() -> None:
+    point = np.zeros((2, 3, 7, 7))
+    point[0, :, 3, 3] = 2
+    np.testing.assert_allclose(radial_spectrum(point), [[1 / 16] * 16, [0] * 16], atol=1e-12)
+    assert coverage(radial_spectrum(point)) == pytest.approx(1)
+    assert np.isnan(coverage(radial_spectrum(point[1:])))
+    flat = orientation(np.ones((1, 3, 7, 7)))
+    assert np.isnan(flat.angle[0])
+    assert flat.coherence[0] == 0
+    spot = np.exp(-np.hypot(*np.mgrid[-3:4, -3:4]))[None, None]
+    assert orientation(spot).coherence[0] < 0.01
+
+
+def test_coverage_falls_where_filters_leave_gaps() -> None:
+    every = np.concatenate([waves(1, f, 20) for f in (0.05, 0.15, 0.25, 0.35, 0.45)])
+    ends = np.concatenate([waves(1, f, 20) for f in (0.02, 0.05, 0.45, 0.47, 0.49)])
+    assert coverage(radial_spectrum(ends)) < coverage(radial_spectrum(every)) <= 1
+    one = np.zeros((1, 16))
+    one[0, 3] = 1
+    assert coverage(one) == pytest.approx(1 / 16)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_a_tone_below_the_nyquist_rate_passes_and_one_above_aliases(stride: int) -> None:
+    size, n = 48, np.arange(48) + 0.5
+    for k in range(1, size):
+        tone = np.cos(np.pi * k * n / size)  # k / (2 * 48) cycles a place
+        maps = torch.from_numpy(np.tile(tone, (1, 1, 40, 1))).float()
+        above, total = energy_above(maps + 5, (1, stride))
+        share = float(above / total)
+        assert share == pytest.approx(float(k >= size / stride), abs=1e-4)
+        assert float(energy_above(maps, (stride, 1))[0] / total) == pytest.approx(0, abs=1e-4)
+
+
+@settings(max_examples=20)
+@given(
+    h=st.integers(1, 9), w=st.integers(1, 9), rows=st.integers(1, 4), columns=st.integers(1, 4), seed=st.integers(0, 99)
+)
+def test_energy_above_equals_the_transform_as_it_is_defined(h: int, w: int, rows: int, columns: int, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((h, w))
+    above = total = 0.0
+    for k in range(h):
+        for l in range(w):
+            scale = np.sqrt((1 if k == 0 else 2) / h) * np.sqrt((1 if l == 0 else 2) / w)
+            c = scale * sum(
+                x[i, j] * np.cos(np.pi * k * (i + 0.5) / h) * np.cos(np.pi * l * (j + 0.5) / w)
+                for i in range(h) for j in range(w)
+            )  # fmt: skip
+            if (k, l) != (0, 0):
+                total += c**2
+                above += c**2 * (k / (2 * h) >= 1 / (2 * rows) or l / (2 * w) >= 1 / (2 * columns))
+    found = energy_above(torch.from_numpy(x)[None, None], (rows, columns))
+    assert float(found[1]) == pytest.approx(total, abs=1e-4)
+    assert float(found[0]) == pytest.approx(above, abs=1e-4)

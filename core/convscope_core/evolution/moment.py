@@ -98,9 +98,8 @@ def weights_at(checkpoints: Checkpoints, index: int, net: Network, layers: tuple
     """
     state = checkpoints.weights(index)
     rms = [_rms(_weight(net, state, layer)) for layer in layers]
-    first = next((layer for layer in net.layers if layer.kind == "conv"), None)
-    kept = None
-    if first is not None and net.graph_layer(first.name).anchor["input"] is net.graph.input:
+    first, kept = net.first_convolution, None
+    if first is not None:
         weight = _weight(net, state, first)
         kept = None if weight is None else weight.astype(np.float32)
     return Weights(np.array(rms), kept)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convscope_core.experiments.ablation import Ablation, ablating, ablation
+from convscope_core.experiments.architecture import Aliasing, FilterHealth, filter_health
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
 from convscope_core.experiments.layer_probes import Probes, probe, probing
 from convscope_core.experiments.part_correspondence import (
@@ -14,8 +15,10 @@ from convscope_core.experiments.part_correspondence import (
 
 __all__ = [
     "Ablation",
+    "Aliasing",
     "CorrespondenceResult",
     "Degradation",
+    "FilterHealth",
     "Probes",
     "SignScores",
     "ablating",
@@ -24,6 +27,7 @@ __all__ = [
     "corresponding",
     "degradation",
     "degrading",
+    "filter_health",
     "probe",
     "probing",
 ]
