@@ -22,7 +22,7 @@ from convscope_core.occlusion import occlusion_map
 from convscope_core.shapes import Shapes
 
 WEIGHTS = Path(load.__code__.co_filename).parent / "weights"
-BOTH = ["alexnet_shapes", "zfnet_shapes"]
+BOTH = ["zfnet_shapes"]
 
 TEST = Shapes(count=750, size=128, split="test")
 """The pictures that accuracy is stated of."""
@@ -82,7 +82,7 @@ def test_accuracy_is_the_documented_one(run: Run, net: Network) -> None:
         assert right(network, 120) == pytest.approx(stated, abs=3 * (stated * (1 - stated) / 120) ** 0.5 + 0.005)
     assert run.accuracy[64] > 0.85
     assert run.accuracy[1] < 0.6
-    assert list(run.accuracy.values()) == sorted(run.accuracy.values()) or run.accuracy[5] < run.accuracy[64] - 0.05
+    assert run.accuracy[1] + 0.1 < run.accuracy[5] < run.accuracy[64] - 0.05
 
 
 def test_checkpoints_are_those_weights(run: Run, net: Network) -> None:
@@ -93,7 +93,7 @@ def test_checkpoints_are_those_weights(run: Run, net: Network) -> None:
     assert (last.name, last.labels) == (f"{run.name} · epoch 64", net.labels)
     x = net.prepare(TEST[0][0])
     assert torch.equal(last.forward(x.to(last.device))[0].cpu(), net.forward(x)[0])
-    with pytest.raises(NetworkError, match=r"Expected one of 'alexnet_shapes', 'zfnet_shapes', got 'zfnet'"):
+    with pytest.raises(NetworkError, match=r"Expected one of .*zfnet_shapes., got .zfnet."):
         shapes_checkpoints("zfnet")
 
 
