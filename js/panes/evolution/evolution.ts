@@ -35,9 +35,10 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   keepPainted(view, arranged, scroller, canvas);
   chooseByPointer(view, arranged, scroller);
   chooseByKeys(view, arranged, scroller, search);
-  onResize(body, () => {
+  // Its own width: a scroll bar takes some of it.
+  onResize(scroller, (width) => {
     const isFirst = arranged.get("width") === 0;
-    arranged.set({ width: scroller.clientWidth });
+    arranged.set({ width });
     if (isFirst) reveal(view, arranged, scroller);
   });
   store.watch(["selected", "checkpoint", "winners", "order"], () => reveal(view, arranged, scroller));

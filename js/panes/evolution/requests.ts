@@ -96,9 +96,14 @@ function askForCells({ store, kernel }: Session<EvolutionState>): void {
     if (!winners) return null;
     const { units } = shownUnits(store);
     const count = columnsOf(winners);
+    // From where one looks to both sides.
+    const at = checkpointOf(store);
+    const order = Array.from({ length: count }, (_, checkpoint) => checkpoint).sort(
+      (one, other) => Math.abs(one - at) - Math.abs(other - at),
+    );
     for (let from = 0; from < units.length; from += BLOCK) {
       const block = units.slice(from, from + BLOCK);
-      for (let checkpoint = 0; checkpoint < count; checkpoint++) {
+      for (const checkpoint of order) {
         const channels = block.filter(
           (unit) => hasWinner(winners, [unit, checkpoint]) && !asked.has(cellKey(unit, checkpoint)),
         );
