@@ -23,6 +23,7 @@ from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import GraphLayer, find_layers
 from convscope_core.graph.node import with_args
+from convscope_core.graph.plan import multiply_adds
 from convscope_core.graph.recipe import Recipe
 from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
@@ -662,7 +663,13 @@ class Network:
             logits, values = self._runner(x, [g.node for g in found.values()])
         return logits, {name: _as_maps(values[g.node], g.axes) for name, g in found.items()}
 
-    def visit(self, x: torch.Tensor, layers: Iterable[str], visit: Callable[[str, torch.Tensor], None]) -> None:
+    def visit(
+        self,
+        x: torch.Tensor,
+        layers: Iterable[str],
+        visit: Callable[[str, torch.Tensor], None],
+        output: Callable[[torch.Tensor], None] | None = None,
+    ) -> None:
         """Compute the values of layers for a batch, and show each as soon as it is there, without keeping any.
 
         Parameters
@@ -670,20 +677,26 @@ class Network:
         x : tensor
             (N, C, H, W) in network space, N >= 1.
         layers : iterable of str
-            Names or aliases of layers. Nothing beyond the last of them is computed.
+            Names or aliases of layers. Nothing beyond the last of them is computed, unless the output is asked for.
         visit : callable
             Gets a layer's name and its maps (N, channels, h, w), after the activation, in execution order. The maps
             are overwritten once it has returned.
+        output : callable, optional
+            Gets the outputs (N, K), as `forward` gives them.
         """
         found: dict[Node, list[GraphLayer]] = {}
         for name in dict.fromkeys(self.layer(name).name for name in self._names(layers)):
             layer = self._found[name]
             found.setdefault(layer.node, []).append(layer)
         self._check_batch(x)
+        if output is not None:
+            found.setdefault(self.graph.output, [])
 
         def show(node: Node, value: torch.Tensor, _: Sequence[torch.Tensor]) -> None:
             for layer in found[node]:
                 visit(layer.name, _as_maps(value, layer.axes))
+            if output is not None and node is self.graph.output:
+                output(value)
 
         with self.lock, torch.inference_mode():
             self._runner.visit(x.to(self.device, self.dtype), found, show)
@@ -856,6 +869,16 @@ class Network:
                     )
                 computed.append((float(number.detach()), gradient))
         return computed
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the convolutions and linear layers for one picture."""
+        return sum(multiply_adds(n, 1.0) for n in self.graph)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers it computes with, batch norms folded."""
+        return sum(t.numel() for t in self.graph.tensors())
 
     @property
     def fingerprint(self) -> str:

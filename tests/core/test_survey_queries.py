@@ -17,6 +17,8 @@ from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.jobs.ledger import Ledger
 from convscope_core.network import Network
 from convscope_core.survey import ClassProfile, Sample, Survey, layer_health, survey
+from convscope_core.survey.reduction import ImageStatistics
+from convscope_core.survey.statistics import Statistics
 
 LABELS = ("ant", "bee", None)
 
@@ -109,6 +111,23 @@ def test_copies_stay_as_they_are() -> None:
     sample.update(torch.ones(1, 1, 1, 1), [1])
     assert (before.labels, profile.labels) == (("ant",), ("ant", "bee"))
     assert (earlier.images.tolist(), sample.images.tolist()) == ([0], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("channels", "k", "images", "labels"), [(700, 9, 512, 300), (3000, 1, 40, 0), (1, 20, 2000, 3)]
+)
+def test_no_state_is_larger_than_the_room_for_it(channels: int, k: int, images: int, labels: int) -> None:
+    """Nor much smaller: a file is believed as many bytes."""
+    names = [f"label {number}" for number in range(labels)]
+    statistics = Statistics(channels, k, sample=512)
+    for start in range(0, images, 64):
+        count = min(64, images - start)
+        values = torch.randn(count, channels, 1, 1, generator=torch.Generator().manual_seed(start))
+        given = [names[(start + n) % labels] if labels else None for n in range(count)]
+        statistics.add(ImageStatistics.of(values), range(start, start + count), given)
+    size = sum(tensor.nbytes for tensor in statistics.state_dict().values())
+    room = Statistics.room(channels, k, min(512, images), names)
+    assert size <= room <= 1.05 * size + 2**17
 
 
 def test_a_ledger_merges_labels_that_were_numbered_differently() -> None:

@@ -27,7 +27,7 @@ from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import is_decided_by_rounding, kernel_size
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows, gathered, window
 
-__all__ = ["Floats", "Plan", "Work"]
+__all__ = ["Floats", "Plan", "Work", "multiply_adds"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -95,8 +95,8 @@ class Plan:
                 self._place(n, *self._ranges[n.name])
         computed = [n for n in recorded.nodes if n in self._windows or n in self._whole]
         self.work = Work(
-            sum(_multiply_adds(n, self._share(n)) for n in computed),
-            sum(_multiply_adds(n, 1.0) for n in recorded.nodes if n in recorded.dependent),
+            sum(multiply_adds(n, self._share(n)) for n in computed),
+            sum(multiply_adds(n, 1.0) for n in recorded.nodes if n in recorded.dependent),
         )
         self.reason = distrust or self._why_not(computed)
         self.steps = [] if self.reason else self._compiled()
@@ -479,7 +479,7 @@ class Plan:
         return Changed(value, clean)
 
 
-def _multiply_adds(n: Node, share: float) -> int:
+def multiply_adds(n: Node, share: float) -> int:
     """Count the multiply-adds of a node for one picture, of a share of its positions."""
     if n.kind in ("conv", "conv_transpose"):
         at = n if n.kind == "conv" else n["input"]
@@ -498,4 +498,4 @@ def _constants(n: Node) -> list[Tensor]:
 
 def _effort(n: Node, share: float) -> float:
     """Return the multiply-adds of a share of a node's positions, or how many numbers they are if that is more."""
-    return max(_multiply_adds(n, share), share * math.prod(n.shape))
+    return max(multiply_adds(n, share), share * math.prod(n.shape))

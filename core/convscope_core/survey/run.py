@@ -6,7 +6,7 @@ set that excite it most. Here all units of all chosen layers are served by the s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.result import Survey
 from convscope_core.survey.statistics import Statistics
 
-__all__ = ["SurveyProgress", "load_survey", "survey", "surveying"]
+__all__ = ["SurveyJob", "SurveyProgress", "choose", "load_survey", "survey", "surveying"]
 
 
 class SurveyProgress(Progress[Survey]):
@@ -125,13 +125,13 @@ def surveying(
     pictures = Images.of(images)
     require_counts(k=k, sample=sample)
     if start is None:
-        chosen, before = _choose(net, layers), None
+        chosen, before = choose(net, layers), None
     else:
         chosen = _continued(net, pictures, layers, k, start)
         sample, before = start._statistics.sample.size, (start._statistics, start._ledger)
     names = tuple(layer.name for layer in chosen)
     return begin(
-        _SurveyJob(net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample),
+        SurveyJob(net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample),
         pictures, SurveyProgress, store=store, executor=executor, shards=shards, resume=resume, indices=indices,
         start=before, progress=progress,
     )  # fmt: skip
@@ -165,11 +165,11 @@ def load_survey(store: str | Path, net: Network, images: Any = None) -> Survey:
     StoreError
         When the file cannot be read, or is damaged.
     """
-    return load(_SurveyJob, store, net, images)
+    return load(SurveyJob, store, net, images)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class _SurveyJob(Job[Statistics, Survey]):
+class SurveyJob(Job[Statistics, Survey]):
     """What a survey does with each batch: a forward pass, of which every layer is reduced while it is in the cache."""
 
     kind = "survey"
@@ -187,22 +187,38 @@ class _SurveyJob(Job[Statistics, Survey]):
         return sum(layer.channels for layer in self._layers)
 
     def empty(self, device: torch.device) -> Statistics:
+        """See `Job`."""
         return Statistics(self._channels, self.k, self.sample, device=device)
 
     def room(self, images: int, labels: Collection[str]) -> int:
+        """See `Job`."""
         return Statistics.room(self._channels, self.k, min(self.sample, images), labels)
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Statistics:
+        """See `Job`."""
         return Statistics.from_state(state)
 
     def result(self, part: Statistics, images: Images, ledger: Ledger) -> Survey:
+        """See `Job`."""
         return Survey.of(self.net, self._layers, images, part, ledger)
 
-    def add(self, part: Statistics, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> Check:
+    def add(
+        self,
+        part: Statistics,
+        x: Tensor,
+        images: Sequence[int],
+        labels: Sequence[str | None],
+        output: Callable[[Tensor], None] | None = None,
+    ) -> Check:
+        """See `Job`; with what gets the outputs (N, K), of the same pass."""
         layers: list[ImageStatistics] = []
         bounds = {name: (self.net.ceiling(name), self.net.floor(name)) for name in self.layers}
-        self.net.visit(x, list(self.layers), lambda name, maps: layers.append(ImageStatistics.of(maps, *bounds[name])))
+
+        def reduce(name: str, maps: Tensor) -> None:
+            layers.append(ImageStatistics.of(maps, *bounds[name]))
+
+        self.net.visit(x, list(self.layers), reduce, output)
         reduced = ImageStatistics.join(layers)
         part.add(reduced, images, labels)
         return partial(self._require_finite, images, reduced.broken())
@@ -222,7 +238,7 @@ class _SurveyJob(Job[Statistics, Survey]):
             channel -= layer.channels
 
 
-def _choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[Layer, ...]:
+def choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[Layer, ...]:
     """Resolve the layers to survey, in execution order, each once."""
     if layers is None:
         chosen = {layer.name for layer in net.layers if layer.kind != "pool"}
@@ -240,7 +256,7 @@ def _continued(
 ) -> tuple[Layer, ...]:
     """Return the layers of the survey to go on with, after checking that it is a survey of the same things."""
     mine = [layer.name for layer in start.layers]
-    wanted = mine if layers is None else [layer.name for layer in _choose(net, layers)]
+    wanted = mine if layers is None else [layer.name for layer in choose(net, layers)]
     for what, theirs, asked in (
         ("network", (start.network, start.fingerprint), (net.name, net.fingerprint)),
         ("layers", mine, wanted),

@@ -66,9 +66,9 @@ class Statistics:
     @staticmethod
     def room(channels: int, k: int, sample: int, labels: Collection[str]) -> int:
         """Return how many bytes `state_dict` takes at most."""
-        health = 8 * (len(histogram_edges()) + 9)
+        health = 8 * (len(histogram_edges()) + 10)
         text = sum(6 * len(label) + 8 for label in labels)  # as JSON escapes it
-        each = 28 * k + health + 8 + 8 * len(labels) + 4 * sample
+        each = 28 * k + health + 8 + 8 * len(labels) + 8 * sample
         return channels * each + 8 * (sample + len(labels)) + text + 2**16
 
     def copy(self) -> Statistics:
