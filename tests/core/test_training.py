@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from convscope_core.errors import ArgumentError, LayerError, StoreError
+from convscope_core.errors import ArgumentError, LayerError, NetworkError, StoreError
 from convscope_core.evolution import EvolutionRecorder
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
 from convscope_core.saving import opened_result, save_result
@@ -251,6 +251,20 @@ def test_it_learns() -> None:
     left, right = found.plot().axes
     np.testing.assert_array_equal(left.lines[0].get_ydata(), [one.loss for one in found.history])
     np.testing.assert_array_equal(right.lines[1].get_ydata(), [one.validation for one in found.history])
+
+
+def test_a_training_is_kept_and_read_again(tmp_path: Path) -> None:
+    found = train(small(), Blocks(40), 2, validation=Blocks(12, seed=1), **OPTIONS)
+    read = Training.load(found.save(tmp_path / "training.safetensors"), small(seed=8))
+    assert same(bits(read.module), bits(found.module))
+    assert (read.history, read.classes, read.preprocess) == (found.history, found.classes, found.preprocess)
+    assert repr(read) == repr(found)
+    with pytest.raises(NetworkError, match=r"does not fit. Wrong shape: 7.weight \(4, 16\) for \(5, 16\)"):
+        Training.load(tmp_path / "training.safetensors", small(classes=5))
+    half = found.module.bfloat16()
+    Training(half, (), found.classes, found.preprocess, {}).save(tmp_path / "half.safetensors")
+    again = Training.load(tmp_path / "half.safetensors", small().bfloat16())
+    assert same(bits(again.module), bits(half))
 
 
 class StopError(Exception):

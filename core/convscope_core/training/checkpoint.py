@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from convscope_core.errors import ArgumentError
 from convscope_core.saving import guarded, opened_result, save_result
 
-__all__ = ["Progress", "read_checkpoint", "write_checkpoint"]
+__all__ = ["Progress", "as_array", "read_checkpoint", "write_checkpoint"]
 
 _FORM = "convscope training checkpoint 1"
 
@@ -66,7 +66,7 @@ def write_checkpoint(
             tensors[f"momentum/{name}"] = momentum
     with guarded(path.parent, "a folder for the checkpoint", "Nothing was written.", "Give another path."):
         path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: _array(value) for name, value in tensors.items()}
+    arrays = {name: as_array(value) for name, value in tensors.items()}
     save_result(path, _FORM, arrays, {"settings": settings, "progress": vars(progress)})
 
 
@@ -95,7 +95,8 @@ def read_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.SGD, s
     return progress
 
 
-def _array(value: Tensor) -> npt.NDArray[Any]:
+def as_array(value: Tensor) -> npt.NDArray[Any]:
+    """Return a tensor as an array with the same values, bfloat16 in single precision."""
     value = value.detach().cpu()
     # numpy has no bfloat16; single precision holds its values exactly
     return (value.float() if value.dtype == torch.bfloat16 else value).numpy()

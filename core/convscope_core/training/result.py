@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from convscope_core.models.mean_subtraction import MeanSubtraction
 from convscope_core.network import Network
 from convscope_core.plots import draws_figure, panels
+from convscope_core.saving import opened_result, save_result
+from convscope_core.training.checkpoint import as_array
+from convscope_core.weights import fill
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Epoch", "Training", "TrainingProgress"]
+
+_FORM = "convscope training 1"
 
 
 @dataclass(frozen=True)
@@ -82,6 +93,43 @@ class Training:
             name=name or type(self.module).__name__.lower(),
             snapshot=False,
         )
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write weights, classes, preprocessing and history to a file (safetensors)."""
+        arrays = {name: as_array(value) for name, value in self.module.state_dict().items()}
+        kept = {
+            "classes": self.classes,
+            "preprocess": asdict(self.preprocess),
+            "history": [asdict(one) for one in self.history],
+            "settings": dict(self.settings),
+        }
+        return save_result(path, _FORM, arrays, kept)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], module: nn.Module) -> Self:
+        """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        module : torch.nn.Module
+            Of the architecture that was trained. It gets the weights, and is put into evaluation mode.
+
+        Raises
+        ------
+        ArgumentError
+            If the file holds something else.
+        NetworkError
+            If the weights do not fit the module.
+        StoreError
+            If the file cannot be read, or is damaged.
+        """
+        with opened_result(path, "Training.save", [_FORM]) as (_, arrays, kept):
+            history = tuple(Epoch(**one) for one in kept["history"])
+            preprocess = MeanSubtraction(**kept["preprocess"])
+            classes, settings = tuple(kept["classes"]), kept["settings"]
+        fill(module, {name: torch.from_numpy(array) for name, array in arrays.items()}, "module", os.fspath(path))
+        return cls(module.eval(), history, classes, preprocess, settings)
 
     def __repr__(self) -> str:
         lines = [f"Training of {type(self.module).__name__}: {len(self.history)} epochs, {len(self.classes)} classes"]
