@@ -426,7 +426,13 @@ def test_a_loss_that_is_not_finite_is_named_with_its_update() -> None:
     assert not module.training
 
 
-def test_pictures_that_cannot_be_learnt_from(tmp_path: Path) -> None:
+def test_what_cannot_learn() -> None:
+    for module in (nn.Flatten(), "zfnet", train(small(), Blocks(8), 1, **OPTIONS).network()):
+        with pytest.raises(ArgumentError, match=r"torch.nn.Module with weights to train, got"):
+            train(module, Blocks(8), 1, **OPTIONS)  # type: ignore[arg-type]
+
+
+def test_pictures_that_cannot_be_learnt_from() -> None:
     with pytest.raises(ArgumentError, match="at least one picture, got an empty list"):
         train(small(), [], 1)
     with pytest.raises(ArgumentError, match=r"pictures with labels, got picture 0 .* without"):

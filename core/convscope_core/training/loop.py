@@ -134,6 +134,12 @@ def training(
     StoreError
         For a checkpoint that cannot be written, or is damaged. The one before is whole.
     """
+    given: Any = module
+    if not isinstance(given, nn.Module) or not any(p.requires_grad for p in given.parameters()):
+        raise ArgumentError(
+            f"Expected a torch.nn.Module with weights to train, got {type(given).__name__}. A Network is a snapshot: "
+            f"give the module that it was made of, or cs.ZFNet(...)."
+        )
     require_counts(epochs=epochs, batch_size=batch_size)
     require_counts(0, patience=patience)
     if checkpoint_every is not None:
@@ -322,16 +328,19 @@ def _number(seed: int, use: str, number: int) -> int:
 @contextmanager
 def _randomness(seed: int, device: torch.device) -> Iterator[None]:
     """Draw from a seed, on the CPU and a device, and leave torch's own random state as it was."""
-    if device.type == "cpu":
-        with torch.random.fork_rng([]):
-            torch.default_generator.manual_seed(seed)
-            yield
-        return
-    index = device.index or 0
-    with torch.random.fork_rng([index], device_type=device.type):
+    with torch.random.fork_rng([]):
         torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            torch.cuda.default_generators[index].manual_seed(seed)
-        else:
-            getattr(torch, device.type).manual_seed(seed)
-        yield
+        if device.type == "cpu":
+            yield
+            return
+        backend: Any = getattr(torch, device.type)
+        which = () if device.type == "mps" else (device,)  # there is one MPS device, which its functions do not take
+        before = backend.get_rng_state(*which)
+        try:
+            if device.type == "cuda":
+                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            else:
+                backend.manual_seed(seed)
+            yield
+        finally:
+            backend.set_rng_state(before, *which)
