@@ -30,7 +30,17 @@ from safetensors.numpy import save_file
 from convscope_core.arguments import require_path
 from convscope_core.errors import ArgumentError, ConvscopeError, StoreError
 
-__all__ = ["Damage", "guarded", "inflated", "opened_result", "replacing", "save_result", "understood", "write_text"]
+__all__ = [
+    "Damage",
+    "folder_for",
+    "guarded",
+    "inflated",
+    "opened_result",
+    "replacing",
+    "save_result",
+    "understood",
+    "write_text",
+]
 
 
 class Damage(Exception):  # noqa: N818  what happened, not what is raised to a user
@@ -178,6 +188,35 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
             os.replace(beside, target)
         finally:
             beside.unlink(missing_ok=True)
+
+
+def folder_for(what: str, path: str | os.PathLike[str]) -> Path:
+    """Return a folder, made where it is not there.
+
+    Parameters
+    ----------
+    what : str
+        What it is for, for messages: "stores, one a checkpoint".
+    path : path
+        In a folder that exists.
+
+    Raises
+    ------
+    ArgumentError
+        When it is a file, or the folder that it should be in is not there.
+    StoreError
+        When it cannot be made.
+    """
+    folder = require_path(f"the folder for {what}", path)
+    if folder.exists() and not folder.is_dir():
+        raise ArgumentError(f"Expected a folder for {what}, got {str(folder)!r}, which is a file. Give another path.")
+    if not folder.parent.is_dir():
+        raise ArgumentError(
+            f"Expected a folder for {what} in one that exists, got {str(folder)!r}. Make {str(folder.parent)!r} first."
+        )
+    with guarded(folder, f"a folder for {what}", "Nothing was written.", "Give another path."):
+        folder.mkdir(exist_ok=True)
+    return folder
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -483,7 +483,7 @@ def test_other_arguments_are_refused(recorder: EvolutionRecorder, tmp_path: Path
         ({"layers": "conv9"}, LayerError, "got 'conv9'"),
         ({"tau": -1}, ArgumentError, "tau as a number of 0 or greater, got -1"),
         ({"k": 0}, ArgumentError, "k to be a whole number"),
-        ({"store": tmp_path / "none" / "deeper"}, ArgumentError, "a folder in one that exists"),
+        ({"store": tmp_path / "none" / "deeper"}, ArgumentError, "in one that exists"),
         ({"start": 3}, ArgumentError, "EvolutionResult to start from, got int"),
     ):
         with pytest.raises(error, match=says):

@@ -28,6 +28,7 @@ from convscope_core.evolution import (
 )
 from convscope_core.experiments import (
     Ablation,
+    Comparison,
     CorrespondenceResult,
     Degradation,
     FilterHealth,
@@ -35,6 +36,8 @@ from convscope_core.experiments import (
     SignScores,
     ablating,
     ablation,
+    compare,
+    comparing,
     correspondence,
     corresponding,
     degradation,
@@ -97,6 +100,7 @@ __all__ = [
     "Attribution",
     "Checkpoint",
     "Checkpoints",
+    "Comparison",
     "ConvscopeError",
     "CorrespondenceResult",
     "Degradation",
@@ -145,6 +149,8 @@ __all__ = [
     "ablation",
     "attribute",
     "clip_filters",
+    "compare",
+    "comparing",
     "correspondence",
     "corresponding",
     "degradation",

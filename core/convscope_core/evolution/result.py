@@ -524,7 +524,7 @@ class EvolutionResult:
     # -- inside --
 
     def _name(self, layer: str | Layer) -> str:
-        return self.moments[0].survey._find(layer).name
+        return self.moments[0].survey.layer(layer).name
 
     def _once(self, key: tuple[str, ...], make: Callable[[], X]) -> X:
         if key not in self._kept:

@@ -7,7 +7,6 @@ pass for all units of all layers, by `convscope_core.survey`; all else is read o
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Generator, Iterable
 from contextlib import closing, contextmanager
@@ -28,6 +27,7 @@ from convscope_core.jobs.forms import completed, documented, last, shown
 from convscope_core.measures.dormancy import TAU, require_tau
 from convscope_core.network import Layer, Network
 from convscope_core.preprocessing import Preprocessing
+from convscope_core.saving import folder_for
 from convscope_core.survey import Survey, surveying
 
 __all__ = ["EvolutionProgress", "evolution", "evolving"]
@@ -155,7 +155,7 @@ def evolving(
         listed = [layers] if isinstance(layers, (str, Layer)) else list(layers)
         wanted = [layer.name if isinstance(layer, Layer) else layer for layer in listed]
     known = {} if start is None else _known(start, taken, pictures, k, sample)
-    folder = None if store is None else _folder(store)
+    folder = None if store is None else folder_for("stores, one a checkpoint", store)
     with _naming(taken[0]):
         first = taken.network(0)
     # Arguments are refused here, before anything is computed.
@@ -244,16 +244,6 @@ def _known(start: EvolutionResult, checkpoints: Checkpoints, images: Images, k: 
         if moment is not None and (moment.checkpoint is checkpoint or moment.checkpoint.digest == checkpoint.digest):
             found[index] = moment
     return found
-
-
-def _folder(store: str | os.PathLike[str]) -> Path:
-    folder = Path(store).expanduser()
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentError(f"Expected a folder for stores, one a checkpoint, got {str(folder)!r}, which is a file.")
-    if not folder.parent.is_dir():
-        raise ArgumentError(f"Expected a folder in one that exists, got {str(folder)!r}. Make {str(folder.parent)!r}.")
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 @contextmanager

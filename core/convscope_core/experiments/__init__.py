@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from convscope_core.experiments.ablation import Ablation, ablating, ablation
-from convscope_core.experiments.architecture import Aliasing, FilterHealth, filter_health
+from convscope_core.experiments.architecture import (
+    Aliasing,
+    Comparison,
+    ComparisonProgress,
+    FilterHealth,
+    compare,
+    comparing,
+    filter_health,
+)
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
 from convscope_core.experiments.layer_probes import Probes, probe, probing
 from convscope_core.experiments.part_correspondence import (
@@ -16,6 +24,8 @@ from convscope_core.experiments.part_correspondence import (
 __all__ = [
     "Ablation",
     "Aliasing",
+    "Comparison",
+    "ComparisonProgress",
     "CorrespondenceResult",
     "Degradation",
     "FilterHealth",
@@ -23,6 +33,8 @@ __all__ = [
     "SignScores",
     "ablating",
     "ablation",
+    "compare",
+    "comparing",
     "correspondence",
     "corresponding",
     "degradation",

@@ -240,7 +240,7 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self._find(layer).name]
+        part = self._channels[self.layer(layer).name]
         return TopActivations(**{key: values[part] for key, values in self._top_arrays.items()})
 
     def health(self, layer: str | Layer) -> LayerHealth:
@@ -251,7 +251,7 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self._find(layer).name]
+        part = self._channels[self.layer(layer).name]
         state = {key: values[part] for key, values in self._health_arrays.items()}
         images = self._statistics.health.images
         with np.errstate(invalid="ignore"):  # 0 / 0 where no image was seen
@@ -278,7 +278,7 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self._find(layer).name]
+        part = self._channels[self.layer(layer).name]
         labels, counts, means, spread = self._class_arrays
         return ClassMeans(labels, counts, means[:, part], spread[part])
 
@@ -335,7 +335,7 @@ class Survey:
         self._require_class(label)
         chosen = self.layers if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
         matches = []
-        for layer in dict.fromkeys(self._find(one).name for one in chosen):
+        for layer in dict.fromkeys(self.layer(one).name for one in chosen):
             means = self.classes(layer)
             row, preference = means.labels.index(label), means.preference(label)
             count, total = means.counts[row], means.counts.sum()
@@ -453,7 +453,7 @@ class Survey:
         chosen = [found] if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
         mine = _standardised(self._sample_arrays[1][:, self._channels[found.name]][:, number : number + 1])
         units: list[SimilarUnit] = []
-        for name in dict.fromkeys(self._find(one).name for one in chosen):
+        for name in dict.fromkeys(self.layer(one).name for one in chosen):
             correlation = (mine.T @ _standardised(self._sample_arrays[1][:, self._channels[name]]))[0]
             units += [
                 SimilarUnit(name, other, min(1.0, float(correlation[other])))
@@ -470,7 +470,7 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self._find(layer).name]
+        part = self._channels[self.layer(layer).name]
         images, peaks, means = self._sample_arrays
         return SampledActivations(images, peaks[:, part], means[:, part])
 
@@ -489,7 +489,7 @@ class Survey:
             For each unit the first unit that it duplicates; its own index if there is none. Units that fewer
             than eight sampled images activate are nobody's duplicates.
         """
-        part = self._channels[self._find(layer).name]
+        part = self._channels[self.layer(layer).name]
         peaks = self._sample_arrays[1][:, part]
         index = np.arange(peaks.shape[1], dtype=np.int64)
         first: npt.NDArray[np.int64] = index.copy()
@@ -554,14 +554,21 @@ class Survey:
         )
 
     def _unit(self, layer: str | Layer, channel: int) -> tuple[Layer, int]:
-        found = self._find(layer)
+        found = self.layer(layer)
         if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
             raise ArgumentError(f"Expected a channel as a whole number, got {channel!r}.")
         if not 0 <= channel < found.channels:
             raise ArgumentError(f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}.")
         return found, int(channel)
 
-    def _find(self, layer: str | Layer) -> Layer:
+    def layer(self, layer: str | Layer) -> Layer:
+        """Return a layer of the survey, by name or alias.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        """
         name = layer.name if isinstance(layer, Layer) else layer
         for candidate in self.layers:
             if candidate.name == name:

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 from convscope_core.experiments.architecture.aliasing import Aliasing
+from convscope_core.experiments.architecture.compare import ComparisonProgress, compare, comparing
+from convscope_core.experiments.architecture.comparison import Comparison, Cost, Disagreement, Side, UnitPair
 from convscope_core.experiments.architecture.filter_health import FilterHealth, filter_health
 
-__all__ = ["Aliasing", "FilterHealth", "filter_health"]
+__all__ = [
+    "Aliasing",
+    "Comparison",
+    "ComparisonProgress",
+    "Cost",
+    "Disagreement",
+    "FilterHealth",
+    "Side",
+    "UnitPair",
+    "compare",
+    "comparing",
+    "filter_health",
+]
