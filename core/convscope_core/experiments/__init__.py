@@ -13,6 +13,14 @@ from convscope_core.experiments.architecture import (
     filter_health,
 )
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
+from convscope_core.experiments.invariance import (
+    ConsistencyResult,
+    InvarianceResult,
+    consistency,
+    invariance,
+    measuring_consistency,
+    measuring_invariance,
+)
 from convscope_core.experiments.layer_probes import Probes, probe, probing
 from convscope_core.experiments.part_correspondence import (
     CorrespondenceResult,
@@ -26,20 +34,26 @@ __all__ = [
     "Aliasing",
     "Comparison",
     "ComparisonProgress",
+    "ConsistencyResult",
     "CorrespondenceResult",
     "Degradation",
     "FilterHealth",
+    "InvarianceResult",
     "Probes",
     "SignScores",
     "ablating",
     "ablation",
     "compare",
     "comparing",
+    "consistency",
     "correspondence",
     "corresponding",
     "degradation",
     "degrading",
     "filter_health",
+    "invariance",
+    "measuring_consistency",
+    "measuring_invariance",
     "probe",
     "probing",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.jobs.ledger import Ledger
-from convscope_core.jobs.loading import loaded
+from convscope_core.jobs.loading import Prepares, loaded
 from convscope_core.jobs.parts import P, Part
 from convscope_core.jobs.results import Record
 from convscope_core.network import Network
@@ -94,7 +94,7 @@ class Job(ABC, Generic[P, R]):
         ----------
         part : Part
         x : Tensor (N, C, H, W)
-            Pictures as the network takes them, on its device.
+            Pictures as the network takes them (or as `preparing` makes them), on its device.
         images : sequence of int
             The number of each among all pictures.
         labels : sequence of str or None
@@ -183,6 +183,10 @@ class Job(ABC, Generic[P, R]):
 
     # -- how a shard is computed --
 
+    def preparing(self) -> Prepares:
+        """Return what makes tensors of pictures; by default the network's preprocessing."""
+        return self.net.preprocessing
+
     def steps(self, images: Images, indices: Sequence[int]) -> Generator[tuple[Part | None, Record], None, None]:
         """Compute a shard batch by batch.
 
@@ -205,7 +209,7 @@ class Job(ABC, Generic[P, R]):
         accumulating = torch.device("cpu") if device.type == "mps" else device  # Apple's MPS has no float64
         part = self.empty(accumulating)
         checks: list[Check] = []
-        for batch in loaded(self.net.preprocessing, images, indices, self.batch_size, self.workers):
+        for batch in loaded(self.preparing(), images, indices, self.batch_size, self.workers):
             if batch.x is not None:
                 check = self.add(
                     part, batch.x.to(device, self.net.dtype, non_blocking=True), batch.numbers, batch.labels

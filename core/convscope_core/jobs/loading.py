@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,9 +17,15 @@ from convscope_core.contents import Trace
 from convscope_core.datasets import Images
 from convscope_core.errors import ConvscopeError, ExecutorError
 from convscope_core.jobs.results import Record
-from convscope_core.preprocessing import Preprocessing
 
-__all__ = ["Loaded", "loaded"]
+__all__ = ["Loaded", "Prepares", "loaded"]
+
+
+class Prepares(Protocol):
+    """Makes a tensor (1, C, H, W) of a picture, as `convscope_core.preprocessing.Preprocessing` does."""
+
+    def prepare(self, image: Any, /) -> Tensor:
+        """Return the tensor, on the CPU, of the same shape for all pictures."""
 
 
 class Loaded(NamedTuple):
@@ -43,13 +49,13 @@ class Loaded(NamedTuple):
 
 
 def loaded(
-    preprocessing: Preprocessing, images: Images, indices: Sequence[int], batch_size: int, workers: int
+    preprocessing: Prepares, images: Images, indices: Sequence[int], batch_size: int, workers: int
 ) -> Generator[Loaded, None, None]:
     """Read and prepare pictures batch by batch, in order.
 
     Parameters
     ----------
-    preprocessing : Preprocessing
+    preprocessing : Prepares
     images : Images
     indices : sequence of int
         The number of each picture, for the record.
@@ -101,7 +107,7 @@ class _Read(NamedTuple):
 class _Prepared(torch.utils.data.Dataset[tuple[int, _Read]]):
     """Pictures, read and prepared when asked for."""
 
-    def __init__(self, preprocessing: Preprocessing, images: Images) -> None:
+    def __init__(self, preprocessing: Prepares, images: Images) -> None:
         self._preprocessing = preprocessing
         self._images = images
 
@@ -136,7 +142,7 @@ _Batch: TypeAlias = list[tuple[int, _Read]]
 class _Loading:
     """Decodes and prepares pictures, in threads or processes, a little ahead of where they are needed, in order."""
 
-    def __init__(self, preprocessing: Preprocessing, images: Images, size: int, workers: int) -> None:
+    def __init__(self, preprocessing: Prepares, images: Images, size: int, workers: int) -> None:
         self._pictures = _Prepared(preprocessing, images)
         self._size = size
         self._workers = workers

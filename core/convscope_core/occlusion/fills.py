@@ -25,7 +25,7 @@ from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.images import ImageLike
 from convscope_core.occlusion.box import whole_number
 
-__all__ = ["FILLS", "Fill", "check_inpainting", "fill_name", "fill_picture", "inpainted", "picture_of"]
+__all__ = ["FILLS", "Fill", "blurred", "check_inpainting", "fill_name", "fill_picture", "inpainted", "picture_of"]
 
 FILLS = ("grey", "mean", "blur", "noise", "inpaint")
 """The fills with a name; any colour and any picture is one, too."""
@@ -114,7 +114,7 @@ def fill_picture(rgb: Tensor, fill: Fill, seed: int) -> Tensor:
     if fill == "mean":
         return rgb.mean(dim=(2, 3), keepdim=True).expand_as(rgb)
     if fill == "blur":
-        return _blur(rgb, _BLUR_SHARE * min(rgb.shape[2:]))
+        return blurred(rgb, _BLUR_SHARE * min(rgb.shape[2:]))
     # On the CPU, so that the noise is the same on every device.
     return torch.rand(rgb.shape, generator=torch.Generator().manual_seed(seed)).to(rgb.device)
 
@@ -154,7 +154,7 @@ def inpainted(
     return found.reshape(around.shape)[box]
 
 
-def _blur(rgb: Tensor, sigma: float) -> Tensor:
+def blurred(rgb: Tensor, sigma: float) -> Tensor:
     """Convolve with a Gaussian, cut at three standard deviations, first along rows, then along columns."""
     channels = rgb.shape[1]
     for axis in (2, 3):
