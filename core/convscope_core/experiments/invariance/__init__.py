@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from convscope_core.experiments.invariance.consistency import consistency, measuring_consistency
 from convscope_core.experiments.invariance.consistency_result import ConsistencyResult
-from convscope_core.experiments.invariance.result import DISTANCES, Curve, InvarianceResult
+from convscope_core.experiments.invariance.curve import Curve
+from convscope_core.experiments.invariance.result import DISTANCES, InvarianceResult
 from convscope_core.experiments.invariance.run import invariance, measuring_invariance
 from convscope_core.experiments.invariance.table import InvarianceRow, InvarianceTable
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convscope_core.arguments import require_choice
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
-from convscope_core.experiments.invariance.figure import drawn
+from convscope_core.experiments.invariance.curve import Curve, curve_of, mean_of
+from convscope_core.experiments.invariance.figure import FigureRow, Lines, drawn
 from convscope_core.experiments.invariance.table import InvarianceRow, InvarianceTable
 from convscope_core.experiments.invariance.transforms import SHIFTS, Transform
 from convscope_core.network import Layer
@@ -22,28 +23,13 @@ from convscope_core.saving import Damage, opened_result, save_result
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DISTANCES", "Curve", "InvarianceResult"]
+__all__ = ["DISTANCES", "InvarianceResult"]
 
 Floats = npt.NDArray[np.float64]
 
 DISTANCES = ("raw", "relative", "cosine")
 
 _FORM = "convscope invariance 1"
-
-
-class Curve(NamedTuple):
-    """A mean over pictures for every value of a transformation, with its 95 % interval.
-
-    Attributes
-    ----------
-    values, mean, low, high : float64 array (values,)
-        The interval is 1.96 standard errors on either side; NaN of one picture.
-    """
-
-    values: Floats
-    mean: Floats
-    low: Floats
-    high: Floats
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -165,7 +151,7 @@ class InvarianceResult:
 
     def curve(self, transform: str, layer: str | Layer, distance: str = "relative") -> Curve:
         """Return the mean distance over pictures for every value; parameters as for `distances`."""
-        return _curve(self.transform(transform), self.distances(transform, layer, distance))
+        return curve_of(self.transform(transform).values, self.distances(transform, layer, distance))
 
     def spread(self, transform: str, layer: str | Layer) -> Floats:
         """Return how far each unit varies over a transformation, in units of how far it varies over pictures.
@@ -235,7 +221,7 @@ class InvarianceResult:
 
     def probability_curve(self, transform: str) -> Curve:
         """Return the mean probability of the targets for every value."""
-        return _curve(self.transform(transform), self.probabilities(transform).astype(np.float64))
+        return curve_of(self.transform(transform).values, self.probabilities(transform).astype(np.float64))
 
     def kept(self, transform: str) -> npt.NDArray[np.bool_]:
         """Return where the most probable class is that of the picture as it is, (N, values)."""
@@ -253,7 +239,7 @@ class InvarianceResult:
             name = transform.name
             probability = self.probabilities(name)[:, changing].astype(np.float64)
             for layer in self.layers:
-                mean = _mean(self.distances(name, layer, distance)[:, changing])
+                mean = mean_of(self.distances(name, layer, distance)[:, changing])
                 far = int(np.nanargmax(mean)) if np.isfinite(mean).any() else -1
                 moved = self.equivariance(name, layer) if name in SHIFTS else np.full((1, 1), np.nan)
                 rows.append(
@@ -295,7 +281,22 @@ class InvarianceResult:
             chosen = list(dict.fromkeys((self.layers[0], self.layers[max(len(self.layers) - 2, 0)])))
         else:
             chosen = [layers] if isinstance(layers, (str, Layer)) else list(layers)
-        return drawn(self, [self.layers[self._layer(layer)] for layer in chosen], distance)
+        names = [self.layers[self._layer(layer)] for layer in chosen]
+        rows = []
+        for number, transform in enumerate(self.transforms):
+            name = transform.name
+            distances = [
+                Lines(
+                    f"{layer}: {distance} distance",
+                    self.distances(name, layer, distance),
+                    self.curve(name, layer, distance),
+                )
+                for layer in names
+            ]
+            title = f"probability of the {self.target} class"
+            probability = Lines(title, self.probabilities(name), self.probability_curve(name), 1.0)
+            rows.append(FigureRow(transform, self.strips[:, number], [*distances, probability]))
+        return drawn(rows)
 
     # -- kept --
 
@@ -367,14 +368,6 @@ def _arrays() -> list[str]:
     return [name for name in InvarianceResult.__dataclass_fields__ if name not in settings]
 
 
-def _mean(rows: Floats) -> Floats:
-    """Mean over pictures of what is not NaN; NaN where all are."""
-    known = np.isfinite(rows)
-    with np.errstate(invalid="ignore"):
-        found: Floats = np.where(known, rows, 0).sum(0) / known.sum(0)
-    return found
-
-
 def _average(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
@@ -383,12 +376,3 @@ def _average(values: Floats) -> float:
 def _median(values: Floats) -> float:
     known = values[np.isfinite(values)]
     return float(np.median(known)) if known.size else math.nan
-
-
-def _curve(transform: Transform, rows: Floats) -> Curve:
-    mean = _mean(rows)
-    count = np.isfinite(rows).sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        squares = np.where(np.isfinite(rows), (rows - mean) ** 2, 0).sum(0)
-        error = np.where(count > 1, 1.96 * np.sqrt(squares / (count - 1) / count), np.nan)
-    return Curve(np.array(transform.values), mean, mean - error, mean + error)
