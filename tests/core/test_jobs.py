@@ -25,7 +25,8 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
-from convscope_core.experiments import degradation, degrading
+from convscope_core.evolution import evolution, evolving
+from convscope_core.experiments import compare, comparing, degradation, degrading
 from convscope_core.explain import project_many, projecting
 from convscope_core.jobs import completed, documented, load
 from convscope_core.network import Network
@@ -237,6 +238,8 @@ FORMS = [
     (occluding_map, occlusion_map),
     (projecting, project_many),
     (degrading, degradation),
+    (evolving, evolution),
+    (comparing, compare),
 ]
 
 

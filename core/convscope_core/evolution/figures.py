@@ -18,6 +18,9 @@ __all__ = ["Block", "figure_of_curves", "figure_of_rows"]
 _TILE, _GAP = 56, 4
 """Pixels of a projection or a crop, and between them."""
 
+_CLIP = 99.0
+"""Percentile of a tile's magnitudes from which on they are drawn alike: a few would leave the rest grey."""
+
 _JUMP = (214, 96, 30)
 _EMPTY = 245
 
@@ -97,7 +100,7 @@ def _drawn(cell: Cell | None) -> npt.NDArray[np.uint8]:
     if cell is not None and cell.projection.values.size:
         values = cell.projection.values
         values = values if len(values) in (1, 3) else values.sum(0, keepdims=True)
-        tiles = [signed(values), cell.projection.crop]
+        tiles = [signed(values, percentile=_CLIP), cell.projection.crop]
     for place, tile in enumerate(tiles):
         top = _GAP + place * (_TILE + _GAP)
         shown[top : top + _TILE, _GAP : _GAP + _TILE] = _EMPTY if tile is None else _fitted(tile)

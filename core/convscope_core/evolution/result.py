@@ -392,8 +392,8 @@ class EvolutionResult:
     ) -> Any:
         """Draw the paper's figure 4: rows are units, columns are checkpoints, jumps are marked by a bar.
 
-        Each cell shows the projection of the unit's strongest activation over all pictures and, below it, the picture
-        in its receptive field.
+        Each cell shows the projection of the unit's strongest activation over all pictures, each on a scale of its own
+        whose strongest hundredth is clipped, and below it the picture in its receptive field.
 
         Parameters
         ----------

@@ -33,6 +33,9 @@ X = TypeVar("X")
 _FORM = "convscope comparison 1"
 _ANSWERS = Answers._fields
 
+_NAMED = 24
+"""Layers whose names stand beside the matrix."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -438,6 +441,10 @@ class Comparison:
                 panel.imshow(_tiled([one.values for one in found]), interpolation="nearest")
             panel.set_title(f"{self._side(which).name}: {self.second_layer(which).name}", fontsize=8)
         image = every[4].imshow(self.cka, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        for mark, layers in zip((every[4].set_yticks, every[4].set_xticks), self.layers, strict=True):
+            if len(layers) <= _NAMED:
+                mark(range(len(layers)), [layer.name for layer in layers], fontsize=6)
+        every[4].tick_params(axis="x", rotation=90)
         every[4].set_ylabel(self.a.name, fontsize=8)
         every[4].set_xlabel(self.b.name, fontsize=8)
         every[4].set_title("CKA (debiased)", fontsize=8)

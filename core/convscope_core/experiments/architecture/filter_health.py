@@ -175,8 +175,9 @@ class FilterHealth(Sequence[Aliasing]):
         shown, histogram, spectra = every[:3]
         shown.imshow(sheet(self.filters), interpolation="nearest")
         shown.set_title(f"{self.layer}, one scale", fontsize=9)
-        histogram.hist(self.rms, 24)
-        histogram.axvline(DOMINANT * float(np.median(self.rms)), color="0.5", linestyle=":")
+        line = DOMINANT * float(np.median(self.rms))
+        histogram.hist(self.rms, 24, range=(0.0, 1.05 * max(line, float(self.rms.max()), 1e-30)))
+        histogram.axvline(line, color="0.5", linestyle=":")
         histogram.set_title("filter RMS (dotted: dominant from here on)", fontsize=9)
         alive = self.spectra[~self.dead]
         if len(alive):
