@@ -16,7 +16,7 @@ import convscope
 import convscope.panes
 import convscope_core.experiments
 import convscope_core.explain
-from convscope import _saved, _static
+from convscope import _static
 from convscope_core.explain.method import METHODS
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +58,6 @@ def importable(tree: Path, built: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         beside = str(tree / side / package.__name__.replace(".", "/"))
         monkeypatch.setattr(package, "__path__", [*package.__path__, beside])
     monkeypatch.setattr(_static, "STATIC", built)
-    monkeypatch.setattr(_saved, "STYLES", built / _static.STYLES.name)
     methods = dict(METHODS)
     yield
     METHODS.clear()

@@ -9,7 +9,6 @@ import itertools
 import operator
 import os
 import re
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from PIL import Image
 from convscope_core.contents import NO_FILE, Trace, digest_of, stamp_of
 from convscope_core.errors import ArgumentError, ImageError, did_you_mean
 from convscope_core.images import SUFFIXES
+from convscope_core.locks import Lock
 
 __all__ = ["Images", "Picture", "find_classes", "natural", "sample", "sample_images"]
 
@@ -461,7 +461,7 @@ class _Dataset(_Source):
 
     def __init__(self, dataset: Any) -> None:
         self._dataset = dataset
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self.origin = f"a {type(dataset).__name__}"
 
     def __len__(self) -> int:
@@ -512,7 +512,7 @@ class _Dataset(_Source):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
 
 class _Chosen(_Source):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
 from convscope_core.graph.trace import Traceable, made, probe, traced
 from convscope_core.images import ImageLike
+from convscope_core.locks import Lock
 from convscope_core.preprocessing import Preprocess, Preprocessing
 
 __all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index"]
@@ -250,7 +250,7 @@ class Network:
         self.device = _device(module, device)
         self.dtype = dtype
         self.name = name or type(module).__name__.lower()
-        self.lock = threading.RLock()
+        self.lock = Lock()
         graph, self._recipe = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
         channels, height, width = graph.input.shape
         self.input_shape = channels, height, width
@@ -301,7 +301,7 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.lock = threading.RLock()
+        self.lock = Lock()
         self._take(self.graph)
         self._fingerprint = state["_fingerprint"]
 
@@ -390,7 +390,7 @@ class Network:
         other = Network.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.name = name
-        other.lock = threading.RLock()
+        other.lock = Lock()
         return other
 
     def with_weights(

@@ -13,6 +13,7 @@ import traitlets
 import convscope as cs
 from convscope._instrument import Instrument
 from convscope._job import Job, Step, progress
+from convscope._wire import fields
 
 INSTRUMENTS = [
     cs.Explorer, cs.FilterGrid, cs.Gallery, cs.HealthView, cs.Occluder, cs.OcclusionMap, cs.PatternReport, cs.UnitPanel,
@@ -57,6 +58,7 @@ class SumsPane(Instrument):
             self.sums[layer.name] = 0.0 if weight is None else float((weight**self.power).sum())
             yield Step(number + 1, len(self.net.layers))
 
+    @fields(layer=traitlets.Unicode())
     def _answer_sum(self, content):
         return {"layer": content["layer"], "sum": self.sums[content["layer"]]}, []
 

@@ -35,5 +35,6 @@ class Charted(Instrument):
         """Close the panes and the chart; the thread ends and the tensors are freed."""
         if hasattr(self, "box"):
             self._close_chart()
+            self.box.layout.close()
             self.box.close()
         super().close()

@@ -9,6 +9,7 @@ import bqplot
 import numpy as np
 
 from ._colours import CLEAN, TOP
+from ._parts import close_whole
 from .panes.evolution import EvolutionPane
 
 __all__ = ["Curves"]
@@ -45,6 +46,7 @@ class Curves:
     def __init__(self, panel: EvolutionPane) -> None:
         self._panel: EvolutionPane | None = panel
         self._drawn: Any = None
+        self._made: list[bqplot.Lines] = []
         self._x = bqplot.LinearScale(min=0.0, max=1.0)
         self._y = bqplot.LinearScale(min=0.0)
         self._cursor = bqplot.Lines(
@@ -122,7 +124,7 @@ class Curves:
     def _line(self, values: Sequence[float | None], colour: str, name: str, dashed: bool = False) -> Any:
         # bqplot draws what is not a number as a line to nowhere.
         there = [place for place, one in enumerate(values) if one is not None]
-        return bqplot.Lines(
+        line = bqplot.Lines(
             x=np.array(there, float),
             y=np.array([values[place] for place in there], float),
             scales={"x": self._x, "y": self._y},
@@ -131,6 +133,8 @@ class Curves:
             line_style="dashed" if dashed else "solid",
             stroke_width=1.5,
         )
+        self._made.append(line)
+        return line
 
     def _mark(self, _change: Any = None) -> None:
         """Show the checkpoint and the layer that are looked at."""
@@ -152,4 +156,4 @@ class Curves:
         if panel is not None:
             panel.unobserve(self._draw, ["_evolution", "curve"])
             panel.unobserve(self._mark, ["layer", "checkpoint"])
-            self.figure.close()
+            close_whole(self.figure, *self._made)

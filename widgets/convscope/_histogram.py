@@ -8,6 +8,7 @@ import bqplot
 import numpy as np
 
 from ._colours import CLEAN, NOW, TOP
+from ._parts import close_whole
 from .panes.unit import UnitPane, bars
 
 __all__ = ["Histogram"]
@@ -109,7 +110,7 @@ class Histogram:
         panel, self._panel = self._panel, None
         if panel is not None:
             panel.unobserve(self._draw, ["layer", "selected", "_survey"])
-            self.figure.close()
+            close_whole(self.figure)
 
 
 def place(values: np.ndarray, edges: list[float]) -> np.ndarray:

@@ -9,6 +9,7 @@ import bqplot
 import numpy as np
 
 from ._colours import CLEAN, NOW
+from ._parts import close_whole
 from .panes.occluder import OccluderPane
 
 __all__ = ["History"]
@@ -103,4 +104,4 @@ class History:
         occluder, self._occluder = self._occluder, None
         if occluder is not None:
             occluder.unobserve(self._add, "_frame")
-            self.figure.close()
+            close_whole(self.figure)

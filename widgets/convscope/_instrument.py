@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,20 +15,22 @@ import numpy as np
 import traitlets
 
 from convscope_core.errors import ArgumentError
+from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.saving import write_text
 
 from ._job import Job
 from ._layers import description
 from ._saved import saved_page
-from ._static import STYLES
+from ._static import styles
+from ._wire import Message, plain, refusing
 from ._worker import Worker
 
 __all__ = ["Answer", "Content", "Instrument", "described", "framed"]
 
 logger = logging.getLogger("convscope")
 
-#: The fields of a message of the front end.
+#: The fields of a message of the front end; an answer and a ``_take_`` get them as a `Message`.
 Content: TypeAlias = Mapping[str, Any]
 
 #: What is replied: fields, and binary buffers (arrays go as they are, row after row).
@@ -35,6 +38,9 @@ Answer: TypeAlias = tuple[dict[str, Any], Sequence["bytes | np.ndarray"]]
 
 #: A request that a saved page makes, whose answer it therefore holds: kind and content.
 Request: TypeAlias = tuple[str, dict[str, Any]]
+
+#: Pages whose last requests are remembered.
+PAGES = 64
 
 
 class Instrument(anywidget.AnyWidget):
@@ -51,7 +57,8 @@ class Instrument(anywidget.AnyWidget):
       thread and returns the reply's fields and binary buffers. An exception becomes an error that is shown in the
       widget, which keeps its last good picture and goes on;
     - ``_take_<kind>(content, buffers)`` for a message that awaits no reply. It runs on the front
-      end's callback thread and must return at once;
+      end's callback thread and must return at once. Fields of either that are no traits are declared by `fields`, and
+      all are checked before (`Message`);
     - a `Job` for long work;
     - ``_snapshot()``, the requests whose answers a saved page holds, and ``_forget()``, which drops cached tensors:
       each adds to that of ``super()``.
@@ -64,7 +71,7 @@ class Instrument(anywidget.AnyWidget):
         Initial values of traits; unknown names raise `TypeError`.
     """
 
-    _css = STYLES
+    _css = styles()
 
     #: Name of the front end's bundle; each instrument sets ``_esm = bundle(_name)``, too.
     _name = ""
@@ -89,9 +96,9 @@ class Instrument(anywidget.AnyWidget):
         self._jobs: list[Job] = []
         #: What last ended each kind of long work, until it begins again.
         self._failures: dict[str, dict[str, Any]] = {}
-        #: The newest request taken, by page and kind; messages may come on several threads.
-        self._taken: dict[tuple[object, str], int] = {}
-        self._taking = threading.Lock()
+        #: The newest request of each kind taken, by page; messages may come on several threads.
+        self._taken: dict[str, dict[str, int]] = {}
+        self._taking = Lock()
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
 
     def _given_network(self, *args: Any, **kwargs: Any) -> Any:
@@ -134,23 +141,26 @@ class Instrument(anywidget.AnyWidget):
 
     # ---- from request to answer
 
-    def _receive(self, _widget: object, content: Content, buffers: Sequence[memoryview]) -> None:
+    def _receive(self, _widget: object, content: object, buffers: Sequence[memoryview]) -> None:
         """Note a message; runs on the front end's callback thread and must return at once."""
-        kind = content.get("kind")
-        if not isinstance(kind, str):
+        if not isinstance(content, Mapping) or not isinstance(kind := content.get("kind"), str):
             return
         take: Callable[[Content, Sequence[memoryview]], None] | None = getattr(self, f"_take_{kind}", None)
         if take is not None:
-            take(content, buffers)
+            known = take
+            self._guarded(kind, lambda: known(self._message(kind, content, known), buffers))
             return
         with self._taking:
             # What was sent into the queue behind a busy cell is sent again on the way beside it: a request counts once,
             # and one that comes out of that queue later does not undo a newer one.
-            number, line = content.get("id"), (content.get("client"), kind)
+            number, page = content.get("id"), str(content.get("client"))
             if isinstance(number, int):
-                if number <= self._taken.get(line, -1):
+                taken = self._taken[page] = self._taken.pop(page, {})
+                while len(self._taken) > PAGES:
+                    del self._taken[next(iter(self._taken))]
+                if number <= taken.get(kind, -1):
                     return
-                self._taken[line] = number
+                taken[kind] = number
             self._worker.submit(
                 kind,
                 lambda: self._reply(kind, content),
@@ -175,7 +185,12 @@ class Instrument(anywidget.AnyWidget):
 
     @staticmethod
     def _head(content: Content) -> dict[str, Any]:
-        return {name: content[name] for name in ("kind", "id", "client", "at") if name in content}
+        return {name: plain(content[name]) for name in ("kind", "id", "client", "at") if name in content}
+
+    def _message(self, kind: str, content: Content, method: Callable[..., Any]) -> Message:
+        """The fields of a message for what answers it."""
+        traits = {name: self.traits()[name] for name in self._shared_traits() if not name.startswith("_")}
+        return Message(kind, content, {**traits, **getattr(method, "fields", {})}, self)
 
     def _answer(self, kind: str, content: Content) -> tuple[dict[str, Any], list[bytes]]:
         answer: Callable[[Content], Answer] | None = getattr(self, f"_answer_{kind}", None)
@@ -184,8 +199,8 @@ class Instrument(anywidget.AnyWidget):
                 f"Expected a request that {type(self).__name__} answers, got {kind!r}: the browser holds another "
                 "version of the widget than the kernel. Reload the page."
             )
-        fields, buffers = answer(content)
-        return fields, [one if isinstance(one, bytes) else np.ascontiguousarray(one).tobytes() for one in buffers]
+        said, buffers = answer(self._message(kind, content, answer))
+        return plain(said), [one if isinstance(one, bytes) else np.ascontiguousarray(one).tobytes() for one in buffers]
 
     def _reply(self, kind: str, content: Content) -> None:
         head = self._head(content)
@@ -214,6 +229,39 @@ class Instrument(anywidget.AnyWidget):
         except Exception as error:
             logger.info("%s failed in %r", type(self).__name__, kind, exc_info=True)
             self.send({"event": "error", "kind": kind, "error": {**described(error), "kind": kind}})
+
+    # ---- what may be set
+
+    def set_state(self, sync_data: Mapping[str, Any]) -> None:
+        """Take what the front end set: all of it, or nothing, of which it is then told."""
+        # `_view_count` is ipywidgets'; all others of such names are the kernel's word to the front end.
+        offered = {name: one for name, one in sync_data.items() if name == "_view_count" or not name.startswith("_")}
+        try:
+            super().set_state(offered)
+        except Exception as error:
+            logger.info("%s refused %s", type(self).__name__, sorted(offered), exc_info=True)
+            self.send({"event": "error", "kind": "setting", "error": {**described(error), "kind": "setting"}})
+            self.send_state([name for name in sync_data if name in self.keys])
+            return
+        if len(offered) < len(sync_data):
+            self.send_state([name for name in sync_data if name in self.keys and name not in offered])
+
+    @contextmanager
+    def hold_trait_notifications(self) -> Iterator[None]:
+        """Set several traits at once: all of them, or none if one is refused."""
+        with super().hold_trait_notifications(), refusing():
+            yield
+
+    def _register_validator(self, handler: Callable[..., Any], names: tuple[str, ...]) -> None:
+        def validate(owner: Any, proposal: Any) -> Any:
+            with refusing():
+                return handler(owner, proposal)
+
+        super()._register_validator(validate, names)
+
+    @staticmethod
+    def _trait_to_json(value: Any, _widget: object) -> Any:
+        return plain(value)
 
     # ---- life
 
@@ -244,6 +292,7 @@ class Instrument(anywidget.AnyWidget):
             self._worker.cancel()
             self._worker.stop()
             self._forget()
+            self.layout.close()
         super().close()
 
     # ---- a page without a kernel

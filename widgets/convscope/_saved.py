@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ._static import STYLES, bundle
+from ._static import text
+from ._wire import plain
 
 __all__ = ["saved_page"]
 
@@ -54,10 +55,11 @@ def saved_page(
         }
         for kind, fields, buffers in answers
     ]
-    payload = json.dumps({"state": state, "answers": packed}).replace("</", "<\\/")
+    # Neither "</script" nor "<!--" nor anything else in a label may end, or begin, what the page is made of.
+    payload = json.dumps({"state": plain(state), "answers": packed}, allow_nan=False).replace("<", "\\u003c")
     return PAGE.format(
         title=html.escape(title),
-        css=STYLES.read_text("utf-8"),
-        bundle=base64.b64encode(bundle(name).read_bytes()).decode("ascii"),
+        css=text("convscope.css"),
+        bundle=base64.b64encode(text(f"{name}.js").encode()).decode("ascii"),
         payload=payload,
     )

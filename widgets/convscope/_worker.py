@@ -9,9 +9,12 @@ kinds take turns.
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 __all__ = ["Worker"]
@@ -23,6 +26,9 @@ IDLE_SECONDS = 60.0
 
 #: A job that lets the first requests go before begins after this many seconds even if none has come.
 HEAD_START = 1.0
+
+#: The end of the interpreter waits this many seconds for what the threads are in the middle of.
+PARTING_SECONDS = 20.0
 
 
 class Worker:
@@ -45,6 +51,7 @@ class Worker:
         #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
         self._asked = False
         self._patience_ends = 0.0
+        _workers.add(self)
 
     @property
     def alive(self) -> bool:
@@ -120,7 +127,13 @@ class Worker:
         with self._condition:
             self._asked = True
             self._condition.notify_all()
-            return self._condition.wait_for(lambda: not self._slots and not self._running and not self._jobs, timeout)
+            return self._condition.wait_for(self._finished, timeout)
+
+    def _finished(self) -> bool:
+        """Whether nothing is left to do, with the lock held. What `stop` left goes on, as somebody waits for it."""
+        if (self._slots or self._jobs) and self._thread is None:
+            self._wake()
+        return not self._slots and not self._running and not self._jobs
 
     def _wake(self) -> None:
         self._stopping = False
@@ -137,6 +150,7 @@ class Worker:
                 if not self._await_work():
                     # Cleared while the lock is held, so that a request that comes now starts a new thread.
                     self._thread = None
+                    self._condition.notify_all()
                     return
                 self._running = True
                 run: Callable[[], None] | None = None
@@ -186,3 +200,28 @@ def _close(job: Iterator[object] | None) -> None:
         except ValueError:
             # "generator already executing": its thread sees that it is no longer the job and lets it go.
             logger.debug("a job was cancelled in the middle of a slice")
+
+
+#: All that there are, for the end of the interpreter.
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _part() -> None:
+    """End all threads while the interpreter still stands.
+
+    A thread that comes back from a computation of torch's into an interpreter that is ending is torn down in the middle
+    of C++, which ends the process with "terminate called without an active exception".
+    """
+    workers = list(_workers)
+    for worker in workers:
+        worker.cancel()
+        worker.stop()
+    ends = time.monotonic() + PARTING_SECONDS
+    for worker in workers:
+        worker.stop(max(0.0, ends - time.monotonic()))
+
+
+# A forked child has none of the threads, and locks that they may have held.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_workers.clear)

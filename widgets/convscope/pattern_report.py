@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from convscope_core.network import Network
 from convscope_core.patterns import Patterns, SignalQuality
 
 from ._charted import Charted
+from ._parts import close_whole
 from ._static import bundle
 from .panes.patterns import PatternsPane
 
@@ -56,4 +58,4 @@ class PatternReport(PatternsPane, Charted):
         self.chart = quality_chart(quality)
         for mark in self.chart.marks:
             mark.display_legend = False  # the table has it
-        self._put_beneath(self.chart, self.chart.close)
+        self._put_beneath(self.chart, partial(close_whole, self.chart))

@@ -6,7 +6,6 @@ import copy
 import inspect
 import math
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from convscope_core.errors import ArgumentError, NetworkError, StoreError, did_y
 from convscope_core.evolution.folder import Entry, begin_folder, digest_of, entries, read_about, read_entry, write_entry
 from convscope_core.graph.classifier import unwrapped
 from convscope_core.graph.recipe import plain_names
+from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.weights import read_state
 
@@ -135,7 +135,7 @@ class Origin:
         self._lends = lends
         self._rest: dict[str, Tensor] | None = None
         self._network: Network | None = source if isinstance(source, Network) else None
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._ready: OrderedDict[Checkpoint, tuple[Network, int]] = OrderedDict()
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints, Origin
 from convscope_core.evolution.folder import begin_folder, entries, file_of, read_about, read_entry, write_entry
 from convscope_core.graph.classifier import unwrapped
 from convscope_core.graph.recipe import plain_names
+from convscope_core.locks import Lock
 
 __all__ = ["PAPER", "EvolutionRecorder"]
 
@@ -87,7 +87,7 @@ class EvolutionRecorder:
         self._asked = at if callable(at) else None
         self._due = [] if callable(at) else _moments(at)
         self._layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._observers: list[Callable[[Checkpoint], object]] = []
         self._calls = 0
         self._kept: list[Checkpoint] = []

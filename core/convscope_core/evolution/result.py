@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from convscope_core.evolution.figures import Block, figure_of_curves, figure_of_
 from convscope_core.evolution.moment import Cell, Moment, Weights, Winners
 from convscope_core.evolution.table import MEASURES, EvolutionRow, EvolutionTable
 from convscope_core.explain.projection import Unit, projecting
+from convscope_core.locks import Lock
 from convscope_core.measures import cka, dormant, energy_profile, gram, jaccard, patch_components
 from convscope_core.measures.cka import FEWEST
 from convscope_core.measures.dormancy import TAU, require_tau
@@ -72,7 +72,7 @@ class EvolutionResult:
         self.images: Images = first.images
         self._kept: dict[tuple[str, ...], Any] = {}
         self._cells: OrderedDict[tuple[Any, ...], Cell | None] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     @property
     def k(self) -> int:

@@ -12,6 +12,7 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Step
+from convscope._wire import Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder, EvolutionResult, evolving
@@ -61,7 +62,7 @@ class EvolutionPane(UnitPane):
         Grows by a checkpoint at a time.
     """
 
-    checkpoint = traitlets.Int(None, allow_none=True).tag(sync=True)
+    checkpoint = Whole(None, allow_none=True).tag(sync=True)
     """int or None: index of the checkpoint that is looked at; None for the newest, also while new ones come."""
 
     show = traitlets.Enum(("both", "projection", "crop"), default_value="both").tag(sync=True)
@@ -72,7 +73,7 @@ class EvolutionPane(UnitPane):
     """str: order of the units: by their strongest activation at the newest checkpoint, by the number of jumps, latest
     jump first, by number."""
 
-    rows = traitlets.Int(12).tag(sync=True)
+    rows = Whole(12).tag(sync=True)
     """int: how many units are shown; 0 for all of the layer."""
 
     spread = traitlets.Enum(("tile", "row", "layer"), default_value="tile").tag(sync=True)
@@ -170,9 +171,9 @@ class EvolutionPane(UnitPane):
 
     def _arrived(self, _checkpoint: Checkpoint) -> None:
         """A checkpoint was recorded. In the thread that trains, which must not wait: the instrument's own goes on."""
-        self._worker.submit("arrived", self._take_up)
+        self._worker.submit("arrived", self._look_on)
 
-    def _take_up(self) -> None:
+    def _look_on(self) -> None:
         if not self._live:  # closed meanwhile
             return
         self._tell()
@@ -242,8 +243,10 @@ class EvolutionPane(UnitPane):
 
     def _index(self, content: Content | None) -> int:
         """The checkpoint that a request is about; the newest where it names none."""
-        index = None if content is None else content.get("checkpoint")
-        return self._columns - 1 if index is None else int(index)
+        index: int | None = None if content is None else content.get("checkpoint")
+        if index is not None and not 0 <= index < self._columns:
+            raise ArgumentError(f"Expected checkpoint, an index from 0 to {self._columns - 1}, got {index}.")
+        return self._columns - 1 if index is None else index
 
     def _surveyed(self, content: Content | None = None) -> Survey:
         return self._evolved().survey(self._index(content))
@@ -257,14 +260,14 @@ class EvolutionPane(UnitPane):
         result, layer = self._evolved(), self._layer(content)
         winners = result.winners(layer.name)
         jumps = np.asarray(result.jumps(layer.name), np.uint8)
-        fields = {"layer": layer.name, "channels": layer.channels}
+        answer = {"layer": layer.name, "channels": layer.channels}
         numbers: list[np.ndarray] = [np.asarray(winners.value, np.float32), np.asarray(winners.image, np.int32), jumps]
-        return fields, [*numbers, *orders(winners.value, jumps).values()]
+        return answer, [*numbers, *orders(winners.value, jumps).values()]
 
+    @fields(channels=traitlets.List(Whole()))
     def _answer_cells(self, content: Content) -> Answer:
         """The winners of a few units at a checkpoint: what the units picked out of them, and the patches."""
-        layer, index, method = self._layer(content), self._index(content), self._method(content)
-        channels = [int(one) for one in content["channels"]]
+        (layer, channels), index, method = self._units(content), self._index(content), self._method(content)
         images = self._evolved().images
         found = self._winners_at(layer, index, channels)
         missing = [one for one in channels if one in found and (layer.name, method, index, one) not in self._cells]
@@ -279,7 +282,7 @@ class EvolutionPane(UnitPane):
         nothing = np.zeros((SIDE, SIDE, 3), np.int8), 0.0, np.zeros((SIDE, SIDE, 3), np.uint8)
         cells = [self._cells.get((layer.name, method, index, one), nothing) for one in channels]
         pictures = [images[found[one].image] if one in found else None for one in channels]
-        fields = {
+        answer = {
             "layer": layer.name,
             "method": method,
             "checkpoint": index,
@@ -289,7 +292,7 @@ class EvolutionPane(UnitPane):
             "names": ["" if one is None else one.name for one in pictures],
             "labels": [None if one is None else one.label for one in pictures],
         }
-        return fields, [
+        return answer, [
             b"".join(shades.tobytes() for shades, _, _ in cells),
             b"".join(one[2].tobytes() for one in cells),
         ]

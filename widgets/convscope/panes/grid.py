@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request
+from convscope._wire import Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
@@ -81,7 +82,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             data = self._lens_pictures(layer, lens)
             low, high, depth = np.zeros(len(data), np.float32), np.ones(len(data), np.float32), 3
         height, width = data.shape[1:3]
-        fields = {
+        answer = {
             "layer": layer.name,
             "lens": lens,
             "channels": len(data),
@@ -89,7 +90,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             "width": width,
             "depth": depth,
         }
-        return fields, [data, low, high, *summary]
+        return answer, [data, low, high, *summary]
 
     def _lens_pictures(self, layer: Layer, lens: str) -> np.ndarray:
         """A picture of each unit, (channels, h, w, 3) uint8."""
@@ -110,11 +111,11 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
                 tiles[channel] = self._patches.patch(survey.images, best[channel], TILE_SIDE)[0]
         return tiles  # projections follow, a few at a time
 
+    @fields(channels=traitlets.List(Whole()))
     def _answer_tiles(self, content: Content) -> Answer:
         """Projections of the best patches of a few of a layer's units."""
         survey = self._surveyed()
-        layer, method = self._layer(content), self._method(content)
-        wanted = [int(one) for one in content["channels"]]
+        (layer, wanted), method = self._units(content), self._method(content)
         tiles: dict[int, np.ndarray] = {}
         missing: list[Unit] = []
         for channel in wanted:
@@ -134,8 +135,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             while len(self._projection_tiles) >= KEPT:
                 self._projection_tiles.pop(next(iter(self._projection_tiles)))
             self._projection_tiles[layer.name, method, unit] = tiles[unit.channel]
-        fields = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
-        return fields, [b"".join(tiles[channel].tobytes() for channel in wanted)]
+        answer = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
+        return answer, [b"".join(tiles[channel].tobytes() for channel in wanted)]
 
     def _answer_health(self, content: Content) -> Answer:
         """What a survey found of every unit of a layer."""
@@ -146,7 +147,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
 
     def _answer_search(self, content: Content) -> Answer:
         """The units that prefer a class, of all layers; and the preference of every unit of one."""
-        survey, layer, label = self._surveyed(), self._layer(content), str(content["label"])
+        survey, layer, label = self._surveyed(), self._layer(content), content["label"]
         units = [[one.layer, one.channel, one.preference] for one in survey.units(label, n=SEARCHED)]
         preference = survey.classes(layer.name).preference(label)
         return {"label": label, "layer": layer.name, "units": units}, [np.asarray(preference, np.float32)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convscope._instrument import Answer, Content, Request
+from convscope._wire import Whole, fields
 from convscope_core.explain import project
 
 from .occluder import OccluderPane
@@ -17,16 +18,17 @@ __all__ = ["HerePane"]
 class HerePane(OccluderPane, SelectionPane, ProjectionPane):
     """The projection of the selected unit's strongest activation, where it lies in the current picture."""
 
+    @fields(channel=Whole())
     def _answer_here(self, content: Content) -> Answer:
         setting = self._setting_of(content)
         occlusion = self._occlusion(setting.picture, setting.fill, setting.shape)
         position = occlusion.clip(content.get("position", self.position), setting.size)
         x = occlusion.occlude(position, setting.size)
-        layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
+        (layer, channel), method = self._unit(content), self._method(content)
         feature_map = self.net.forward(x, [layer.name])[1][layer.name][0, channel]
         row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
         value = float(feature_map[row, column])
-        fields = {
+        found = {
             "layer": layer.name,
             "channel": channel,
             "method": method,
@@ -37,11 +39,11 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
             "position": list(position),
         }
         if value <= 0:
-            return {**fields, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
+            return {**found, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
         projection = project(self.net, x, layer.name, channel, (row, column), method)
         values, box = visible(projection, self._input_size)
         shades, peak = signed_bytes(values)
-        return {**fields, "box": box, "peak": peak}, [np.ascontiguousarray(shades)]
+        return {**found, "box": box, "peak": peak}, [np.ascontiguousarray(shades)]
 
     def _snapshot(self) -> list[Request]:
         requests = super()._snapshot()

@@ -10,6 +10,8 @@ import traitlets
 
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Job, Step, progress
+from convscope._wire import Whole
+from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.occlusion import OcclusionResult, occluding_map
 
@@ -31,15 +33,13 @@ MapSetting = tuple[Any, ...]
 class MapsPane(OccluderPane):
     """Maps of the probability, the most probable class and a unit's activity, over the positions of the occluder."""
 
-    stride = traitlets.Union([traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=6).tag(
-        sync=True
-    )
+    stride = traitlets.Union([Whole(), traitlets.Tuple(Whole(), Whole())], default_value=6).tag(sync=True)
     """int or (int, int): distance of neighbouring positions, px of the network's input; one, or (down, across)."""
 
     layer = traitlets.Unicode("").tag(sync=True)
     """str: the layer whose activity is shown; "" where the network has no convolution with feature maps."""
 
-    channel = traitlets.Int(None, allow_none=True).tag(sync=True)
+    channel = Whole(None, allow_none=True).tag(sync=True)
     """int or None: the unit of that layer; None for the strongest of the clean picture."""
 
     show_trail = traitlets.Bool(False).tag(sync=True)
@@ -56,11 +56,7 @@ class MapsPane(OccluderPane):
 
     @traitlets.validate("stride")
     def _possible_stride(self, proposal: Any) -> int | tuple[int, int]:
-        value = proposal["value"]
-        down, across = (value, value) if isinstance(value, int) else value
-        if min(down, across) < 1:
-            raise traitlets.TraitError(f"Expected stride, at least 1 px, got {value}.")
-        return down if down == across else (down, across)
+        return checked_stride(proposal["value"])
 
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:
@@ -115,10 +111,10 @@ class MapsPane(OccluderPane):
     def _map_setting(self, content: Content | None = None) -> MapSetting:
         """What maps depend on, by a request or by the traits. Target and channel are followed afterwards."""
         picture, fill, shape, size, _ = self._setting_of(content)
-        fields = content or {}
-        stride = fields.get("stride", self.stride)
-        stride = tuple(stride) if isinstance(stride, (list, tuple)) else int(stride)
-        return (self._revision, picture, fill, shape, size, stride, fields.get("layer", self.layer))
+        message = content or {}
+        stride = checked_stride(message.get("stride", self.stride))
+        layer = message.get("layer", self.layer)
+        return (self._revision, picture, fill, shape, size, stride, self.net.layer(layer).name if layer else "")
 
     def _map_steps(self, setting: MapSetting, known: OcclusionResult | None) -> Iterator[Step]:
         if known is not None and known.complete:
@@ -166,14 +162,15 @@ class MapsPane(OccluderPane):
         known = self._results.get(self._map_setting(content))
         if known is None:
             return {"rows": 0, "columns": 0}, []
-        result = self._followed(known, content.get("target", self.target), content.get("channel", self.channel))
+        target, channel = self._setting_of(content).target, content.get("channel", self.channel)
+        result = self._followed(known, target, channel)
         rows, columns = result.label.shape
         present = [int(one) for one in np.unique(result.label) if one >= 0]
         probability, activity = result.probability, result.activity
         preview = result.preview if not result.computed.any() else None
         if preview is not None:
             probability, activity = preview.probability, preview.activity
-        fields = {
+        answer = {
             "rows": rows,
             "columns": columns,
             "tops": result.positions[:, 0, 0].tolist(),
@@ -193,10 +190,18 @@ class MapsPane(OccluderPane):
             "labels": {str(one): result.labels[one] for one in present},
         }
         planes = [(probability, np.float32), (activity, np.float32), (result.label, np.int32)]
-        return fields, [np.asarray(plane, kind) for plane, kind in planes]
+        return answer, [np.asarray(plane, kind) for plane, kind in planes]
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("map", {})]
+
+
+def checked_stride(value: int | tuple[int, int]) -> int | tuple[int, int]:
+    """A stride; one number where it is the same down and across."""
+    down, across = (value, value) if isinstance(value, int) else value
+    if min(down, across) < 1:
+        raise ArgumentError(f"Expected stride, at least 1 px, got {value}.")
+    return down if down == across else (down, across)
 
 
 def counts(result: OcclusionResult) -> tuple[int, int]:

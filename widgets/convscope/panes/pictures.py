@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Instrument, Request, framed
+from convscope._wire import Whole, fields
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.graph.geometry import Box
@@ -32,13 +33,13 @@ class PicturesPane(Instrument):
         The pictures at hand.
     """
 
-    picture = traitlets.Int(0).tag(sync=True)
+    picture = Whole(0).tag(sync=True)
     """int: index of the current picture among `images`."""
 
     _pictures: traitlets.List = traitlets.List().tag(sync=True)
 
     #: Counts changes that the front end cannot see (another picture under the same number), which then asks again.
-    _revision = traitlets.Int(0).tag(sync=True)
+    _revision = Whole(0).tag(sync=True)
 
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
         self.images = images
@@ -52,22 +53,23 @@ class PicturesPane(Instrument):
 
     @traitlets.validate("picture")
     def _existing_picture(self, proposal: Any) -> int:
-        index = int(proposal["value"])
+        index: int = proposal["value"]
         if not 0 <= index < len(self.images):
             raise traitlets.TraitError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
         return index
 
     def _current(self, content: Content | None = None) -> Picture:
         """The picture that a request is about; by default the current one."""
-        index = self.picture if content is None or content.get("picture") is None else int(content["picture"])
+        index: int = (content or {}).get("picture", self.picture)
         if not 0 <= index < len(self.images):
             raise ArgumentError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
         return self.images[index]
 
     def _answer_photo(self, content: Content) -> Answer:
         pixels = self.net.picture(self._current(content).image)
-        return framed(pixels, int(content.get("picture", self.picture)))
+        return framed(pixels, content.get("picture", self.picture))
 
+    @fields(name=traitlets.Unicode(), **{"as": traitlets.Enum(("fill",))})
     def _take_add(self, content: Content, buffers: Sequence[memoryview]) -> None:
         # Each file counts, so that each has a slot of its own.
         slot = f"add {next(self._uploads)}"
@@ -108,7 +110,9 @@ def one_picture(net: Network, image: Any) -> Images:
 
 def uploaded(content: Content, buffers: Sequence[Any]) -> Picture:
     """A picture file that the front end gave."""
-    return Picture(bytes(buffers[0]), name=str(content.get("name") or "pasted picture"), label=None, path=None)
+    if not buffers:
+        raise ArgumentError("Expected a picture to add, got a message without its file. Reload the page.")
+    return Picture(bytes(buffers[0]), name=content.get("name") or "pasted picture", label=None, path=None)
 
 
 def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:

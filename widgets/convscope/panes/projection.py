@@ -80,7 +80,7 @@ class ProjectionPane(Instrument):
         return self._projector
 
     def _method(self, content: Content) -> str:
-        return str(content.get("method") or self.method)
+        return content.get("method") or self.method
 
     @property
     def _input_size(self) -> tuple[int, int]:

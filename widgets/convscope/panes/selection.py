@@ -7,6 +7,8 @@ from typing import Any
 import traitlets
 
 from convscope._instrument import Content, Instrument
+from convscope._wire import Whole
+from convscope_core.errors import LayerError
 from convscope_core.network import Layer
 
 __all__ = ["SelectionPane"]
@@ -18,11 +20,28 @@ class SelectionPane(Instrument):
     layer = traitlets.Unicode().tag(sync=True)
     """str: name of the layer. Aliases (a rectifier's or block's name) are written out as the layer's own name."""
 
-    selected = traitlets.Int(None, allow_none=True).tag(sync=True)
+    selected = Whole(None, allow_none=True).tag(sync=True)
     """int or None: the selected unit (channel)."""
 
     def _layer(self, content: Content) -> Layer:
-        return self.net.layer(str(content.get("layer") or self.layer))
+        """The layer that a request is about; by default the selected one."""
+        return self.net.layer(content.get("layer") or self.layer)
+
+    def _unit(self, content: Content) -> tuple[Layer, int]:
+        """The layer and the channel that a request is about."""
+        layer, (channel,) = self._existing(content, [content["channel"]])
+        return layer, channel
+
+    def _units(self, content: Content) -> tuple[Layer, list[int]]:
+        """The layer and the channels that a request is about."""
+        return self._existing(content, content["channels"])
+
+    def _existing(self, content: Content, channels: list[int]) -> tuple[Layer, list[int]]:
+        layer = self._layer(content)
+        for channel in channels:
+            if not 0 <= channel < layer.channels:
+                raise LayerError(f"Expected a unit of {layer.name} from 0 to {layer.channels - 1}, got {channel}.")
+        return layer, channels
 
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:

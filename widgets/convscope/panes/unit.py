@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
+from convscope._wire import Whole, fields
 from convscope_core.explain import Unit
 from convscope_core.survey import Exemplar
 
@@ -24,6 +25,10 @@ WEAKER = 6
 #: Bars of the histogram of activations, at most and (where there are as many bins) at least.
 BARS, LEAST = 24, 10
 
+#: What a request about a unit says, beside the layer; where there are checkpoints it names one.
+CHECKPOINT = Whole(None, allow_none=True)
+UNIT = fields(channel=Whole(), checkpoint=CHECKPOINT)
+
 
 class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     """The selected unit."""
@@ -37,9 +42,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "layer": self._layer(content).name
         }
 
+    @UNIT
     def _answer_unit(self, content: Content) -> Answer:
         survey = self._surveyed(content)
-        layer, channel = self._layer(content), int(content["channel"])
+        layer, channel = self._unit(content)
         top = survey.top(layer.name, channel)
         exemplars, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         health = survey.health(layer.name)
@@ -47,7 +53,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         # The first of equally frequent ones is the stronger picture's.
         most = max(labels, key=labels.count, default=None)
         counts, edges = bars(health.histogram[channel], health.edges)
-        fields = {
+        answer = {
             **self._unit_of(content),
             "exemplars": exemplars,
             "side": PATCH_SIDE,
@@ -59,27 +65,29 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "classes": [[one.label, one.preference] for one in survey.preferences(layer.name, channel)],
             "similar": [[one.channel, one.correlation] for one in survey.similar(layer.name, channel)],
         }
-        return fields, [patches]
+        return answer, [patches]
 
+    @UNIT
     def _answer_projections(self, content: Content) -> Answer:
         """The projections of a unit's exemplars, in their order."""
         survey = self._surveyed(content)
-        layer, channel, method = self._layer(content), int(content["channel"]), self._method(content)
+        (layer, channel), method = self._unit(content), self._method(content)
         units = [Unit(one.image, channel, one.row, one.column, one.value) for one in survey.top(layer.name, channel)]
         projections = self._projecting(content)(survey.images, layer, units, method)
         tiles = [projection_tile(one, self._input_size, PATCH_SIDE) for one in projections]
-        fields = {
+        answer = {
             **self._unit_of(content),
             "method": method,
             "side": PATCH_SIDE,
             "peaks": [peak for _, peak in tiles],
         }
-        return fields, [b"".join(shades.tobytes() for shades, _ in tiles)]
+        return answer, [b"".join(shades.tobytes() for shades, _ in tiles)]
 
+    @UNIT
     def _answer_weaker(self, content: Content) -> Answer:
         """Pictures that excite a unit less than the top ones do, from a random sample."""
         survey, net = self._surveyed(content), self._projecting(content).net
-        layer, channel = self._layer(content), int(content["channel"])
+        layer, channel = self._unit(content)
         weaker, quantiles = [], []
         for one in survey.quantiles(layer.name, channel, WEAKER):
             # The sample knows how strongly, not where: that is found again, for these few.
@@ -92,9 +100,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             exemplar["quantile"] = quantile
         return {**self._unit_of(content), "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
 
+    @fields(picture=Whole(min=0), checkpoint=CHECKPOINT)
     def _answer_whole(self, content: Content) -> Answer:
         """The whole of a picture of the survey."""
-        image = int(content["picture"])
+        image = content["picture"]
         return framed(self._patches.picture(self._surveyed(content).images, image), image)
 
     def _moments(self) -> list[dict[str, int]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from convscope._instrument import Answer, Content, Instrument, Request, described
 from convscope._job import Job, Step, progress
+from convscope._wire import Real, Value, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Attribution, attribute_tensor, randomised, similarity
@@ -52,7 +53,7 @@ class GalleryPane(Instrument):
     methods: Any = traitlets.List(traitlets.Unicode(), None, allow_none=True).tag(sync=True)
     """list of str or None: the methods asked for; None for all that the network supports, at most eight."""
 
-    target = traitlets.Any(None, allow_none=True)
+    target = Value(None, allow_none=True)
     """int, str or None: setting it sets all of `targets`; None for the most probable class of each picture."""
 
     targets: traitlets.List = traitlets.List().tag(sync=True)
@@ -65,13 +66,13 @@ class GalleryPane(Instrument):
     control = traitlets.Bool(True).tag(sync=True)
     """bool: whether the controls are computed and shown."""
 
-    top = traitlets.Float(0.5, min=0.0, max=1.0).tag(sync=True)
+    top = Real(0.5, min=0.0, max=1.0).tag(sync=True)
     """float: share of the layers, from the output, that the control randomises; 0 for the classifier alone."""
 
-    seed = traitlets.Int(0, min=0).tag(sync=True)
+    seed = Whole(0, min=0).tag(sync=True)
     """int: of the control's random weights."""
 
-    opacity = traitlets.Float(1.0, min=0.0, max=1.0).tag(sync=True)
+    opacity = Real(1.0, min=0.0, max=1.0).tag(sync=True)
     """float: of the maps over the picture, 0..1."""
 
     scale_by = traitlets.Enum(["group", "map"], "group").tag(sync=True)
@@ -306,9 +307,10 @@ class GalleryPane(Instrument):
         probability = float(self._prediction(row).probabilities[index])
         return {"index": index, "label": self.net.labels[index], "probability": probability}
 
+    @fields(have=traitlets.List(Whole()), all=traitlets.Bool())
     def _answer_tiles(self, content: Content) -> Answer:
         """All maps of the present setting; with the values of those whose number is not among ``have``."""
-        have = {int(one) for one in content.get("have", ())}
+        have = set(content.get("have", ()))
         room = math.inf if content.get("all") else ANSWER
         tiles, planes, more = [], [], False
         for place in self._places():
@@ -316,17 +318,17 @@ class GalleryPane(Instrument):
             if tile is None:
                 continue
             row, name, control = place
-            fields: dict[str, Any] = {"row": row, "method": name, "control": control, "number": tile.number}
+            told: dict[str, Any] = {"row": row, "method": name, "control": control, "number": tile.number}
             if tile.number not in have:
                 if room <= 0:
                     more = True
                     continue
                 described_tile, plane = packed(tile)
-                fields.update(described_tile, new=True)
+                told.update(described_tile, new=True)
                 if plane is not None:
                     planes.append(plane)
                     room -= len(plane)
-            tiles.append(fields)
+            tiles.append(told)
         targets = [self._described_class(row, self._class(row)) for row in range(len(self.images))]
         return {"tiles": tiles, "targets": targets, "more": more}, planes
 

@@ -10,10 +10,12 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
+from convscope._wire import Value, Whole, fields
 from convscope.panes.pictures import PicturesPane, one_picture
 from convscope_core.datasets import Images, Picture
+from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.occlusion import Occlusion, clip, fill_name
+from convscope_core.occlusion import FILLS, Occlusion, clip, fill_name
 
 from .comparison import ROWS, compared
 from .shapes import ShapeValue, core_shape, from_browser, shape_value, to_browser
@@ -25,7 +27,9 @@ __all__ = ["OccluderPane", "Setting"]
 KEPT = 4
 
 #: A fill that is one of the pictures at hand.
-PICTURE = re.compile(r"picture:(\d+)")
+PICTURE = re.compile(r"picture:(\d{1,9})")
+#: A fill that is a colour, as `fill_name` writes it.
+COLOUR = re.compile(r"#[0-9a-f]{6}")
 
 
 class Setting(NamedTuple):
@@ -46,25 +50,23 @@ class OccluderPane(PicturesPane):
     ends; setting it moves the square. Clipped so that the occluder lies inside the picture, as in Zeiler &
     Fergus, Fig. 7."""
 
-    size = traitlets.Union([traitlets.Int(), traitlets.Tuple(traitlets.Int(), traitlets.Int())], default_value=50).tag(
-        sync=True
-    )
+    size = traitlets.Union([Whole(), traitlets.Tuple(Whole(), Whole())], default_value=50).tag(sync=True)
     """int or (int, int): side, or height and width, px of the network's input. By default 50, the
     paper's."""
 
-    shape = traitlets.Any("square").tag(
+    shape = Value("square").tag(
         sync=True, to_json=lambda shape, _: to_browser(shape), from_json=lambda value, _: from_browser(value)
     )
     """str, outline or mask: "square" (a rectangle where the size has two numbers), "ellipse", a closed polygon of
     (row, column) points in 0..1 of the occluder's box, or a bool array (h, w) that is scaled to the box. A free shape
     can be drawn on the picture."""
 
-    fill = traitlets.Any("grey").tag(sync=True)
+    fill = Value("grey").tag(sync=True, from_json=lambda value, _: offered(value))
     """str, (int, int, int) or picture: "grey", "mean" (the picture's mean colour), "blur", "noise", "inpaint" (filled
     in from the surroundings; needs OpenCV), a colour such as "#336699", or another picture, which joins `images` and
     becomes "picture:N" by its place among them."""
 
-    target = traitlets.Any(None, allow_none=True).tag(sync=True)
+    target = Value(None, allow_none=True).tag(sync=True)
     """int, str or None: the class whose `probability` is followed, by index or label. None: the most probable class of
     the clean picture."""
 
@@ -102,11 +104,13 @@ class OccluderPane(PicturesPane):
 
     @traitlets.validate("size")
     def _possible_size(self, proposal: Any) -> int | tuple[int, int]:
-        value = proposal["value"]
+        return self._checked_size(proposal["value"])
+
+    def _checked_size(self, value: int | tuple[int, int]) -> int | tuple[int, int]:
         high, wide = (value, value) if isinstance(value, int) else value
         height, width = self.net.input_shape[1:]
         if not (1 <= high <= height and 1 <= wide <= width):
-            raise traitlets.TraitError(
+            raise ArgumentError(
                 f"Expected size, 1 to {height} px high and 1 to {width} px wide (the network's input), got {value}."
             )
         return high if high == wide else (high, wide)
@@ -184,15 +188,20 @@ class OccluderPane(PicturesPane):
 
     def _setting_of(self, content: Content | None) -> Setting:
         """What a request is about; by default what the traits are."""
-        fields = content or {}
-        picture = int(fields.get("picture", self.picture))
+        message = content or {}
+        picture = message.get("picture", self.picture)
         self._current({"picture": picture})
-        fill = fields.get("fill", self.fill)
+        fill = message.get("fill", self.fill)
         fill = fill if self._fill_picture(fill) is not None else fill_name(fill)
-        shape = shape_value(from_browser(fields["shape"])) if "shape" in fields else self.shape
-        size = fields.get("size", self.size)
-        size = tuple(size) if isinstance(size, (list, tuple)) else int(size)
-        return Setting(picture, fill, shape, size, fields.get("target", self.target))
+        shape = shape_value(message["shape"]) if "shape" in message else self.shape
+        target = message.get("target", self.target)
+        return Setting(
+            picture,
+            fill,
+            shape,
+            self._checked_size(message.get("size", self.size)),
+            None if target is None else self.net.class_index(target),
+        )
 
     def _compute(self, content: Content | None = None) -> dict[str, Any]:
         """The frame for a request, or for the traits as they are; the traits that show results follow it."""
@@ -248,6 +257,7 @@ class OccluderPane(PicturesPane):
         self._trail.begin(None)
         self.send({"event": "trail", "trail": self._trail.number})
 
+    @fields(clear=traitlets.Bool())
     def _answer_trail(self, content: Content) -> Answer:
         if content.get("clear"):
             self._trail.begin(None)
@@ -270,6 +280,16 @@ class OccluderPane(PicturesPane):
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("fill", {}), ("occlude", {}), ("trail", {})]
+
+
+def offered(fill: Any) -> Any:
+    """A fill as the front end may name it: what it was offered. A path, say, would have the kernel open that file."""
+    if isinstance(fill, str) and (fill in FILLS or PICTURE.fullmatch(fill) or COLOUR.fullmatch(fill)):
+        return fill
+    raise ArgumentError(
+        f"Expected from the browser one of the fills {', '.join(FILLS)}, '#rrggbb' or 'picture:N', got {fill!r:.80}. "
+        "In Python any picture can be a fill."
+    )
 
 
 def is_picture(fill: object) -> bool:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from convscope_core.errors import ArgumentError
 from convscope_core.occlusion import checked_shape
 
 __all__ = ["ShapeValue", "core_shape", "from_browser", "shape_value", "to_browser"]
 
 #: A shape as the trait keeps it: a name, the points of an outline, or the rows of a mask. Hashable.
 ShapeValue: TypeAlias = str | tuple[tuple[float, float], ...] | tuple[tuple[bool, ...], ...]
+
+
+#: Side of a mask that comes from the browser, at most.
+LARGEST = 1024
 
 
 def is_mask(shape: ShapeValue) -> bool:
@@ -45,6 +51,15 @@ def from_browser(value: Any) -> Any:
     """Undo `to_browser`."""
     if not isinstance(value, Mapping):
         return value
-    height, width = int(value["height"]), int(value["width"])
-    bits = np.unpackbits(np.frombuffer(base64.b64decode(value["bits"]), np.uint8), count=height * width)
-    return bits.reshape(height, width).astype(bool)
+    height, width = (one if isinstance(one := value.get(name), int) else 0 for name in ("height", "width"))
+    bits = value.get("bits")
+    packed = b""
+    if isinstance(bits, str) and 0 < height <= LARGEST and 0 < width <= LARGEST:
+        with contextlib.suppress(ValueError):
+            packed = base64.b64decode(bits, validate=True)
+    if not packed or len(packed) != -(-height * width // 8):
+        raise ArgumentError(
+            f"Expected a mask of at most {LARGEST} x {LARGEST} as height, width and its bits in base64, got "
+            f"{value!r:.80}. Reload the page."
+        )
+    return np.unpackbits(np.frombuffer(packed, np.uint8), count=height * width).reshape(height, width).astype(bool)
