@@ -230,6 +230,40 @@ def test_stores_of_version_1_are_refused_with_what_to_do(tmp_path: Path) -> None
     assert (tmp_path / "survey-1.store").read_bytes() == before
 
 
+def stopped(folder: Path) -> None:
+    """Write the stores of the next test: each stopped in the fifth of five shards."""
+    net, images = small(), exact_pictures()
+    for steps in (
+        surveying(net, images, store=folder / "survey-2.store", k=3, sample=8, batch_size=2, shards=5),
+        fitting_patterns(net, images, ("positive", "all"), store=folder / "patterns-2.store", batch_size=2, shards=5),
+    ):
+        for _ in range(9):
+            next(steps)
+        steps.close()
+
+
+def test_stores_of_version_2_are_gone_on_with(tmp_path: Path) -> None:
+    net, images = small(), exact_pictures()
+    for name in ("survey-2.store", "patterns-2.store"):
+        shutil.copy(HERE.parent / "stores" / name, tmp_path)
+    options = {"k": 3, "sample": 8, "batch_size": 2}
+    *_, step = surveying(net, images, store=tmp_path / "survey-2.store", **options)
+    new = survey(net, images, shards=5, progress=False, **options)
+    assert step.total == 4 + 1, "and the one that could not be read"
+    assert [entry.image for entry in step.skipped] == [7]
+    for layer in new.layers:
+        assert np.array_equal(step.survey.arrays(layer).values, new.arrays(layer).values)
+        assert np.array_equal(step.survey.arrays(layer).images, new.arrays(layer).images)
+        assert np.allclose(step.survey.health(layer).variance, new.health(layer).variance, rtol=1e-6)
+    regimes = ("positive", "all")
+    *_, last = fitting_patterns(net, images, regimes, store=tmp_path / "patterns-2.store", batch_size=2)
+    patterns = fit_patterns(net, images, regimes, shards=5, batch_size=2, progress=False)
+    assert last.total == 4 + 1
+    assert last.patterns.images == 19
+    for name in patterns:
+        torch.testing.assert_close(last.patterns[name], patterns[name], rtol=1e-5, atol=1e-7)
+
+
 # ---- both forms of a call
 
 FORMS = [
