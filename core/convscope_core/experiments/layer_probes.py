@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,6 +181,10 @@ class _ProbeJob(Job[_Features, Probes]):
     def settings(self) -> dict[str, Any]:
         """Features depend on layers and grid alone: a store serves probes of every kind."""
         return {"layers": list(self.layers), "grid": self.grid}
+
+    def room(self, images: int, labels: Collection[str]) -> int:  # noqa: ARG002
+        features = sum(self.net.layer(name).channels for name in self.layers) * self.grid**2
+        return images * (8 + 4 * features) + 2**20
 
     def empty(self, device: torch.device) -> _Features:  # noqa: ARG002  features are small
         return _Features([], {})

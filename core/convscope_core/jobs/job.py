@@ -149,7 +149,7 @@ class Job(ABC, Generic[P, R]):
     def room(self, images: int, labels: Collection[str]) -> int:  # noqa: ARG002
         """Return how many bytes the `Part.state_dict` of a part takes at most, so that no file is believed more.
 
-        By default 64 MB, 64 KB a picture and 16 times the part of no picture: to be overridden where parts are larger.
+        By default 64 MB, 1 MB a picture and 16 times the part of no picture: to be overridden where parts are larger.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class Job(ABC, Generic[P, R]):
             Their labels.
         """
         empty = self.empty(torch.device("cpu")).state_dict()
-        return 2**26 + 2**16 * images + 16 * sum(tensor.nbytes for tensor in empty.values())
+        return 2**26 + 2**20 * images + 16 * sum(tensor.nbytes for tensor in empty.values())
 
     def shards(self, images: int) -> int | None:  # noqa: ARG002
         """Return in how many shards to cut so many images by default; None for `convscope_core.jobs.results.cut`'s."""
