@@ -4,7 +4,7 @@
 
 Masks the same part in pictures of one class that training has not seen, with a square about the part's middle, and
 prints docs/correspondence.md's tables: score of the part, score of random places of the same area on the object, p.
-Also writes the figure, with --plot PATH.
+The last table follows one class through training. --plot PATH draws the first class.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ PARTS = {
     "car": ("rear wheel", "front wheel", "front window"),
     "bird": ("eye", "beak", "wing"),
 }
+
+FOLLOWED = "cat"
+TWINS = ("cat", "bear")
+"""Two classes that differ in their ears alone."""
 
 LEAST = 12
 """Pixels of a part that have to be seen for a picture to be taken."""
@@ -62,6 +66,7 @@ def main() -> None:
     parser.add_argument("--net", default="zfnet_shapes")
     parser.add_argument("--weights", default="DEFAULT")
     parser.add_argument("--layers", default="")
+    parser.add_argument("--over", default="EPOCH_1,EPOCH_5,EPOCH_10,EPOCH_20,EPOCH_30,EPOCH_40,EPOCH_64")
     parser.add_argument("--pictures", type=int, default=20)
     parser.add_argument("--places", type=int, default=50)
     parser.add_argument("--side", type=int, default=15)
@@ -70,18 +75,21 @@ def main() -> None:
     parser.add_argument("--plot")
     given = parser.parse_args()
     report(load(given.net, given.weights), given)
+    if given.over:
+        follow([load(given.net, weights) for weights in given.over.split(",")], given)
 
 
 def report(net: Network, given: argparse.Namespace) -> None:
-    """Print the tables."""
+    """Print a table for each layer."""
+    tables: dict[str, list[str]] = {}
     for name in PARTS:
         found, right = run(net, name, given)
-        print(f"\n{name}, {len(found.pictures[0])} pictures, of which {net.name} names {right}\n")
+        print(f"{name}: {right} of {given.pictures} pictures are named")
+        if given.plot and name == FOLLOWED:
+            found.plot().savefig(given.plot, dpi=100)
         for j, layer in enumerate(found.layers):
-            print(f"| {layer} | all entries | random | p | both changed | random | p | changed | random |")
-            print("|---|---|---|---|---|---|---|---|---|")
             for i, part in enumerate(found.parts):
-                cells = [part]
+                cells = [f"{name}: {part}"]
                 for scores in (found.all_entries, found.changed_entries):
                     cells += [
                         f"{scores.delta[i, j]:.3f} ± {scores.spread[i, j]:.3f}",
@@ -89,10 +97,32 @@ def report(net: Network, given: argparse.Namespace) -> None:
                         f"{scores.p[i, j]:.2g}",
                     ]
                 cells += [f"{found.changed[i, j]:.2f}", f"{found.random_changed[i, j]:.2f}"]
-                print(f"| {' | '.join(cells)} |")
-            print()
-        if given.plot and name == next(iter(PARTS)):
-            found.plot().savefig(given.plot, dpi=110)
+                tables.setdefault(layer, []).append(f"| {' | '.join(cells)} |")
+    for layer, rows in tables.items():
+        print(f"\n| {layer} | all entries | random | p | both changed | random | p | changed | random |")
+        print("\n".join(["|---" * 9 + "|", *rows]))
+
+
+def told_apart(net: Network, given: argparse.Namespace) -> float:
+    """Share of the pictures of two classes that the network finds more like their own than like the other."""
+    shapes = Shapes(10 * given.pictures, given.size, given.seed, TWINS, "test")
+    one, other = (net.labels.index(name) for name in TWINS)
+    right = 0
+    for picture, label in shapes:
+        probabilities = net.predict(picture).probabilities
+        right += int((probabilities[other] > probabilities[one]) == bool(label))
+    return right / len(shapes)
+
+
+def follow(nets: list[Network], given: argparse.Namespace) -> None:
+    """Print how the parts of a class come to correspond at the last layer, among entries that both change."""
+    print(f"\n| weights | {' and '.join(TWINS)} told apart | random | {' | '.join(PARTS[FOLLOWED])} |")
+    print("|---" * (3 + len(PARTS[FOLLOWED])) + "|")
+    for net, weights in zip(nets, given.over.split(","), strict=True):
+        scores = run(net, FOLLOWED, given)[0].changed_entries
+        cells = [f"{d:.2f} (p {p:.2g})" for d, p in zip(scores.delta[:, -1], scores.p[:, -1], strict=True)]
+        row = [weights, f"{told_apart(net, given):.0%}", f"{scores.random[:, -1].mean():.2f}", *cells]
+        print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
