@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from convscope_core.errors import ArgumentError, LayerError, StoreError
 from convscope_core.experiments import CorrespondenceResult, SignScores, correspondence, corresponding
 from convscope_core.experiments.part_correspondence.masks import random_places
-from convscope_core.experiments.part_correspondence.signs import Agreement, change_signs, score
+from convscope_core.experiments.part_correspondence.signs import Scoring, change_signs, differing
 from convscope_core.network import Network
 
 SIDE = 16
@@ -114,32 +113,30 @@ def test_float32_finds_no_change_where_a_mask_does_not_reach(module: nn.Module) 
 SIGNS = st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=7, max_size=7), min_size=4, max_size=4)
 
 
-def agreement(rows: Sequence[Sequence[int]], places: int = 1) -> Agreement:
-    found = Agreement(places)
-    for start in range(0, len(rows), places):
-        found.add(torch.tensor(rows[start : start + places], dtype=torch.int8))
-    return found
+def signs_of(rows: Any) -> Tensor:
+    return torch.as_tensor(np.array(rows), dtype=torch.int8)
 
 
 @given(SIGNS)
 @settings(deadline=None, max_examples=80)
 def test_shares_of_differing_signs_are_hamming_distances(rows: list[list[int]]) -> None:
-    h = agreement(rows).differing(False)[:, 0, :, 0]
-    signs = np.array(rows)
-    np.testing.assert_allclose(h, (signs[:, None] != signs[None]).mean(2))
+    signs = signs_of(rows)
+    h, _ = differing(signs, signs)
+    np.testing.assert_allclose(h, (signs[:, None] != signs[None]).double().mean(2))
     np.testing.assert_allclose(h, h.T)
     np.testing.assert_allclose(np.diag(h), 0)
     for i, j, k in itertools.product(range(4), repeat=3):
         assert h[i, k] <= h[i, j] + h[j, k] + 1e-12
-    np.testing.assert_allclose(agreement((-signs).tolist()).differing(False)[:, 0, :, 0], h)
-    shuffled = signs[:, np.random.default_rng(0).permutation(7)]
-    np.testing.assert_allclose(agreement(shuffled.tolist()).differing(False)[:, 0, :, 0], h)
+    np.testing.assert_allclose(differing(-signs, -signs)[0], h)
+    shuffled = signs[:, torch.randperm(7, generator=torch.Generator().manual_seed(0))]
+    np.testing.assert_allclose(differing(shuffled, shuffled)[0], h)
+    np.testing.assert_allclose(differing(signs[:1], signs[2:])[0], h[:1, 2:])
 
 
 @given(SIGNS)
 @settings(deadline=None, max_examples=80)
 def test_among_entries_that_both_change_only_opposite_signs_differ(rows: list[list[int]]) -> None:
-    h = agreement(rows, places=2).differing(True).reshape(4, 4)
+    _, h = differing(signs_of(rows), signs_of(rows))
     for (i, a), (j, b) in itertools.product(enumerate(np.array(rows)), repeat=2):
         both = (a != 0) & (b != 0)
         expected = (a != b)[both].mean() if both.any() else np.nan
@@ -150,28 +147,40 @@ def test_sums_are_exact_where_there_are_many_entries() -> None:
     ones = torch.ones(1, 2**24 + 3, dtype=torch.int8)
     other = ones.clone()
     other[0, -1] = -1
-    found = Agreement(1)
-    found.add(ones)
-    found.add(other)
-    assert found.differing(False)[0, 0, 1, 0] * (2**24 + 3) == pytest.approx(1, rel=1e-6)
+    for share in differing(ones, other):
+        assert share[0, 0] * (2**24 + 3) == pytest.approx(1, rel=1e-6)
+
+
+@given(st.integers(0, 2**32 - 1), st.booleans())
+@settings(deadline=None, max_examples=20)
+def test_scores_of_a_growing_number_of_pictures_are_those_of_all_at_once(seed: int, gaps: bool) -> None:
+    generator = np.random.default_rng(seed)
+    pictures, places, permutations = 4, 5, 23
+    h = generator.uniform(size=(pictures, places, pictures, places))
+    if gaps:  # but none between the first picture and the next two
+        h[1:][generator.uniform(size=h[1:].shape) < 0.2] = np.nan
+    null = generator.integers(0, places, (pictures, permutations))
+    band = generator.integers(1, places, (pictures, permutations))
+    scoring = Scoring(permutations)
+    for new in range(1, pictures):
+        scoring.add(h[:new, :, new], null[: new + 1], band[: new + 1])
+    found = scoring.scores()
+    pairs = list(itertools.combinations(range(pictures), 2))
+    own = np.array([h[i, 0, j, 0] for i, j in pairs])
+    elsewhere = np.concatenate([h[i, 1:, j, 1:].ravel() for i, j in pairs])
+    drawn, bands = (
+        np.array([np.nanmean([h[i, c[i, b], j, c[j, b]] for i, j in pairs]) for b in range(permutations)])
+        for c in (null, band)
+    )
+    assert found["delta"] == pytest.approx(np.nanmean(own))
+    assert found["spread"] == pytest.approx(np.nanstd(own, ddof=1))
+    assert found["random"] == pytest.approx(np.nanmean(elsewhere))
+    assert found["random_spread"] == pytest.approx(np.nanstd(elsewhere, ddof=1))
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.nanquantile(bands, (0.025, 0.975))))
+    assert found["p"] == pytest.approx((1 + (drawn <= np.nanmean(own) + 1e-12).sum()) / (permutations + 1))
 
 
 # --- the test against chance
-
-
-def test_p_values_are_uniform_when_the_part_is_a_random_place() -> None:
-    generator = np.random.default_rng(0)
-    p = []
-    for _ in range(400):
-        # 4 pictures of 7 places, each with its own bias, so that pairs depend on each other as they do in practice.
-        bias = generator.normal(size=(28, 1))
-        rows = np.sign(bias + generator.normal(size=(28, 30))).astype(int)
-        p.append(score(agreement(rows.tolist(), 7).differing(False), 99, generator)["p"])
-    values = np.sort(p)
-    # Kolmogorov and Smirnov: 1.63 / sqrt(400) is exceeded in one of a hundred; the seed is fixed.
-    uniform = np.arange(1, 401) / 400
-    assert np.abs(values - uniform).max() < 1.63 / 20
-    assert min(p) >= 0.01
 
 
 def test_p_values_are_uniform_when_masks_lie_at_random(net: Network) -> None:

@@ -8,6 +8,8 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
+from torch import Tensor
 
 from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
@@ -21,7 +23,13 @@ from convscope_core.experiments.part_correspondence.masks import (
     random_places,
 )
 from convscope_core.experiments.part_correspondence.result import CorrespondenceResult
-from convscope_core.experiments.part_correspondence.signs import Agreement, SignScores, change_signs, score
+from convscope_core.experiments.part_correspondence.signs import (
+    Scoring,
+    SignScores,
+    change_signs,
+    changed,
+    differing,
+)
 from convscope_core.jobs import completed, documented, last
 from convscope_core.jobs.forms import shown
 from convscope_core.network import Layer, Network
@@ -180,36 +188,25 @@ class _Run(NamedTuple):
         total, done = sum(map(len, self.parts.values())), 0
         rows: list[_Row] = []
         for number, (part, masks) in enumerate(self.parts.items()):
-            agreements = {layer: Agreement(1 + self.places) for layer in self.layers}
+            tally = _Tally(self.layers, self.permutations)
             for picture in masks:
-                for layer, signs in self._signs(part, number, picture).items():
-                    agreements[layer].add(signs)
+                draws = np.random.default_rng((self.seed, 1, number, picture))
+                tally.add(self._signs(part, number, picture), draws)
                 done += 1
-                seen = agreements[self.layers[0]].pictures
                 result = None
-                if seen > 1:
-                    row = self._row(number, agreements)
-                    result = self._result([*rows, row], tuple(self.parts)[: number + 1], seen)
+                if tally.pictures > 1:
+                    parts = tuple(self.parts)[: number + 1]
+                    result = self._result([*rows, tally.row()], parts, tally.pictures)
                 yield _Step(done, total, result)
-            rows.append(row)
+            rows.append(tally.row())
 
-    def _signs(self, part: str, number: int, picture: int) -> Any:
+    def _signs(self, part: str, number: int, picture: int) -> dict[str, Tensor]:
         occlusion = Occlusion(self.net, self.images[picture], self.fill, seed=self.seed)
         assert occlusion.fill_image is not None
         mask, generator = self.parts[part][picture], np.random.default_rng((self.seed, 0, number, picture))
         elsewhere = random_places(mask, self.objects[picture], self.places, generator, f"{part!r} in picture {picture}")
         places = np.concatenate([mask[None], elsewhere])
         return change_signs(self.net, occlusion.image, occlusion.fill_image, places, self.layers, self.batch_size)
-
-    def _row(self, number: int, agreements: dict[str, Agreement]) -> _Row:
-        every: list[Any] = []
-        changed_both: list[Any] = []
-        for agreement in agreements.values():
-            for scores, both in ((every, False), (changed_both, True)):
-                generator = np.random.default_rng((self.seed, 1, number))
-                scores.append(score(agreement.differing(both), self.permutations, generator))
-        changed = [agreement.changed for agreement in agreements.values()]
-        return _Row(every, changed_both, [c[:, 0].mean() for c in changed], [c[:, 1:].mean() for c in changed])
 
     def _result(self, rows: list[_Row], parts: tuple[str, ...], seen: int) -> CorrespondenceResult:
         def scores(name: str) -> SignScores:
@@ -236,6 +233,46 @@ class _Run(NamedTuple):
             fill=self.words,
             network=self.net.name,
             fingerprint=self.net.fingerprint,
+        )
+
+
+class _Tally:
+    """A part's scores at several layers, for a growing number of pictures."""
+
+    def __init__(self, layers: tuple[str, ...], permutations: int) -> None:
+        self._permutations = permutations
+        self._signs: dict[str, list[Tensor]] = {layer: [] for layer in layers}
+        self._every = {layer: Scoring(permutations) for layer in layers}
+        self._both = {layer: Scoring(permutations) for layer in layers}
+        self._null: list[npt.NDArray[np.int64]] = []
+        self._band: list[npt.NDArray[np.int64]] = []
+
+    @property
+    def pictures(self) -> int:
+        """How many there are."""
+        return len(self._null)
+
+    def add(self, signs: dict[str, Tensor], draws: np.random.Generator) -> None:
+        """Take in the signs of a picture, by layer, and draw what place each permutation has in it."""
+        places = len(next(iter(signs.values())))
+        self._null.append(draws.integers(0, places, self._permutations))
+        self._band.append(draws.integers(1, places, self._permutations))
+        null, band = np.stack(self._null), np.stack(self._band)
+        for layer, mine in signs.items():
+            blocks = [differing(other, mine) for other in self._signs[layer]]
+            if blocks:
+                self._every[layer].add(np.stack([every for every, _ in blocks]), null, band)
+                self._both[layer].add(np.stack([both for _, both in blocks]), null, band)
+            self._signs[layer].append(mine)
+
+    def row(self) -> _Row:
+        """The scores so far."""
+        shares = [np.stack([changed(signs) for signs in every]) for every in self._signs.values()]
+        return _Row(
+            [scoring.scores() for scoring in self._every.values()],
+            [scoring.scores() for scoring in self._both.values()],
+            [float(share[:, 0].mean()) for share in shares],
+            [float(share[:, 1:].mean()) for share in shares],
         )
 
 

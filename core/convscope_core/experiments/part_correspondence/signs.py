@@ -13,7 +13,7 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 
-__all__ = ["Agreement", "SignScores", "change_signs", "score"]
+__all__ = ["Scoring", "SignScores", "change_signs", "changed", "differing"]
 
 _ROUNDING = 32
 """How many units in the last place of a layer's largest value are rounding. Where a change does not reach, batches of
@@ -21,7 +21,7 @@ one size agree to the bit on the processors tried; but in tiled convolutions (Wi
 the tiles that it touches, beyond the reach of the kernel."""
 
 _COLUMNS = 2**20
-"""Entries that are taken at once: sums of so many signs are exact in float32, and memory stays small."""
+"""Entries that are multiplied at once: sums of so many signs are exact in float32."""
 
 
 def change_signs(
@@ -74,68 +74,35 @@ def change_signs(
     return {name: torch.cat(signs) for name, signs in found.items()}
 
 
-class Agreement:
-    """How far the changes of one layer agree, for places in a growing number of pictures.
+def differing(a: Tensor, b: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Find how many signs differ, for each of some places in a picture and each of some in another.
 
     Parameters
     ----------
-    places : int
-        In each picture; the first is the part's own.
+    a, b : tensor
+        int8 (places, entries), as `change_signs` gives them.
+
+    Returns
+    -------
+    every : float64 array (places of a, places of b)
+        The share of all entries; a sign also differs from none.
+    both : float64 array (places of a, places of b)
+        The share among the entries that both change; NaN where there are none.
     """
+    # Sums of products of signs: entries that agree less those that are opposite, and the two together.
+    product, together = _products(a, b), _products(a.abs(), b.abs())
+    opposite = (together - product) / 2
+    with np.errstate(invalid="ignore"):
+        both = opposite / together
+    changed_a, changed_b = changed(a) * a.shape[1], changed(b) * b.shape[1]
+    every = (opposite + changed_a[:, None] + changed_b[None, :] - 2 * together) / a.shape[1]
+    return every, both
 
-    def __init__(self, places: int) -> None:
-        self.places = places
-        self._signs: list[Tensor] = []
-        # Sums of products of signs, and of their squares: entries that agree less those that differ, and their sum.
-        self._product: npt.NDArray[np.float64] = np.zeros((0, 0))
-        self._both: npt.NDArray[np.float64] = np.zeros((0, 0))
 
-    def add(self, signs: Tensor) -> None:
-        """Take in the signs (places, entries) of another picture."""
-        old = len(self._product)
-        self._signs.append(signs)
-        product, both = (np.zeros((old + self.places,) * 2) for _ in range(2))
-        product[:old, :old], both[:old, :old] = self._product, self._both
-        for number, other in enumerate(self._signs):
-            rows = slice(number * self.places, (number + 1) * self.places)
-            for total, first, second in ((product, other, signs), (both, other.abs(), signs.abs())):
-                total[rows, old:] = _products(first, second)
-                total[old:, rows] = total[rows, old:].T
-        self._product, self._both = product, both
-
-    @property
-    def pictures(self) -> int:
-        """How many pictures there are."""
-        return len(self._signs)
-
-    @property
-    def changed(self) -> npt.NDArray[np.float64]:
-        """The share of entries that each place changes, (pictures, places)."""
-        changed: npt.NDArray[np.float64] = self._both.diagonal() / self._signs[0].shape[1]
-        return changed.reshape(self.pictures, self.places)
-
-    def differing(self, both_changed: bool) -> npt.NDArray[np.float64]:
-        """The share of entries whose signs differ.
-
-        Parameters
-        ----------
-        both_changed : bool
-            Of those alone that both places change; else of all, where a sign also differs from none.
-
-        Returns
-        -------
-        float64 array (pictures, places, pictures, places)
-            NaN where there is nothing to compare.
-        """
-        opposite = (self._both - self._product) / 2
-        if both_changed:
-            with np.errstate(invalid="ignore"):
-                share = opposite / self._both
-        else:
-            changed = self._both.diagonal()
-            share = (opposite + changed[:, None] + changed[None, :] - 2 * self._both) / self._signs[0].shape[1]
-        found: npt.NDArray[np.float64] = share.reshape((self.pictures, self.places) * 2)
-        return found
+def changed(signs: Tensor) -> npt.NDArray[np.float64]:
+    """The share of entries that each place changes, float64 (places,)."""
+    found: npt.NDArray[np.float64] = (signs != 0).double().mean(1).numpy()
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,59 +130,89 @@ class SignScores:
     p: npt.NDArray[np.float64]
 
 
-def score(differing: npt.NDArray[np.float64], permutations: int, generator: np.random.Generator) -> Mapping[str, float]:
-    """Score a part against random places.
+class Scoring:
+    """Scores a part against random places, for a growing number of pictures.
+
+    What a picture adds is added to sums, one for each draw, so that the scores so far cost no more than the last ones.
 
     Parameters
     ----------
-    differing : float64 array (pictures, places, pictures, places)
-        See `Agreement.differing`; place 0 is the part's own.
     permutations : int
-    generator : numpy.random.Generator
-
-    Returns
-    -------
-    mapping of str to float
-        By the names of `SignScores`.
     """
-    pictures, places = differing.shape[:2]
-    first, second = np.triu_indices(pictures, 1)
-    own = differing[first, 0, second, 0]
-    elsewhere = differing[first, 1:, second, 1:]
-    delta = _mean(own[None])[0]
 
-    def drawn(least: int) -> npt.NDArray[np.float64]:
-        """Scores with a place in each picture that is drawn from number `least` on."""
-        chosen = generator.integers(least, places, size=(permutations, pictures))
-        blocks = np.array_split(chosen, -(-permutations * len(first) // _COLUMNS))
-        return np.concatenate([_mean(differing[first, b[:, first], second, b[:, second]]) for b in blocks])
+    def __init__(self, permutations: int) -> None:
+        self._own = _Sums((1,))
+        self._elsewhere = _Sums((1,))
+        self._null = _Sums((permutations,))
+        self._band = _Sums((permutations,))
 
-    null, band = drawn(0), drawn(1)
-    low, high = np.nanquantile(band, (0.025, 0.975)) if np.isfinite(band).any() else (np.nan, np.nan)
-    # The identity is one of the permutations (Phipson & Smyth 2010, "Permutation p-values should never be zero").
-    as_low = 1 + np.count_nonzero(null <= delta + 1e-12)
-    return {
-        "delta": float(delta),
-        "spread": _spread(own),
-        "random": float(_mean(elsewhere.reshape(1, -1))[0]),
-        "random_spread": _spread(elsewhere),
-        "low": float(low),
-        "high": float(high),
-        "p": float(as_low / (permutations + 1)) if np.isfinite(delta) else float("nan"),
-    }
+    def add(
+        self,
+        block: npt.NDArray[np.float64],
+        null: npt.NDArray[np.int64],
+        band: npt.NDArray[np.int64],
+    ) -> None:
+        """Take in a picture.
+
+        Parameters
+        ----------
+        block : float64 array (pictures before, places, places)
+            The share of signs that differ between the places of each picture before and of this one; place 0 is the
+            part's own.
+        null, band : int64 array (pictures before + 1, permutations)
+            The place that each draw has in each picture, the last being this one: any, and any but the part's own.
+        """
+        for before, shares in enumerate(block):
+            self._own.add(shares[:1, 0])
+            self._elsewhere.add(shares[1:, 1:].reshape(-1, 1), axis=0)
+            for sums, chosen in ((self._null, null), (self._band, band)):
+                sums.add(shares[chosen[before], chosen[-1]])
+
+    def scores(self) -> Mapping[str, float]:
+        """The scores so far, by the names of `SignScores`."""
+        delta, band = self._own.mean[0], self._band.mean
+        low, high = np.nanquantile(band, (0.025, 0.975)) if np.isfinite(band).any() else (np.nan, np.nan)
+        # The identity is one of the permutations (Phipson & Smyth 2010, "Permutation p-values should never be zero").
+        as_low = 1 + np.count_nonzero(self._null.mean <= delta + 1e-12)
+        return {
+            "delta": float(delta),
+            "spread": float(self._own.spread[0]),
+            "random": float(self._elsewhere.mean[0]),
+            "random_spread": float(self._elsewhere.spread[0]),
+            "low": float(low),
+            "high": float(high),
+            "p": float(as_low / (len(band) + 1)) if np.isfinite(delta) else float("nan"),
+        }
 
 
-def _mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Means of rows, of what is known of them."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        found: npt.NDArray[np.float64] = np.where(known, values, 0).sum(1) / known.sum(1)
-    return found
+class _Sums:
+    """Running means and standard deviations of what is known: NaN are left out."""
 
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._count = np.zeros(shape)
+        self._sum = np.zeros(shape)
+        self._squares = np.zeros(shape)
 
-def _spread(values: npt.NDArray[np.float64]) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+    def add(self, values: npt.NDArray[np.float64], axis: int | None = None) -> None:
+        """Add values of this shape, or with an axis more, along which they are summed."""
+        known = np.isfinite(values)
+        kept = np.where(known, values, 0)
+        for total, more in ((self._count, known), (self._sum, kept), (self._squares, kept * kept)):
+            total += more if axis is None else more.sum(axis)
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        with np.errstate(invalid="ignore"):
+            found: npt.NDArray[np.float64] = self._sum / self._count
+        return found
+
+    @property
+    def spread(self) -> npt.NDArray[np.float64]:
+        """Standard deviations with one degree of freedom less; NaN of fewer than two."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = np.maximum(self._squares / self._count - self.mean**2, 0) * self._count / (self._count - 1)
+        found: npt.NDArray[np.float64] = np.sqrt(np.where(self._count > 1, variance, np.nan))
+        return found
 
 
 def _products(a: Tensor, b: Tensor) -> npt.NDArray[np.float64]:
