@@ -1,5 +1,5 @@
 import { instrument } from "../host/widget";
-import { pane } from "../lib/dom";
+import { el, pane } from "../lib/dom";
 import { addressPane } from "../panes/address/address";
 import { gridPane } from "../panes/grid/grid";
 import { ordered } from "../panes/grid/order";
@@ -26,6 +26,8 @@ import { stripPane } from "../panes/strip/strip";
 import { linkUnit } from "../panes/unit/requests";
 import { unitSlice } from "../panes/unit/state";
 import { unitPane } from "../panes/unit/unit";
+import { wholeSlice } from "../panes/whole/state";
+import { wholePane } from "../panes/whole/whole";
 import type { Session } from "../seam";
 
 /** Something to look at before anything is clicked: the unit that answers most strongly to the first picture. */
@@ -51,6 +53,7 @@ const { widget, showSaved } = instrument({
     unitSlice,
     hereSlice,
     stripSlice,
+    wholeSlice,
   ],
   link: (session) => {
     linkOccluder(session);
@@ -61,18 +64,23 @@ const { widget, showSaved } = instrument({
     selectStrongest(session);
   },
   mount: (view, root) => {
-    ribbonPane(view, pane(root, "ribbon"));
-    const left = pane(root, "picture");
-    pictureHeading(view, left);
-    picturePane(view, left);
-    controlsPane(view, left);
-    classesPane(view, left);
-    stripPane(view, left, root);
-    gridPane(view, pane(root, "grid"));
-    unitPane(view, pane(root, "unit"), { beside: (figures) => herePane(view, figures) });
     const status = pane(root, "status");
     statusPane(view, status, surveyWork(view));
-    addressPane(view, status);
+    const end = status.appendChild(el("div.cs-status__end"));
+    addressPane(view, end);
+    wholePane(view, end, root);
+    ribbonPane(view, pane(root, "ribbon"));
+    const body = root.appendChild(el("div.cs-body"));
+    const left = pane(body, "picture");
+    const picture = left.appendChild(el("div.cs-part"));
+    pictureHeading(view, picture);
+    picturePane(view, picture);
+    controlsPane(view, picture);
+    const answer = left.appendChild(el("div.cs-part"));
+    classesPane(view, answer);
+    stripPane(view, answer, root);
+    gridPane(view, pane(body, "grid"));
+    unitPane(view, pane(body, "unit"), { headed: (figures) => herePane(view, figures) });
   },
 });
 

@@ -492,6 +492,10 @@ def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 25, 25)
+    alone = heights(book.cell(1))
+    root.get_by_role("button", name="history").click()
+    expect(book.cell(1).locator(".bqplot")).to_be_visible()
+    assert heights(book.cell(1)) <= alone + 1  # the chart takes its place from the panes
     path = book.cell(1).locator(".bqplot path.line").last
     book.drag(root.locator(OCCLUDER), -300, -300, steps=40)
     shown_at(root, 0, 0)
@@ -501,6 +505,79 @@ def test_explorer_draws_the_history_of_the_drag(notebook):
     assert frames[-1] == pytest.approx(book.value("w.probability"))
     book.wait_for("(n) => document.querySelectorAll('.bqplot path.line').length >= 2", 2)
     expect(path).to_have_attribute("d", re.compile(r"^M.*L.*L"))
+    book.run("w.show_history = False")
+    expect(book.cell(1).locator(".bqplot")).to_have_count(0)
+
+
+def heights(output: Locator) -> float:
+    """Height of an instrument with what is beneath it."""
+    return output.locator(".jp-OutputArea-output").evaluate("(e) => e.getBoundingClientRect().height")
+
+
+def in_sight(root: Locator, part: Locator) -> bool:
+    """Whether all of a part can be seen without scrolling inside the instrument."""
+    return part.evaluate(
+        """(part, root) => {
+          const [box, outer] = [part.getBoundingClientRect(), root.getBoundingClientRect()];
+          const [x, y] = [(box.left + box.right) / 2, (box.top + box.bottom) / 2];
+          const inside = box.top >= outer.top && box.bottom <= outer.bottom + 1 && box.height > 0;
+          const above = root.getRootNode().elementFromPoint(x, y);
+          return inside && (part.contains(above) || above?.contains(part));
+        }""",
+        root.element_handle(),
+    )
+
+
+def test_the_explorer_stands_on_a_page_and_pointing_at_a_patch_shows_its_picture(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": 1400, "height": 1000})
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(PATCH)).to_have_count(9)
+    assert heights(book.cell(1)) <= 860
+    root.scroll_into_view_if_needed()
+    assert all(in_sight(root, root.locator(one)) for one in [".cs-status", ".cs-address", ".cs-unit__title"])
+    figure = root.locator(".cs-context").first
+    patch = root.locator(PATCH).nth(8)
+    patch.hover()
+    expect(root.locator(".cs-context__caption").first).to_contain_text(patch.locator(".cs-patch__value").inner_text())
+    expect(figure).not_to_have_class(re.compile("cs-is-stale"))
+    assert in_sight(root, figure)
+    # What does not fit scrolls inside.
+    root.locator(".cs-unit__rest").evaluate("(e) => { e.scrollTop = 9999; }")
+    assert in_sight(root, figure)
+
+
+def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": 820, "height": 1000})
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    places = [
+        root.locator(part).evaluate("(e) => e.getBoundingClientRect().top")
+        for part in [".cs-ribbon", ".cs-picture", ".cs-grid", "[aria-label='Top patches']"]
+    ]
+    assert places == sorted(places)
+    grid, title = root.locator(".cs-grid"), root.locator(".cs-unit__title")
+    before = title.inner_text()
+    root.evaluate("(e) => e.scrollIntoView()")  # the page, not the instrument
+    grid.click(position={"x": 60, "y": 10})
+    expect(title).not_to_have_text(before)
+    assert in_sight(root, title)
+    root.locator(".cs-body").evaluate("(e) => { e.scrollTop = 9999; }")
+    root.evaluate("(e) => e.scrollIntoView()")
+    assert in_sight(root, title)
+
+
+def test_the_explorer_fills_the_window_and_comes_back(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": 1400, "height": 1100})
+    root = book.cell(1).locator(".cs-root")
+    button = root.get_by_role("button", name="Fill the window")
+    height = "() => Math.round(document.querySelector('.cs-root').getBoundingClientRect().height)"
+    usual = book.page.evaluate(height)
+    button.click()
+    book.wait_for("() => document.querySelector('.cs-root').getBoundingClientRect().height >= window.innerHeight - 1")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "false")
+    book.wait_for(f"(usual) => ({height})() === usual", usual)
 
 
 def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widget(notebook, tmp_path):

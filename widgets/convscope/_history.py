@@ -74,7 +74,7 @@ class History:
             title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
             fig_margin={"top": 24, "bottom": 8, "left": 36, "right": 12},
             background_style={"fill": "none"},
-            layout={"width": "100%", "height": "120px", "min_width": "0"},
+            layout={"width": "100%", "height": "108px", "min_width": "0"},
             animation_duration=0,
         )
         occluder.observe(self._add, "_frame")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import traitlets
+
 from convscope_core.datasets import Images, Picture, sample_images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
@@ -31,7 +33,7 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:
     every unit (filter) of the chosen layer. Right: the chosen unit, with the patches that activate it most, what it
     picked out of each, and what it picks out of the current picture. Beneath: how the probability of the target went
-    during the drag. Pictures can be added by dropping or pasting them.
+    during the drag (folded away until its button is pressed). Pictures can be added by dropping or pasting them.
 
     The panes are one widget, so that selection and hovering link without the kernel. Displayed by itself the explorer
     brings the chart along (`box` holds both); inside a layout of your own it is the panes alone.
@@ -50,7 +52,7 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         Patches a unit, when the explorer makes the survey itself.
     **traits
         Initial traits: `picture`, `position`, `size`, `shape`, `fill`, `target`, `selected`, `colormap`, `scale`,
-        `order`, `show`, `label`, `lens`, `method`, `contrast`, `show_trail`.
+        `order`, `show`, `label`, `lens`, `method`, `contrast`, `show_trail`, `show_history`.
 
     Attributes
     ----------
@@ -72,6 +74,9 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
     _name = "explorer"
     _esm = bundle(_name)
 
+    show_history = traitlets.Bool(False).tag(sync=True)
+    """bool: whether `box` shows the chart of the drag beneath the panes."""
+
     def __init__(
         self,
         net: Network,
@@ -89,9 +94,15 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         from ._history import History
 
         self.history = History(self)
-        self._put_beneath(self.history.figure, self.history.close)
+        self._put_beneath(None, self.history.close)
+        self._show_history()
         if survey is None:
             self.start_survey(pictures, k, indices=spaced(len(pictures), SURVEYED))
+
+    @traitlets.observe("show_history")
+    def _show_history(self, _change: Any = None) -> None:
+        if hasattr(self, "box"):
+            self.box.children = [self, self.history.figure] if self.show_history else [self]
 
     def _add(self, content: Content, picture: Picture) -> None:
         super()._add(content, picture)

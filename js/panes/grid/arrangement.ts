@@ -16,6 +16,8 @@ export interface Arrangement {
   zoom: number;
   /** Of the grid, CSS px; 0 before it was laid out. */
   width: number;
+  /** How much of its height is in sight, CSS px. */
+  seen: number;
   order: number[];
   layout: Layout;
   /** Why nothing is shown, or "". */
@@ -32,6 +34,7 @@ export function arrangement({ store }: View<GridState>): Arranged {
     query: "",
     zoom: 2,
     width: 0,
+    seen: 0,
     order: [],
     layout: layout(0, 1, 42),
     complaint: "",

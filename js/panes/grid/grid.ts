@@ -10,9 +10,6 @@ import { unitTip } from "./tip";
 import { gridTools } from "./tools";
 import { gridText, unitText } from "./words";
 
-/** The grid scrolls inside itself beyond this height, CSS px. */
-const TALLEST = 760;
-
 export function gridPane(view: View<GridState>, root: HTMLElement): void {
   const { store } = view;
   const arranged = arrangement(view);
@@ -64,14 +61,17 @@ function scrolled(
   page.keepKeys(scroller);
   arranged.follow("layout", (layout) => {
     const { height, rows, columns } = layout;
-    const high = Math.min(TALLEST, height);
-    scroller.style.height = `${high}px`;
+    // How much of it is seen at once is the style sheet's to say.
+    scroller.style.height = `${height}px`;
     canvas.style.width = `${arranged.get("width")}px`;
-    canvas.style.height = `${high}px`;
     spacer.style.height = `${height}px`;
-    spacer.style.marginTop = `${-high}px`;
     scroller.setAttribute("aria-rowcount", String(rows));
     scroller.setAttribute("aria-colcount", String(columns));
+  });
+  onResize(scroller, (_width, seen) => {
+    canvas.style.height = `${seen}px`;
+    spacer.style.marginTop = `${-seen}px`;
+    arranged.set({ seen });
   });
   store.watch(["grid", "layer", "lens"], () => {
     const grid = store.get("grid");

@@ -53,7 +53,7 @@ export function keepPainted(
     paintFrame(sight, indexOf(arranged, store.get("selected")), colour("accent"), 2, colour("bg"));
     scroller.dataset.painted = `${grid.layer}/${grid.lens}/${store.get("colormap")}/${store.get("scale")}`;
   });
-  arranged.watch(["layout"], paint);
+  arranged.watch(["layout", "seen"], paint);
   store.onChange(["colormap", "scale", "selected", "hovered", "tiled"], paint);
   on(scroller, "scroll", paint);
   // The colours of the frames are the theme's.

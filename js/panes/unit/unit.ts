@@ -13,14 +13,17 @@ import { sameUnit, type UnitState } from "./state";
 export interface UnitOptions {
   /** A chart beneath shows the histogram while there is a kernel, so the pane need not. */
   charted?: boolean;
-  /** Puts another figure beside that of the whole picture. */
-  beside?: (figures: HTMLElement) => void;
+  /**
+   * The figures stand beside the title, which stays in sight while the rest scrolls: pointing at a patch changes what is
+   * there. Puts another figure beside that of the whole picture.
+   */
+  headed?: (figures: HTMLElement) => void;
 }
 
 export function unitPane(view: View<UnitState>, root: HTMLElement, options: UnitOptions = {}): void {
   const { store } = view;
   const figures = el("div.cs-contexts", contextFigure(view));
-  options.beside?.(figures);
+  options.headed?.(figures);
   const content = el(
     "div.cs-unit__content",
     ...histogram(view, options.charted ?? false),
@@ -29,13 +32,16 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
       "div.cs-unit__parts",
       topPatches(view),
       projectionsPart(view),
-      figures,
+      ...(options.headed ? [] : [figures]),
       weakerPatches(view),
       similarUnits(view),
     ),
   );
   const empty = el("p.cs-empty");
-  const section = el("section.cs-unit", { "aria-label": "Unit" }, ...headLines(view), content, empty);
+  const head = el("div.cs-unit__head", el("div.cs-unit__lines", ...headLines(view)));
+  if (options.headed) head.append(figures);
+  const rest = el("div.cs-unit__rest", content, empty);
+  const section = el("section.cs-unit", { "aria-label": "Unit" }, head, rest);
   root.append(section);
   store.watch(["selected", "checkpoint", "unit", "_survey"], () => {
     const unit = store.get("unit");
@@ -59,13 +65,14 @@ function headLines({ store }: View<UnitState>): HTMLElement[] {
     const selected = store.get("selected");
     const layer = layerOf(store);
     text(title, selected === null ? "No unit selected" : `unit ${selected}`);
-    text(
-      facts,
-      layer
-        ? `${layer.name} · ${layer.channels} × ${side(layer.size)} · receptive field ${layer.field} px` +
-            (layer.gated ? " + gate" : "")
-        : "",
-    );
+    const lines = layer
+      ? [
+          layer.name,
+          `${layer.channels} × ${side(layer.size)}`,
+          `receptive field ${layer.field} px${layer.gated ? " + gate" : ""}`,
+        ]
+      : [];
+    facts.replaceChildren(...lines.map((line) => el("span", line)));
     facts.title = layer?.gated
       ? "The receptive field of the local path; a squeeze-excite gate upstream depends on the whole picture, too."
       : "";

@@ -1,0 +1,46 @@
+/** Buttons for the instrument as a whole: the chart beneath it, and as large as the window. */
+import { el, on, svg } from "../../lib/dom";
+import { type Filling, filling } from "../../lib/window";
+import type { View } from "../../seam";
+import type { WholeSlice } from "./state";
+
+/** `whole`: the instrument. */
+export function wholePane(view: View<WholeSlice>, root: HTMLElement, whole: HTMLElement): void {
+  root.append(
+    el("span.cs-whole", historyButton(view, whole), windowButton(view, filling(whole, view.signal))),
+  );
+}
+
+function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
+  const button = el(
+    "button.cs-button.cs-toggle",
+    { title: "How the probability went, frame by frame: a chart beneath" },
+    "history",
+  );
+  on(button, "click", () => store.set({ show_history: !store.get("show_history") }));
+  store.watch(["show_history", "offline"], () => {
+    const shown = store.get("show_history") && !store.get("offline");
+    button.hidden = store.get("offline");
+    button.setAttribute("aria-pressed", String(shown));
+    // The chart and the instrument together are as high as the instrument alone.
+    whole.classList.toggle("cs-has-history", shown);
+  });
+  return button;
+}
+
+/** The four corners of a window. */
+function corners(): SVGElement {
+  const line = svg("path", { d: "M1 4V1h3M8 1h3v3M11 8v3H8M4 11H1V8", fill: "none", stroke: "currentColor" });
+  return svg("svg", { viewBox: "0 0 12 12", width: "12", height: "12", "aria-hidden": "true" }, line);
+}
+
+function windowButton({ page }: View<object>, window: Filling): HTMLElement {
+  const button = el("button.cs-button.cs-toggle", { "aria-label": "Fill the window" }, corners());
+  on(button, "click", window.toggle);
+  window.onChange((filled) => {
+    button.setAttribute("aria-pressed", String(filled));
+    button.title = filled ? "Back to the page (Esc)" : "As large as the window";
+  });
+  page.keepKeys(button);
+  return button;
+}
