@@ -30,13 +30,13 @@ import { wholeSlice } from "../panes/whole/state";
 import { wholePane } from "../panes/whole/whole";
 import type { Session } from "../seam";
 
-/** Something to look at before anything is clicked: the unit that answers most strongly to the first picture. */
+/** A layer opens on the unit that answers most strongly to the picture, unless another was chosen. */
 function selectStrongest({ store }: Session<GridState>): void {
-  let done = false;
+  let opened = "";
   store.onChange(["grid"], () => {
     const grid = store.get("grid");
-    if (done || !grid || grid.layer !== store.get("layer")) return;
-    done = true;
+    if (!grid || grid.layer !== store.get("layer") || grid.layer === opened) return;
+    opened = grid.layer;
     if (store.get("selected") === null) store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
   });
 }
@@ -69,7 +69,7 @@ const { widget, showSaved } = instrument({
     const end = status.appendChild(el("div.cs-status__end"));
     addressPane(view, end);
     wholePane(view, end, root);
-    ribbonPane(view, pane(root, "ribbon"));
+    ribbonPane(view, pane(root, "ribbon"), { opens: "any" });
     const body = root.appendChild(el("div.cs-body"));
     const left = pane(body, "picture");
     const picture = left.appendChild(el("div.cs-part"));

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import { shorten } from "./names";
 
 const short = (...names: string[]) =>
-  shorten(names.map((name) => ({ name, kind: "add" }))).map(({ group, short }) => [group, short]);
+  shorten(names.map((name) => ({ name }))).map(({ group, short }) => [group, short]);
 
 it("says the block once and the rest short", () => {
   expect(
@@ -31,10 +31,10 @@ it("leaves what closes a block with the block", () => {
   expect(short("blocks.3.1.conv_dw", "blocks.3.1.conv_pwl", "blocks.3.1")).toEqual([
     ["blocks.3.1", "conv_dw"],
     ["blocks.3.1", "conv_pwl"],
-    ["blocks.3.1", "add"],
+    ["blocks.3.1", "output"],
   ]);
   expect(short("Mixed_6d.branch1x1.conv", "Mixed_6d.branch_pool.conv", "Mixed_6d").at(-1)).toEqual([
     "Mixed_6d",
-    "add",
+    "output",
   ]);
 });

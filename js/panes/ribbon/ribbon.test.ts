@@ -3,7 +3,7 @@ import { viewOf } from "../../testing";
 import { type LayerInfo, networkSlice } from "../shared/network";
 import { selectionSlice } from "../shared/selection";
 import { surveySlice } from "../shared/survey";
-import { ribbonPane } from "./ribbon";
+import { type RibbonOptions, ribbonPane } from "./ribbon";
 
 const layer = (name: string, channels: number): LayerInfo => ({
   name,
@@ -14,18 +14,20 @@ const layer = (name: string, channels: number): LayerInfo => ({
   gated: name === "b.2",
 });
 
-function setup() {
+function setup(options: RibbonOptions = {}, layers = [layer("stem", 8), layer("b.1", 64), layer("b.2", 16)]) {
   globalThis.ResizeObserver ??= class {
     observe() {}
     unobserve() {}
     disconnect() {}
   };
   const view = viewOf(networkSlice, selectionSlice, surveySlice);
-  const layers = [layer("stem", 8), layer("b.1", 64), layer("b.2", 16)];
-  view.store.set({ _network: { name: "net", device: "cpu", size: [64, 64], layers }, layer: "stem" });
+  view.store.set({
+    _network: { name: "net", device: "cpu", size: [64, 64], layers },
+    layer: layers[0]?.name ?? "",
+  });
   const root = document.createElement("div");
   document.body.replaceChildren(root);
-  ribbonPane(view, root);
+  ribbonPane(view, root, options);
   const cells = [...root.querySelectorAll<HTMLElement>(".cs-layer")];
   return { store: view.store, root, cells };
 }
@@ -51,6 +53,50 @@ it("keeps the unit's number from layer to layer, where there are as many", () =>
   root.querySelector(".cs-ribbon")?.dispatchEvent(end);
   expect([store.get("layer"), store.get("selected")]).toEqual(["b.2", 15]);
   expect(document.activeElement).toBe(cells[2]);
+});
+
+it("opens another layer on whichever unit the instrument chooses, where it does", () => {
+  const { store, cells } = setup({ opens: "any" });
+  store.set({ selected: 5 });
+  cells[1]?.click();
+  expect([store.get("layer"), store.get("selected")]).toEqual(["b.1", null]);
+});
+
+it("folds the blocks of a network of many layers, but for the one that is looked at", () => {
+  const names = [3, 4, 6].flatMap((count, stage) =>
+    Array.from({ length: count }, (_, block) =>
+      ["conv1", "conv2", ""].map((own) => `layer${stage + 1}.${block}${own && "."}${own}`),
+    ).flat(),
+  );
+  const layers = [...names, "fc"].map((name) => layer(name, 8));
+  const { store, root } = setup({}, layers);
+  store.set({ layer: "layer2.1.conv1" });
+  const shown = (selector: string) =>
+    [...root.querySelectorAll<HTMLElement>(selector)].filter((one) => !one.closest("[hidden]"));
+  expect(shown(".cs-block").map((one) => one.querySelector("b")?.textContent)).toEqual([
+    "layer1",
+    "0",
+    "2",
+    "3",
+    "layer3",
+  ]);
+  expect(shown(".cs-layer").map((one) => one.querySelector("b")?.textContent)).toEqual([
+    "conv1",
+    "conv2",
+    "output",
+    "fc",
+  ]);
+  // A click on a chip goes to the block's output, and unfolds it.
+  shown(".cs-block")[4]?.click();
+  expect(store.get("layer")).toBe("layer3.5");
+  expect(shown(".cs-block")[1]?.querySelector("b")?.textContent).toBe("layer2");
+  const bars = [...root.querySelectorAll<HTMLElement>(".cs-overview__layer")];
+  expect(bars.map(({ dataset }) => dataset.layer)).toEqual(layers.map(({ name }) => name));
+  expect(bars.filter((bar) => bar.classList.contains("cs-is-current")).map(({ title }) => title)).toEqual([
+    "layer3.5: 8 units of 7 × 7",
+  ]);
+  bars[0]?.click();
+  expect(store.get("layer")).toBe("layer1.0.conv1");
 });
 
 it("shows which share of a layer's units no picture has activated", () => {

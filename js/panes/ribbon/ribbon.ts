@@ -1,26 +1,35 @@
 /** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
-import { el, on, onKey, onResize, within } from "../../lib/dom";
-import { field, side } from "../../lib/format";
+import { el, on, onKey, onResize, text, within } from "../../lib/dom";
+import { field, many, share, side } from "../../lib/format";
 import type { View } from "../../seam";
 import type { LayerInfo, NetworkSlice } from "../shared/network";
 import type { SelectionSlice } from "../shared/selection";
 import type { SurveySlice } from "../shared/survey";
-import { shorten } from "./names";
+import { blocksOf, type Named } from "./names";
+import { overview } from "./overview";
 
 export type RibbonState = NetworkSlice & SelectionSlice & SurveySlice;
 
-export function ribbonPane({ store, page }: View<RibbonState>, root: HTMLElement): void {
+/** Networks with more layers are folded: of the blocks that are not looked at there is a chip. */
+const SPREAD = 14;
+
+export interface RibbonOptions {
+  /** Which unit another layer opens on: one of the same number, or whichever the instrument chooses. */
+  opens?: "same" | "any";
+}
+
+export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: RibbonOptions = {}): void {
+  const { store, page } = view;
   const strip = el("div.cs-ribbon", {
     role: "listbox",
     "aria-label": "Layers",
     "aria-orientation": "horizontal",
   });
   page.keepKeys(strip);
-  root.append(strip);
-  let cells: ReadonlyMap<string, HTMLElement> = new Map();
+  let row: Row = { blocks: [], cells: new Map() };
 
   const reveal = () => {
-    const cell = cells.get(store.get("layer"));
+    const cell = row.cells.get(store.get("layer"));
     // Only the ribbon scrolls: scrollIntoView would move the page, too.
     if (cell) strip.scrollLeft = cell.offsetLeft - (strip.clientWidth - cell.offsetWidth) / 2;
   };
@@ -29,73 +38,120 @@ export function ribbonPane({ store, page }: View<RibbonState>, root: HTMLElement
 
   const choose = (name: string) => {
     const layer = store.get("_network").layers.find((one) => one.name === name);
-    if (!layer) return;
+    if (!layer || name === store.get("layer")) return;
     const selected = store.get("selected");
     // The unit's number is kept, as in walking through a building by one staircase, where the layer has as many.
     const kept = selected === null ? null : Math.min(selected, layer.channels - 1);
-    store.set({ layer: name, selected: kept, exemplar: null });
+    store.set({ layer: name, selected: options.opens === "any" ? null : kept, exemplar: null });
   };
+  root.append(overview(view, choose), strip);
 
-  store.follow("_network", (network) => {
-    const built = build(network.layers);
-    cells = built.cells;
-    strip.replaceChildren(...built.groups);
+  store.follow("_network", ({ layers }) => {
+    row = build(layers);
+    strip.replaceChildren(...row.blocks.map(({ element }) => element));
   });
   store.watch(["layer", "_network"], () => {
     const current = store.get("layer");
-    for (const [name, cell] of cells) {
+    fold(row.blocks, current, row.cells.size > SPREAD);
+    for (const [name, cell] of row.cells) {
       cell.setAttribute("aria-selected", String(name === current));
       cell.tabIndex = name === current ? 0 : -1;
     }
     reveal();
   });
-  store.watch(["_network", "_survey"], () => showDead(cells, store.get("_survey").dead ?? {}));
+  store.watch(["_network", "_survey"], () => showDead(row.cells, store.get("_survey").dead ?? {}));
   on(strip, "click", (event) => {
-    const name = within(event, ".cs-layer")?.dataset.layer;
+    const name = within(event, "[data-layer]")?.dataset.layer;
     if (name) choose(name);
   });
   onKey(strip, ({ key }) => {
-    const names = [...cells.keys()];
+    const names = [...row.cells.keys()];
     const at = names.indexOf(store.get("layer"));
     const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[key];
     if (next === undefined) return false;
     const name = names[Math.min(Math.max(next, 0), names.length - 1)];
     if (name) {
       choose(name);
-      cells.get(name)?.focus({ preventScroll: true });
+      row.cells.get(name)?.focus({ preventScroll: true });
     }
     return true;
   });
 }
 
-/** A cell a layer, in groups under the block that they share. */
-function build(layers: readonly LayerInfo[]): { groups: HTMLElement[]; cells: Map<string, HTMLElement> } {
-  const cells = new Map<string, HTMLElement>();
-  const groups: HTMLElement[] = [];
-  let group: { name: string; cells: HTMLElement } | null = null;
-  for (const [index, named] of shorten(layers).entries()) {
-    const layer = layers[index];
-    if (!layer) continue;
-    if (!group || group.name !== named.group) {
-      group = { name: named.group, cells: el("div.cs-ribbon__cells") };
-      groups.push(
-        el(
-          "div.cs-ribbon__group",
-          { role: "group", "aria-label": named.group || undefined },
-          el("div.cs-ribbon__stage", named.group || " "),
-          group.cells,
-        ),
-      );
-    }
-    const cell = cellOf(layer, named.short);
-    cells.set(layer.name, cell);
-    group.cells.append(cell);
-  }
-  return { groups, cells };
+interface Row {
+  blocks: BlockPart[];
+  /** Of each layer, input to output. */
+  cells: Map<string, HTMLElement>;
 }
 
-function cellOf(layer: LayerInfo, short: string): HTMLElement {
-  return el(
+/** A block's layers, or the blocks in it; and the chip that stands for it while it is folded. */
+interface BlockPart {
+  element: HTMLElement;
+  layers: string[];
+  /** Layers at the top have no name in common. */
+  named: boolean;
+  chip: HTMLElement;
+  inside: HTMLElement;
+  blocks: BlockPart[];
+}
+
+function build(layers: readonly LayerInfo[]): Row {
+  const cells = new Map<string, HTMLElement>();
+  const part = (block: Named[], depth: number, name: string): BlockPart => {
+    // A block in a block goes by what it is called there.
+    const within = depth === 0 ? blocksOf(block, "group") : [];
+    const blocks = within.length > 1 ? within.map((one) => part(one, 1, one[0]?.group ?? "")) : [];
+    const inside = el("div.cs-ribbon__cells");
+    if (blocks.length > 0) inside.append(...blocks.map(({ element }) => element));
+    else for (const one of block) inside.append(cellOf(one, layers, cells));
+    const last = layers.find((layer) => layer.name === block.at(-1)?.name);
+    const chip = el(
+      "button.cs-block",
+      {
+        tabindex: -1,
+        "aria-hidden": "true",
+        "data-layer": last?.name,
+        title: `${name}: ${many(block.length, "layer")}. Click for its output`,
+      },
+      el("b.cs-layer__name", depth === 0 ? name : name.slice(name.lastIndexOf(".") + 1)),
+      el(
+        "span.cs-layer__fact",
+        depth > 0 ? "" : blocks.length > 1 ? many(blocks.length, "block") : many(block.length, "layer"),
+      ),
+      el("span.cs-layer__fact", depth === 0 && last ? `${last.channels} × ${side(last.size)}` : ""),
+    );
+    const element = el(
+      "div",
+      {
+        class: blocks.length > 0 ? "cs-ribbon__group cs-ribbon__group--outer" : "cs-ribbon__group",
+        role: "group",
+        "aria-label": name || undefined,
+      },
+      el("div.cs-ribbon__stage", (blocks.length === 0 && name) || " "),
+      chip,
+      inside,
+    );
+    return { element, layers: block.map((one) => one.name), named: name !== "", chip, inside, blocks };
+  };
+  const named = layers.length > 0 ? blocksOf(layers, "stage") : [];
+  return { blocks: named.map((block) => part(block, 0, block[0]?.stage ?? "")), cells };
+}
+
+/** Only the blocks with the current layer are unfolded, in a network of many layers. */
+function fold(blocks: readonly BlockPart[], current: string, many: boolean): void {
+  for (const { layers, named, chip, inside, blocks: within, element } of blocks) {
+    // One layer is no longer than a chip.
+    const folded = many && named && layers.length > 1 && !layers.includes(current);
+    chip.hidden = !folded;
+    inside.hidden = folded;
+    element.classList.toggle("cs-is-folded", folded);
+    fold(within, current, many);
+  }
+}
+
+function cellOf({ name, short }: Named, layers: readonly LayerInfo[], cells: Map<string, HTMLElement>) {
+  const layer = layers.find((one) => one.name === name) as LayerInfo;
+  const cell = el(
     "button.cs-layer",
     {
       role: "option",
@@ -107,19 +163,23 @@ function cellOf(layer: LayerInfo, short: string): HTMLElement {
     },
     el("b.cs-layer__name", short),
     el("span.cs-layer__fact", `${layer.channels} × ${side(layer.size)}`),
-    el("span.cs-layer__fact", `rf ${field(layer)}`),
+    el("span.cs-layer__fact", `rf ${field(layer)}`, el("span.cs-layer__share")),
     el("span.cs-layer__health", el("i.cs-layer__dead")),
   );
+  cells.set(layer.name, cell);
+  return cell;
 }
 
-/** A bar in each cell: the share of the layer's filters that no picture has activated. */
+/** In each cell the share of the layer's filters that no picture has activated: a bar, and where there are any a number. */
 function showDead(cells: ReadonlyMap<string, HTMLElement>, dead: Record<string, number>): void {
   for (const [name, cell] of cells) {
-    const share = dead[name];
+    const part = dead[name];
     const health = cell.querySelector<HTMLElement>(".cs-layer__health");
     const bar = cell.querySelector<HTMLElement>(".cs-layer__dead");
-    if (!health || !bar) continue;
-    bar.style.width = `${100 * (share ?? 0)}%`;
-    health.title = share === undefined ? "" : `${Math.round(100 * share)} % of the filters never active`;
+    const number = cell.querySelector<HTMLElement>(".cs-layer__share");
+    if (!health || !bar || !number) continue;
+    bar.style.width = `${100 * (part ?? 0)}%`;
+    text(number, part ? ` · ${share(part)} dead` : "");
+    health.title = part === undefined ? "" : `${Math.round(100 * part)} % of the filters never active`;
   }
 }
