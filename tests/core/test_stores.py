@@ -36,6 +36,7 @@ from convscope_core.errors import ArgumentError, ExecutorError, ImageError, Stor
 from convscope_core.jobs import store as stores
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
+from convscope_core.occlusion import occluding_map
 from convscope_core.patterns import Patterns, fit_patterns
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey import Survey, load_survey, survey, surveying
@@ -396,6 +397,15 @@ def test_another_preprocessing_is_refused_wherever_results_go_on(harness: Any, t
     made = survey(right, harness.pictures, store=tmp_path / "right", progress=False)
     again = survey(same, harness.pictures, store=tmp_path / "right", progress=False)
     assert np.array_equal(made.arrays("0").values, again.arrays("0").values)
+
+
+def test_an_occlusion_map_goes_on_with_its_own_preprocessing(harness: Any) -> None:
+    right, wrong = networks(prepared(), prepared(0.1, 0.05))
+    picture = next(harness.pictures.rglob("0.png"))
+    first = next(occluding_map(wrong, picture, 4, 2))
+    with pytest.raises(ArgumentError, match="of another preprocessing, with which it predicts something else"):
+        occluding_map(right, picture, 4, 2, target=first.target, channel=first.channel, start=first)
+    assert list(occluding_map(wrong, picture, 4, 2, start=first))[-1].complete
 
 
 def test_patterns_are_refused_for_another_preprocessing(harness: Any, tmp_path: Path) -> None:

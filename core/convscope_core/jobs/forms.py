@@ -32,7 +32,8 @@ layers : str, Layer or several of them
     By name, alias or object.
 store : path
     A file in which every shard that is done is kept. If the process dies, the same call goes on where it stopped; when
-    all is there, it only reads. Several processes may share it.
+    all is there, it only reads. Pictures that could not be read are tried again. It is refused for another network,
+    preprocessing, pictures, labels or settings than it was made with. Several processes may share it.
 executor : executor
     Computes the shards in other processes or on other machines: anything with the interface of
     `concurrent.futures.Executor` whose tasks are pickled (a process pool, MPI, submitit), or a dask client. Network

@@ -238,6 +238,10 @@ class _Settings:
             np.asarray(o.shape), np.asarray(start.shape)
         ):
             other.append("shape")
+        # What preprocessing does to values is not to be seen in the picture, but in what the network makes of it.
+        near = 1e-4 if self.precision == "float32" else 0.05
+        if not np.allclose(o.clean.probabilities, start.clean.probabilities, rtol=0, atol=near, equal_nan=True):
+            other.append("preprocessing, with which it predicts something else without occluder")
         if other:
             raise ArgumentError(
                 f"Expected start, a result of the same settings, got one of another {', '.join(other)}."
