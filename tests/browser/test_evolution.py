@@ -77,6 +77,7 @@ def test_a_unit_and_a_checkpoint_are_chosen_by_pointer_and_keys_in_every_view(no
     expect(root.get_by_role("listbox", name="Top patches").get_by_role("option").first).to_have_attribute(
         "data-image", str(book.value("int(result.winners('0').image[0, 1])"))
     )
+    expect(root.locator(".cs-code")).to_have_text("w.explorer(0)")
     search = root.locator(".cs-search")
     search.fill("2")
     expect(grid).to_have_attribute("aria-rowcount", "1")

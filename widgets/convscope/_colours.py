@@ -13,7 +13,7 @@ NOW, CLEAN = "#339af0", "#8a949e"
 TOP = "#f76707"
 
 #: Of things that have an order, such as layers, from the first to the last.
-ANCHORS = ("#2b7bd6", "#0f8f83", "#a07a00", "#d6336c", "#8f6fe8")
+ANCHORS = ("#2b7bd6", "#0aa2b3", "#2f9e44", "#a07a00", "#e8590c", "#d6336c", "#8f6fe8")
 
 
 def ramp(count: int) -> list[str]:

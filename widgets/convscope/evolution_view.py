@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import IPython
+import traitlets
+
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.evolution import Checkpoints, EvolutionRecorder, EvolutionResult
@@ -77,6 +80,9 @@ class Evolution(EvolutionPane, Charted):
     _name = "evolution"
     _esm = bundle(_name)
 
+    #: What it is called in the notebook, for the line of code that opens the explorer.
+    _variable = traitlets.Unicode("evolution").tag(sync=True)
+
     def _given_network(self, source: Any = None, *_: Any, net: Any = None, **__: Any) -> Network:
         """That of the last checkpoint: they differ in their weights only."""
         if isinstance(source, EvolutionResult):
@@ -125,6 +131,10 @@ class Evolution(EvolutionPane, Charted):
         self.curves = Curves(self)
         self._put_beneath(self.curves.figure, self.curves.close)
 
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self._variable = variable(self)
+        return super()._repr_mimebundle_(**kwargs)
+
     def explorer(self, checkpoint: int | None = None) -> Explorer:
         """Open the microscope on a checkpoint: its network, its survey, the layer and the unit that are chosen here.
 
@@ -146,3 +156,11 @@ class Evolution(EvolutionPane, Charted):
         return Explorer(
             result.network(index), result.images, result.survey(index), layer=self.layer, selected=self.selected
         )
+
+
+def variable(widget: object) -> str:
+    """The name by which the notebook knows a widget, as far as it has one."""
+    shell = IPython.get_ipython()
+    known = {} if shell is None else shell.user_ns
+    names = (name for name, value in list(known.items()) if value is widget and not name.startswith("_"))
+    return next(names, "evolution")

@@ -18,10 +18,10 @@ export function explorerLine({ store }: View<EvolutionState>, root: HTMLElement)
   on(copy, "click", () => {
     void navigator.clipboard?.writeText(code.textContent ?? "").then(() => text(copy, "copied"));
   });
-  store.watch(["checkpoint", "_evolution", "offline"], () => {
+  store.watch(["checkpoint", "_evolution", "_variable", "offline"], () => {
     const at = checkpointOf(store);
     line.hidden = at < 0 || store.get("offline");
-    text(code, `evolution.explorer(${at})`);
+    text(code, `${store.get("_variable")}.explorer(${at})`);
     text(copy, "copy");
   });
 }

@@ -82,6 +82,8 @@ export const cellKey = (unit: number, checkpoint: number): string => `${unit}/${
 
 export interface EvolutionSlice {
   _evolution: EvolutionInfo;
+  /** What the notebook calls the instrument. */
+  _variable: string;
   show: Show;
   order: Order;
   /** How many rows there are; 0 for one for every unit. */
@@ -114,6 +116,7 @@ export const evolutionSlice: Slice<EvolutionSlice> = {
       colours: { layers: {}, checkpoints: [] },
       tau: 0,
     },
+    _variable: "evolution",
     show: "both",
     order: "strongest",
     rows: 12,
@@ -127,7 +130,7 @@ export const evolutionSlice: Slice<EvolutionSlice> = {
     come: 0,
   },
   writes: ["show", "order", "rows", "spread", "curve"],
-  given: ["_evolution"],
+  given: ["_evolution", "_variable"],
 };
 
 export type EvolutionState = NetworkSlice & SurveySlice & SelectionSlice & EvolutionSlice;
