@@ -19,7 +19,9 @@ from convscope_core.errors import ArgumentError, LayerError, StoreError
 from convscope_core.experiments import CorrespondenceResult, SignScores, correspondence, corresponding
 from convscope_core.experiments.part_correspondence.masks import random_places
 from convscope_core.experiments.part_correspondence.signs import Scoring, change_signs, differing
+from convscope_core.models import load
 from convscope_core.network import Network
+from convscope_core.shapes import Shapes
 
 SIDE = 16
 LAYERS = ("0", "3", "7")
@@ -220,6 +222,18 @@ def test_a_part_that_the_network_knows_scores_below_random_places() -> None:
     assert 0.4 < found.random[0, 0] < 0.55
     assert found.p[0, 0] <= 0.01
     assert found.all_entries.low[0, 0] < found.random[0, 0] < found.all_entries.high[0, 0]
+
+
+def test_a_network_trained_on_shapes_knows_the_eyes_of_cats() -> None:
+    """The paper's table, in small: 12 pictures and 12 places each, the eye's square against others on the object."""
+    net, shapes = load("zfnet_shapes"), Shapes(12, 128, classes=["cat"], clutter=0, split="test")
+    truths = [shapes.truth(i) for i in range(12)]
+    eyes = [net.prepare_mask(truth.parts["left eye"]) for truth in truths]
+    points = [tuple(np.argwhere(eye).mean(0)) for eye in eyes]
+    found = run(net, shapes, points, "pool5", [truth.object for truth in truths], size=15, places=12, permutations=999)
+    scores = found.changed_entries
+    assert scores.delta[0, 0] < scores.low[0, 0] < scores.random[0, 0]
+    assert scores.p[0, 0] <= 0.01
 
 
 def test_a_part_that_changes_nothing_scores_0_and_is_seen_to(net: Network) -> None:
