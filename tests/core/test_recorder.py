@@ -141,6 +141,20 @@ def test_wrappers_leave_no_trace_in_names(wrap: Callable[[nn.Module], nn.Module]
     assert recorder.checkpoints.network(0).fingerprint == Network(net.eval(), input_size=SIZE).fingerprint
 
 
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this PyTorch has no distributed training")
+def test_distributed_training_is_recorded_by_its_first_process(tmp_path: Path) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'meet'}", rank=0, world_size=1)
+    try:
+        plain, watched = model(), nn.parallel.DistributedDataParallel(model())
+        expected = trained(plain)
+        recorder = EvolutionRecorder(watched, at=[0, 6], input_size=SIZE)
+        assert same(trained(watched, recorder.step), expected)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert recorder.checkpoints[1].state().keys() == plain.state_dict().keys()
+    assert recorder.checkpoints.network(1).fingerprint == Network(plain.eval(), input_size=SIZE).fingerprint
+
+
 def test_wrappers_inside_are_seen_through() -> None:
     net = Watched(model())
     recorder = EvolutionRecorder(net, at=[0], input_size=SIZE)

@@ -99,7 +99,15 @@ class EvolutionResult:
             f"Evolution of {self.checkpoints.name}: {len(self)} checkpoint{'s' * (len(self) != 1)} "
             f"({self.labels[0]} to {self.labels[-1]}), {units:,} units of {len(self.layers)} layers, {seen:,} images"
         )
-        return f"{head}\n{self.table().text(last=True)}"
+        wide = max(5, *(len(layer.name) for layer in self.layers))
+        lines = [head, f"at the end: {'layer':<{wide}}  units  winners that stayed   dead  dormant"]
+        for layer in self.layers:  # what costs nothing to say; the rest is in the table
+            shares = (self.staying(layer)[-1], self.dead(layer)[-1], self.dormant(layer)[-1])
+            stayed, dead, dormant_ = ("–" if np.isnan(share) else f"{share:.1%}" for share in shares)
+            lines.append(
+                f"            {layer.name:<{wide}}  {layer.channels:>5}  {stayed:>19}  {dead:>5}  {dormant_:>7}"
+            )
+        return "\n".join(lines)
 
     # -- at one checkpoint --
 

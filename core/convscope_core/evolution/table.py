@@ -71,25 +71,18 @@ class EvolutionTable(Sequence[EvolutionRow]):
         """Return the table by columns, as ``pandas.DataFrame`` takes it."""
         return {field.name: [getattr(row, field.name) for row in self.rows] for field in fields(EvolutionRow)}
 
-    def text(self, *, last: bool = False) -> str:
-        """Return the table as text, or only what it says of the last checkpoint."""
-        end = self.rows[-1].checkpoint if self.rows else ""
-        shown = [row for row in self.rows if not last or row.checkpoint == end]
-        wide = max([5, *(len(row.layer) for row in shown)])
-        label = max([10, *(len(row.checkpoint) for row in shown)])
-        head = f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka   dead  dormant  weight rms"
-        return "\n".join([
-            head,
-            *(
-                f"{row.layer:<{wide}}  {row.checkpoint:<{label}}  {row.units:>5}  {_share(row.staying):>7}  "
-                f"{_number(row.jaccard):>7}  {_number(row.cka):>5}  {_share(row.dead):>5}  {_share(row.dormant):>7}  "
-                f"{_number(row.weight_rms, 4):>10}"
-                for row in shown
-            ),
-        ])  # fmt: skip
-
     def __repr__(self) -> str:
-        return f"Evolution of {self.network}, dormant up to {self.tau:g} of the layer's mean\n{self.text()}"
+        wide = max([5, *(len(row.layer) for row in self.rows)])
+        label = max([10, *(len(row.checkpoint) for row in self.rows)])
+        head = f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka   dead  dormant  weight rms"
+        lines = [
+            f"{row.layer:<{wide}}  {row.checkpoint:<{label}}  {row.units:>5}  {_share(row.staying):>7}  "
+            f"{_number(row.jaccard):>7}  {_number(row.cka):>5}  {_share(row.dead):>5}  {_share(row.dormant):>7}  "
+            f"{_number(row.weight_rms, 4):>10}"
+            for row in self.rows
+        ]
+        words = f"Evolution of {self.network}, dormant up to {self.tau:g} of the layer's mean"
+        return "\n".join([words, head, *lines])
 
     def _repr_html_(self) -> str:
         names = ("layer", "checkpoint", "units", *MEASURES)
