@@ -476,8 +476,15 @@ def test_explorer_links_layers_pictures_and_address(notebook):
     address.fill("small/nowhere/1")
     address.press("Enter")
     expect(address).to_have_class(re.compile("cs-is-wrong"))
+    expect(root.get_by_role("alert")).to_contain_text("got nowhere, which is no layer")
     book.run("w.address = 'small/0/5'")
     expect(root.locator(".cs-unit__title")).to_have_text("unit 5")
+    expect(root.get_by_role("alert")).to_have_count(0)
+    # By the ribbon another layer opens on its strongest unit, the first of the grid.
+    root.locator(".cs-layer[data-layer='3']").click()
+    reaches(
+        book, "w.selected", book.value("int(net.activations(pictures[0], ['3'])['3'][0].flatten(1).amax(1).argmax())")
+    )
     before = root.locator(".cs-target__label").inner_text(), root.locator(".cs-target__value").inner_text()
     root.locator(".cs-thumbnail[data-picture='4']").click()
     expect(root.locator(".cs-heading__name").first).to_have_text(book.value("w.images[4].name"))
@@ -550,6 +557,7 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w", viewport={"width": 820, "height": 1000})
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
+    expect(root.locator("[aria-label='Top patches']")).to_be_visible()
     places = [
         root.locator(part).evaluate("(e) => e.getBoundingClientRect().top")
         for part in [".cs-ribbon", ".cs-picture", ".cs-grid", "[aria-label='Top patches']"]

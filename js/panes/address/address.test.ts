@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { viewOf } from "../../testing";
 import { type LayerInfo, networkSlice } from "../shared/network";
 import { selectionSlice } from "../shared/selection";
@@ -25,7 +25,7 @@ function setup() {
     field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
     return [store.get("layer"), store.get("selected"), field.classList.contains("cs-is-wrong")];
   };
-  return { store, field, go };
+  return { store, root, field, go };
 }
 
 it("says where one is", () => {
@@ -44,9 +44,37 @@ it("leads to a unit, with or without the network's name, and from the first of i
   expect(go("head")).toEqual(["head", null, false]);
 });
 
+it("says what was expected of a wrong one, until it is put right", () => {
+  const { root, go, store } = setup();
+  const complaint = root.querySelector<HTMLElement>(".cs-address__complaint");
+  store.set({ selected: 3 });
+  expect(complaint?.hidden).toBe(true);
+  go("net/head/32");
+  expect(complaint?.textContent).toBe("Expected a unit of head, 0 to 31; got 32.");
+  go("net/tail/1");
+  expect(complaint?.textContent).toBe(
+    "Expected network/layer/unit, as net/stem/3; got tail, which is no layer shown here.",
+  );
+  expect(complaint?.hidden).toBe(false);
+  go("net/head/31");
+  expect(complaint?.hidden).toBe(true);
+});
+
+it("is copied by a button, which says so", async () => {
+  const { root, store } = setup();
+  store.set({ selected: 3 });
+  const written: string[] = [];
+  vi.stubGlobal("navigator", { clipboard: { writeText: async (one: string) => void written.push(one) } });
+  const button = root.querySelector("button");
+  button?.click();
+  await vi.waitFor(() => expect(button?.textContent).toBe("copied"));
+  expect(written).toEqual(["net/stem/3"]);
+  vi.unstubAllGlobals();
+});
+
 it("stays where it is for an address that there is not", () => {
   const { go } = setup();
-  for (const address of ["net/tail/1", "head/32", "head/-1", "head/1.5", ""]) {
+  for (const address of ["net/tail/1", "head/32", "head/-1", "head/1.5", "head/", "head/1/2", ""]) {
     expect(go(address)).toEqual(["stem", null, true]);
   }
 });
