@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -227,6 +229,16 @@ def test_the_papers_epochs() -> None:
     assert recorder.checkpoints.labels == tuple(f"epoch {epoch}" for epoch in PAPER)
 
 
+def test_numbers_may_be_numpys() -> None:
+    recorder = EvolutionRecorder(nn.Conv2d(3, 1, 1), at=np.arange(1, 9, 3))
+    taken = [recorder.step(step, epoch=epoch) for step, epoch in zip(np.arange(8), np.arange(0, 4, 0.5), strict=True)]
+    assert taken == [False, False, True, False, False, False, False, False]
+    assert recorder.checkpoints.labels == ("epoch 1",)
+    for step in (-1, 1.5, True, "1"):
+        with pytest.raises(ArgumentError, match="step to be a whole number"):
+            recorder.step(step)  # type: ignore[arg-type]
+
+
 def test_a_function_may_choose() -> None:
     recorder = EvolutionRecorder(nn.Conv2d(3, 1, 1), at=lambda step, epoch: step % 3 == 0)
     assert [recorder.step() for _ in range(7)] == [False, False, True, False, False, True, False]
@@ -356,6 +368,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path: Pa
         ({"at": 5}, ArgumentError, "got a int.*range"),
         ({"at": [-1]}, ArgumentError, "0 or greater, got -1"),
         ({"at": [float("nan")]}, ArgumentError, "got nan"),
+        ({"at": itertools.count()}, ArgumentError, "endless ones give a callable"),
         ({"layers": ["con"]}, LayerError, "got 'con'"),
         ({"input_sizes": 3}, ArgumentError, "got 'input_sizes'.*input_size"),
     ],

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -459,7 +460,9 @@ def about(origin: Origin | None, layers: Sequence[str] | None) -> dict[str, Any]
 
 def number_of(value: Any, what: str) -> float:
     """Return the number of an epoch or a step; ArgumentError for anything else."""
-    number = value if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    number = math.nan
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        number = value.item() if isinstance(value, np.generic) else value
     if not (math.isfinite(number) and number >= 0):
         raise ArgumentError(f"Expected {what} as a number of 0 or greater, got {value!r}.")
     return number

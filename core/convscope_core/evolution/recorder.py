@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _python_dispatch
@@ -24,6 +26,10 @@ __all__ = ["PAPER", "EvolutionRecorder"]
 
 PAPER = (1, 2, 5, 10, 20, 30, 40, 64)
 """The epochs of Zeiler & Fergus (2014, fig. 4)."""
+
+
+_MOST = 10**6
+"""Moments that may be chosen: an endless sequence is refused rather than read to its end."""
 
 
 class EvolutionRecorder:
@@ -146,7 +152,7 @@ class EvolutionRecorder:
             return False
         with self._lock:
             self._calls += 1
-            at = self._calls if step is None else step
+            at = self._calls if step is None else _whole(step)
         reached = number_of(at if epoch is None else epoch, "step" if epoch is None else "epoch")
         if self._asked is not None:
             due = bool(self._asked(at, epoch))
@@ -171,7 +177,7 @@ class EvolutionRecorder:
         StoreError
             When they could not be written: which checkpoint, what is safe, what to do.
         """
-        require_counts(0, step=step)
+        step = _whole(step)
         epoch = None if epoch is None else float(number_of(epoch, "epoch"))
         state = self._select()
         if self.folder is None:
@@ -294,7 +300,16 @@ def _moments(at: Any) -> list[float]:
             f"Expected at as 'paper', numbers of epochs or steps, or a callable, got a {type(at).__name__}. For every "
             "tenth: range(0, 101, 10)."
         )
-    return sorted({number_of(moment, "at") for moment in at})
+    moments = list(itertools.islice(at, _MOST + 1))
+    if len(moments) > _MOST:
+        raise ArgumentError(f"Expected at most {_MOST:,} moments, got more. For endless ones give a callable.")
+    return sorted({number_of(moment, "at") for moment in moments})
+
+
+def _whole(step: Any) -> int:
+    number = int(step) if isinstance(step, np.integer) else step
+    require_counts(0, step=number)
+    return int(number)
 
 
 def _number(checkpoint: Checkpoint, epoch: float | None) -> float:
