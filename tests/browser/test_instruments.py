@@ -168,6 +168,50 @@ def test_it_is_live_from_the_start_though_its_cell_goes_on_running(notebook):
     assert book.value("w.position") == [0, 0]
 
 
+def test_nothing_moves_at_the_first_drag_which_the_square_asks_for(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    expect(root.locator(".cs-occluder__hint")).to_be_visible()
+    place = "(e) => { const { top, height } = e.getBoundingClientRect(); return [top, height]; }"
+    parts = [
+        root.locator(one) for one in [".cs-picture", ".cs-target", ".cs-classes >> nth=0", ".cs-strip", ".cs-grid"]
+    ]
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("activation"))
+    root.evaluate("(e) => e.scrollIntoView()")
+    before = [one.evaluate(place) for one in parts]
+    book.drag(root.locator(OCCLUDER), -500, -500, steps=10)
+    shown_at(root, 0, 0)
+    expect(root.locator(".cs-controls").get_by_role("button", name="clear")).to_be_visible()
+    assert [one.evaluate(place) for one in parts] == before
+    expect(root.locator(".cs-occluder__hint")).to_be_hidden()
+
+
+def test_a_drop_is_announced_over_the_whole_picture(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    said = root.locator(".cs-picture").evaluate(
+        """(picture) => {
+          const files = new DataTransfer();
+          files.items.add(new File(["x"], "x.png", { type: "image/png" }));
+          const root = picture.closest(".cs-root");
+          const say = () => getComputedStyle(picture, "::after").content;
+          const tell = (type, target, relatedTarget) => target.dispatchEvent(
+            new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: files, relatedTarget }));
+          const said = [say()];
+          tell("dragover", picture);
+          said.push(say());
+          tell("dragleave", picture, root.querySelector(".cs-strip"));
+          said.push(say());
+          tell("dragleave", root, document.body);
+          said.push(say());
+          return said;
+        }"""
+    )
+    assert said == ["none", '"Drop to add a picture"', '"Drop to add a picture"', "none"]
+
+
 def test_keyboard_moves_resizes_and_is_kept_from_the_notebook(notebook):
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
     root = book.cell(1).locator(".cs-root")

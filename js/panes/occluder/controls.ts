@@ -89,13 +89,15 @@ function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
   const [low, high] = [dim(), dim()];
   const clear = el("button.cs-link", { title: "Start the trail again" }, "clear");
   on(clear, "click", () => kernel.ask("trail", { clear: true }));
+  const scale = el("span.cs-controls__scale", low, bar, high, clear);
   store.watch(["show_trail", "trail"], () => {
     const shown = store.get("show_trail");
     trail.setAttribute("aria-pressed", String(shown));
     const range = shown ? trailRange(store.get("trail")) : null;
-    low.hidden = bar.hidden = high.hidden = clear.hidden = !range;
+    // Its place is kept, so that nothing moves at the first drag.
+    scale.classList.toggle("cs-is-nothing", !range);
     text(low, range ? range[0].toFixed(2) : "");
     text(high, range ? range[1].toFixed(2) : "");
   });
-  return el("span.cs-controls__trail", trail, low, bar, high, clear);
+  return el("span.cs-controls__trail", trail, scale);
 }

@@ -18,6 +18,7 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
       "aria-label": "Occluder. Arrow keys move it by 1 pixel, with Shift by 10; plus and minus resize it.",
     },
     grip,
+    firstHint(view),
   );
   page.keepKeys(occluder);
   page.keepMenu(occluder);
@@ -38,6 +39,16 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
   });
   store.follow("dragging", (dragging) => occluder.classList.toggle("cs-is-dragging", dragging));
   return { occluder, grip };
+}
+
+/** What to do with the square, until it was done once. */
+function firstHint({ store }: View<OccluderState>): HTMLElement {
+  const hint = el("span.cs-occluder__hint", { "aria-hidden": "true" }, "drag me");
+  store.watch(["position", "dragging", "offline", "trail"], () => {
+    const moved = store.get("dragging") || store.get("trail").visited.length > 1;
+    if (moved || store.get("offline")) hint.hidden = true;
+  });
+  return hint;
 }
 
 export function ghost(view: View<OccluderState>): HTMLElement {

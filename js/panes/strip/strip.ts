@@ -90,7 +90,10 @@ function addButton(
     event.stopPropagation();
     drop.classList.add("cs-is-dropping");
   });
-  on(drop, "dragleave", () => drop.classList.remove("cs-is-dropping"));
+  on(drop, "dragleave", ({ relatedTarget }) => {
+    // From one part of it to another it is still over the whole.
+    if (!drop.contains(relatedTarget as Node | null)) drop.classList.remove("cs-is-dropping");
+  });
   on(drop, "drop", (event) => {
     drop.classList.remove("cs-is-dropping");
     take(event, event.dataTransfer?.files);
