@@ -69,6 +69,7 @@ export function keepPainted(
       y: (row) => top(layout, row) - scrollTop,
       colours: coloursOf(scroller),
     };
+    store.set({ sight: sight.units.slice(...sight.rows) });
     paintColumn(sight, checkpointOf(store));
     paintAhead(sight);
     drawCells(sight, store, density);

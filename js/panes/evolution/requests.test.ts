@@ -71,6 +71,31 @@ it("does not ask for ever for what a saved page does not hold", () => {
   expect(made.store.get("come")).toBe(4);
 });
 
+it("asks, where there are many rows, for what is in sight", () => {
+  const made = evolving();
+  linkEvolution(made);
+  const channels = 100;
+  const numbers = Int32Array.from({ length: channels }, (_, unit) => unit);
+  const winners = {
+    ...WINNERS,
+    channels,
+    value: new Float32Array(4 * channels).fill(1),
+    image: new Int32Array(4 * channels).fill(7),
+    jump: new Uint8Array(4 * channels),
+    orders: { strongest: numbers, jumps: numbers, settling: numbers, index: numbers },
+  };
+  made.store.set({ rows: 0, winners });
+  expect(asked(made, "cells")).toHaveLength(0);
+  made.store.set({ sight: [60, 61] });
+  const got = new Set<number>();
+  for (let before = 0; before < asked(made, "cells").length; ) {
+    before = asked(made, "cells").length;
+    for (const unit of answerCells(made).channels) got.add(unit);
+  }
+  expect([...got].sort()).toEqual([60, 61]);
+  expect(made.store.get("come")).toBe(8);
+});
+
 it("plays to the last checkpoint and stops there, and again from the first", () => {
   const { store } = linked();
   store.set({ checkpoint: 1, playing: true });

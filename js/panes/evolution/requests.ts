@@ -19,6 +19,9 @@ const SLICE = 300;
 const MOST = 32;
 /** Rows whose cells are asked for from the first to the last checkpoint before the next ones'. */
 const BLOCK = 8;
+/** Where there are more rows than this, cells are asked for when they come into sight, and so many are kept. */
+const FEW = 48;
+const KEPT = 4096;
 /** How long each checkpoint is looked at while the training is played, ms. */
 const PACE = 800;
 
@@ -84,17 +87,30 @@ function askForCells({ store, kernel }: Session<EvolutionState>): void {
           label: (answer.labels as (string | null)[])[index] ?? null,
         });
       });
-      store.set({ come: cells.known.size });
+      forget(cells);
+      store.set({ come: store.get("come") + channels.length });
     }
     const pace = SLICE / Math.max(1, performance.now() - ((answer.at as number) ?? 0));
     chunk = Math.min(MOST, Math.max(1, Math.round(chunk * Math.min(2, pace))));
     more();
   });
+  /** Let go of the cells that came first, unless they are in sight. */
+  const forget = ({ known }: Cells) => {
+    const sight = new Set(store.get("sight"));
+    for (const key of known.keys()) {
+      if (known.size <= KEPT) return;
+      if (sight.has(Number.parseInt(key, 10))) continue;
+      known.delete(key);
+      asked.delete(key);
+    }
+  };
   /** The cells to ask for next, of one checkpoint. */
   const next = (): [checkpoint: number, channels: number[]] | null => {
     const winners = winnersOf(store);
     if (!winners) return null;
-    const { units } = shownUnits(store);
+    const { units: all } = shownUnits(store);
+    const sight = store.get("sight").filter((unit) => all.includes(unit));
+    const units = all.length > FEW ? sight : [...sight, ...all.filter((unit) => !sight.includes(unit))];
     const count = columnsOf(winners);
     // From where one looks to both sides.
     const at = checkpointOf(store);
@@ -131,7 +147,7 @@ function askForCells({ store, kernel }: Session<EvolutionState>): void {
     asked = new Set();
     store.set({ cells, come: 0 });
   });
-  store.watch(["winners", "cells", "order", "rows", "query", "selected", "_evolution"], more);
+  store.watch(["winners", "cells", "order", "rows", "query", "sight", "selected", "_evolution"], more);
 }
 
 /** A checkpoint after the other, once for all views of the model. */

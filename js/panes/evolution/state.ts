@@ -92,6 +92,8 @@ export interface EvolutionSlice {
   curve: Curve;
   /** What is looked for: numbers of units. */
   query: string;
+  /** The units that are in sight where it was painted last. */
+  sight: readonly number[];
   /** Under the pointer. */
   pointed: Place | null;
   playing: boolean;
@@ -123,6 +125,7 @@ export const evolutionSlice: Slice<EvolutionSlice> = {
     spread: "tile",
     curve: "staying",
     query: "",
+    sight: [],
     pointed: null,
     playing: false,
     winners: null,
