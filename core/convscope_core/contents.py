@@ -80,7 +80,7 @@ def digest_of(image: Any) -> int:
         if isinstance(image, torch.Tensor):
             image = image.detach().cpu()
             image = (image.float() if image.dtype == torch.bfloat16 else image).numpy()
-        mode = image.mode if isinstance(image, PIL.Image.Image) else ""
+        mode = f"{image.mode}{image.getpalette()}" if isinstance(image, PIL.Image.Image) else ""
         array = np.ascontiguousarray(image)
         found.update(f"{mode}{array.dtype}{array.shape}".encode())
         found.update(array.reshape(-1).view(np.uint8).data)

@@ -105,9 +105,16 @@ class Images(Sequence[Picture]):
             return source
         if isinstance(source, (str, os.PathLike)):
             path = Path(source).expanduser()
-            if path.is_dir():
-                return cls(_Files.below(path))
-            if not path.exists():
+            try:
+                if path.is_dir():
+                    return cls(_Files.below(path))
+                there = path.exists()
+            except OSError as error:
+                raise ImageError(
+                    f"Expected a picture or a folder of pictures that may be read, got {str(path)!r}: "
+                    f"{error.strerror or error} ({error.filename!r}). Change its permissions."
+                ) from error
+            if not there:
                 raise ImageError(
                     f"Expected a picture or a folder of pictures, got {str(path)!r}, which does not exist. "
                     "Check the path."
@@ -410,7 +417,7 @@ class _Files(_Source):
         names: list[str] = []
         seen: set[str] = set()
         # Data sets are often folders of links to folders, so links are followed, each real folder once.
-        for folder, children, files in os.walk(root, followlinks=True):
+        for folder, children, files in os.walk(root, onerror=_raised, followlinks=True):
             real = os.path.realpath(folder)
             if real in seen:
                 children.clear()
@@ -454,6 +461,11 @@ class _Files(_Source):
 
     def only(self, indices: Sequence[int]) -> _Source:
         return _Files(self.root, [self._names[index] for index in indices])
+
+
+def _raised(error: OSError) -> None:
+    """A folder that may not be looked into is not left out and forgotten."""
+    raise error
 
 
 class _Dataset(_Source):

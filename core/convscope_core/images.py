@@ -67,7 +67,13 @@ def read_image(source: ImageLike, mode: str = "RGB", *, scale: tuple[float, floa
     elif isinstance(source, (bytes, bytearray, memoryview)):
         picture = _open(io.BytesIO(bytes(source)), f"{len(source)} bytes")
     elif isinstance(source, (str, os.PathLike)):
-        picture = _from_path(source)
+        try:
+            picture = _from_path(source)
+        except OSError as e:
+            raise ImageError(
+                f"Expected a picture file that may be read, got {os.fspath(source)!r}: {e.strerror or e}. Check the "
+                "path and the permissions of its folders."
+            ) from e
     elif isinstance(source, torch.Tensor):
         picture = _from_tensor(source)
     elif isinstance(source, np.ndarray):

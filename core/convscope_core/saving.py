@@ -37,6 +37,7 @@ __all__ = [
     "inflated",
     "opened_result",
     "replacing",
+    "require_file",
     "save_result",
     "understood",
     "write_text",
@@ -137,6 +138,14 @@ def understood(what: str) -> Generator[None, None, None]:
         raise Damage(f"{what} ({_detail(error)})") from error
 
 
+def require_file(path: Path, what: str) -> None:
+    """Raise ArgumentError unless there is a file, StoreError where nobody may look; `what` says what it should be."""
+    with guarded(path, what, "Nothing was changed in it.", "Give another path."):
+        if not path.is_file():
+            came = "does not exist" if not path.exists() else "is no file"
+            raise ArgumentError(f"Expected {what}, got {str(path)!r}, which {came}. Check the path.")
+
+
 def inflated(data: bytes, most: int) -> bytes:
     """Return what zlib compressed, of which there may be `most` bytes; Damage where there are more, or fewer came.
 
@@ -169,12 +178,13 @@ def replacing(path: str | os.PathLike[str]) -> Generator[Path, None, None]:
     """
     given = require_path("the file to write", path)
     target = Path(os.path.realpath(given))  # a link stays one
-    if not target.parent.is_dir() or (target.exists() and not target.is_file()):
-        raise ArgumentError(
-            f"Expected a file to write, in a folder that exists, got {str(given)!r}. Make the folder, or give another."
-        )
     beside = target.with_name(f".{uuid.uuid4().hex}.part")
     with guarded(target, "a file to write", "What was there before is as it was.", "Write it again."):
+        if not target.parent.is_dir() or (target.exists() and not target.is_file()):
+            raise ArgumentError(
+                f"Expected a file to write, in a folder that exists, got {str(given)!r}. Make the folder, or give "
+                "another."
+            )
         try:
             if target.exists() and not os.access(target, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
@@ -284,9 +294,7 @@ def opened_result(
         When it cannot be read, or is damaged.
     """
     source = require_path("the file to read", path)
-    if not source.is_file():
-        came = "does not exist" if not source.exists() else "is no file"
-        raise ArgumentError(f"Expected a file of {writer}, got {str(source)!r}, which {came}. Check the path.")
+    require_file(source, f"a file of {writer}")
     safe, cure = "Nothing was changed in it.", "Save the result again, or copy the file again."
     with guarded(source, f"a file of {writer}", safe, cure):
         with safe_open(source, framework="np") as file:

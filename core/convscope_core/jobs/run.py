@@ -21,6 +21,7 @@ from convscope_core.jobs.parts import P, Part, folded
 from convscope_core.jobs.results import Memory, Results, cut
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
+from convscope_core.saving import require_file
 
 __all__ = ["Progress", "begin", "load", "none_readable"]
 
@@ -190,9 +191,7 @@ def load(job: type[Job[P, R]], store: str | Path, net: Network, images: Any = No
         When the file cannot be read, or is damaged.
     """
     path = require_path("store", store)
-    if not path.is_file():
-        came = "does not exist" if not path.exists() else "is no file"
-        raise ArgumentError(f"Expected the file of a {job.kind}, got {str(path)!r}, which {came}. Check the path.")
+    require_file(path, f"the file of a {job.kind}")
     results = Store(path, write=False)
     try:
         about = results.about

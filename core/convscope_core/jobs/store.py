@@ -112,12 +112,12 @@ class Store(Results):
         self._entered: dict[int, bytes] = {}
         self._news: list[Record] = []
         self._labels: set[str] = set()
-        if not self.path.parent.is_dir() or (self.path.exists() and not self.path.is_file()):
-            raise ArgumentError(
-                f"Expected a file for the store, in a folder that exists, got {str(self.path)!r}. For example "
-                "store='photos.survey'."
-            )
         with self._guarded():
+            if not self.path.parent.is_dir() or (self.path.exists() and not self.path.is_file()):
+                raise ArgumentError(
+                    f"Expected a file for the store, in a folder that exists, got {str(self.path)!r}. For example "
+                    "store='photos.survey'."
+                )
             if self.path.exists() and not self._begins_as_sqlite():
                 raise StoreError(
                     f"Expected a store, got {str(self.path)!r}, which is another kind of file, or damaged where it "
