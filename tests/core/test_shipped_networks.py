@@ -22,7 +22,7 @@ from convscope_core.occlusion import occlusion_map
 from convscope_core.shapes import Shapes
 
 WEIGHTS = Path(load.__code__.co_filename).parent / "weights"
-BOTH = ["zfnet_shapes"]
+BOTH = ["alexnet_shapes", "zfnet_shapes"]
 
 TEST = Shapes(count=750, size=128, split="test")
 """The pictures that accuracy is stated of."""
