@@ -28,7 +28,7 @@ export function savedModel({ state, answers }: Saved): Model {
   };
   const fits = (content: Record<string, unknown>, request: Record<string, unknown>) =>
     content.kind === request.kind &&
-    ["layer", "channel", "checkpoint", "picture", "lens", "fill"].every(
+    ["layer", "channel", "checkpoint", "picture", "lens", "fill", "transform", "value"].every(
       (field) =>
         content[field] === undefined || request[field] === undefined || content[field] === request[field],
     );

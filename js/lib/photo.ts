@@ -21,6 +21,19 @@ export function photoOf(answer: Record<string, unknown>, buffer: DataView | unde
   };
 }
 
+/** Small square pictures in the kernel's answer, one after the other. */
+export function photosOf(answer: Record<string, unknown>, buffer: DataView | undefined): Photo[] {
+  const [side, count] = [answer.side as number, answer.count as number];
+  const all = bytes(buffer);
+  const step = side * side * 3;
+  return Array.from({ length: count }, (_, picture) => ({
+    picture,
+    height: side,
+    width: side,
+    pixels: rgba(all.subarray(picture * step, (picture + 1) * step)),
+  }));
+}
+
 /** Fill a canvas with pixels, one for one. */
 export function show(
   canvas: HTMLCanvasElement,

@@ -89,6 +89,7 @@ from .explorer import Explorer
 from .filters import FilterGrid
 from .gallery import Gallery
 from .health_view import HealthView
+from .invariance_view import Invariance
 from .maps import OcclusionMap
 from .occluder import Occluder
 from .pattern_report import PatternReport
@@ -125,6 +126,7 @@ __all__ = [
     "HealthView",
     "ImageError",
     "Images",
+    "Invariance",
     "InvarianceResult",
     "LabelledPictures",
     "Layer",

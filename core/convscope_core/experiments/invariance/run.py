@@ -35,7 +35,7 @@ from convscope_core.experiments.invariance.transforms import (
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Layer, Network
 
-__all__ = ["invariance", "measuring_invariance"]
+__all__ = ["chosen_layers", "invariance", "measuring_invariance"]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

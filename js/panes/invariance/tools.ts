@@ -1,0 +1,99 @@
+/** Which transformation, how far, and what comes in at the border. */
+import { type Control, segmented, select, tied } from "../../lib/controls";
+import { el, on, text } from "../../lib/dom";
+import { many } from "../../lib/format";
+import type { View } from "../../seam";
+import type { Work } from "../shared/work";
+import { chooseTransform, type Distance, type InvarianceState, transformOf } from "./state";
+import { FILL_WORDS, valueText } from "./words";
+
+export function invarianceTools(view: View<InvarianceState>, root: HTMLElement): void {
+  const { store, page } = view;
+  const choice = el("span");
+  const fills = el("span.cs-tools__field");
+  const distance = segmented<Distance>("Distance", {
+    raw: ["raw", "Euclidean distance of the features to those of the picture as it is"],
+    relative: ["relative", "The same, divided by the norm of the features of the picture as it is"],
+    cosine: ["cosine", "One minus the cosine: blind to how strong all features are"],
+  });
+  const line = el("div.cs-tools", choice, fills, tied(store, "distance", distance).element);
+  const range = el("input.cs-scrubber__range", { type: "range", "aria-label": "How far" });
+  const value = el("output.cs-slide__value");
+  const back = el("button.cs-button", { title: "The picture as it is" }, "reset");
+  const slide = el("div.cs-slide", range, value, back);
+  page.keepKeys(slide);
+  root.append(line, slide);
+  // What is typed is the slider's alone.
+  on(range, "keydown", (event) => event.stopPropagation());
+  on(range, "input", () => {
+    const at = Number(range.value);
+    store.set({ value: store.get("offline") ? nearest(transformOf(store)?.values ?? [], at) : at });
+  });
+  on(back, "click", () => store.set({ value: transformOf(store)?.identity ?? 0 }));
+
+  let offered = "";
+  store.watch(["_invariance", "transform", "fill"], () => {
+    const { transforms, fills: known, moves } = store.get("_invariance");
+    const names = `${transforms.map(({ name }) => name).join()} ${known.join()}`;
+    if (names !== offered) {
+      offered = names;
+      const transform: Control<string> = select(
+        "Transformation",
+        Object.fromEntries(transforms.map((one) => [one.name, one.words])),
+      );
+      transform.onChoose((name) => chooseTransform(store, name));
+      choice.replaceChildren(transform.element);
+      const fill = select<string>(
+        "What comes in at the border",
+        Object.fromEntries(known.map((one) => [one, FILL_WORDS[one] ?? one])),
+      );
+      fill.onChoose((name) => store.set({ fill: name }));
+      fills.replaceChildren("border", fill.element);
+    }
+    const [transform, fill] = [choice.querySelector("select"), fills.querySelector("select")];
+    if (transform) transform.value = store.get("transform");
+    if (fill) fill.value = store.get("fill");
+    fills.hidden = !moves.includes(store.get("transform"));
+  });
+  store.watch(["_invariance", "transform", "value"], () => {
+    const found = transformOf(store);
+    slide.hidden = !found;
+    if (!found) return;
+    const at = store.get("value");
+    range.min = String(Math.min(found.values[0] ?? 0, at));
+    range.max = String(Math.max(found.values.at(-1) ?? 0, at));
+    range.step = String(found.step);
+    range.value = String(at);
+    const words = valueText(found, at);
+    range.setAttribute("aria-valuetext", words);
+    text(value, words);
+    back.disabled = at === found.identity;
+  });
+  store.follow("offline", (offline) => {
+    for (const one of [...root.querySelectorAll("select"), back]) one.disabled = offline;
+  });
+}
+
+/** A saved page holds the pictures at the values that were measured. */
+function nearest(values: readonly number[], at: number): number {
+  return values.reduce(
+    (best, one) => (Math.abs(one - at) < Math.abs(best - at) ? one : best),
+    values[0] ?? at,
+  );
+}
+
+/** The work behind it, for the status line. */
+export const invarianceWork = ({ store, kernel }: View<InvarianceState>): Work => ({
+  label: "Measuring",
+  noun: "measured:",
+  begins: "measuring begins",
+  progress: () => store.get("_work"),
+  onChange: (run) => store.onChange(["_work", "_invariance"], run),
+  whole: () => {
+    const { pictures } = store.get("_invariance").curves[store.get("transform")] ?? { pictures: 0 };
+    return `curves and consistency of ${many(pictures, "picture")}`;
+  },
+  resume: () => kernel.tell("resume"),
+  failure: () => "measuring failed",
+  retry: "try again",
+});

@@ -1,0 +1,314 @@
+"""A picture that is moved or changed, and what that does to layers and to the class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import traitlets
+
+from convscope._colours import ramp
+from convscope._instrument import Answer, Content, Request, framed
+from convscope._job import Job, Step, progress
+from convscope_core.datasets import Images
+from convscope_core.errors import ArgumentError
+from convscope_core.experiments import (
+    ConsistencyResult,
+    InvarianceResult,
+    measuring_consistency,
+    measuring_invariance,
+)
+from convscope_core.experiments.invariance import DISTANCES, Curve, Varied, checked_fill
+from convscope_core.experiments.invariance.transforms import KINDS, Transform, margin_of
+from convscope_core.network import Network
+
+from .pictures import THUMBNAIL_SIDE, StripPane, thumbnail
+
+__all__ = ["InvariancePane"]
+
+#: Pictures of the strip that follow the slider.
+SHOWN = 12
+
+#: How fine the slider is.
+FINE = {
+    "shift_y": 1, "shift_x": 1, "scale": 0.01, "rotation": 1, "blur": 0.1, "brightness": 0.05, "contrast": 0.05,
+    "hue": 5, "noise": 0.01, "jpeg": 1,
+}  # fmt: skip
+
+#: Fills that are offered; any colour can be set from Python.
+FILLS = ("mean", "reflect", "edge", "wrap", "source", "grey", "#000000")
+
+
+class InvariancePane(StripPane):
+    """One picture under a transformation, the curves of layers and of the class, and how consistent the network is.
+
+    Parameters
+    ----------
+    net : Network
+    images : Images
+    transforms : tuple of Transform
+    layers : sequence of str
+        Whose curves are measured.
+
+    Attributes
+    ----------
+    results : dict of str to InvarianceResult
+        By transformation, with the fill that is chosen; each is measured when it is first looked at.
+    consistency : ConsistencyResult or None
+    """
+
+    transform = traitlets.Unicode().tag(sync=True)
+    """str: the transformation."""
+
+    value = traitlets.Float(0.0).tag(sync=True)
+    """float: how far, in the transformation's unit."""
+
+    fill = traitlets.Unicode("mean").tag(sync=True)
+    """str: what is seen beyond the picture."""
+
+    distance = traitlets.Enum(DISTANCES, default_value="relative").tag(sync=True)
+    """str: the distance between features; see `InvarianceResult.distances`."""
+
+    shown: traitlets.List = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    """list of str: the layers that are drawn, of those that are measured."""
+
+    _invariance = traitlets.Dict().tag(sync=True)
+    _work = progress()
+
+    def __init__(
+        self, net: Network, *, images: Images, transforms: tuple[Transform, ...], layers: Sequence[str], **options: Any
+    ) -> None:
+        self.results: dict[str, InvarianceResult] = {}
+        self.consistency: ConsistencyResult | None = None
+        self._transforms = {one.name: one for one in transforms}
+        self._layers = tuple(layers)
+        self._canvases: dict[tuple[int, str], torch.Tensor] = {}
+        self._clean: tuple[int, Any, Any] | None = None
+        margin = margin_of(transforms, net.input_shape)
+        self._varied_of = {fill: Varied(net, fill, margin) for fill in FILLS}
+        self._margin = margin
+        self._measuring = Job(self, "invariance", "_work", between=True, fields=dict, patient=True)
+        first = next(iter(self._transforms))
+        options = {"transform": first, "shown": list(layers), **options}
+        options.setdefault("value", KINDS[options["transform"]].identity if options["transform"] in KINDS else 0.0)
+        self._tell(checked_fill(options.get("fill", "mean")))
+        super().__init__(net, images=images, **options)
+        self.observe(self._changed, ["transform", "fill", "_pictures"])
+        self.start()
+
+    # ---- what may be set
+
+    @traitlets.validate("transform")
+    def _known_transform(self, proposal: Any) -> str:
+        name = str(proposal["value"])
+        if name not in self._transforms:
+            raise ArgumentError(f"Expected transform as one of {', '.join(self._transforms)}, got {name!r}.")
+        return name
+
+    @traitlets.validate("value")
+    def _possible_value(self, proposal: Any) -> float:
+        value, kind = float(proposal["value"]), KINDS[self.transform]
+        side = max(self.net.input_shape[1:])
+        low, high = max(kind.low, -side), min(kind.high, side)
+        if not low <= value <= high:
+            raise traitlets.TraitError(f"Expected value from {low:g} to {high:g} for {self.transform}, got {value:g}.")
+        return value
+
+    @traitlets.validate("fill")
+    def _known_fill(self, proposal: Any) -> str:
+        return checked_fill(proposal["value"])
+
+    @traitlets.validate("shown")
+    def _known_layers(self, proposal: Any) -> list[str]:
+        names = [self.net.layer(name).name for name in proposal["value"]]
+        if unknown := [name for name in names if name not in self._layers]:
+            raise ArgumentError(f"Expected layers that are measured ({', '.join(self._layers)}), got {unknown[0]!r}.")
+        return names
+
+    # ---- measuring
+
+    def _changed(self, change: Any) -> None:
+        if change["name"] == "transform" and change["old"] != change["new"]:
+            low, high = self._transforms[self.transform].values[0], self._transforms[self.transform].values[-1]
+            if not low <= self.value <= high:
+                self.value = KINDS[self.transform].identity
+        if change["name"] != "transform":
+            self.results, self.consistency = {}, None
+            self._canvases.clear()
+            self._clean = None
+            self._tell(self.fill)
+        self.start()
+
+    def start(self) -> None:
+        """Measure the transformation that is looked at, in the background, where that is not known yet."""
+        known = self.results.get(self.transform)
+        if known is not None and len(known.images) + len(known.skipped) >= len(self.images) and self.consistency:
+            self._measuring.cancel()
+            return
+        self._measuring.start(self._steps(self.transform, self.fill), 0, len(self.images), fresh=False)
+
+    def cancel(self) -> None:
+        """Stop measuring; what is measured stays."""
+        self._measuring.cancel()
+
+    def _take_resume(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
+        self._worker.submit("resume", self.start)
+
+    def _steps(self, name: str, fill: str) -> Iterator[Step]:
+        count, images, chosen = len(self.images), self.images, self._transforms[name]
+        before = self.results.get(name)
+        if before is None or len(before.images) + len(before.skipped) < count:
+            values = {name: chosen.values}
+            for step in measuring_invariance(self.net, images, values, self._layers, fill=fill):
+                if fill != self.fill or images is not self.images:
+                    return  # something else is looked at by now
+                self.results = {**self.results, name: step.result}
+                self._tell(fill)
+                yield Step(step.done, 2 * count, fresh=True)
+        if self.consistency is None:
+            for found in measuring_consistency(self.net, images, fill=fill):
+                if fill != self.fill or images is not self.images:
+                    return
+                self.consistency = found.result
+                self._tell(fill)
+                yield Step(count + found.done, 2 * count, fresh=True)
+
+    def _tell(self, fill: str) -> None:
+        """Tell the front end what is known."""
+        names = [*FILLS, *([] if fill in FILLS else [fill])]
+        self._invariance = {
+            "transforms": [
+                {
+                    "name": name,
+                    "words": one.kind.words,
+                    "unit": one.kind.unit,
+                    "identity": one.kind.identity,
+                    "values": list(one.values),
+                    "step": FINE[name],
+                }
+                for name, one in self._transforms.items()
+            ],
+            "fills": names,
+            "layers": list(self._layers),
+            "colours": dict(zip(self._layers, ramp(len(self._layers)), strict=True)),
+            "curves": {name: self._curves(name, found) for name, found in self.results.items()},
+            "consistency": self._consistent(),
+            "moves": [name for name in self._transforms if name in ("shift_y", "shift_x", "scale", "rotation")],
+        }
+
+    def _curves(self, name: str, found: InvarianceResult) -> dict[str, Any]:
+        return {
+            "pictures": len(found.images),
+            "distances": {
+                distance: {layer: _held(found.curve(name, layer, distance)) for layer in self._layers}
+                for distance in DISTANCES
+            },
+            "probability": _held(found.probability_curve(name)),
+            "each": {
+                str(image): [float(one) for one in row]
+                for image, row in zip(found.images.tolist(), found.probabilities(name), strict=True)
+            },
+        }
+
+    def _consistent(self) -> dict[str, Any] | None:
+        if self.consistency is None:
+            return None
+        numbers = self.consistency.table().items()
+        return {
+            "pictures": len(self.consistency.images),
+            "numbers": [[name, *(None if math.isnan(one) else one for one in number)] for name, number in numbers],
+        }
+
+    # ---- answering
+
+    def _varied(self, fill: str) -> Varied:
+        if fill not in self._varied_of:
+            self._varied_of[fill] = Varied(self.net, checked_fill(fill), self._margin)
+        return self._varied_of[fill]
+
+    def _canvas(self, image: int, fill: str) -> torch.Tensor:
+        key = image, fill
+        if key not in self._canvases:
+            while len(self._canvases) >= 4 * SHOWN:
+                self._canvases.pop(next(iter(self._canvases)))
+            self._canvases[key] = self._varied(fill).frame.prepare(self.images[image].image)
+        return self._canvases[key]
+
+    def _asked(self, content: Content) -> tuple[str, float, str]:
+        name = content.get("transform", self.transform)
+        return name, float(content.get("value", self.value)), content.get("fill", self.fill)
+
+    def _moved(self, content: Content, image: int) -> torch.Tensor:
+        name, value, fill = self._asked(content)
+        return self._varied(fill)(self._canvas(image, fill), name, [value], image)
+
+    def _answer_moved(self, content: Content) -> Answer:
+        """The picture that is looked at, moved; its classes, and how far its features are from where they were."""
+        image = int(content.get("picture", self.picture))
+        self._current(content)  # that there is one
+        picture = self._moved(content, image)
+        outputs, values = self.net.forward(picture, self._layers)
+        classes = self.net.prediction(outputs)
+        clean, before = self._as_it_is(image)
+        distances = {
+            name: _distances(before[name].flatten().double(), values[name].flatten().double()) for name in self._layers
+        }
+        fields, buffers = framed(self.net.pixels(picture[0]), image)
+        return {
+            **fields,
+            "transform": self._asked(content)[0],
+            "value": self._asked(content)[1],
+            "label": clean.label,
+            "before": clean.probability,
+            "now": float(classes.probabilities[clean.index]),
+            "top": classes.label,
+            "best": classes.probability,
+            "distances": distances,
+        }, buffers
+
+    def _as_it_is(self, image: int) -> tuple[Any, dict[str, torch.Tensor]]:
+        if self._clean is None or self._clean[0] != image:
+            outputs, values = self.net.forward(self.net.prepare(self.images[image].image), self._layers)
+            self._clean = image, self.net.prediction(outputs), {name: one.clone() for name, one in values.items()}
+        return self._clean[1], self._clean[2]
+
+    def _answer_thumbnails(self, content: Content) -> Answer:
+        count = min(SHOWN, len(self.images))
+        tiles = [thumbnail(self.net.pixels(self._moved(content, k)[0]), THUMBNAIL_SIDE) for k in range(count)]
+        return {"side": THUMBNAIL_SIDE, "count": count}, [b"".join(tile.tobytes() for tile in tiles)]
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._canvases.clear()
+        self._clean = None
+
+    # ---- a page without a kernel
+
+    def _snapshot(self) -> list[Request]:
+        now = {"transform": self.transform, "value": self.value, "fill": self.fill}
+        others = [one for one in super()._snapshot() if one[0] not in ("thumbnails", "photo")]
+        values = sorted({*self._transforms[self.transform].values, self.value})
+        moved = [("moved", {**now, "value": value, "picture": self.picture}) for value in values]
+        return [*others, *moved, ("thumbnails", now)]
+
+
+def _held(curve: Curve) -> dict[str, list[float | None]]:
+    """A curve as JSON holds it, which has no NaN."""
+    parts: Mapping[str, np.ndarray] = {"mean": curve.mean, "low": curve.low, "high": curve.high}
+    return {
+        name: [float(one) if math.isfinite(one) else None for one in values.tolist()] for name, values in parts.items()
+    }
+
+
+def _distances(before: torch.Tensor, after: torch.Tensor) -> dict[str, float | None]:
+    raw = float((after - before).norm())
+    lengths = float(before.norm()), float(after.norm())
+    cosine = (raw**2 - (lengths[1] - lengths[0]) ** 2) / (2 * lengths[0] * lengths[1]) if all(lengths) else None
+    return {
+        "raw": raw,
+        "relative": raw / lengths[0] if lengths[0] else (None if raw else 0.0),
+        "cosine": 0.0 if raw == 0 else None if cosine is None else min(max(cosine, 0.0), 2.0),
+    }
