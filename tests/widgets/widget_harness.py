@@ -56,6 +56,9 @@ class Workshop:
             "FilterGrid": lambda net: cs.FilterGrid(net, picture, survey=self.survey if net is self.net else None),
             "Gallery": lambda net: cs.Gallery(net, self.pictures[:2], ["gradient", "deconvnet"]),
             "HealthView": lambda net: cs.HealthView(net, self.images),
+            "Invariance": lambda net: cs.Invariance(
+                net, self.images, {"shift_x": [-2, 0, 2], "brightness": [0.5, 1]}, ["0"]
+            ),
             "Occluder": lambda net: cs.Occluder(net, picture),
             "OcclusionMap": lambda net: cs.OcclusionMap(net, picture, stride=16),
             "PatternReport": lambda _: cs.PatternReport(self.net, self.patterns),
@@ -188,6 +191,7 @@ GOOD: dict[str, tuple[str, dict[str, Any]]] = {
     "FilterGrid": ("grid", {"layer": "0", "picture": 0, "lens": "activation"}),
     "Gallery": ("rows", {}),
     "HealthView": ("hello", {}),
+    "Invariance": ("moved", {"transform": "shift_x", "value": 1.0, "fill": "mean", "picture": 0}),
     "Occluder": ("occlude", {"position": [3, 4], "size": 8, "picture": 0, "fill": "grey", "target": 1}),
     "OcclusionMap": ("occlude", {"position": [3, 4], "size": 8, "picture": 0, "fill": "grey", "target": 1}),
     "PatternReport": ("hello", {}),

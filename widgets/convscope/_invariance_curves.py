@@ -9,6 +9,7 @@ import ipywidgets
 import numpy as np
 
 from ._colours import CLEAN, TOP
+from ._parts import close_whole
 from .panes.invariance import InvariancePane
 
 __all__ = ["InvarianceCurves"]
@@ -81,8 +82,7 @@ class InvarianceCurves:
         if panel is not None:
             panel.unobserve(self._draw, ["_invariance", "transform", "distance", "shown", "picture"])
             panel.unobserve(self._mark, ["value"])
-            for one in (self._distances.figure, self._probability.figure, self.box):
-                one.close()
+            close_whole(self.box)
 
 
 class _Figure:

@@ -60,8 +60,8 @@ export function invarianceTools(view: View<InvarianceState>, root: HTMLElement):
     slide.hidden = !found;
     if (!found) return;
     const at = store.get("value");
-    range.min = String(Math.min(found.values[0] ?? 0, at));
-    range.max = String(Math.max(found.values.at(-1) ?? 0, at));
+    range.min = String(Math.min(...found.values, found.identity));
+    range.max = String(Math.max(...found.values, found.identity));
     range.step = String(found.step);
     range.value = String(at);
     const words = valueText(found, at);

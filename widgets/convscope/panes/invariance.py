@@ -13,6 +13,8 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request, framed
 from convscope._job import Job, Step, progress
+from convscope._wire import Real
+from convscope_core.arguments import require_choice
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.experiments import (
@@ -63,7 +65,7 @@ class InvariancePane(StripPane):
     transform = traitlets.Unicode().tag(sync=True)
     """str: the transformation."""
 
-    value = traitlets.Float(0.0).tag(sync=True)
+    value = Real(0.0).tag(sync=True)
     """float: how far, in the transformation's unit."""
 
     fill = traitlets.Unicode("mean").tag(sync=True)
@@ -87,9 +89,9 @@ class InvariancePane(StripPane):
         self._layers = tuple(layers)
         self._canvases: dict[tuple[int, str], torch.Tensor] = {}
         self._clean: tuple[int, Any, Any] | None = None
-        margin = margin_of(transforms, net.input_shape)
-        self._varied_of = {fill: Varied(net, fill, margin) for fill in FILLS}
-        self._margin = margin
+        # The slider also stands between pixels.
+        self._margin = margin_of(transforms, net.input_shape) + 2
+        self._varied_of: dict[str, Varied] = {}
         self._measuring = Job(self, "invariance", "_work", between=True, fields=dict, patient=True)
         first = next(iter(self._transforms))
         options = {"transform": first, "shown": list(layers), **options}
@@ -104,18 +106,23 @@ class InvariancePane(StripPane):
     @traitlets.validate("transform")
     def _known_transform(self, proposal: Any) -> str:
         name = str(proposal["value"])
-        if name not in self._transforms:
-            raise ArgumentError(f"Expected transform as one of {', '.join(self._transforms)}, got {name!r}.")
+        require_choice("transform", name, self._transforms)
         return name
 
     @traitlets.validate("value")
     def _possible_value(self, proposal: Any) -> float:
-        value, kind = float(proposal["value"]), KINDS[self.transform]
-        side = max(self.net.input_shape[1:])
-        low, high = max(kind.low, -side), min(kind.high, side)
+        return self._in_range(self.transform, float(proposal["value"]))
+
+    def _in_range(self, name: str, value: float) -> float:
+        low, high = self._ends(name)
         if not low <= value <= high:
-            raise traitlets.TraitError(f"Expected value from {low:g} to {high:g} for {self.transform}, got {value:g}.")
+            raise ArgumentError(f"Expected value from {low:g} to {high:g} for {name}, got {value:g}.")
         return value
+
+    def _ends(self, name: str) -> tuple[float, float]:
+        """Between which values the slider goes: those that are measured, and the one that changes nothing."""
+        values = (*self._transforms[name].values, KINDS[name].identity)
+        return min(values), max(values)
 
     @traitlets.validate("fill")
     def _known_fill(self, proposal: Any) -> str:
@@ -132,7 +139,7 @@ class InvariancePane(StripPane):
 
     def _changed(self, change: Any) -> None:
         if change["name"] == "transform" and change["old"] != change["new"]:
-            low, high = self._transforms[self.transform].values[0], self._transforms[self.transform].values[-1]
+            low, high = self._ends(self.transform)
             if not low <= self.value <= high:
                 self.value = KINDS[self.transform].identity
         if change["name"] != "transform":
@@ -226,7 +233,9 @@ class InvariancePane(StripPane):
 
     def _varied(self, fill: str) -> Varied:
         if fill not in self._varied_of:
-            self._varied_of[fill] = Varied(self.net, checked_fill(fill), self._margin)
+            while len(self._varied_of) >= len(FILLS):
+                self._varied_of.pop(next(iter(self._varied_of)))
+            self._varied_of[fill] = Varied(self.net, fill, self._margin)
         return self._varied_of[fill]
 
     def _canvas(self, image: int, fill: str) -> torch.Tensor:
@@ -239,7 +248,9 @@ class InvariancePane(StripPane):
 
     def _asked(self, content: Content) -> tuple[str, float, str]:
         name = content.get("transform", self.transform)
-        return name, float(content.get("value", self.value)), content.get("fill", self.fill)
+        require_choice("transform", name, self._transforms)
+        value = self._in_range(name, content.get("value", self.value))
+        return name, value, checked_fill(content.get("fill", self.fill))
 
     def _moved(self, content: Content, image: int) -> torch.Tensor:
         name, value, fill = self._asked(content)
@@ -247,7 +258,7 @@ class InvariancePane(StripPane):
 
     def _answer_moved(self, content: Content) -> Answer:
         """The picture that is looked at, moved; its classes, and how far its features are from where they were."""
-        image = int(content.get("picture", self.picture))
+        image = content.get("picture", self.picture)
         self._current(content)  # that there is one
         picture = self._moved(content, image)
         outputs, values = self.net.forward(picture, self._layers)
