@@ -217,6 +217,18 @@ def test_a_checkpoint_that_fails_is_named_and_the_others_stay(pictures: list[cs.
     assert len(view.result.checkpoints) == 2
 
 
+def test_a_last_checkpoint_that_cannot_be_used_does_not_hide_those_before(
+    pictures: list[cs.Picture], show: Show
+) -> None:
+    good, bad = module().state_dict(), module().state_dict()
+    bad["0.bias"] = bad["0.bias"] * torch.nan
+    view = show(cs.Evolution({1: good, 2: bad}, pictures, net=cs.Network(module().eval(), input_size=SIDE)))
+    assert view.wait(60)
+    assert view._survey["state"] == "failed"
+    assert "epoch 2" in view._failures["survey"]["message"]
+    assert [one["label"] for one in view._evolution["checkpoints"]] == ["epoch 1"]
+
+
 def test_it_can_be_stopped_and_gone_on_with(pictures: list[cs.Picture], show: Show) -> None:
     net = module()
     recorder = recorder_of(net)
@@ -276,6 +288,10 @@ def test_what_does_not_fit_is_refused(result: cs.EvolutionResult, pictures: list
         cs.Evolution(recorder_of(module()))
     with pytest.raises(cs.ArgumentError, match="EvolutionRecorder"):
         cs.Evolution(3, pictures)
+    with pytest.raises(cs.ArgumentError, match="result alone"):
+        cs.Evolution(result, pictures)
+    with pytest.raises(cs.ArgumentError, match="what the checkpoints are of"):
+        cs.Evolution({1: module().state_dict()}, pictures)
     with pytest.raises(cs.LayerError):
         cs.Evolution(result, layer="conv9")
     with pytest.raises(TypeError, match="'colour'"):

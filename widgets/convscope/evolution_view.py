@@ -41,13 +41,13 @@ class Evolution(EvolutionPane, Charted):
         A finished result of `evolution`, of which nothing is computed again; or checkpoints in any form that
         `Checkpoints.of` takes, or the recorder that still writes them.
     images : folder, list, data set or single picture, optional
-        Pictures to look through (see `Images.of`). Needed for all but a finished result.
+        Pictures to look through (see `Images.of`). Needed for all but a finished result, which has its own.
     layer : str, optional
         The layer to open on; by default a convolution in the middle of the network.
     net : Network, torch.nn.Module or Checkpoints, optional
         What the checkpoints are of, where they do not know it; see `Checkpoints.of`.
     k : int, default 9
-        Pictures kept for each unit and checkpoint.
+        Pictures to keep for each unit and checkpoint that is looked through here.
     **traits
         Initial traits: `selected`, `checkpoint`, `show`, `order`, `rows`, `spread`, `curve`, `method`, `contrast`.
 
@@ -84,14 +84,14 @@ class Evolution(EvolutionPane, Charted):
     _variable = traitlets.Unicode("evolution").tag(sync=True)
 
     def _given_network(self, source: Any = None, *_: Any, net: Any = None, **__: Any) -> Network:
-        """That of the last checkpoint: they differ in their weights only."""
+        """One like those of the checkpoints: they differ in their weights only."""
         if isinstance(source, EvolutionResult):
             self._source, self._alike = source, source.checkpoints
             return source.network(-1)
         checkpoints = Checkpoints.of(source, net)
         self._source = source if isinstance(source, EvolutionRecorder) else checkpoints
         self._alike = checkpoints
-        return checkpoints.network(-1) if len(checkpoints) else checkpoints.architecture
+        return checkpoints.architecture
 
     def __init__(
         self,
@@ -103,8 +103,12 @@ class Evolution(EvolutionPane, Charted):
         k: int = 9,
         **traits: Any,
     ) -> None:
-        del net  # it is part of the checkpoints by now
         finished = isinstance(source, EvolutionResult)
+        if finished and not (images is None and net is None):
+            raise ArgumentError(
+                "Expected a finished result alone, got images or a net beside it. It is shown as it is: "
+                "Evolution(result). For other pictures, Evolution(result.checkpoints, images)."
+            )
         if not finished and images is None:
             raise ArgumentError(
                 "Expected pictures to look through, got none. Evolution(recorder, images='photos/'), or give it a "

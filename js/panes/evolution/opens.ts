@@ -13,7 +13,11 @@ export function momentLine({ store }: View<EvolutionState>, root: HTMLElement): 
 export function explorerLine({ store }: View<EvolutionState>, root: HTMLElement): void {
   const code = el("code.cs-code");
   const copy = el("button.cs-link", { title: "Copy the line" }, "copy");
-  const line = el("p.cs-opens", dim("the microscope on this checkpoint "), code, " ", copy);
+  const line = el(
+    "p.cs-opens",
+    dim("the microscope on this checkpoint "),
+    el("span.cs-opens__code", code, " ", copy),
+  );
   root.append(line);
   on(copy, "click", () => {
     void navigator.clipboard?.writeText(code.textContent ?? "").then(() => text(copy, "copied"));
