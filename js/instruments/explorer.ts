@@ -80,7 +80,10 @@ const { widget, showSaved } = instrument({
     classesPane(view, answer);
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
-    unitPane(view, pane(body, "unit"), { headed: (figures) => herePane(view, figures) });
+    unitPane(view, pane(body, "unit"), {
+      headed: (figures) => herePane(view, figures),
+      onPatch: (image) => view.kernel.tell("look", { image }),
+    });
   },
 });
 

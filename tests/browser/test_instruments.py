@@ -539,6 +539,28 @@ def test_explorer_links_layers_pictures_and_address(notebook):
     assert (expected, root.locator(".cs-target__value").inner_text()) != before
 
 
+def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(PATCH)).to_have_count(9)
+    least = book.value("int(net.predict(pictures[0]).probabilities.argmin())")
+    field = root.get_by_label("Follow any class")
+    field.focus()
+    expect(root.locator(".cs-following option")).to_have_count(10)
+    field.fill("no such thing")
+    field.press("Enter")
+    expect(field).to_have_class(re.compile("cs-is-wrong"))
+    field.fill(f"class {least}")
+    field.press("Enter")
+    expect(root.locator(".cs-target__label")).to_have_text(f"class {least}")
+    reaches(book, "w.target", least)
+    patch = root.locator(f"{PATCH}:not([data-image='0'])").first
+    image = int(patch.get_attribute("data-image"))
+    patch.click()
+    expect(root.locator(f".cs-thumbnail[data-picture='{image}']")).to_have_attribute("aria-selected", "true")
+    reaches(book, "[w.picture, len(w.images)]", [image, 12])
+
+
 def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")

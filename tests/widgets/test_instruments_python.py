@@ -318,3 +318,40 @@ def test_bars_keep_every_picture_and_show_the_largest():
 def test_no_module_stands_where_a_function_should():
     # A module convscope.occlusion_map would take the place of the function as soon as it is imported.
     assert [name for name in cs.__all__ if isinstance(getattr(cs, name), types.ModuleType)] == []
+
+
+class TestThePicturesAtHand:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name, colour in (("red", (200, 9, 9)), ("green", (9, 200, 9))):
+            Image.new("RGB", (32, 32), colour).save(tmp_path / f"{name}.png")
+        return tmp_path
+
+    def add(self, widget, name, content):
+        widget._handle_custom_msg({"kind": "add", "name": name}, [memoryview(content)])
+        assert widget.wait(30)
+
+    def test_the_same_file_twice_counts_once(self, net, folder, show):
+        widget = show(cs.Explorer(net, folder))
+        assert widget.wait(30)
+        content = (folder / "red.png").read_bytes()
+        self.add(widget, "again.png", content)
+        names = [one.name for one in widget.images]
+        assert names == ["green.png", "red.png"]
+        assert widget.picture == names.index("red.png")
+        Image.new("RGB", (32, 32), (9, 9, 200)).save(folder.parent / "blue.png")
+        for _ in range(2):
+            self.add(widget, "blue.png", (folder.parent / "blue.png").read_bytes())
+            assert ([one.name for one in widget.images], widget.picture) == (["green.png", "red.png", "blue.png"], 2)
+        assert int(widget.survey.seen.sum()) == 3
+
+    def test_a_picture_of_the_survey_is_looked_at_and_joins_those_at_hand_where_it_is_none(
+        self, net, pictures, folder, show
+    ):
+        survey = cs.survey(net, folder, progress=False)
+        widget = show(cs.Explorer(net, pictures[:2], survey))
+        for image, expected in ((1, 2), (0, 3), (1, 2)):
+            widget._handle_custom_msg({"kind": "look", "image": image}, [])
+            assert widget.wait(30)
+            assert widget.picture == expected
+        assert [one.name for one in widget.images[2:]] == ["red.png", "green.png"]

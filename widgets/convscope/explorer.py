@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import traitlets
@@ -15,6 +16,7 @@ from ._charted import Charted
 from ._instrument import Content, Request
 from ._layers import middle
 from ._static import bundle
+from ._wire import Whole, fields
 from .panes.grid import GridPane
 from .panes.here import HerePane
 from .panes.occluder import OccluderPane
@@ -105,11 +107,31 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
             self.box.children = [self, self.history.figure] if self.show_history else [self]
 
     def _add(self, content: Content, picture: Picture) -> None:
+        before = len(self.images)
         super()._add(content, picture)
         pictures, survey = Images.of(self.images), self.survey
+        if len(pictures) == before:  # it was there
+            return
         # A survey of one's own grows with the pictures; one that was given stays what it is.
         if survey is not None and self._own_survey and self._survey["state"] == "done":
             self.start_survey(pictures, indices=[len(pictures) - 1], start=survey)
+
+    @fields(image=Whole())
+    def _take_look(self, content: Content, _buffers: Sequence[memoryview]) -> None:
+        self._worker.submit("look", lambda: self._guarded("look", lambda: self._look(content["image"])))
+
+    def _look(self, image: int) -> None:
+        """Put a picture of the survey under the occluder."""
+        surveyed = self._surveyed().images
+        if not 0 <= image < len(surveyed):
+            raise ArgumentError(f"Expected image, an index from 0 to {len(surveyed) - 1}, got {image}.")
+        picture = surveyed[image]
+        # A data set makes its pictures anew each time: what has one name at one place is one picture.
+        here = self.images[image] if image < len(self.images) else None
+        if here is not None and (here.name, here.label, here.path) == (picture.name, picture.label, picture.path):
+            self.picture = image
+        else:
+            self._show(picture)
 
     @property
     def address(self) -> str:

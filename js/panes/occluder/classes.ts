@@ -3,6 +3,7 @@ import { dim, el, on, text } from "../../lib/dom";
 import { change, probability } from "../../lib/format";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
+import { followField } from "./follow";
 import type { ClassScore, OccluderState } from "./state";
 
 interface Row {
@@ -40,7 +41,8 @@ function row(choose: (index: number) => void): Row {
   };
 }
 
-export function classesPane({ store }: View<OccluderState>, root: HTMLElement): void {
+export function classesPane(view: View<OccluderState>, root: HTMLElement): void {
+  const { store } = view;
   const choose = (index: number) => {
     if (!store.get("offline")) store.set({ target: store.get("target") === index ? null : index });
   };
@@ -64,7 +66,7 @@ export function classesPane({ store }: View<OccluderState>, root: HTMLElement): 
     "div.cs-probabilities",
     el("div.cs-target", name, el("span.cs-target__numbers", delta, now)),
     flip,
-    el("h3.cs-heading", "Classes", independent, legend),
+    el("h3.cs-heading", "Classes", independent, followField(view), legend),
     list,
     el("div.cs-classes.cs-classes--other", ...rows.slice(5).map(({ element }) => element)),
   );

@@ -38,6 +38,7 @@ export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
   });
   kernel.hears("trail", ({ trail }) => store.set({ trail: { number: trail as number, visited: [] } }));
   kernel.ask("trail", {});
+  kernel.answers("labels", ({ labels }) => store.set({ labels: labels as string[] }));
   store.watch(["picture", "_revision"], () => kernel.ask("photo", { picture: store.get("picture") }));
   store.watch(["picture", "_revision", "fill"], () =>
     kernel.ask("fill", { picture: store.get("picture"), fill: store.get("fill") }),

@@ -54,6 +54,8 @@ export interface OccluderSlice {
   fill: string;
   target: number | null;
   show_trail: boolean;
+  /** All classes; empty until they are asked for. */
+  labels: string[];
   /** The next line drawn on the picture becomes the occluder's form. */
   drawing: boolean;
   /** Where the pointer is on the picture, px. */
@@ -76,6 +78,7 @@ export const occluderSlice: Slice<OccluderSlice> = {
     fill: "grey",
     target: null,
     show_trail: false,
+    labels: [],
     drawing: false,
     pointer: null,
     ghost: null,

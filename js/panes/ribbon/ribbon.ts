@@ -179,7 +179,7 @@ function showDead(cells: ReadonlyMap<string, HTMLElement>, dead: Record<string, 
     const number = cell.querySelector<HTMLElement>(".cs-layer__share");
     if (!health || !bar || !number) continue;
     bar.style.width = `${100 * (part ?? 0)}%`;
-    text(number, part ? ` · ${share(part)} dead` : "");
+    text(number, part && part >= 0.01 ? ` · ${share(part)} dead` : "");
     health.title = part === undefined ? "" : `${Math.round(100 * part)} % of the filters never active`;
   }
 }

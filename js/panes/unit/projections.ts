@@ -47,6 +47,7 @@ function tilesOf({ store }: View<UnitState>, projections: Projections | null): H
         "aria-label": `Projection of ${describe(exemplar)}`,
         title: `What unit ${unit?.channel} picked out of ${describe(exemplar)}`,
         "data-peak": peak,
+        "data-image": exemplar.image,
       },
       canvas,
     );

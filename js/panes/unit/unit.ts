@@ -1,5 +1,5 @@
 /** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
-import { el, text } from "../../lib/dom";
+import { el, on, text, within } from "../../lib/dom";
 import { side } from "../../lib/format";
 import type { View } from "../../seam";
 import { layerOf } from "../shared/network";
@@ -18,6 +18,8 @@ export interface UnitOptions {
    * there. Puts another figure beside that of the whole picture.
    */
   headed?: (figures: HTMLElement) => void;
+  /** What a click on a patch, or on its projection, does with the picture that it is of. */
+  onPatch?: (image: number) => void;
 }
 
 export function unitPane(view: View<UnitState>, root: HTMLElement, options: UnitOptions = {}): void {
@@ -43,6 +45,10 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   const rest = el("div.cs-unit__rest", content, empty);
   const section = el("section.cs-unit", { "aria-label": "Unit" }, head, rest);
   root.append(section);
+  on(content, "click", (event) => {
+    const image = within(event, ".cs-patch")?.dataset.image;
+    if (image !== undefined && !store.get("offline")) options.onPatch?.(Number(image));
+  });
   store.watch(["selected", "checkpoint", "unit", "_survey"], () => {
     const unit = store.get("unit");
     const chosen = {

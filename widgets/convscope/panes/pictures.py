@@ -81,6 +81,14 @@ class PicturesPane(Instrument):
             self.net.prepare(picture.image)  # refused here, not at every later use
         except ImageError as error:
             raise ImageError(f"Expected a picture to add, got {picture.name}. {error}") from error
+        self._show(picture)
+
+    def _show(self, picture: Picture) -> None:
+        """Look at a picture: at the one at hand that it is, or at the end of them, where it is put."""
+        known = next((place for place, one in enumerate(self.images) if same_picture(one, picture)), None)
+        if known is not None:
+            self.picture = known
+            return
         self.images = Images.of(self.images) + Images.of([picture])
         with self.hold_sync():
             self._list_pictures()
@@ -99,6 +107,34 @@ class StripPane(PicturesPane):
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("thumbnails", {})]
+
+
+def same_picture(one: Picture, other: Picture) -> bool:
+    """Whether two pictures are one: the same object, the same file, or files of the same content."""
+    if one.image is other.image or (one.path is not None and one.path == other.path):
+        return True
+    sizes = file_size(one), file_size(other)
+    return sizes[0] is not None and sizes[0] == sizes[1] and file_content(one) == file_content(other)
+
+
+def file_size(picture: Picture) -> int | None:
+    """Bytes of a picture's file; None where it is none, or cannot be read."""
+    if isinstance(picture.image, bytes):
+        return len(picture.image)
+    try:
+        return None if picture.path is None else picture.path.stat().st_size
+    except OSError:
+        return None
+
+
+def file_content(picture: Picture) -> bytes | None:
+    """What is in a picture's file."""
+    if isinstance(picture.image, bytes):
+        return picture.image
+    try:
+        return None if picture.path is None else picture.path.read_bytes()
+    except OSError:
+        return None
 
 
 def one_picture(net: Network, image: Any) -> Images:

@@ -242,6 +242,10 @@ class OccluderPane(PicturesPane):
         pixels = self._occlusion(picture, fill, self.shape).fill_picture
         return framed(pixels, picture) if pixels is not None else ({"picture": picture, "height": 0, "width": 0}, [b""])
 
+    def _answer_labels(self, _content: Content) -> Answer:
+        """All classes, of which any can be followed."""
+        return {"labels": list(self.net.labels)}, []
+
     # ---- where it has been
 
     @property
