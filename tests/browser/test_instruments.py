@@ -559,6 +559,8 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     patch.click()
     expect(root.locator(f".cs-thumbnail[data-picture='{image}']")).to_have_attribute("aria-selected", "true")
     reaches(book, "[w.picture, len(w.images)]", [image, 12])
+    root.get_by_role("button", name="Back").click()
+    reaches(book, "w.picture", 0)
 
 
 def test_explorer_draws_the_history_of_the_drag(notebook):

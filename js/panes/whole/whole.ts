@@ -1,14 +1,21 @@
-/** Buttons for the instrument as a whole: the chart beneath it, and as large as the window. */
+/** Buttons for the instrument as a whole: back and forward, the chart beneath it, and as large as the window. */
 import { el, on, svg } from "../../lib/dom";
 import { type Filling, filling } from "../../lib/window";
 import type { View } from "../../seam";
+import type { NetworkSlice } from "../shared/network";
+import type { PicturesSlice } from "../shared/pictures";
+import type { SelectionSlice } from "../shared/selection";
+import { pastButtons } from "./past";
 import type { WholeSlice } from "./state";
 
 /** `whole`: the instrument. */
-export function wholePane(view: View<WholeSlice>, root: HTMLElement, whole: HTMLElement): void {
-  root.append(
-    el("span.cs-whole", historyButton(view, whole), windowButton(view, filling(whole, view.signal))),
-  );
+export function wholePane(
+  view: View<NetworkSlice & SelectionSlice & PicturesSlice & WholeSlice>,
+  root: HTMLElement,
+  whole: HTMLElement,
+): void {
+  const fill = windowButton(view, filling(whole, view.signal));
+  root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
 }
 
 function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
