@@ -61,12 +61,17 @@ export interface HostSlice {
   latency: number | null;
   /** The pointer is down: traits that follow it are written when it is up. */
   dragging: boolean;
-  /** The kernel is not there (a saved page): controls that need it are off. */
+  /** This is a saved page: there is no kernel, and controls that need it are off. */
   offline: boolean;
+  /** What to say where the kernel is gone, or was never there; null while it is, and on a saved page. */
+  absent: string | null;
+  /** The instrument as it stood when it was last displayed: a PNG in base64, or nothing. */
+  _still: string;
 }
 
 export const hostSlice: Slice<HostSlice> = {
-  initial: { errors: {}, slow: [], latency: null, dragging: false, offline: false },
+  initial: { errors: {}, slow: [], latency: null, dragging: false, offline: false, absent: null, _still: "" },
+  given: ["_still"],
 };
 
 /** What all views of one model share. */

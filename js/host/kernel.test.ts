@@ -26,10 +26,12 @@ function setup() {
   const slow = vi.fn<(kind: string, slow: boolean) => void>();
   const failed = vi.fn<(kind: string, error: KernelError | null) => void>();
   const news = vi.fn<(content: Answer) => void>();
-  const kernel = new KernelLine(channel, { onSlow: slow, onError: failed }, controller.signal);
+  const [heard, unsent] = [vi.fn(), vi.fn()];
+  const options = { onSlow: slow, onError: failed, onHeard: heard, onUnsent: unsent };
+  const kernel = new KernelLine(channel, options, controller.signal);
   const answers = vi.fn<(answer: Answer) => void>();
   kernel.answers("move", answers);
-  return { channel, controller, slow, failed, news, kernel, answers };
+  return { channel, controller, slow, failed, news, kernel, answers, heard, unsent };
 }
 
 describe("the line to the kernel", () => {
@@ -124,6 +126,77 @@ describe("the line to the kernel", () => {
     kernel.hears("error", news);
     channel.receive({ event: "error", kind: "survey" });
     expect(news).toHaveBeenCalledWith({ event: "error", kind: "survey" });
+  });
+});
+
+describe("what no kernel sends", () => {
+  /** Numbers that are the same in every run. */
+  function random(seed: number) {
+    let state = seed;
+    return (below: number) => {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      return Math.floor((state / 2 ** 32) * below);
+    };
+  }
+
+  const values = [
+    null,
+    undefined,
+    true,
+    -1,
+    0,
+    1,
+    2,
+    Number.NaN,
+    "",
+    "move",
+    "error",
+    [],
+    [1],
+    {},
+    { name: 3 },
+  ];
+
+  it("is shown as an error at the worst, and the next answer is taken", () => {
+    const draw = random(7);
+    const any = () => values[draw(values.length)];
+    const { channel, kernel, failed } = setup();
+    const taken = vi.fn();
+    // As a pane does: it takes the fields for what they should be.
+    const read = ({ at, list }: Answer) =>
+      (at as number[]).length + (list as { name: string }[]).map(({ name }) => name.length).length;
+    kernel.answers("pane", (answer) => void (answer.good ? taken() : read(answer)));
+    kernel.hears("news", (content) => void read(content));
+    for (let round = 0; round < 3000; round++) {
+      kernel.ask("pane", {});
+      const head = channel.messages.at(-1) as Answer;
+      const fields = Object.fromEntries(["at", "list", "error", "ok", "event"].map((name) => [name, any()]));
+      const message = [
+        any(),
+        { ...fields, kind: any() },
+        { ...head, ...fields },
+        { ...fields, event: "news" },
+      ];
+      channel.receive(message[draw(message.length)]);
+      channel.receive({ ...head, ok: true, good: true });
+    }
+    kernel.ask("pane", {});
+    const before = taken.mock.calls.length;
+    channel.receive({ ...(channel.messages.at(-1) as Answer), ok: true, good: true });
+    expect(taken.mock.calls.length).toBe(before + 1);
+    for (const [, error] of failed.mock.calls)
+      if (error) expect([typeof error.name, typeof error.message]).toEqual(["string", "string"]);
+    expect(failed.mock.calls.some(([, error]) => error?.message.includes("could not be shown"))).toBe(true);
+  });
+
+  it("and what cannot be sent is no error of the page's", () => {
+    const { channel, kernel, unsent } = setup();
+    channel.send = () => {
+      throw new Error("Cannot send");
+    };
+    kernel.ask("move", {});
+    kernel.tell("hello");
+    expect(unsent).toHaveBeenCalledTimes(2);
   });
 });
 

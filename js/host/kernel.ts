@@ -30,6 +30,10 @@ export interface KernelOptions {
   /** An answer has been awaited for 300 ms (true) or has come (false). */
   onSlow: (kind: string, slow: boolean) => void;
   onError: (kind: string, error: KernelError | null) => void;
+  /** The kernel has said something. */
+  onHeard: () => void;
+  /** A message could not leave: there is nobody to take it. */
+  onUnsent: () => void;
 }
 
 export const SLOW_MS = 300;
@@ -72,7 +76,7 @@ export class KernelLine implements Kernel {
   }
 
   tell(kind: string, content: Record<string, unknown> = {}, buffers: ArrayBuffer[] = []): void {
-    this.#channel.send({ kind, client: this.#client, ...content }, undefined, buffers);
+    this.#send({ kind, client: this.#client, ...content }, buffers);
   }
 
   hears(event: string, handler: (content: Answer) => void): void {
@@ -86,7 +90,16 @@ export class KernelLine implements Kernel {
 
   /** Send once more what is under way; the kernel takes a request of a number only once. */
   repeat(): void {
-    for (const { flight, message } of this.#lines.values()) if (flight.busy) this.#channel.send(message);
+    for (const { flight, message } of this.#lines.values()) if (flight.busy) this.#send(message);
+  }
+
+  /** The line of a kernel that is gone throws, in some hosts. */
+  #send(message: Record<string, unknown>, buffers?: ArrayBuffer[]): void {
+    try {
+      this.#channel.send(message, undefined, buffers);
+    } catch {
+      this.#options.onUnsent();
+    }
   }
 
   #line(kind: string): Line {
@@ -101,7 +114,7 @@ export class KernelLine implements Kernel {
     line.slow = setTimeout(() => this.#options.onSlow(kind, true), SLOW_MS);
     line.lost = setTimeout(() => line.flight.abandon(), LOST_MS);
     line.message = { kind, id, client: this.#client, ...request };
-    this.#channel.send(line.message);
+    this.#send(line.message);
   }
 
   #quiet(line: Line): void {
@@ -110,11 +123,14 @@ export class KernelLine implements Kernel {
   }
 
   #receive(message: Answer, buffers: DataView[]): void {
-    if (typeof message?.event === "string") {
-      this.#listeners.get(message.event)?.(message);
+    if (typeof message !== "object" || message === null) return;
+    this.#options.onHeard();
+    if (typeof message.event === "string") {
+      const { event } = message;
+      this.#guarded(event, () => this.#listeners.get(event)?.(message));
       return;
     }
-    const kind = message?.kind as string;
+    const kind = message.kind as string;
     const line = this.#lines.get(kind);
     // Another page's answer, a kind nobody here asked for, or one given up on and overtaken.
     if (!line || message.client !== this.#client || !line.flight.busy) return;
@@ -125,9 +141,25 @@ export class KernelLine implements Kernel {
     if (message.superseded) return;
     if (message.ok) {
       this.#options.onError(kind, null);
-      line.handler(message, buffers);
+      this.#guarded(kind, () => line.handler(message, buffers));
     } else {
-      this.#options.onError(kind, { ...(message.error as Omit<KernelError, "kind">), kind });
+      this.#options.onError(kind, { ...errorOf(message.error), kind });
     }
   }
+
+  /** An answer that cannot be understood is an error that is shown, and what was shown before stays. */
+  #guarded(kind: string, handle: () => void): void {
+    try {
+      handle();
+    } catch (error) {
+      const { name, message, stack = "" } = error as Error;
+      const text = `The answer of the kernel to "${kind}" could not be shown (${message}). Reload the page.`;
+      this.#options.onError(kind, { kind, name, message: text, details: stack });
+    }
+  }
+}
+
+function errorOf(given: unknown): Omit<KernelError, "kind"> {
+  const { name, message, details } = (given ?? {}) as Partial<Record<keyof KernelError, unknown>>;
+  return { name: String(name ?? "Error"), message: String(message ?? ""), details: String(details ?? "") };
 }

@@ -3,12 +3,15 @@ import { Store, same } from "../lib/store";
 import { type HostSlice, hostSlice, type KernelError, type Session, type Slices } from "../seam";
 import { greet } from "./greeting";
 import { type Channel, KernelLine } from "./kernel";
+import { GONE, type Presence, watchPresence } from "./presence";
 
 /** The part of anywidget's model that is used; a saved page has one of its own. */
 export interface Model extends Channel {
   get(name: string): unknown;
   set(name: string, value: unknown): void;
   save_changes(): void;
+  /** The host's, of whatever kind. */
+  widget_manager?: unknown;
 }
 
 /** What the host does with a state of which it knows no pane's keys. */
@@ -22,8 +25,17 @@ export function openSession<S extends object = object>(
   const parts: Slices = [hostSlice, ...slices];
   const initial: State = Object.assign({}, ...parts.map((slice) => slice.initial));
   const store = new Store(new Store(initial), signal);
+  const presence = watchPresence(store as unknown as Store<HostSlice>, model.widget_manager, signal);
+  // To a kernel that is gone nothing is sent: there is nobody to tell, and some hosts complain.
+  const channel: Channel = {
+    send: (...message) => {
+      if (store.get("absent") !== GONE) model.send(...message);
+    },
+    on: (event, handler) => model.on(event, handler),
+    off: (event, handler) => model.off(event, handler),
+  };
   const kernel = new KernelLine(
-    model,
+    channel,
     {
       onSlow: (kind, slow) => {
         if (slow) late();
@@ -31,14 +43,16 @@ export function openSession<S extends object = object>(
         store.set({ slow: slow ? [...others, kind] : others });
       },
       onError: (kind, error) => showError(store, kind, error),
+      onHeard: presence.heard,
+      onUnsent: presence.failed,
     },
     signal,
   );
   // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
   kernel.hears("error", ({ kind, error, work }) =>
-    showError(store, work ? `work ${kind}` : String(kind), error as KernelError | null),
+    showError(store, work ? `work ${kind}` : String(kind), (error as KernelError | null) ?? null),
   );
-  bindTraits(store, model, parts, signal);
+  bindTraits(store, model, parts, presence, signal);
   const late = greet(kernel, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
 }
@@ -50,7 +64,13 @@ export function showError(store: Store<HostSlice>, kind: string, error: KernelEr
   else if (known) store.set({ errors: others });
 }
 
-function bindTraits(store: Store<State>, model: Model, parts: Slices, signal: AbortSignal): void {
+function bindTraits(
+  store: Store<State>,
+  model: Model,
+  parts: Slices,
+  presence: Presence,
+  signal: AbortSignal,
+): void {
   const keys = (of: "writes" | "held" | "given") => parts.flatMap((slice) => (slice[of] ?? []) as string[]);
   const present = (names: string[]) => names.filter((name) => model.get(name) !== undefined);
   const written = present(keys("writes"));
@@ -72,6 +92,7 @@ function bindTraits(store: Store<State>, model: Model, parts: Slices, signal: Ab
     signal.addEventListener("abort", () => model.off(`change:${name}`, read));
   }
   const write = () => {
+    if (store.get("absent") === GONE) return;
     let changed = false;
     writing = true;
     for (const name of written) {
@@ -80,7 +101,12 @@ function bindTraits(store: Store<State>, model: Model, parts: Slices, signal: Ab
       changed = true;
     }
     writing = false;
-    if (changed) model.save_changes();
+    if (!changed) return;
+    try {
+      model.save_changes();
+    } catch {
+      presence.failed();
+    }
   };
   store.onChange([...written, "dragging"], write);
 }

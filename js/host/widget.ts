@@ -6,6 +6,7 @@
 import { el } from "../lib/dom";
 import { Store } from "../lib/store";
 import type { Session, Slices, Sum, View } from "../seam";
+import { showAbsence } from "./absence";
 import { errorBox, showErrors } from "./errors";
 import { openPage } from "./page";
 import { type Saved, savedModel } from "./saved";
@@ -34,12 +35,16 @@ type Known = Instrument<readonly []>;
 /** Draw one view of an instrument into `host`. */
 function mount(session: Session<object>, known: Known, host: HTMLElement, signal: AbortSignal): void {
   const { name } = known;
-  const root = el("div", { class: `cs-root cs-root--${name}`, "data-instrument": name });
+  // It takes the focus where a click meets nothing that does: keys that follow are then meant for it.
+  const root = el("div", { class: `cs-root cs-root--${name}`, "data-instrument": name, tabindex: "-1" });
   // The outer element measures the width that the host grants; the panes arrange themselves by it.
-  host.append(el("div.cs-host", root));
+  const outer = el("div.cs-host", root);
+  host.append(outer);
   const view = { ...session, store: new Store(session.store, signal), page: openPage(root, signal), signal };
+  view.page.keepKeys(root);
   known.mount(view, root);
   showErrors(view, root);
+  showAbsence(view, outer, root);
 }
 
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {

@@ -29,7 +29,7 @@ class Charted(Instrument):
         self.box = ipywidgets.VBox([self] if figure is None else [self, figure], layout={"width": "100%"})
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self.box._repr_mimebundle_(**kwargs)
+        return self._with_still(self.box._repr_mimebundle_(**kwargs))
 
     def close(self) -> None:
         """Close the panes and the chart; the thread ends and the tensors are freed."""

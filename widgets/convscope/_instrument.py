@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import traceback
@@ -23,6 +24,7 @@ from ._job import Job
 from ._layers import description
 from ._saved import saved_page
 from ._static import styles
+from ._still import Strip, drawn
 from ._wire import Message, plain, refusing
 from ._worker import Worker
 
@@ -60,8 +62,8 @@ class Instrument(anywidget.AnyWidget):
       end's callback thread and must return at once. Fields of either that are no traits are declared by `fields`, and
       all are checked before (`Message`);
     - a `Job` for long work;
-    - ``_snapshot()``, the requests whose answers a saved page holds, and ``_forget()``, which drops cached tensors:
-      each adds to that of ``super()``.
+    - ``_snapshot()``, the requests whose answers a saved page holds, ``_strips()``, what a still picture shows, and
+      ``_forget()``, which drops cached tensors: each adds to that of ``super()``.
 
     Parameters
     ----------
@@ -77,6 +79,9 @@ class Instrument(anywidget.AnyWidget):
     _name = ""
 
     _network = traitlets.Dict().tag(sync=True)
+
+    #: The instrument as it stood when it was last displayed, for views without a kernel: a PNG in base64.
+    _still = traitlets.Unicode().tag(sync=True)
 
     net: Network
 
@@ -295,6 +300,52 @@ class Instrument(anywidget.AnyWidget):
             self.layout.close()
         super().close()
 
+    # ---- where there is no kernel
+
+    def _strips(self) -> list[Strip]:
+        """What a still picture shows of the instrument as it stands."""
+        return []
+
+    def still(self, path: str | Path | None = None) -> bytes:
+        """Draw the instrument, as it stands, as one still picture.
+
+        It is what a notebook shows where it has no kernel: each time the instrument is displayed the picture goes into
+        the output, and with the widgets' state into the notebook. A call renews that in the state; displaying the
+        instrument again renews that in the output.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            File to write; by default nothing is written.
+
+        Returns
+        -------
+        bytes
+            A PNG.
+        """
+        strips = [Strip(f"{type(self).__name__} · {self.net.name} · a still picture: run the cell to work with it")]
+        picture = drawn([*strips, *self._strips()])
+        self._still = base64.b64encode(picture).decode("ascii")
+        if path is not None:
+            Path(path).write_bytes(picture)
+        return picture
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        return self._with_still(super()._repr_mimebundle_(**kwargs))
+
+    def _with_still(self, bundle: Any) -> Any:
+        """Add the still picture to what is displayed."""
+        if bundle is None:
+            return None
+        data, *more = bundle if isinstance(bundle, tuple) else (bundle,)
+        try:
+            self.still()
+        except Exception:  # a picture that cannot be drawn must not keep the instrument from being shown
+            logger.info("%s could not be drawn as a still picture", type(self).__name__, exc_info=True)
+            return bundle
+        data = {**data, "image/png": self._still}
+        return (data, *more) if isinstance(bundle, tuple) else data
+
     # ---- a page without a kernel
 
     def _snapshot(self) -> list[Request]:
@@ -320,7 +371,8 @@ class Instrument(anywidget.AnyWidget):
             The page.
         """
         answers = [(kind, *self._answer(kind, content)) for kind, content in self._snapshot()]
-        page = saved_page(self._name, title, self.get_state(list(self._shared_traits())), answers)
+        state = self.get_state([name for name in self._shared_traits() if name != "_still"])
+        page = saved_page(self._name, title, state, answers)
         if path is not None:
             write_text(path, page)
         return page

@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request
+from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
@@ -31,6 +32,8 @@ TILE_SIDE = 48
 KEPT = 4096
 #: Units of all layers that a search for a class lists.
 SEARCHED = 8
+#: Units that a still picture shows.
+STILL = 10
 #: What a tile shows where there is nothing to show.
 GREY = 128
 
@@ -155,6 +158,14 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     def _forget(self) -> None:
         super()._forget()
         self._projection_tiles.clear()
+
+    def _strips(self) -> list[Strip]:
+        maps = self.net.activations(self._current().image, [self.layer])[self.layer][0]
+        order = maps.flatten(1).amax(1).argsort(descending=True)[:STILL].tolist()
+        planes = quantise(shrink(maps[order], MAP_SIDE)).data
+        tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in planes]
+        text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order))}"
+        return [*super()._strips(), Strip(text, tiles, 70)]
 
     def _snapshot(self) -> list[Request]:
         requests = [*super()._snapshot(), ("grid", {})]

@@ -9,11 +9,15 @@ from typing import Any
 
 import traitlets
 
+from convscope._still import Strip
 from convscope_core.survey import HealthTable, layer_health
 
 from .survey import SurveyPane
 
 __all__ = ["HealthPane"]
+
+#: Layers that a still picture lists.
+STILL = 20
 
 
 class HealthPane(SurveyPane):
@@ -32,6 +36,13 @@ class HealthPane(SurveyPane):
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:
         return self.net.layer(proposal["value"]).name if proposal["value"] else ""
+
+    def _strips(self) -> list[Strip]:
+        texts = [
+            f"{row['layer']}: {row['channels']} units, {row['dead']:.0%} dead, {row['rare']:.0%} rare"
+            for row in self._health[:STILL]
+        ]
+        return [*super()._strips(), *map(Strip, texts)]
 
     def _survey_news(self) -> Mapping[str, Any]:
         if self.survey is not None:

@@ -10,6 +10,7 @@ import traitlets
 
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Job, Step, progress
+from convscope._still import Strip
 from convscope._wire import Whole
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
@@ -191,6 +192,14 @@ class MapsPane(OccluderPane):
         }
         planes = [(probability, np.float32), (activity, np.float32), (result.label, np.int32)]
         return answer, [np.asarray(plane, kind) for plane, kind in planes]
+
+    def _strips(self) -> list[Strip]:
+        result = self.result
+        if result is None or not result.computed.all():
+            return super()._strips()
+        shades = np.nan_to_num(255 * result.probability).clip(0, 255).astype(np.uint8)
+        text = f"probability of {result.labels[result.target]} for each place of the occluder, black 0, white 1"
+        return [*super()._strips(), Strip(text, [np.repeat(shades[..., None], 3, axis=2)], 224)]
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("map", {})]

@@ -8,12 +8,15 @@ from typing import Any
 import traitlets
 
 from convscope._instrument import Instrument
+from convscope._still import Strip
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.patterns import LayerFit, Patterns, SignalQuality
 
 __all__ = ["PatternsPane"]
 
+#: Layers that a still picture lists.
+STILL = 20
 #: Units listed of each problem.
 LISTED = 50
 
@@ -46,6 +49,10 @@ class PatternsPane(Instrument):
         self.quality = quality
         self._patterns = summary(patterns, quality)
         super().__init__(net, **options)
+
+    def _strips(self) -> list[Strip]:
+        fits = self.patterns.report[:STILL]
+        return [*super()._strips(), *(Strip(f"{fit.layer}: {fit.fitted} of {fit.units} units fitted") for fit in fits)]
 
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:

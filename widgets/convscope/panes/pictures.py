@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Instrument, Request, framed
+from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ImageError
@@ -96,6 +97,10 @@ class PicturesPane(Instrument):
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("photo", {"picture": self.picture})]
+
+    def _strips(self) -> list[Strip]:
+        picture = self._current()
+        return [Strip(picture.name, [self.net.picture(picture.image)], 224), *super()._strips()]
 
 
 class StripPane(PicturesPane):

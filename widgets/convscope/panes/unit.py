@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
+from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.explain import Unit
 from convscope_core.survey import Exemplar
@@ -109,6 +110,14 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     def _moments(self) -> list[dict[str, int]]:
         """The checkpoints at which a saved page shows the unit, as requests name them."""
         return [{}]
+
+    def _strips(self) -> list[Strip]:
+        if self.survey is None or self.selected is None:
+            return super()._strips()
+        shown, patches = self._patches.shown(self.survey.images, self.survey.top(self.layer, self.selected), PATCH_SIDE)
+        tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
+        text = f"{self.layer}, unit {self.selected}: what excites it most in {int(self.survey.seen.sum())} pictures"
+        return [*super()._strips(), Strip(text, list(tiles[: len(shown)]), 78)]
 
     def _snapshot(self) -> list[Request]:
         requests = super()._snapshot()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from convscope._instrument import Answer, Content, Instrument, Request, described
 from convscope._job import Job, Step, progress
+from convscope._still import Strip
 from convscope._wire import Real, Value, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
@@ -22,7 +23,7 @@ from convscope_core.network import Network, Prediction
 from convscope_core.patterns import Patterns
 
 from .columns import COLUMNS, arranged, takes_many_passes
-from .tile import Tile, packed
+from .tile import Tile, packed, shaded
 
 __all__ = ["GalleryPane"]
 
@@ -331,6 +332,16 @@ class GalleryPane(Instrument):
             tiles.append(told)
         targets = [self._described_class(row, self._class(row)) for row in range(len(self.images))]
         return {"tiles": tiles, "targets": targets, "more": more}, planes
+
+    def _strips(self) -> list[Strip]:
+        strips = super()._strips()
+        for row in range(len(self.images)):
+            found = [(c["name"], self._computed.get(self._key((row, c["name"], False)))) for c in self._columns]
+            made = [(name, tile.attribution) for name, tile in found if tile is not None and tile.attribution]
+            names = ", ".join(["the picture", *(name for name, _ in made)])
+            pictures = [self.net.picture(self._input(row).cpu()), *(shaded(one.heatmap) for _, one in made)]
+            strips.append(Strip(f"{self.images[row].name}: {names}", pictures, 100))
+        return strips
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("rows", {}), ("tiles", {"all": True})]

@@ -10,7 +10,7 @@ import numpy as np
 
 from convscope_core.explain import Attribution
 
-__all__ = ["Tile", "packed"]
+__all__ = ["Tile", "packed", "shaded"]
 
 #: Of the magnitudes of a map, the one at which colours end.
 PERCENTILE = 99.5
@@ -68,3 +68,12 @@ def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
         "error": None,
     }
     return fields, steps.tobytes()
+
+
+def shaded(heatmap: np.ndarray) -> np.ndarray:
+    """A map (h, w) as a picture (h, w, 3) uint8: red where positive, blue where negative, white for zero."""
+    strong = float(np.percentile(np.abs(heatmap), PERCENTILE)) or 1.0
+    share = (heatmap / strong).clip(-1, 1)
+    fade = 1 - np.abs(share)
+    planes = [np.where(share >= 0, 1, fade), fade, np.where(share >= 0, fade, 1)]
+    return (255 * np.stack(planes, axis=-1)).astype(np.uint8)

@@ -10,6 +10,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
+from convscope._still import Strip
 from convscope._wire import Value, Whole, fields
 from convscope.panes.pictures import PicturesPane, one_picture
 from convscope_core.datasets import Images, Picture
@@ -25,6 +26,9 @@ __all__ = ["OccluderPane", "Setting"]
 
 #: Occlusions that are kept, so that going back and forth between two fills or pictures costs nothing.
 KEPT = 4
+
+#: What stands for the occluder in a still picture.
+OCCLUDED = 128
 
 #: A fill that is one of the pictures at hand.
 PICTURE = re.compile(r"picture:(\d{1,9})")
@@ -281,6 +285,18 @@ class OccluderPane(PicturesPane):
         super()._forget()
         self._occlusions.clear()
         self._last = None
+
+    def _strips(self) -> list[Strip]:
+        (photo, *others), last = super()._strips(), self._last
+        pixels = photo.pictures[0].copy()
+        top, left = self.position
+        high, wide = (self.size, self.size) if isinstance(self.size, int) else self.size
+        pixels[top : top + high, left : left + wide] = OCCLUDED
+        text = photo.text
+        if last is not None and last[1]["picture"] == self.picture:
+            target = last[1]["target"]
+            text += f" · {target['label']}: {target['clean']:.3f}, occluded {target['now']:.3f}"
+        return [Strip(text, [pixels], photo.side), *others]
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("fill", {}), ("occlude", {}), ("trail", {})]

@@ -1,0 +1,101 @@
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { Store } from "../lib/store";
+import { hostSlice } from "../seam";
+import { GONE, LOST, NEVER, UNHEARD_MS, watchPresence } from "./presence";
+
+class Signal<T> {
+  slots = new Set<(sender: unknown, value: T) => void>();
+  connect(slot: (sender: unknown, value: T) => void) {
+    this.slots.add(slot);
+  }
+  disconnect(slot: (sender: unknown, value: T) => void) {
+    this.slots.delete(slot);
+  }
+  emit(value: T) {
+    for (const slot of this.slots) slot(undefined, value);
+  }
+}
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+function setup(status = "idle") {
+  const kernel = {
+    status,
+    statusChanged: new Signal<string>(),
+    connectionStatusChanged: new Signal<string>(),
+    disposed: new Signal<undefined>(),
+  };
+  const store = new Store(hostSlice.initial);
+  const ending = new AbortController();
+  const presence = watchPresence(store, { kernel }, ending.signal);
+  return { kernel, store, ending, presence, absent: () => store.get("absent") };
+}
+
+it.each(["restarting", "autorestarting", "terminating", "dead"])(
+  "says at once that a kernel is %s",
+  (status) => {
+    const { kernel, presence, absent } = setup();
+    presence.heard();
+    kernel.statusChanged.emit("busy");
+    expect(absent()).toBeNull();
+    kernel.statusChanged.emit(status);
+    expect(absent()).toBe(GONE);
+    kernel.connectionStatusChanged.emit("connected");
+    presence.heard();
+    expect(absent()).toBe(GONE);
+  },
+);
+
+it("says it when a kernel is shut down, or when what is sent cannot leave", () => {
+  for (const end of ["disposed", "failed"] as const) {
+    const { kernel, presence, absent } = setup();
+    presence.heard();
+    if (end === "disposed") kernel.disposed.emit(undefined);
+    else presence.failed();
+    expect(absent()).toBe(GONE);
+  }
+});
+
+it("goes on when a lost connection comes back", () => {
+  const { kernel, presence, absent } = setup();
+  presence.heard();
+  kernel.connectionStatusChanged.emit("connecting");
+  expect(absent()).toBe(LOST);
+  kernel.connectionStatusChanged.emit("connected");
+  expect(absent()).toBeNull();
+});
+
+it("finds that nobody is there from the start, and believes an answer that comes late", () => {
+  const { kernel, presence, absent } = setup("busy");
+  vi.advanceTimersByTime(3 * UNHEARD_MS);
+  expect(absent()).toBeNull();
+  kernel.status = "idle";
+  vi.advanceTimersByTime(UNHEARD_MS);
+  expect(absent()).toBe(NEVER);
+  presence.heard();
+  expect(absent()).toBeNull();
+});
+
+it("says nothing on a saved page, and listens no longer than its session", () => {
+  const { kernel, store, ending, absent } = setup();
+  store.set({ offline: true });
+  vi.advanceTimersByTime(2 * UNHEARD_MS);
+  expect(absent()).toBeNull();
+  ending.abort();
+  expect(kernel.statusChanged.slots.size + kernel.connectionStatusChanged.slots.size).toBe(0);
+});
+
+it("stands on hosts that tell nothing, or raise", () => {
+  const raising = {
+    get kernel(): never {
+      throw new Error("no session");
+    },
+  };
+  for (const manager of [undefined, null, {}, { kernel: null }, raising]) {
+    const store = new Store(hostSlice.initial);
+    watchPresence(store, manager, new AbortController().signal);
+    vi.advanceTimersByTime(UNHEARD_MS);
+    expect(store.get("absent")).toBe(NEVER);
+  }
+});

@@ -1,0 +1,94 @@
+/**
+ * Whether there is a kernel behind the instrument, and what to say and do where there is none.
+ *
+ * A widget's model does not tell: of a kernel that was restarted, of a server that is gone, and of a notebook that was
+ * opened again it says nothing, and what one sends is lost, or throws. What the host knows besides is asked here.
+ */
+import type { Store } from "../lib/store";
+import type { HostSlice } from "../seam";
+
+/** Of JupyterLab's kernel connection, which its widget manager has, what is used here. */
+interface Connection {
+  status?: string;
+  statusChanged?: Signal<string>;
+  connectionStatusChanged?: Signal<string>;
+  disposed?: Signal<unknown>;
+}
+
+interface Signal<T> {
+  connect(slot: (sender: unknown, value: T) => void): unknown;
+  disconnect(slot: (sender: unknown, value: T) => void): unknown;
+}
+
+/** What a host's widget manager may have. */
+interface Manager {
+  kernel?: Connection | null;
+}
+
+export const GONE = "The kernel is gone: run the cell again.";
+export const LOST = "The connection to the kernel is lost. It is tried again.";
+export const NEVER = "There is no kernel behind this picture: run the cell to work with it.";
+
+const ENDED = new Set(["restarting", "autorestarting", "terminating", "dead"]);
+
+/** Milliseconds after which a greeting that an idle kernel has not answered is taken as heard by nobody. */
+export const UNHEARD_MS = 6000;
+
+export interface Presence {
+  /** The kernel has said something. */
+  heard(): void;
+  /** What was sent could not leave. */
+  failed(): void;
+}
+
+/** Watch for the end of the kernel, or of the line to it. `manager` is the host's, of whatever kind. */
+export function watchPresence(store: Store<HostSlice>, manager: unknown, signal: AbortSignal): Presence {
+  const connection = connectionOf(manager);
+  let answered = false;
+  const say = (absent: string | null) => {
+    if (!store.get("offline")) store.set({ absent });
+  };
+  const ended = () => say(answered ? GONE : NEVER);
+  const changed = (_sender: unknown, status: string) => {
+    if (ENDED.has(status)) ended();
+  };
+  const line = (_sender: unknown, status: string) => {
+    if (store.get("absent") === GONE) return;
+    if (status !== "connected") say(LOST);
+    else if (store.get("absent") === LOST) say(null);
+  };
+  const disposed = () => ended();
+  connection?.statusChanged?.connect(changed);
+  connection?.connectionStatusChanged?.connect(line);
+  connection?.disposed?.connect(disposed);
+  // Nobody may be there from the start. A kernel that is busy may answer yet; one that is idle would have.
+  const unheard = () => {
+    if (answered || signal.aborted) return;
+    const status = connectionOf(manager)?.status;
+    if (status === undefined || status === "idle" || ENDED.has(status)) say(NEVER);
+    else waiting = setTimeout(unheard, UNHEARD_MS);
+  };
+  let waiting = setTimeout(unheard, UNHEARD_MS);
+  signal.addEventListener("abort", () => {
+    clearTimeout(waiting);
+    connection?.statusChanged?.disconnect(changed);
+    connection?.connectionStatusChanged?.disconnect(line);
+    connection?.disposed?.disconnect(disposed);
+  });
+  return {
+    heard: () => {
+      answered = true;
+      if (store.get("absent") === NEVER) say(null);
+    },
+    failed: ended,
+  };
+}
+
+/** The kernel's connection, where the host's manager has one; a kernel that was shut down raises in some. */
+function connectionOf(manager: unknown): Connection | null | undefined {
+  try {
+    return (manager as Manager | undefined)?.kernel;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,78 @@
+"""Where the kernel is gone, or was never there; and keys that are the instrument's, not the notebook's."""
+
+from __future__ import annotations
+
+import json
+
+import nbformat
+import pytest
+from playwright.sync_api import expect
+
+SETUP = """
+import numpy as np, torch, convscope as cs
+from torch import nn
+torch.manual_seed(0)
+net = cs.Network(nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+    nn.Flatten(), nn.Linear(6, 4)).eval(), labels=list("abcd"), input_size=48, name="tiny")
+pictures = [np.random.default_rng(seed).random((48, 48, 3)).astype(np.float32) for seed in range(3)]
+"""
+EXPLORER = "explorer = cs.Explorer(net, pictures, survey=cs.survey(net, pictures, progress=False)); explorer"
+
+RESTART = "async () => { await window.nb.panel.sessionContext.session.kernel.restart(); }"
+SHUT_DOWN = "async () => { await window.nb.panel.sessionContext.shutdown(); }"
+CELLS = "() => window.nb.panel.content.model.cells.length"
+
+
+@pytest.mark.parametrize("end", [RESTART, SHUT_DOWN], ids=["restarted", "shut down"])
+def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(notebook, end):
+    book = notebook(SETUP, EXPLORER, own=True)
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-class").first).to_be_visible()
+    book._evaluate(end)
+    expect(book.cell(1).locator(".cs-absent")).to_have_text("The kernel is gone: run the cell again.")
+    assert root.evaluate("root => root.inert")
+    # What was on its way when it went: no uncaught error comes of that either (the harness fails on one).
+    root.locator(".cs-class").nth(1).dispatch_event("click")
+    root.locator(".cs-grid canvas").first.dispatch_event("pointermove")
+
+
+def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_state(notebook):
+    book = notebook(SETUP, EXPLORER, own=True)
+    expect(book.cell(1).locator(".cs-root .cs-class").first).to_be_visible()
+    state = book.run("import json, ipywidgets; print(json.dumps(ipywidgets.Widget.get_manager_state()))")
+    model = book.value("explorer.model_id")
+    kilobytes = len(json.dumps(state["state"][model])) / 1000
+    assert kilobytes < 250
+    view = {"model_id": model, "version_major": 2, "version_minor": 0}
+    saved = nbformat.v4.new_notebook()
+    saved.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "widgets": {"application/vnd.jupyter.widget-state+json": state},
+    }
+    cell = nbformat.v4.new_code_cell("explorer")
+    cell.outputs = [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": view})]
+    saved.cells = [cell]
+    nbformat.write(saved, book.lab.folder / f"reopened-{book.name}")
+    book.lab.api(f"api/contents/reopened-{book.name}/trust", "POST")  # as whoever ran it has
+    book.command("docmanager:open", path=f"reopened-{book.name}", factory="Notebook")
+    again = book.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output .cs-host")
+    expect(again.locator(".cs-absent")).to_contain_text("There is no kernel behind this picture: run the cell")
+    picture = again.locator(".cs-still")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
+    expect(again.locator(".cs-root")).to_be_hidden()
+    book.lab.end_kernel(f"reopened-{book.name}")
+
+
+def test_keys_on_a_class_row_or_anywhere_in_an_instrument_leave_the_cells_alone(notebook):
+    book = notebook(SETUP, EXPLORER, "1", "2")
+    root = book.cell(1).locator(".cs-root")
+    row = root.locator(".cs-class").first
+    expect(row).to_be_visible()
+    cells = book.page.evaluate(CELLS)
+    for place in (row, root.locator(".cs-status").first):
+        place.click()
+        for key in ("x", "d", "d", "a", "b", "m", "Shift+M", "Control+x"):
+            book.page.keyboard.press(key)
+        assert book.page.evaluate(CELLS) == cells
+    assert root.evaluate("root => root.contains(document.activeElement)")

@@ -1,0 +1,80 @@
+"""The still picture in every output, for whoever opens a notebook without its kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+from nbconvert import HTMLExporter
+from PIL import Image
+
+import convscope as cs
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        import widget_harness
+
+        yield widget_harness.Workshop()
+
+
+def bundle_of(widget: Any) -> dict[str, Any]:
+    bundle = widget._repr_mimebundle_()
+    return bundle[0] if isinstance(bundle, tuple) else bundle
+
+
+def pixels_of(png: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")).astype(int)
+
+
+def test_every_instrument_carries_one_in_its_output_and_its_state(workshop, show):
+    for make in workshop.make.values():
+        widget = show(make(workshop.net))
+        assert widget.wait(60)
+        bundle = bundle_of(widget)
+        assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"]
+        assert pixels_of(bundle["image/png"]).std() > 1, "an empty picture"
+        assert widget._still == bundle["image/png"]
+        assert len(bundle["image/png"]) < 150_000
+        assert len(json.dumps(widget.get_state(list(widget._shared_traits())))) < 160_000
+
+
+def test_it_shows_the_picture_and_the_occluder_where_it_is(net, pictures, show):
+    widget = show(cs.Occluder(net, pictures[0], size=8, position=(0, 0)))
+    shown = pixels_of(bundle_of(widget)["image/png"])
+    expected = Image.fromarray(net.picture(pictures[0])).resize((224, 224), Image.Resampling.NEAREST)
+    inside = np.asarray(expected).astype(int)
+    inside[:56, :56] = 128
+    # 128 colours stand for all; the picture stands beneath two lines of text.
+    places = range(shown.shape[0] - 224)
+    least = min(np.abs(shown[top : top + 224, 12:236] - inside).mean() for top in places)
+    assert least < 8
+    widget.position = (20, 20)
+    assert base64.b64encode(widget.still()).decode() == widget._still
+    assert not np.array_equal(pixels_of(widget._still), shown)
+
+
+def test_one_that_cannot_be_drawn_does_not_keep_the_instrument_from_being_shown(net, pictures, show, monkeypatch):
+    widget = show(cs.Occluder(net, pictures[0], size=8))
+    monkeypatch.setattr(widget, "_strips", lambda: 1 / 0)
+    assert set(bundle_of(widget)) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+
+
+def test_nbconvert_shows_it_where_the_state_of_the_widgets_was_not_saved(net, pictures, show):
+    bundle = bundle_of(show(cs.Occluder(net, pictures[0], size=8)))
+    book = nbformat.v4.new_notebook()
+    cell = nbformat.v4.new_code_cell("occluder")
+    cell.outputs = [nbformat.v4.new_output("display_data", bundle)]
+    book.cells = [cell]
+    page, _ = HTMLExporter().from_notebook_node(book)
+    assert f"data:image/png;base64,{bundle['image/png'][:100]}" in page

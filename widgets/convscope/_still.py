@@ -1,0 +1,73 @@
+"""An instrument as a still picture, for whoever opens a notebook without its kernel."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["Strip", "drawn"]
+
+#: Of the whole, px.
+WIDTH, MARGIN, GAP = 760, 12, 4
+#: Height of a line of text, and its size, px.
+LINE, TEXT = 18, 13
+#: Colours of the picture: few make a small file, which is part of the notebook.
+COLOURS = 128
+INK, GROUND = (60, 66, 74), (255, 255, 255)
+
+
+class Strip(NamedTuple):
+    """A line of text, and pictures beneath, of which as many are drawn as there is room for.
+
+    Attributes
+    ----------
+    text : str
+    pictures : sequence of ndarray
+        Each (h, w, 3) uint8.
+    side : int
+        Of a picture's longer side when drawn, px.
+    """
+
+    text: str
+    pictures: Sequence[np.ndarray] = ()
+    side: int = 84
+
+
+def drawn(strips: Sequence[Strip]) -> bytes:
+    """Draw strips one beneath the other; a PNG."""
+    font = ImageFont.load_default(TEXT)
+    lines = [(strip, [_fit(one, strip.side) for one in strip.pictures]) for strip in strips]
+    heights = [LINE + (max((one.height for one in pictures), default=-GAP) + 2 * GAP) for _, pictures in lines]
+    sheet = Image.new("RGB", (WIDTH, 2 * MARGIN + sum(heights)), GROUND)
+    draw = ImageDraw.Draw(sheet)
+    top = MARGIN
+    for (strip, pictures), height in zip(lines, heights, strict=True):
+        draw.text((MARGIN, top), _cut(strip.text, font), INK, font)
+        left = MARGIN
+        for picture in pictures:
+            if left + picture.width > WIDTH - MARGIN:
+                break
+            sheet.paste(picture, (left, top + LINE + GAP))
+            left += picture.width + GAP
+        top += height
+    file = io.BytesIO()
+    sheet.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, "png")
+    return file.getvalue()
+
+
+def _fit(pixels: np.ndarray, side: int) -> Image.Image:
+    picture = Image.fromarray(pixels)
+    scale = side / max(picture.size)
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    # Pixels of small maps are shown as the pixels that they are.
+    return picture.resize(size, Image.Resampling.NEAREST if scale > 1 else Image.Resampling.BILINEAR)
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    while text and font.getlength(text) > WIDTH - 2 * MARGIN:
+        text = text[:-2].rstrip("…") + "…"
+    return text
