@@ -6,7 +6,7 @@ import type { OccluderState } from "./state";
 export function followField({ store, kernel }: View<OccluderState>): HTMLElement {
   const what = "Follow any class: type a part of its name";
   const options = el("datalist", { id: uniqueId("classes") });
-  const field = el("input.cs-search.cs-follow", {
+  const field = el("input.cs-follow", {
     type: "search",
     placeholder: "follow a class",
     "aria-label": what,
