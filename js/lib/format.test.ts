@@ -9,6 +9,7 @@ it("writes numbers so that they do not mislead", () => {
     "0.363",
     "1.000",
   ]);
+  expect([probability(Number.NaN), change(Number.NaN)]).toEqual(["NaN", ""]);
   expect([0.1234, -0.5, 0.0001].map(change)).toEqual(["+0.123", "−0.500", "±0"]);
   expect([0, 0.004, 0.07, 0.996, 1].map(share)).toEqual(["0 %", "<1 %", "7 %", ">99 %", "100 %"]);
   expect([5.0612, 0, 12345, 0.00012].map(activation)).toEqual(["5.06", "0", "1.2e+4", "1.2e-4"]);

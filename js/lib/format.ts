@@ -1,12 +1,14 @@
 /** Numbers and names as the panes write them. */
 
-/** A probability: three decimals, and "<0.001" rather than a zero that is none. */
+/** A probability: three decimals, and "<0.001" rather than a zero that is none. "NaN" is what it is. */
 export function probability(value: number): string {
+  if (!Number.isFinite(value)) return "NaN";
   return value > 0 && value < 0.0005 ? "<0.001" : value.toFixed(3);
 }
 
 /** A signed change of probability, with a real minus sign. */
 export function change(value: number): string {
+  if (!Number.isFinite(value)) return "";
   const rounded = Math.abs(value).toFixed(3);
   if (rounded === "0.000") return "±0";
   return `${value > 0 ? "+" : "−"}${rounded}`;

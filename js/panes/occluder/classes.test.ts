@@ -3,6 +3,7 @@ import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
 import { picturesSlice } from "../shared/pictures";
 import { classesPane } from "./classes";
+import { linkOccluder } from "./requests";
 import { type ClassScore, type Frame, occluderSlice } from "./state";
 
 const score = (index: number, clean: number, now: number): ClassScore => ({
@@ -32,7 +33,7 @@ function setup(changes: Partial<Frame> = {}) {
     ...changes,
   };
   store.set({ frame, position: [3, 4] });
-  return { root, store, frame };
+  return { root, store, frame, view };
 }
 
 const words = (root: HTMLElement, selector: string) =>
@@ -51,6 +52,23 @@ describe("class probabilities", () => {
     expect(words(root, ".cs-target__change")).toEqual(["−0.400"]);
     expect(root.querySelector<HTMLElement>(".cs-class__bar--after")?.style.width).toBe("20%");
     expect(root.querySelector(".cs-flip.cs-is-flipped")).toBeNull();
+  });
+
+  it("say that the network returns NaN, which comes as null", () => {
+    const { root, frame, view } = setup();
+    const none = { index: 0, label: "class 0", clean: null, now: null };
+    linkOccluder(view);
+    view.kernel.answer("occlude", {
+      ...frame,
+      target: none,
+      before: none,
+      first: none,
+      classes: [none],
+      other: null,
+    });
+    expect(words(root, ".cs-target__value")).toEqual(["NaN"]);
+    expect(words(root, ".cs-target__change")).toEqual([""]);
+    expect(words(root, ".cs-flip")).toEqual(["the network returns NaN here"]);
   });
 
   it("say when another class comes first", () => {

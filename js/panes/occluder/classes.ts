@@ -89,7 +89,9 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     text(delta, change(frame.target.now - frame.target.clean));
     delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));
     flip.classList.toggle("cs-is-flipped", flipped);
-    text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+    // Of classes of a network that returns none of its numbers nothing can be said.
+    if (Number.isNaN(frame.target.now)) text(flip, "the network returns NaN here");
+    else text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
     const shown: (ClassScore | null)[] = [...frame.classes.slice(0, 5)];
     while (shown.length < 5) shown.push(null);
     shown.push(frame.other);

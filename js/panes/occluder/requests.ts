@@ -4,7 +4,7 @@ import { bytes, floats, int32s } from "../../lib/buffers";
 import { extent } from "../../lib/geometry";
 import { photoOf } from "../../lib/photo";
 import type { Session } from "../../seam";
-import { type Frame, type OccluderState, SETTING, setting } from "./state";
+import { type ClassScore, type Frame, type OccluderState, SETTING, setting } from "./state";
 import { visited } from "./trail";
 
 export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
@@ -13,7 +13,7 @@ export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
     store.set({ filling: answer.height ? photoOf(answer, rgb) : null }),
   );
   kernel.answers("occlude", (answer, [rgb]) => {
-    const frame = answer as unknown as Frame;
+    const frame = numbered(answer as unknown as Frame);
     const { position, size } = frame;
     // The first frame also waited for whatever the kernel did before it.
     const latency = store.get("frame") ? performance.now() - (answer.at as number) : null;
@@ -51,4 +51,22 @@ export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
       at: performance.now(),
     }),
   );
+}
+
+/** A frame whose scores are numbers: what a network returns that is none (NaN) comes as null. */
+function numbered(frame: Frame): Frame {
+  const one = (score: ClassScore): ClassScore => ({
+    ...score,
+    clean: score.clean ?? Number.NaN,
+    now: score.now ?? Number.NaN,
+  });
+  const { target, before, first, classes, other } = frame;
+  return {
+    ...frame,
+    target: one(target),
+    before: one(before),
+    first: one(first),
+    classes: classes.map(one),
+    other: other && one(other),
+  };
 }
