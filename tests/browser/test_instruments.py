@@ -191,7 +191,7 @@ def test_a_drop_is_announced_over_the_whole_picture(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, size=16); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
-    said = root.locator(".cs-picture").evaluate(
+    contents = root.locator(".cs-picture").evaluate(
         """(picture) => {
           const files = new DataTransfer();
           files.items.add(new File(["x"], "x.png", { type: "image/png" }));
@@ -199,17 +199,17 @@ def test_a_drop_is_announced_over_the_whole_picture(notebook):
           const say = () => getComputedStyle(picture, "::after").content;
           const tell = (type, target, relatedTarget) => target.dispatchEvent(
             new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: files, relatedTarget }));
-          const said = [say()];
+          const contents = [say()];
           tell("dragover", picture);
-          said.push(say());
+          contents.push(say());
           tell("dragleave", picture, root.querySelector(".cs-strip"));
-          said.push(say());
+          contents.push(say());
           tell("dragleave", root, document.body);
-          said.push(say());
-          return said;
+          contents.push(say());
+          return contents;
         }"""
     )
-    assert said == ["none", '"Drop to add a picture"', '"Drop to add a picture"', "none"]
+    assert contents == ["none", '"Drop to add a picture"', '"Drop to add a picture"', "none"]
 
 
 def test_keyboard_moves_resizes_and_is_kept_from_the_notebook(notebook):
