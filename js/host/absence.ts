@@ -1,7 +1,7 @@
 /** Without a kernel an instrument says so, takes no clicks, and shows what there was when it was last displayed. */
 import { el } from "../lib/dom";
 import type { View } from "../seam";
-import { NEVER } from "./presence";
+import { UNANSWERED } from "./presence";
 
 export function showAbsence({ store }: View<object>, outer: HTMLElement, root: HTMLElement): void {
   const text = el("p.cs-absent", { role: "alert", hidden: true });
@@ -12,7 +12,7 @@ export function showAbsence({ store }: View<object>, outer: HTMLElement, root: H
     text.textContent = absent;
     root.inert = absent !== null;
     // What the panes would draw has to be asked of a kernel; that of a kernel that has gone is there.
-    const picture = absent === NEVER ? store.get("_still") : "";
+    const picture = UNANSWERED.includes(absent) ? store.get("_still") : "";
     if (picture) still.src = `data:image/png;base64,${picture}`;
     still.hidden = picture === "";
     root.hidden = picture !== "";

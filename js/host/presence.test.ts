@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { Store } from "../lib/store";
 import { hostSlice } from "../seam";
-import { GONE, LOST, NEVER, UNHEARD_MS, watchPresence } from "./presence";
+import { GONE, LOST, NEVER, SILENT, UNHEARD_MS, watchPresence } from "./presence";
 
 class Signal<T> {
   slots = new Set<(sender: unknown, value: T) => void>();
@@ -77,6 +77,17 @@ it("finds that nobody is there from the start, and believes an answer that comes
   expect(absent()).toBeNull();
 });
 
+it("does not take silence for the absence of a kernel where the host does not tell", () => {
+  for (const manager of [undefined, null, {}, { kernel: {} }]) {
+    const store = new Store(hostSlice.initial);
+    const presence = watchPresence(store, manager, new AbortController().signal);
+    vi.advanceTimersByTime(UNHEARD_MS);
+    expect(store.get("absent")).toBe(SILENT);
+    presence.heard();
+    expect(store.get("absent")).toBeNull();
+  }
+});
+
 it("says nothing on a saved page, and listens no longer than its session", () => {
   const { kernel, store, ending, absent } = setup();
   store.set({ offline: true });
@@ -86,13 +97,13 @@ it("says nothing on a saved page, and listens no longer than its session", () =>
   expect(kernel.statusChanged.slots.size + kernel.connectionStatusChanged.slots.size).toBe(0);
 });
 
-it("stands on hosts that tell nothing, or raise", () => {
+it("knows that there is none where the host says so, or raises", () => {
   const raising = {
     get kernel(): never {
       throw new Error("no session");
     },
   };
-  for (const manager of [undefined, null, {}, { kernel: null }, raising]) {
+  for (const manager of [{ kernel: null }, raising]) {
     const store = new Store(hostSlice.initial);
     watchPresence(store, manager, new AbortController().signal);
     vi.advanceTimersByTime(UNHEARD_MS);

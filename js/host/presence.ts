@@ -28,6 +28,12 @@ interface Manager {
 export const GONE = "The kernel is gone: run the cell again.";
 export const LOST = "The connection to the kernel is lost. It is tried again.";
 export const NEVER = "There is no kernel behind this picture: run the cell to work with it.";
+/** Where the host does not tell whether there is a kernel, a busy one and none sound alike. */
+export const SILENT =
+  "No kernel has answered: it may be busy, or there is none. If this stays, run the cell again.";
+
+/** What is said while nothing has ever come from a kernel. */
+export const UNANSWERED: readonly (string | null)[] = [NEVER, SILENT];
 
 const ENDED = new Set(["restarting", "autorestarting", "terminating", "dead"]);
 
@@ -64,8 +70,10 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   // Nobody may be there from the start. A kernel that is busy may answer yet; one that is idle would have.
   const unheard = () => {
     if (answered || signal.aborted) return;
-    const status = connectionOf(manager)?.status;
-    if (status === undefined || status === "idle" || ENDED.has(status)) say(NEVER);
+    const known = connectionOf(manager);
+    const status = known === null ? "dead" : known?.status;
+    if (status === undefined) say(SILENT);
+    else if (status === "idle" || ENDED.has(status)) say(NEVER);
     else waiting = setTimeout(unheard, UNHEARD_MS);
   };
   let waiting = setTimeout(unheard, UNHEARD_MS);
@@ -78,17 +86,17 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   return {
     heard: () => {
       answered = true;
-      if (store.get("absent") === NEVER) say(null);
+      if (UNANSWERED.includes(store.get("absent"))) say(null);
     },
     failed: ended,
   };
 }
 
-/** The kernel's connection, where the host's manager has one; a kernel that was shut down raises in some. */
+/** The kernel's connection; null where there is no kernel (of one that was shut down some raise), undefined where the host does not tell. */
 function connectionOf(manager: unknown): Connection | null | undefined {
   try {
     return (manager as Manager | undefined)?.kernel;
   } catch {
-    return undefined;
+    return null;
   }
 }
