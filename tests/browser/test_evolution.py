@@ -107,13 +107,13 @@ def test_a_training_is_watched_as_it_goes_on(notebook):  # type: ignore[no-untyp
     root = book.cell(1).locator(".cs-root")
     live, grid = root.locator(".cs-live"), root.locator(".cs-evolution__scroller")
     expect(root.locator(".cs-empty").first).to_contain_text("No checkpoint yet")
-    expect(live).to_have_text("live · training, 0 of 3")
+    expect(live).to_have_text("live · 0 of 3 recorded")
     book.run("train(1)")
     expect(grid).to_have_attribute("aria-colcount", "3")  # with those to come
-    expect(live).to_have_text("live · training, 1 of 3")
+    expect(live).to_have_text("live · 1 of 3 recorded")
     expect(root.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "epoch 1, 1 of 1")
     book.run("train(2)\ntrain(3)")
-    expect(live).to_have_text("training ended, 3 of 3")
+    expect(live).to_have_text("training ended, 3 of 3 recorded")
     expect(root.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "epoch 3, 3 of 3")
     assert book.value("w.checkpoint") is None
     book.run("w.close()\nassert not recorder._observers")

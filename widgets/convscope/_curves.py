@@ -132,6 +132,8 @@ class Curves:
             labels=[name],
             line_style="dashed" if dashed else "solid",
             stroke_width=1.5,
+            marker="circle",  # of a single checkpoint there is no line
+            marker_size=16,
         )
         self._made.append(line)
         return line

@@ -42,6 +42,7 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
     if (isFirst) reveal(view, arranged, scroller);
   });
   store.watch(["selected", "checkpoint", "winners", "order"], () => reveal(view, arranged, scroller));
+  arranged.onChange(["zoom"], () => reveal(view, arranged, scroller));
   store.watch(["winners", "_evolution"], () => text(foot, layerText(store, arranged.get("units").length)));
   arranged.follow("units", (units) => text(foot, layerText(store, units.length)));
   store.watch(["_evolution", "_survey", "winners", "layer", "offline"], () => {

@@ -25,11 +25,11 @@ export function evolutionHead({ store }: View<EvolutionState>, root: HTMLElement
   });
 }
 
-/** "training, 3 of 8" */
+/** "3 of 8 recorded": whether the loop still runs, an interrupted one cannot say. */
 export function liveText({ live, recorded, planned }: EvolutionState["_evolution"], failed: boolean): string {
-  const count = planned === null ? `${recorded} so far` : `${recorded} of ${planned}`;
+  const count = planned === null ? `${recorded}` : `${recorded} of ${planned}`;
   if (failed) return `live · failed at ${count}`;
-  return live === "ended" ? `training ended, ${count}` : `live · training, ${count}`;
+  return live === "ended" ? `training ended, ${count} recorded` : `live · ${count} recorded`;
 }
 
 /** The work behind it, for the status line. */

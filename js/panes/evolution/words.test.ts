@@ -33,8 +33,10 @@ it("a layer says how many of its units are shown, and dead at the end", () => {
 
 it("a training says how far it is", () => {
   const info = { ...evolving().store.get("_evolution"), live: "training" as const, recorded: 3 };
-  expect(liveText({ ...info, planned: 8 }, false)).toBe("live · training, 3 of 8");
-  expect(liveText({ ...info, planned: null }, false)).toBe("live · training, 3 so far");
+  expect(liveText({ ...info, planned: 8 }, false)).toBe("live · 3 of 8 recorded");
+  expect(liveText({ ...info, planned: null }, false)).toBe("live · 3 recorded");
   expect(liveText({ ...info, planned: 8 }, true)).toBe("live · failed at 3 of 8");
-  expect(liveText({ ...info, live: "ended", recorded: 8, planned: 8 }, false)).toBe("training ended, 8 of 8");
+  expect(liveText({ ...info, live: "ended", recorded: 8, planned: 8 }, false)).toBe(
+    "training ended, 8 of 8 recorded",
+  );
 });

@@ -90,7 +90,7 @@ function headLines({ store }: View<UnitState>): HTMLElement[] {
 function reason({ store }: View<UnitState>): string {
   const { state } = store.get("_survey");
   if (store.get("offline")) return "This page was saved without this unit.";
-  if (store.get("selected") === null) return "Click a filter to see what excites it most.";
+  if (store.get("selected") === null) return "Choose a unit to see what excites it most.";
   if (state === "running") return "Looking through the pictures…";
   if (state === "failed") return "The survey failed; the error is shown below.";
   return "Nothing has been surveyed yet.";
