@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from convscope_core.errors import NetworkError
+from convscope_core.errors import ArgumentError, NetworkError
 
-__all__ = ["fill", "read_state"]
+__all__ = ["fill", "read_state", "require_own_weight"]
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -79,3 +79,27 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], name: str, source
             f"For another architecture or number of classes: Network(module, ...)."
         )
     module.load_state_dict(state, strict=False)
+
+
+def require_own_weight(layer: nn.Module, name: str, remedy: str) -> None:
+    """Raise ArgumentError unless a layer's weight is a parameter of its own, with values, so that it can be set.
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+    name : str
+        What it is called.
+    remedy : str
+        What to do where it is not.
+    """
+    weight = layer._parameters.get("weight")
+    if weight is None:
+        raise ArgumentError(
+            f"Expected layers whose weight is a parameter, got {name or 'one'}, a {type(layer).__name__} whose weight "
+            f"is computed from others (such as weight_norm or spectral_norm). {remedy}"
+        )
+    if nn.parameter.is_lazy(weight):
+        raise ArgumentError(
+            f"Expected layers that know their sizes, got {name or 'one'}, a {type(layer).__name__} that takes them "
+            f"from its first input. Give the module an input first."
+        )

@@ -330,6 +330,20 @@ def room_for(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def test_tied_weights_are_kept_in_a_folder(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten(), nn.LazyLinear(2)).eval()
+    net(torch.rand(1, 3, SIZE, SIZE))
+    net[2].weight, net[2].bias = net[0].weight, nn.Parameter(net[0].bias.detach()[:])
+    recorder = EvolutionRecorder(net, at=[1], folder=tmp_path / "recorded", input_size=SIZE)
+    assert recorder.step(epoch=1)
+    Checkpoints.of(recorder).save(tmp_path / "saved")
+    for where in ("recorded", "saved"):
+        (found,) = Checkpoints.of(tmp_path / where)
+        kept, state = found.state(), net.state_dict()
+        assert kept.keys() == state.keys()
+        assert all(torch.equal(kept[name], value) for name, value in state.items())
+
+
 def test_a_full_disk_says_which_checkpoint_and_what_is_safe_and_training_goes_on(tmp_path: Path) -> None:
     plain, watched = model(), model()
     expected = trained(plain)

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError, NetworkError, StoreError
-from convscope_core.evolution import EvolutionRecorder
+from convscope_core.evolution import EvolutionRecorder, folder
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
 from convscope_core.saving import opened_result, save_result
 from convscope_core.training import (
@@ -146,6 +146,33 @@ def test_each_layer_has_a_radius_of_its_own() -> None:
         net["b"].weight[1, 0, 0, 0] = math.nan
     with pytest.raises(ArgumentError, match="NaN or infinity in b"):
         clip_filters(net)
+
+
+def test_tied_filters_are_scaled_once_and_frozen_ones_are_left_alone() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3), nn.Conv2d(3, 3, 3))
+    net[1].weight = net[0].weight
+    frozen = net[2].requires_grad_(False).weight.fill_(1).clone()
+    with torch.no_grad():
+        net[0].weight.fill_(1)
+    assert clip_filters(net, 0.1) == {"0": 3, "1": 0}
+    torch.testing.assert_close(net[0].weight.detach(), torch.full((3, 3, 3, 3), 0.1))
+    assert torch.equal(net[2].weight, frozen)
+    assert clip_filters(net, {"2": 0.1}) == {"2": 3}  # who names it means it
+
+
+@pytest.mark.parametrize("norm", [nn.utils.parametrizations.weight_norm, nn.utils.spectral_norm])
+def test_weights_that_are_computed_are_neither_clipped_nor_drawn(norm: Any) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), norm(nn.Conv2d(4, 4, 3)))
+    with torch.no_grad():
+        for p in net.parameters():
+            p.mul_(100)
+    before = bits(net)
+    for call in (lambda: clip_filters(net, 0.1), lambda: clip_filters(net, {"1": 0.1}), lambda: initialise(net)):
+        with pytest.raises(ArgumentError, match=r"got 1, a .*Conv2d whose weight is computed"):
+            call()
+    assert same(bits(net), before)
+    assert clip_filters(net, {"0": 0.1}) == {"0": 4}
+    assert filter_sizes(net, None).values.keys() == {"0", "1"}
 
 
 def test_filters_are_shown_against_the_radius() -> None:
@@ -363,6 +390,47 @@ def test_an_evolution_recorder_keeps_the_weights_of_epochs() -> None:
     assert same(kept[0].state(), before)
     assert same(kept[1].state(), bits(train(small(), Blocks(40), 1, **OPTIONS).module))
     assert same(kept[2].state(), bits(found.module))
+
+
+def test_nothing_changes_before_the_first_update() -> None:
+    module = small()
+    with torch.no_grad():
+        module[0].weight.mul_(50)
+    before = bits(module)
+    with pytest.raises(ArgumentError):
+        train(module, [], 1, **OPTIONS)
+    begun = training(module, Blocks(32), 1, **OPTIONS)
+    assert same(bits(module), before)
+    assert filter_sizes(module, None).values["0"].max() > 0.1
+    module[0].requires_grad_(False)
+    for _ in begun:
+        pass
+    after = bits(module)
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not torch.equal(after["4.weight"], before["4.weight"])
+
+
+def test_a_recorder_whose_disk_is_full_does_not_end_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    writing, failures = folder.save_file, [full, full]
+
+    def save_file(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        writing(*arguments)
+
+    module = small()
+    recorder = EvolutionRecorder(module, at=[1], folder=tmp_path)
+    monkeypatch.setattr(folder, "save_file", save_file)
+    with pytest.warns(RuntimeWarning) as warned:
+        train(module, Blocks(32), 2, callbacks=[recorder], **OPTIONS)
+    for one, moment in zip(warned, ("epoch 1", "epoch 1.5"), strict=True):
+        assert str(one.message).startswith(f"Training goes on without. Expected to record {moment} ")
+        assert "got a full disk" in str(one.message)
+    assert [(c.step, c.epoch) for c in recorder.checkpoints] == [(4, 2.0)]  # tried after updates 2, 3 and 4
+    plain = small()
+    train(plain, Blocks(32), 2, **OPTIONS)
+    assert same(bits(plain), bits(module))
 
 
 def test_torchs_random_state_is_left_alone() -> None:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from convscope_core.evolution import EvolutionRecorder
 from convscope_core.training import Step, clip_filters, filter_sizes, lightning_callback
 
 x, y = torch.rand(20, 3, 8, 8), torch.arange(20) % 3
@@ -24,7 +25,14 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
 
 
-def fitted(package: str, callback: Any, folder: Path, **options: Any) -> nn.Module:
+class Unmeasured(torch.utils.data.IterableDataset[Any]):
+    """The same pictures, without a length."""
+
+    def __iter__(self) -> Any:
+        yield from zip(x, y, strict=True)
+
+
+def fitted(package: str, callback: Any, folder: Path, data: Any = None, **options: Any) -> nn.Module:
     lightning = pytest.importorskip(package)
     for name in ("lightning.pytorch", "pytorch_lightning"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -41,7 +49,7 @@ def fitted(package: str, callback: Any, folder: Path, **options: Any) -> nn.Modu
             return torch.optim.SGD(self.parameters(), lr=0.5)
 
     module = Classifier()
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), 8)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y) if data is None else data, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few workers, few batches
         trainer = lightning.Trainer(
@@ -92,6 +100,28 @@ def test_accumulated_gradients_are_one_update(tmp_path: Path) -> None:
     fitted("lightning.pytorch", lightning_callback(seen.append), tmp_path, accumulate_grad_batches=2)
     assert [one.step for one in seen] == [1, 2, 3, 4]
     assert [one.epoch for one in seen] == pytest.approx([2 / 3, 1, 5 / 3, 2])
+
+
+@pytest.mark.parametrize(
+    ("options", "whole"),
+    [
+        ({}, [(3, 1), (6, 2)]),
+        ({"limit_train_batches": 99}, [(3, 1), (6, 2)]),
+        ({"limit_train_batches": 2}, [(2, 1), (4, 2)]),
+        ({"limit_train_batches": 99, "max_steps": 5}, [(3, 1)]),
+    ],
+)
+def test_epochs_of_unknown_length_count_when_they_end(
+    tmp_path: Path, options: dict[str, Any], whole: list[tuple[int, int]]
+) -> None:
+    seen: list[Step] = []
+    recorded = nn.Linear(1, 1)
+    recorder = EvolutionRecorder(recorded, at=[1, 2])
+    fitted("lightning.pytorch", lightning_callback(seen.append, recorder), tmp_path, Unmeasured(), **options)
+    assert [(c.step, c.epoch) for c in recorder.checkpoints] == whole
+    assert {one.step for one in seen} == set(range(1, seen[-1].step + 1))
+    epochs = [one.epoch for one in seen]
+    assert epochs == sorted(epochs)
 
 
 def test_without_lightning(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,6 +127,37 @@ def test_layers_of_small_networks_see_as_much_as_the_papers() -> None:
     net = Network(ZFNet(4, width=1 / 48, units=8).eval(), device="cpu")
     fields = [net.layer(f"conv{i}").receptive_field for i in range(1, 6)]
     assert [(f.size, f.jump) for f in fields] == [(7, 2), (27, 8), (75, 16), (107, 16), (139, 16)]
+
+
+@pytest.mark.parametrize("layer", [
+    nn.Conv2d(32, 64, 3), nn.Conv2d(32, 64, 3, groups=4), nn.Linear(300, 400),
+    nn.ConvTranspose2d(16, 128, 3), nn.ConvTranspose2d(64, 32, 4, stride=2, groups=2), nn.ConvTranspose1d(32, 16, 3),
+], ids=repr)  # fmt: skip
+def test_kaiming_keeps_the_size_of_signals(layer: nn.Module) -> None:
+    initialise(layer, "kaiming", seed=0)
+    shape = (300,) if isinstance(layer, nn.Linear) else (layer.in_channels, *[16] * (layer.weight.dim() - 2))
+    x = torch.randn(16, *shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        y = layer(x)
+    for _ in shape[1:]:  # outputs at the edges of transposed convolutions have fewer inputs
+        y = y.transpose(2, -1)[:, :, 4:-4]
+    # twice, of which a rectifier keeps half
+    assert float(y.square().mean() / x.square().mean()) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((3,), "Expected a torch.nn.Module, got int"),
+        ((nn.LazyLinear(4),), "takes them from its first input"),
+        ((nn.Conv2d(3, 4, 3), "paper", "a"), "seed to be a whole number"),
+        ((nn.Conv2d(3, 4, 3), "paper", -1), "seed to be a whole number"),
+        ((nn.Conv2d(3, 4, 3), "paper", 2**70), "seed to be below"),
+    ],
+)
+def test_what_weights_cannot_be_drawn_for(given: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ArgumentError, match=message):
+        initialise(*given)
 
 
 def test_weights_are_drawn_as_asked() -> None:

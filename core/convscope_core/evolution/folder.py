@@ -110,8 +110,19 @@ def write_entry(folder: Path, step: int, epoch: float | None, state: Mapping[str
     path, digest = file_of(folder, step), digest_of(state)
     about = {"format": _FORM, "step": str(step), "epoch": "" if epoch is None else repr(epoch), "digest": digest}
     with replacing(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, beside, about)
+        save_file(_apart(state), beside, about)
     return Entry(path, step, epoch, digest)
+
+
+def _apart(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of which no two share memory, as tied ones do: safetensors takes no others."""
+    found, seen = {}, set()
+    for name, tensor in state.items():
+        whole = tensor.contiguous()
+        memory = whole.untyped_storage().data_ptr()
+        found[name] = whole.clone() if memory in seen else whole
+        seen.add(memory)
+    return found
 
 
 def entries(folder: Path) -> list[Entry]:

@@ -286,7 +286,8 @@ class EvolutionRecorder:
             held = f"Those before it ({', '.join(safe)}) are whole" if safe else "There was none before it"
             raise StoreError(
                 f"Expected to record {label} ({size:.1f} MB), which is not recorded now. {held}; the weights in "
-                f"training are untouched, and the next step() tries again. Catch this error to train on without. {e}"
+                f"training are untouched, and the next step() tries again. In a loop of your own, catch this error to "
+                f"train on without. {e}"
             ) from e
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from convscope_core.arguments import require_between, require_choice, require_counts
 from convscope_core.errors import ArgumentError
+from convscope_core.weights import require_own_weight
 
 __all__ = ["INITIALISATIONS", "AlexNet2012", "ZFNet", "initialise"]
 
@@ -184,22 +185,35 @@ def initialise(module: nn.Module, scheme: str = "paper", seed: int | None = None
         as a constant could not be trained. It suits the paper's widths and inputs of -128 to 128; in a narrow network
         signals vanish on the way up, since their size is multiplied by about 0.01 sqrt(inputs / 2) in each layer.
         "kaiming" draws from a normal distribution of variance 2 / inputs (He et al. 2015), which keeps it, for
-        inputs of standard deviation 1.
+        inputs of standard deviation 1. Inputs are those of one output: in a transposed convolution input channels
+        of its group times kernel, by stride.
     seed : int, optional
         Of the numbers drawn; then torch's own random state is left alone. Default: from that.
 
     Raises
     ------
     ArgumentError
-        For an unknown scheme.
+        For an unknown scheme, a seed that is none, and layers whose weights cannot be set: those that are computed from
+        other parameters (``weight_norm``), or not known yet (lazy). Nothing is changed then.
     """
     require_choice("scheme", scheme, INITIALISATIONS)
+    given: Any = module
+    if not isinstance(given, nn.Module):
+        raise ArgumentError(
+            f"Expected a torch.nn.Module, got {type(given).__name__}. A Network is a snapshot: give the module that it "
+            f"was made of."
+        )
+    if seed is not None:
+        require_counts(0, seed=seed)
+        if seed >= 2**64:
+            raise ArgumentError(f"Expected seed to be below 2**64, got {seed}.")
+    parts = {n: p for n, p in module.named_modules() if isinstance(p, (nn.modules.conv._ConvNd, nn.Linear))}
+    for name, part in parts.items():
+        require_own_weight(part, name, "Draw the weights first, then wrap it.")
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for part in module.modules():
-            if not isinstance(part, (nn.modules.conv._ConvNd, nn.Linear)):
-                continue
-            deviation = 0.01 if scheme == "paper" else math.sqrt(2 / part.weight[0].numel())
+        for part in parts.values():
+            deviation = 0.01 if scheme == "paper" else math.sqrt(2 / _inputs(part))
             if generator is None:
                 part.weight.normal_(0, deviation)
             else:
@@ -207,6 +221,14 @@ def initialise(module: nn.Module, scheme: str = "paper", seed: int | None = None
                 part.weight.copy_(torch.empty(part.weight.shape).normal_(0, deviation, generator=generator))
             if part.bias is not None:
                 part.bias.zero_()
+
+
+def _inputs(part: nn.modules.conv._ConvNd | nn.Linear) -> float:
+    """How many inputs an output is the weighted sum of; their mean, where the outputs differ in it."""
+    if isinstance(part, nn.Linear) or not part.transposed:
+        return part.weight[0].numel()
+    # (in, out / groups, ...): an input reaches numel / in outputs of a group, spread over stride times as many places
+    return part.in_channels / part.groups * math.prod(part.kernel_size) / math.prod(part.stride)
 
 
 def _blank(kind: Callable[..., nn.Module], *sizes: int) -> nn.Module:

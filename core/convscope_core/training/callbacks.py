@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import nn
 
+from convscope_core.errors import StoreError
 from convscope_core.training.clip import Radius, clip_filters
 
 __all__ = ["Callback", "Recorder", "Step", "lightning_callback", "notified"]
@@ -53,10 +55,13 @@ Callback: TypeAlias = "Callable[[Step], Any] | Recorder"
 
 
 def notified(callbacks: tuple[Callback, ...], step: Step) -> None:
-    """Call every callback."""
+    """Call every callback. What a recorder cannot write becomes a warning: training goes on, and it tries again."""
     for callback in callbacks:
         if isinstance(callback, Recorder):
-            callback.step(step=step.step, epoch=step.epoch)
+            try:
+                callback.step(step=step.step, epoch=step.epoch)
+            except StoreError as error:
+                warnings.warn(f"Training goes on without. {error}", RuntimeWarning, stacklevel=2)
         else:
             callback(step)
 
@@ -68,7 +73,9 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
     ----------
     *callbacks : callable or recorder
         As for `train`: called after every update of the weights (once where gradients of several batches are
-        accumulated), with the updates and epochs that the trainer counts.
+        accumulated), with the updates and epochs that the trainer counts. Where it cannot know how many batches an
+        epoch has (an ``IterableDataset`` without a length), epochs count when they end: not in fractions. Where
+        an epoch ends before it was said to, callbacks are called once more for its last update, with the whole epoch.
     clip : float, mapping of str to float or None, optional
         Radius that the filters are clipped to before, by their names in the Lightning module; see `clip_filters`.
 
@@ -95,6 +102,7 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
         def __init__(self) -> None:
             super().__init__()
             self._seen = 0
+            self._last: Step | None = None
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             del pl_module
@@ -108,16 +116,31 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
             clip_filters(pl_module, clip)
             loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
             rates = [group["lr"] for optimiser in trainer.optimizers for group in optimiser.param_groups]
+            share = _share(batch_idx + 1, trainer.num_training_batches, trainer.is_last_batch)
             done = Step(
                 step=trainer.global_step,
-                epoch=trainer.current_epoch + (batch_idx + 1) / trainer.num_training_batches,
+                epoch=trainer.current_epoch + share,
                 loss=float("nan") if loss is None else float(loss),
                 rate=rates[0] if rates else float("nan"),
                 module=pl_module,
             )
+            self._last = done
             notified(callbacks, done)
 
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            # the loop finds out only now that there was no other batch, where a length that is stated is too large
+            del pl_module
+            last, end = self._last, trainer.current_epoch + 1
+            if last is not None and last.epoch < end and trainer.fit_loop._data_fetcher.done:
+                self._last = replace(last, epoch=end)
+                notified(callbacks, self._last)
+
     return AfterEachUpdate()
+
+
+def _share(done: int, batches: float, last: bool) -> float:
+    """How much of an epoch is done; `batches` is infinite where nobody knows, and may be more than there are."""
+    return 1.0 if last or done >= batches else done / batches
 
 
 def _lightning() -> Any:

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from convscope_core.arguments import require_between
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.plots import draws_figure, panels
+from convscope_core.weights import require_own_weight
 
-__all__ = ["FilterSizes", "Radius", "clip_filters", "filter_sizes"]
+__all__ = ["FilterSizes", "Radius", "clip_filters", "filter_sizes", "measured_filters"]
 
 #: A bound for all convolutions, or one for each that is named; None: no bound.
 Radius: TypeAlias = "float | Mapping[str, float | None] | None"
@@ -33,8 +34,9 @@ def clip_filters(module: nn.Module, radius: Radius = 0.1) -> dict[str, int]:
     module : torch.nn.Module
         Its convolutions are changed in place; transposed ones and linear layers are not.
     radius : float, mapping of str to float or None, default 0.1
-        The bound: positive. A mapping gives it for each convolution by name, as in ``module.named_modules()``; those
-        that it does not name, and those with None, are left alone.
+        The bound: positive. One number is for all convolutions but those that are frozen (``requires_grad=False``). A
+        mapping gives it for each convolution by name, as in ``module.named_modules()``; those that it does not name,
+        and those with None, are left alone.
 
         The paper's 0.1 goes with inputs of about -128 to 128. In layer 1 what counts is radius times the spread of the
         inputs: where they are divided by a standard deviation of 58, as good as the paper's is 0.1 * 58 = 5.8, and 0.1
@@ -48,26 +50,38 @@ def clip_filters(module: nn.Module, radius: Radius = 0.1) -> dict[str, int]:
     Raises
     ------
     ArgumentError
-        For a radius that is not positive, and weights that are not finite: of which layer.
+        For a radius that is not positive, weights that are not finite, and weights that are computed from other
+        parameters (``weight_norm``), which cannot be set: of which layer. Nothing is changed then.
     LayerError
         If the module has no convolution of a name.
     """
-    clipped = {}
-    for name, (convolution, bound) in _bounded(module, radius).items():
-        with torch.no_grad():
-            size = _sizes(convolution.weight)
-            if not bool(torch.isfinite(size).all()):
-                raise ArgumentError(
-                    f"Expected finite weights, got NaN or infinity in {name}. Training has diverged: lower the "
-                    f"learning rate."
-                )
-            over = size > bound
-            clipped[name] = int(over.sum())
-            if clipped[name]:
-                scale = torch.where(over, bound / size, 1.0)
-                scale = scale.reshape(-1, *[1] * (convolution.weight.dim() - 1))
-                convolution.weight.copy_(convolution.weight * scale)
+    clipped: dict[str, int] = {}
+    scaled = set()
+    for name, (weight, measured, bound) in measured_filters(module, radius).items():
+        size = _sizes(weight) if weight in scaled else measured  # tied weights may have been scaled already
+        over = size > bound
+        clipped[name] = int(over.sum())
+        if clipped[name]:
+            scale = torch.where(over, bound / size, 1.0)
+            with torch.no_grad():
+                weight.copy_(weight * scale.reshape(-1, *[1] * (weight.dim() - 1)))
+            scaled.add(weight)
     return clipped
+
+
+def measured_filters(module: nn.Module, radius: Radius) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """Return weights, sizes of filters and the bound on them of what `clip_filters` changes; raise what it raises."""
+    found = {}
+    for name, (convolution, bound) in _bounded(module, radius).items():
+        require_own_weight(convolution, name, "Leave it out of the radius (a mapping by name), or give None.")
+        size = _sizes(convolution.weight)
+        if not bool(torch.isfinite(size).all()):
+            raise ArgumentError(
+                f"Expected finite weights, got NaN or infinity in {name}. Training has diverged: lower the "
+                f"learning rate."
+            )
+        found[name] = convolution.weight, size, bound
+    return found
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -159,7 +173,9 @@ def _bounded(module: nn.Module, radius: Radius) -> dict[str, tuple[nn.modules.co
                 )
         given: dict[str, Any] = dict(radius)
     else:
-        given = dict.fromkeys(known, radius)
+        given = {n: radius for n, part in known.items() if any(p.requires_grad for p in part.parameters())}
+        if radius is not None:
+            require_between("the radius of filters", radius, 0)
     found = {}
     for name, bound in given.items():
         if bound is None:

@@ -22,7 +22,7 @@ from convscope_core.jobs.forms import documented, shown
 from convscope_core.models.mean_subtraction import MeanSubtraction
 from convscope_core.training.callbacks import Callback, Step, notified
 from convscope_core.training.checkpoint import Progress, read_checkpoint, write_checkpoint
-from convscope_core.training.clip import Radius, clip_filters
+from convscope_core.training.clip import Radius, clip_filters, measured_filters
 from convscope_core.training.crops import middle, one_of_ten
 from convscope_core.training.evaluation import class_probabilities, share_right
 from convscope_core.training.pictures import LabelledPictures
@@ -106,7 +106,7 @@ def training(
         "float16" are scaled. Default: all in single precision.
     callbacks : sequence of callable or recorder
         Called after every update with a `Step`; an `EvolutionRecorder` is one. What they draw at random does not
-        change the training.
+        change the training. What a recorder cannot write is a RuntimeWarning, and it tries again after the next update.
     checkpoint : path, optional
         A file (safetensors) for weights, momentum and where the training stands, written after each epoch. If it
         exists, the training goes on from it: to the same bits as if it had never stopped, on the same machine.
@@ -151,7 +151,7 @@ def training(
     require_between("momentum", momentum, 0, 1, closed=True)
     require_between("weight_decay", weight_decay, 0, closed=True)
     require_between("factor", factor, 0, 1)
-    clip_filters(module, clip)
+    measured_filters(module, clip)  # refuses what cannot be clipped, and changes nothing before the first update
     size = preprocess.size if preprocess is not None else int(getattr(module, "input_size", 224))
     side = preprocess.resize if preprocess is not None else round(size * 8 / 7)
     pictures = LabelledPictures.of(data, side, classes, cache)
