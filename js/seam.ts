@@ -41,6 +41,8 @@ export interface Slice<S extends object> {
   held?: readonly (keyof S)[];
   /** Traits that only the kernel changes. */
   given?: readonly (keyof S)[];
+  /** Keys that nothing but the kernel can follow: a saved page keeps them, so that what it shows is what it says. */
+  asks?: readonly (keyof S)[];
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: a slice of whatever keys

@@ -15,8 +15,8 @@ function unpack(base64: string): DataView {
 /**
  * A model that answers from what was saved.
  *
- * A request is answered by the saved answer of its kind whose fields agree with the request's; what was not saved gets
- * an error that says so.
+ * A request is answered by the saved answer of its kind that agrees with it in all that both name; what was not saved
+ * gets an error that says so.
  */
 export function savedModel({ state, answers }: Saved): Model {
   const traits = new Map(Object.entries(state));
@@ -27,10 +27,13 @@ export function savedModel({ state, answers }: Saved): Model {
     return known;
   };
   const fits = (content: Record<string, unknown>, request: Record<string, unknown>) =>
-    content.kind === request.kind &&
-    ["layer", "channel", "checkpoint", "picture", "lens", "fill", "transform", "value"].every(
-      (field) =>
-        content[field] === undefined || request[field] === undefined || content[field] === request[field],
+    Object.entries(request).every(
+      ([field, wanted]) =>
+        OF_THE_LINE.has(field) ||
+        content[field] === undefined ||
+        // What is listed (places, units) is a part of what was saved, or more is said of it.
+        [wanted, content[field]].some((one) => one !== null && typeof one === "object") ||
+        content[field] === wanted,
     );
   return {
     get: (name) => traits.get(name),
@@ -64,5 +67,8 @@ export function savedModel({ state, answers }: Saved): Model {
     },
   };
 }
+
+/** Fields of a request that say nothing of what it asks. */
+const OF_THE_LINE = new Set(["id", "client", "at"]);
 
 const NOT_SAVED = "was written without this. Open the notebook to see it.";

@@ -5,7 +5,7 @@
  */
 import { el } from "../lib/dom";
 import { Store } from "../lib/store";
-import type { Session, Slices, Sum, View } from "../seam";
+import type { Session, Slice, Slices, Sum, View } from "../seam";
 import { showAbsence } from "./absence";
 import { errorBox, showErrors } from "./errors";
 import { openPage } from "./page";
@@ -51,6 +51,7 @@ const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
   const session = openSession(savedModel(saved), known.slices, signal);
   session.store.set({ offline: true });
+  session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
   mount(session, known, host, signal);
 };

@@ -14,6 +14,17 @@ describe("Store", () => {
     expect(run).toHaveBeenCalledTimes(1);
   });
 
+  it("keeps the values of keys that are to be kept, for all that share it, and takes the others", () => {
+    const store = fresh();
+    const other = new Store(store, new AbortController().signal);
+    store.keep(["a"]);
+    const run = vi.fn();
+    store.onChange(["a"], run);
+    other.set({ a: 5, b: 6 });
+    expect([store.get("a"), store.get("b")]).toEqual([1, 6]);
+    expect(run).not.toHaveBeenCalled();
+  });
+
   it("does not run a watcher for a value that is the same, pairs included", () => {
     const store = fresh();
     const run = vi.fn();

@@ -18,12 +18,13 @@ interface Watcher {
 }
 
 export class Store<out S extends object> {
-  #shared: { state: S; watchers: Set<Watcher> };
+  #shared: { state: S; watchers: Set<Watcher>; kept: Set<PropertyKey> };
   #signal: AbortSignal | undefined;
 
   /** From first values, or of the state of another store. What listens to this one does so until `signal` aborts. */
   constructor(from: S | Store<S>, signal?: AbortSignal) {
-    this.#shared = from instanceof Store ? from.#shared : { state: { ...from }, watchers: new Set() };
+    this.#shared =
+      from instanceof Store ? from.#shared : { state: { ...from }, watchers: new Set(), kept: new Set() };
     this.#signal = signal;
   }
 
@@ -31,10 +32,16 @@ export class Store<out S extends object> {
     return this.#shared.state[key];
   }
 
+  /** From now on these keys keep their values, whoever writes them. */
+  keep(keys: readonly (keyof S)[]): void {
+    for (const key of keys) this.#shared.kept.add(key);
+  }
+
   /** Write some keys; watchers of the keys whose value really changed run before this returns. */
-  set(patch: Partial<S>): void {
-    const { state, watchers } = this.#shared;
-    const keys = Object.keys(patch) as (keyof S)[];
+  set(written: Partial<S>): void {
+    const { state, watchers, kept } = this.#shared;
+    const keys = (Object.keys(written) as (keyof S)[]).filter((key) => !kept.has(key));
+    const patch = Object.fromEntries(keys.map((key) => [key, written[key]])) as Partial<S>;
     const changed: PropertyKey[] = keys.filter((key) => !same(state[key], patch[key]));
     if (changed.length === 0) return;
     this.#shared.state = { ...state, ...patch };

@@ -7,6 +7,8 @@ import type { SelectionSlice } from "../shared/selection";
 
 type AddressState = NetworkSlice & SelectionSlice;
 
+const TITLE = "Address of the unit: copy it, or type another and press Enter";
+
 /** How long the button says that it has copied, ms. */
 const COPIED_MS = 1500;
 
@@ -15,7 +17,7 @@ export function addressPane({ store }: View<AddressState>, root: HTMLElement): v
     type: "text",
     spellcheck: "false",
     "aria-label": "Address of the unit: network/layer/unit",
-    title: "Address of the unit: copy it, or type another and press Enter",
+    title: TITLE,
   });
   const complaint = el("span.cs-address__complaint", { role: "alert", hidden: true });
   root.append(el("span.cs-addressed", address, copyButton(address), complaint));
@@ -30,9 +32,14 @@ export function addressPane({ store }: View<AddressState>, root: HTMLElement): v
     complain("");
   };
   store.watch(["layer", "selected", "_network"], show);
+  // It can be copied from a saved page, but leads nowhere there.
+  store.follow("offline", (offline) => {
+    address.readOnly = offline;
+    address.title = offline ? "Address of the unit" : TITLE;
+  });
   on(address, "keydown", (event) => {
     event.stopPropagation();
-    if (event.key === "Enter") {
+    if (event.key === "Enter" && !address.readOnly) {
       const found = find(store, address.value);
       if ("expected" in found) complain(found.expected);
       else {

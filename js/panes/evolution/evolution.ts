@@ -45,12 +45,10 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   arranged.onChange(["zoom"], () => reveal(view, arranged, scroller));
   store.watch(["winners", "_evolution"], () => text(foot, layerText(store, arranged.get("units").length)));
   arranged.follow("units", (units) => text(foot, layerText(store, units.length)));
-  store.watch(["_evolution", "_survey", "winners", "layer", "offline"], () => {
+  store.watch(["_evolution", "_survey"], () => {
     const there = store.get("_evolution").checkpoints.length > 0;
-    const saved = store.get("offline") ? store.get("winners")?.layer : undefined;
-    const missing = saved !== undefined && saved !== store.get("layer");
-    content.hidden = !there || missing;
-    text(empty, missing ? `This page was saved with the units of ${saved}.` : there ? "" : reason(view));
+    content.hidden = !there;
+    text(empty, there ? "" : reason(view));
   });
 }
 

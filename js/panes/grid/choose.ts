@@ -22,11 +22,12 @@ export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, 
   };
   on(scroller, "pointermove", (event) => store.set({ hovered: under(event) }));
   on(scroller, "pointerleave", () => store.set({ hovered: null }));
+  store.follow("offline", (offline) => scroller.classList.toggle("cs-is-offline", offline));
   // Of another layer it would be another unit.
   store.onChange(["layer"], () => store.set({ hovered: null }));
   on(scroller, "click", (event) => {
     const channel = under(event);
-    if (channel !== null) chooseUnit(store, channel);
+    if (channel !== null && !store.get("offline")) chooseUnit(store, channel);
   });
 }
 
@@ -56,7 +57,7 @@ export function chooseByKeys(
       // From nowhere an arrow goes to the first; Home and End go where they say.
       const wanted = at < 0 && Number.isFinite(step) ? 0 : at + step;
       const channel = order[clamp(wanted, 0, order.length - 1)];
-      if (channel !== undefined) chooseUnit(store, channel);
+      if (channel !== undefined && !store.get("offline")) chooseUnit(store, channel);
     } else if (event.key === "+" || event.key === "=") zoomBy(arranged, 1);
     else if (event.key === "-") zoomBy(arranged, -1);
     else if (event.key === "/") search.focus();

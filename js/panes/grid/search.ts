@@ -24,6 +24,7 @@ export function searchField(
   on(search, "input", ask);
   keepTyping(search);
   on(search, "change", () => {
+    if (store.get("offline")) return; // what was typed is found among the tiles; nothing else can be asked for
     const query = search.value.trim();
     const label = store.get("_labels").includes(query) ? query : "";
     if (label) return store.set({ label, order: "class" });
@@ -49,7 +50,8 @@ export function foundUnits({ store }: View<GridState>): HTMLElement {
   const units = el("div.cs-similar", { role: "group" });
   const heading = dim();
   const results = el("div.cs-found", { hidden: true }, heading, units);
-  store.follow("found", (found) => {
+  store.watch(["found", "offline"], () => {
+    const found = store.get("found");
     results.hidden = !found;
     if (!found) return;
     text(heading, `Units for ${found.label}, of all layers`);
@@ -61,6 +63,7 @@ export function foundUnits({ store }: View<GridState>): HTMLElement {
           {
             "data-layer": layer,
             "data-unit": unit,
+            disabled: store.get("offline"),
             title: `${layer}, unit ${unit}: ${preference.toFixed(1)} standard deviations more on this class`,
           },
           `${layer} · ${unit}`,

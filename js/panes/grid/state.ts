@@ -78,6 +78,7 @@ export const gridSlice: Slice<GridSlice> = {
   },
   writes: ["colormap", "scale", "order", "show", "label", "lens"],
   given: ["_labels"],
+  asks: ["label", "lens"],
 };
 
 export type GridState = NetworkSlice & PicturesSlice & SurveySlice & SelectionSlice & GridSlice;

@@ -29,7 +29,8 @@ function lensField({ store }: View<GridState>): HTMLElement {
     weights: ["weights", "The filters of the first layer themselves"],
   });
   tied(store, "lens", lenses);
-  store.watch(["_survey", "layer", "_network"], () => {
+  store.watch(["_survey", "layer", "_network", "offline"], () => {
+    if (store.get("offline")) return lenses.offer([store.get("lens")]);
     const layers = store.get("_network").layers;
     const isFirst = layers.find(({ kind }) => kind === "conv")?.name === store.get("layer");
     lenses.offer([

@@ -96,6 +96,7 @@ export const invarianceSlice: Slice<InvarianceSlice> = {
     moved: null,
   },
   writes: ["transform", "value", "fill", "distance", "shown"],
+  asks: ["transform", "fill"],
   given: ["_invariance", "_work"],
 };
 

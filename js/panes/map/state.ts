@@ -50,6 +50,7 @@ export const mapSlice: Slice<MapSlice> = {
     maps: null,
   },
   writes: ["stride", "channel"],
+  asks: ["stride", "channel"],
   given: ["_map"],
 };
 

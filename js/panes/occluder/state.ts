@@ -90,6 +90,7 @@ export const occluderSlice: Slice<OccluderSlice> = {
   },
   writes: ["position", "size", "shape", "fill", "target", "show_trail"],
   held: ["position", "size"],
+  asks: ["size", "shape", "fill"],
 };
 
 export type OccluderState = NetworkSlice & PicturesSlice & OccluderSlice;

@@ -33,6 +33,7 @@ export function overview({ store }: View<NetworkSlice>, choose: (layer: string) 
       }),
     );
   });
+  store.follow("offline", (offline) => bars.classList.toggle("cs-is-offline", offline));
   store.watch(["layer", "_network"], () => {
     for (const bar of bars.children) {
       bar.classList.toggle("cs-is-current", (bar as HTMLElement).dataset.layer === store.get("layer"));

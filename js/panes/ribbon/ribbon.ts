@@ -38,7 +38,7 @@ export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: 
 
   const choose = (name: string) => {
     const layer = store.get("_network").layers.find((one) => one.name === name);
-    if (!layer || name === store.get("layer")) return;
+    if (!layer || name === store.get("layer") || store.get("offline")) return;
     const selected = store.get("selected");
     // The unit's number is kept, as in walking through a building by one staircase, where the layer has as many.
     const kept = selected === null ? null : Math.min(selected, layer.channels - 1);
@@ -50,8 +50,11 @@ export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: 
     row = build(layers);
     strip.replaceChildren(...row.blocks.map(({ element }) => element));
   });
-  store.watch(["layer", "_network"], () => {
+  store.watch(["layer", "_network", "offline"], () => {
     const current = store.get("layer");
+    for (const button of strip.querySelectorAll<HTMLButtonElement>("[data-layer]")) {
+      button.disabled = store.get("offline") && button.dataset.layer !== current;
+    }
     fold(row.blocks, current, row.cells.size > SPREAD);
     for (const [name, cell] of row.cells) {
       cell.setAttribute("aria-selected", String(name === current));

@@ -30,6 +30,7 @@ export interface NetworkSlice {
 export const networkSlice: Slice<NetworkSlice> = {
   initial: { _network: { name: "", device: "", size: [224, 224], layers: [] }, layer: "" },
   writes: ["layer"],
+  asks: ["layer"],
   given: ["_network"],
 };
 

@@ -16,5 +16,6 @@ export interface PicturesSlice {
 export const picturesSlice: Slice<PicturesSlice> = {
   initial: { _pictures: [], _revision: 0, picture: 0 },
   writes: ["picture"],
+  asks: ["picture"],
   given: ["_pictures", "_revision"],
 };

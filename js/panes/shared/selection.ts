@@ -16,6 +16,8 @@ export interface SelectionSlice {
 export const selectionSlice: Slice<SelectionSlice> = {
   initial: { selected: null, exemplar: null, checkpoint: null, method: "deconvnet" },
   writes: ["selected", "checkpoint", "method"],
+  // Of all checkpoints a saved page knows the unit.
+  asks: ["selected", "method"],
 };
 
 /** Look at another unit of the layer, first at its first exemplar. */

@@ -12,7 +12,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   root.append(strip, file);
 
   const rebuild = onFrame(() => strip.replaceChildren(...thumbnails(view), add));
-  store.watch(["_pictures", "thumbnails"], rebuild);
+  store.watch(["_pictures", "thumbnails", "offline"], rebuild);
   store.follow("picture", (picture) => {
     strip.querySelectorAll<HTMLElement>("[data-picture]").forEach((button, index) => {
       const chosen = index === picture;
@@ -26,7 +26,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   });
   onKey(strip, ({ key }) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-    if (!step) return false;
+    if (!step || store.get("offline")) return false;
     const last = store.get("_pictures").length - 1;
     const picture = Math.min(Math.max(store.get("picture") + step, 0), last);
     store.set({ picture });
@@ -50,6 +50,7 @@ function thumbnails({ store }: View<StripState>): HTMLElement[] {
         title: label ? `${name} · ${label}` : name,
         "aria-label": name,
         "data-picture": index,
+        disabled: store.get("offline") && !chosen,
       },
       canvas,
     );

@@ -171,9 +171,11 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         requests = [*super()._snapshot(), ("grid", {})]
         if self.survey is not None:
             requests.append(("health", {"layer": self.layer}))
-        if self.lens == "projection":
-            channels = list(range(self.net.layer(self.layer).channels))
-            requests.append(("tiles", {"layer": self.layer, "channels": channels}))
+            if self.label:
+                requests.append(("search", {"layer": self.layer, "label": self.label}))
+            if self.lens == "projection":
+                channels = list(range(self.net.layer(self.layer).channels))
+                requests.append(("tiles", {"layer": self.layer, "channels": channels}))
         return requests
 
 

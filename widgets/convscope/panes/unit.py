@@ -121,14 +121,15 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     def _snapshot(self) -> list[Request]:
         requests = super()._snapshot()
-        if self.survey is None:
+        if self.survey is None or self.selected is None:
             return requests
         pictures: set[int] = set()
         for moment in self._moments():
-            channel = self.selected or 0
-            unit = {"layer": self.layer, "channel": channel, **moment}
+            channel = self.selected
+            unit, survey = {"layer": self.layer, "channel": channel, **moment}, self._surveyed(moment)
             requests += [("unit", unit), ("projections", unit), ("weaker", unit)]
-            pictures |= {one.image for one in self._surveyed(unit).top(self.layer, channel)}
+            pictures |= {one.image for one in survey.top(self.layer, channel)}
+            pictures |= {one.image for one in survey.quantiles(self.layer, channel, WEAKER)}
         return [*requests, *[("whole", {"picture": image}) for image in sorted(pictures)]]
 
 

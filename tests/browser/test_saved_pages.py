@@ -1,0 +1,178 @@
+"""Saved pages: whatever one does on them, nothing is shown under the name of something else, and nothing fails."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, expect
+from torch import nn
+
+import convscope as cs
+
+CLASSES = [f"class {index}" for index in range(5)]
+
+
+def network() -> cs.Network:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 5, stride=2), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    return cs.Network(nn.Sequential(*module, nn.Linear(12, 5)).eval(), labels=CLASSES, input_size=48, name="small")
+
+
+def pictures() -> list[np.ndarray]:
+    return [np.random.default_rng(seed).random((48, 48, 3)).astype(np.float32) for seed in range(12)]
+
+
+def surveyed(net: cs.Network) -> Any:
+    return cs.survey(net, pictures(), progress=False)
+
+
+def patterned(net: cs.Network) -> Any:
+    return cs.fit_patterns(net, pictures(), progress=False)
+
+
+def mapped(net: cs.Network) -> Any:
+    maps = cs.OcclusionMap(net, pictures()[0], size=16, stride=8)
+    assert maps.wait(60)
+    return maps
+
+
+def explained(net: cs.Network) -> Any:
+    gallery = cs.Gallery(net, pictures()[:2], methods=["gradient", "input_times_gradient"])
+    assert gallery.wait(60)
+    return gallery
+
+
+INSTRUMENTS = {
+    "Explorer": lambda net: cs.Explorer(net, pictures(), survey=surveyed(net), layer="2", selected=3),
+    "UnitPanel": lambda net: cs.UnitPanel(net, survey=surveyed(net), layer="2", channel=3),
+    "FilterGrid": lambda net: cs.FilterGrid(net, pictures()[0], survey=surveyed(net), layer="2"),
+    "FilterGrid of patches": lambda net: cs.FilterGrid(
+        net, pictures()[0], survey=surveyed(net), layer="2", lens="patch"
+    ),
+    "Occluder": lambda net: cs.Occluder(net, pictures()[0], size=10),
+    "OcclusionMap": mapped,
+    "Gallery": explained,
+    "HealthView": lambda net: cs.HealthView(net, surveyed(net)),
+    "PatternReport": lambda net: cs.PatternReport(net, patterned(net)),
+}
+
+#: What is said to be shown, and what is: the unit's name, its facts, and the patches; the layer, and its tiles.
+SHOWN = """root => {
+  const pixels = (canvas) => canvas.width && canvas.height ? canvas.toDataURL() : "";
+  const all = (selector, of) => [...root.querySelectorAll(selector)].map(of);
+  const words = (selector) => all(selector, (element) => element.textContent);
+  return {
+    title: words(".cs-unit__title"),
+    facts: words(".cs-unit__facts"),
+    patches: all("[aria-label='Top patches'] canvas", pixels),
+    layer: all("[role=option][data-layer][aria-selected=true]", (element) => element.dataset.layer),
+    filters: words(".cs-grid__foot"),
+    picture: all("[data-picture][aria-selected=true]", (element) => element.dataset.picture),
+    address: all(".cs-address", (element) => element.value),
+    lens: all("[aria-label=Lens] [aria-checked=true]", (element) => element.dataset.value),
+  };
+}"""
+
+#: Click, point and press at everything there is, three times over, and choose every option.
+USE = """async (root) => {
+  const settled = () => new Promise((go) => requestAnimationFrame(() => setTimeout(go)));
+  const there = "button, select, input, canvas, [data-layer], [role=grid], [role=row], [role=option], [tabindex]";
+  for (let round = 0; round < 3; round++) {
+    for (const element of root.querySelectorAll(there)) {
+      if (!element.isConnected || !element.checkVisibility() || element.closest("[inert]")) continue;
+      const box = element.getBoundingClientRect();
+      const at = (part) => ({
+        clientX: box.left + part * box.width, clientY: box.top + part * box.height,
+        bubbles: true, button: 0, pointerId: 1,
+      });
+      for (const part of [0.2, 0.5, 0.8]) {
+        element.dispatchEvent(new PointerEvent("pointermove", at(part)));
+        element.dispatchEvent(new PointerEvent("pointerdown", at(part)));
+        element.dispatchEvent(new PointerEvent("pointerup", at(part)));
+        if (!element.disabled) element.dispatchEvent(new MouseEvent("click", at(part)));
+      }
+      for (const key of ["ArrowRight", "ArrowDown", "End", "Enter", " "]) {
+        if (!element.disabled) element.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+      }
+      if (element.tagName === "SELECT" && !element.disabled) {
+        for (const option of element.options) {
+          if (option.disabled) continue;
+          element.value = option.value;
+          element.dispatchEvent(new Event("change", { bubbles: true }));
+        }
+      }
+      if (element.type === "search") {
+        for (const value of ["5", "class 1", "2-4, 6", ""]) {
+          element.value = value;
+          element.dispatchEvent(new Event("input", { bubbles: true }));
+          element.dispatchEvent(new Event("change", { bubbles: true }));
+        }
+      }
+    }
+    await settled();
+  }
+}"""
+
+
+def opened(browser: Browser, page_file: Path, problems: list[str]) -> Page:
+    page = browser.new_context(offline=True, viewport={"width": 1280, "height": 1000}).new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+    page.goto(page_file.as_uri())
+    expect(page.locator(".cs-root")).to_be_visible()
+    return page
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_whatever_is_done_on_a_saved_page_nothing_goes_by_another_name(browser: Browser, tmp_path: Path, name: str):
+    instrument = INSTRUMENTS[name](network())
+    instrument.to_html(tmp_path / "saved.html")
+    instrument.close()
+    problems: list[str] = []
+    page = opened(browser, tmp_path / "saved.html", problems)
+    root = page.locator(".cs-root")
+    if name in ("Explorer", "UnitPanel"):
+        expect(root.locator("[aria-label='Top patches'] .cs-patch")).to_have_count(9)
+        expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
+    if name == "Explorer" or name.startswith("FilterGrid"):
+        expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("^2/"))
+    if name in ("Explorer", "Occluder"):
+        expect(root.locator(".cs-probabilities")).to_have_attribute("data-position", re.compile("^[0-9]"))
+    if name == "Explorer":
+        expect(root.get_by_role("heading", name="On this picture")).to_be_visible()
+    before = root.evaluate(SHOWN)
+    root.evaluate(USE)
+    after = root.evaluate(SHOWN)
+    assert after == before
+    assert root.locator(".cs-error").all_inner_texts() == []
+    assert root.locator(".cs-is-stale:visible").count() == 0
+    assert problems == []
+    page.context.close()
+
+
+def test_on_a_saved_explorer_what_needs_a_kernel_is_off(browser: Browser, tmp_path: Path):
+    instrument = INSTRUMENTS["Explorer"](network())
+    instrument.to_html(tmp_path / "saved.html")
+    page = opened(browser, tmp_path / "saved.html", [])
+    root = page.locator(".cs-root")
+    expect(root.locator("button.cs-layer[data-layer='2']")).to_be_enabled()
+    expect(root.locator("button.cs-layer[data-layer='0']")).to_be_disabled()
+    expect(root.locator("button.cs-thumbnail[data-picture='4']")).to_be_disabled()
+    expect(root.get_by_role("button", name="Add pictures")).to_be_hidden()
+    expect(root.locator("[aria-label=Lens] [role=radio]:visible")).to_have_text(["activation"])
+    assert root.locator(".cs-address").evaluate("field => field.readOnly")
+    # What the page can do by itself goes on.
+    root.get_by_label("Order").select_option("index")
+    root.get_by_label("Colour map").select_option("magma")
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "2/activation/magma/unit")
+    root.locator(".cs-search").fill("5-7")
+    expect(root.locator(".cs-grid")).to_have_attribute("aria-rowcount", "1")
+    page.context.close()
+    instrument.close()
