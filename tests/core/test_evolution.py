@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +16,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, StoreError
 from convscope_core.evolution import Checkpoints, EvolutionRecorder, EvolutionResult, evolution, evolving, run
 from convscope_core.explain import project
+from convscope_core.models import MeanSubtraction
 from convscope_core.network import Network
+from convscope_core.shapes import Shapes
 from convscope_core.survey import load_survey
 
 SIZE = 12
@@ -495,3 +500,80 @@ def test_other_arguments_are_refused(recorder: EvolutionRecorder, tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentError, match="which is a file"):
         evolving(recorder, PICTURES, store=tmp_path / "file")
+
+
+# ---- known again by what it is of, not by names
+
+
+def dilated(dilation: int = 1, rectified: bool = True) -> nn.Sequential:
+    """Networks of the same weights, which compute different things."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU() if rectified else nn.Identity(), nn.Conv2d(4, 4, 3, dilation=dilation), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+
+
+def through(door: str, path: Path, before: EvolutionResult, of: Checkpoints, images: Any) -> None:
+    """Go on with an evolution, or read it."""
+    if door == "start":
+        evolving(of, images, start=before)
+    else:
+        EvolutionResult.load(path, of, None if door == "load by itself" else images)
+
+
+def opaque(shift: float = 0) -> torch.utils.data.TensorDataset:
+    return torch.utils.data.TensorDataset(torch.stack(PICTURES) + shift, torch.zeros(len(PICTURES), dtype=torch.long))
+
+
+@pytest.mark.parametrize("door", ["start", "load"])
+@pytest.mark.parametrize(
+    ("net", "options"),
+    [(dilated(2), {}), (dilated(rectified=False), {}), (dilated(), {"preprocess": MeanSubtraction(SIZE, SIZE)})],
+    ids=["dilation", "no rectifier", "preprocessing"],
+)
+def test_another_network_of_the_same_weights_is_refused(
+    door: str, net: nn.Module, options: dict[str, Any], tmp_path: Path
+) -> None:
+    state = {0: dilated().state_dict()}
+    before = evolution(Checkpoints.of(state, dilated(), input_size=SIZE), PICTURES, "2", progress=False)
+    other = Checkpoints.of(state, net, input_size=SIZE, **options)
+    path = before.save(tmp_path / "x")
+    with pytest.raises(ArgumentError, match=r"these weights \(fingerprint|another preprocessing"):
+        through(door, path, before, other, PICTURES)
+
+
+@pytest.mark.parametrize("door", ["start", "load"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Shapes(count=9, size=16), Shapes(count=9, size=16, seed=1)),
+        (PICTURES, [picture + 1 for picture in PICTURES]),
+        (opaque(), opaque(1)),
+    ],
+    ids=["settings", "memory", "data set"],
+)
+def test_other_pictures_of_the_same_names_are_refused(door: str, one: Any, other: Any, tmp_path: Path) -> None:
+    of = Checkpoints.of({0: dilated().state_dict()}, dilated(), input_size=SIZE)
+    before = evolution(of, one, "2", progress=False)
+    path = before.save(tmp_path / "x")
+    with pytest.raises(ArgumentError, match=r"was made with, got others: picture \d+"):
+        through(door, path, before, of, other)
+    same = copy.deepcopy(one)  # other objects, of the same contents
+    assert len(evolution(of, same, start=before, progress=False)) == 1
+    assert len(EvolutionResult.load(path, of, same)) == 1
+
+
+@pytest.mark.parametrize("how", ["start", "load", "load by itself"])
+def test_a_file_that_was_replaced_is_refused(how: str, tmp_path: Path) -> None:
+    for place in range(4):
+        Image.fromarray(Shapes(count=4, size=16).pixels(place)).save(tmp_path / f"{place}.bmp")
+    of = Checkpoints.of({0: dilated().state_dict()}, dilated(), input_size=SIZE)
+    before = evolution(of, tmp_path, "2", progress=False)
+    path = before.save(tmp_path / "x.evolution")
+
+    os.utime(tmp_path / "1.bmp", (0, 0))  # only touched
+    through(how, path, before, of, tmp_path)
+    Image.fromarray(Shapes(count=4, size=16, seed=1).pixels(1)).save(tmp_path / "1.bmp")
+    with pytest.raises(ArgumentError, match=r"picture 1 '1.*has another content"):
+        through(how, path, before, of, tmp_path)

@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from convscope_core.arguments import require_counts
+from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.evolution.checkpoints import Checkpoints
 from convscope_core.evolution.figures import Block, figure_of_curves, figure_of_rows
 from convscope_core.evolution.moment import Cell, Moment, Weights, Winners
+from convscope_core.evolution.pictures import KnownPictures
 from convscope_core.evolution.table import MEASURES, EvolutionRow, EvolutionTable
 from convscope_core.explain.projection import Unit, projecting
 from convscope_core.locks import Lock
@@ -28,6 +30,7 @@ from convscope_core.measures.cka import FEWEST
 from convscope_core.measures.dormancy import TAU, require_tau
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.saving import opened_result, save_result
 from convscope_core.survey import Survey
 
@@ -38,7 +41,7 @@ Flags = npt.NDArray[np.bool_]
 
 X = TypeVar("X")
 
-_FORM = "convscope evolution 1"
+_FORM = "convscope evolution 2"
 _CELLS = 4096
 """Projections that are kept."""
 
@@ -59,13 +62,18 @@ class EvolutionResult:
         In execution order.
     images : Images
         What winners are indices of.
+    pictures : KnownPictures
+        What these were when they were surveyed.
     tau : float
         Up to which share of its layer's mean magnitude a unit is dormant.
     """
 
-    def __init__(self, checkpoints: Checkpoints, moments: Sequence[Moment], tau: float = TAU) -> None:
+    def __init__(
+        self, checkpoints: Checkpoints, moments: Sequence[Moment], pictures: KnownPictures, tau: float = TAU
+    ) -> None:
         self.checkpoints = checkpoints
         self.moments = tuple(moments)
+        self.pictures = pictures
         self.tau = require_tau(tau)
         first = self.moments[0].survey
         self.layers: tuple[Layer, ...] = first.layers
@@ -133,6 +141,27 @@ class EvolutionResult:
                 f"is of, was changed meanwhile. Make the evolution again. {e}"
             ) from e
         return net
+
+    def require(self, net: Network, images: Images, made: str, moment: Moment | None = None) -> None:
+        """Raise ArgumentError unless what was found is of a network's preprocessing and of what these pictures hold.
+
+        Parameters
+        ----------
+        net : Network
+        images : Images
+            Of the same names.
+        made : str
+            What this evolution is called, for the message.
+        moment : Moment, optional
+            Whose network `net` has to be: equal weights may be of another architecture.
+        """
+        if moment is not None:
+            moment.survey.require(net)
+        elif words := Preprocessing.difference(self.survey(0).preprocessing, net.preprocessing.identity):
+            raise ArgumentError(
+                f"Expected pictures that are prepared as those of {made}, got another preprocessing: {words}."
+            )
+        self.pictures.require_contents(images, made, np.logical_or.reduce([one.survey.seen for one in self.moments]))
 
     def _moment(self, index: int) -> Moment:
         asked: Any = index
@@ -461,7 +490,7 @@ class EvolutionResult:
 
     def with_tau(self, tau: float) -> EvolutionResult:
         """Return the same with another threshold of dormancy; nothing is computed again."""
-        return EvolutionResult(self.checkpoints, self.moments, tau)
+        return EvolutionResult(self.checkpoints, self.moments, self.pictures, tau)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write all surveys and what is measured to a file of safetensors; weights and pictures are not written.
@@ -482,7 +511,9 @@ class EvolutionResult:
             moments.append({"step": one.step, "label": one.label, "digest": one.digest, "survey": survey})
         if ("components",) in self._kept:
             arrays["components"], arrays["variances"] = self._components()
-        pictures = [[*self.images.identity(i), _text(self.images.path(i))] for i in range(len(self.images))]
+        paths = (_text(self.images.path(i)) for i in range(len(self.images)))
+        pictures = [[*pair] for pair in zip(self.pictures.identities, paths, strict=True)]
+        arrays["traces"] = self.pictures.traces.view(np.uint8)
         arrays["pictures"] = np.frombuffer(zlib.compress(json.dumps(pictures).encode()), np.uint8)
         settings = {
             "tau": self.tau, "moments": moments, "layers": [layer.name for layer in self.layers],
@@ -509,22 +540,27 @@ class EvolutionResult:
         Raises
         ------
         ArgumentError
-            When there is no such file, it holds something else, or is of other checkpoints or pictures.
+            When there is no such file, it holds something else, or is of other checkpoints, pictures (names, labels,
+            contents), architecture or preprocessing.
         StoreError
             When it is damaged.
         """
         taken = Checkpoints.of(checkpoints, **options)
         with opened_result(path, "EvolutionResult.save", (_FORM,)) as (_, arrays, settings):
             pictures = json.loads(zlib.decompress(arrays["pictures"].tobytes()))
+            known = KnownPictures(tuple(name for name, _ in pictures), arrays["traces"].view(TRACES))
         chosen = _chosen(taken, settings["moments"], str(path))
         found = _pictures(pictures, settings["folder"], images, str(path))
+        if images is not None:
+            known.require_names(found, repr(str(path)))
         net = chosen.network(0)
         layers = tuple(net.layer(name) for name in settings["layers"])
         moments = []
         for i, (checkpoint, about) in enumerate(zip(chosen, settings["moments"], strict=True)):
             survey = Survey.of_state(_part(arrays, f"{i}.survey."), about["survey"], layers, found)
             moments.append(Moment(checkpoint, survey, Weights(arrays[f"{i}.rms"], arrays.get(f"{i}.first"))))
-        result = cls(chosen, moments, settings["tau"])
+        result = cls(chosen, moments, known, settings["tau"])
+        result.require(net, found, repr(str(path)), result.moments[0])
         if "components" in arrays:
             result._kept[("components",)] = arrays["components"], arrays["variances"]
         return result
@@ -582,18 +618,11 @@ def _chosen(checkpoints: Checkpoints, moments: list[dict[str, Any]], path: str) 
 
 def _pictures(known: list[list[Any]], folder: str | None, given: Any, path: str) -> Images:
     if given is not None:
-        found = Images.of(given)
-        names = [name for name, _, _ in known]
-        if len(found) != len(known) or any(found.identity(i)[0] != name for i, name in enumerate(names)):
-            raise ArgumentError(
-                f"Expected the {len(known)} pictures that {path!r} is of, got {found!r}, in which others are in their "
-                "places. Give those that were surveyed, in the same order."
-            )
-        return found
+        return Images.of(given)
     if folder is not None:
-        return Images.found(Path(folder), [name for name, _, _ in known])
-    if any(file is None for _, _, file in known):
+        return Images.found(Path(folder), [name.partition("\x1f")[0] for name, _ in known])
+    if any(file is None for _, file in known):
         raise ArgumentError(
             f"Expected the pictures of {path!r} too, images=...: they were not files, so it does not know where."
         )
-    return Images.of([file for _, _, file in known])
+    return Images.of([file for _, file in known])

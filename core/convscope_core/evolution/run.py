@@ -22,15 +22,17 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError
 from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints
 from convscope_core.evolution.moment import Moment, weights_at
+from convscope_core.evolution.pictures import KnownPictures
 from convscope_core.evolution.result import EvolutionResult
 from convscope_core.jobs.forms import completed, documented, last, shown
 from convscope_core.measures.dormancy import TAU, require_tau
 from convscope_core.network import Layer, Network
-from convscope_core.preprocessing import Preprocessing
 from convscope_core.saving import folder_for
 from convscope_core.survey import Survey, surveying
 
 __all__ = ["EvolutionProgress", "evolution", "evolving"]
+
+_START = "the evolution to start from"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,7 @@ class EvolutionProgress:
     checkpoint: Checkpoint
     _moments: tuple[Moment, ...]
     _checkpoints: Checkpoints
+    _pictures: KnownPictures
     _tau: float
 
     @cached_property
@@ -58,7 +61,7 @@ class EvolutionProgress:
         """Of all checkpoints whose survey is whole, not changed by what follows; None before the first of them."""
         if not self._moments:
             return None
-        return EvolutionResult(self._checkpoints, self._moments, self._tau)
+        return EvolutionResult(self._checkpoints, self._moments, self._pictures, self._tau)
 
 
 @documented
@@ -164,10 +167,9 @@ def evolving(
     }  # fmt: skip
     surveying(first, pictures, wanted, **options).close()
     if start is not None and wanted is not None:
-        if words := Preprocessing.difference(start.survey(0).preprocessing, first.preprocessing.identity):
-            raise ArgumentError(
-                f"Expected to go on with pictures that are prepared alike, got another preprocessing: {words}."
-            )
+        index, moment = next(iter(known.items()), (0, None))  # those of one evolution are all of one architecture
+        with _naming(taken[index]):
+            start.require(taken.network(index), pictures, _START, moment)
         mine, theirs = {first.layer(name).name for name in wanted}, {layer.name for layer in start.layers}
         if mine != theirs:
             other = sorted(mine ^ theirs)[0]
@@ -198,16 +200,18 @@ def _steps(
 ) -> Generator[EvolutionProgress, None, None]:
     moments: list[Moment] = []
     shared = None if start is None else start.layers
+    noted = KnownPictures.of(images) if start is None else start.pictures
     total = len(images) * len(checkpoints)
 
     def reached(index: int, done: int) -> EvolutionProgress:
         there = tuple(moments)
         at = len(images) * index + done
-        return EvolutionProgress(at, total, checkpoints[index], there, checkpoints[: len(there)], tau)
+        return EvolutionProgress(at, total, checkpoints[index], there, checkpoints[: len(there)], noted, tau)
 
     for index, checkpoint in enumerate(checkpoints):
         if index in known:
-            moments.append(known[index])
+            before = known[index]
+            moments.append(Moment(before.checkpoint, before.survey.with_images(images), before.weights))
             yield reached(index, len(images))
             continue
         with _naming(checkpoint):
@@ -230,10 +234,7 @@ def _steps(
 
 def _known(start: EvolutionResult, checkpoints: Checkpoints, images: Images, k: int, sample: int) -> dict[int, Moment]:
     """Return the moments of an evolution that are of these checkpoints, by place."""
-    if len(images) != len(start.images) or not images.starts_with(start.images):
-        raise ArgumentError(
-            f"Expected to go on with the same images, {start.images!r}, got {images!r}. Give result.images."
-        )
+    start.pictures.require_names(images, _START)
     for what, theirs, mine in (("k", start.k, k), ("sample", start.sample, sample)):
         if theirs != mine:
             raise ArgumentError(f"Expected to go on with the same {what}, {theirs}, got {mine}.")

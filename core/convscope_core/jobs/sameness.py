@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from convscope_core.contents import MISSING, NO_FILE
 from convscope_core.datasets import Images, described
 from convscope_core.errors import ArgumentError
 
-__all__ = ["digest_of_identities", "require_same_contents", "require_same_identities"]
+__all__ = ["digest_of_identities", "require_same_contents", "require_same_identities", "spread"]
 
 _READ = 1024
 """Files with other times that are read at most, to see whether their content is the same: beyond, a random choice."""
@@ -30,20 +29,32 @@ def digest_of_identities(identities: Sequence[str]) -> bytes:
     return hashlib.blake2b("\0".join(identities).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def require_same_identities(store: Path, indices: Sequence[int], theirs: Sequence[str], mine: Sequence[str]) -> None:
-    """Raise ArgumentError that names the first picture that has another name, label or content than a store's."""
+def require_same_identities(
+    made: str, indices: Sequence[int], theirs: Sequence[str], mine: Sequence[str], cure: str = _CURE
+) -> None:
+    """Raise ArgumentError that names the first picture that has another name, label or content than it had.
+
+    Parameters
+    ----------
+    made : str
+        What was made with the pictures, for the message: "the store 'x.survey'".
+    indices : sequence of int
+    theirs, mine : sequence of str
+        `Images.identities` of then and of now.
+    cure : str
+        What to do, as a sentence.
+    """
     for index, was, now in zip(indices, theirs, mine, strict=True):
         if was != now:
             here, there = described(now), described(was)
             changed = f"was {there} and is {here}" if here != there else f"{there} has another content"
-            raise ArgumentError(
-                f"Expected the pictures that the store {str(store)!r} was made with, got others: picture {index} "
-                f"{changed}. {_CURE}"
-            )
+            raise _changed(made, index, changed, cure)
 
 
-def require_same_contents(store: Path, images: Images, indices: npt.NDArray[np.int64], traces: Any) -> None:
-    """Raise ArgumentError unless pictures that were read for a store have the content that they had then.
+def require_same_contents(
+    made: str, images: Images, indices: npt.NDArray[np.int64], traces: Any, cure: str = _CURE
+) -> None:
+    """Raise ArgumentError unless pictures that were read for a result have the content that they had then.
 
     Every file is asked for its size and times, which costs about two microseconds each on a disk of the machine. Those
     with another time are read, up to 1024 of them; of items of data sets, which only decoding tells, eight are decoded.
@@ -51,13 +62,16 @@ def require_same_contents(store: Path, images: Images, indices: npt.NDArray[np.i
 
     Parameters
     ----------
-    store : Path
+    made : str
+        What was made with the pictures, for the message: "the store 'x.survey'".
     images : Images
         All pictures.
     indices : int64 array (n,)
         Those that were read.
     traces : structured array (n,) of `TRACES`
         What they were.
+    cure : str
+        What to do, as a sentence.
     """
     stamps = images.stamps(indices.tolist())
     there = stamps[:, 0] != MISSING
@@ -65,14 +79,14 @@ def require_same_contents(store: Path, images: Images, indices: npt.NDArray[np.i
     for place in np.flatnonzero(other & (traces["size"] != MISSING))[:1].tolist():
         was, now = (_sized(size) for size in (int(traces["size"][place]), int(stamps[place, 0])))
         name = images.described(int(indices[place]))
-        raise _changed(store, int(indices[place]), f"was {name}{was} and is {name}{now}")
+        raise _changed(made, int(indices[place]), f"was {name}{was} and is {name}{now}", cure)
     moved = there & ((stamps[:, 1] != traces["modified"]) | (stamps[:, 2] != traces["changed"]))
     suspects = np.flatnonzero(moved)
     if len(suspects) > _READ:
         suspects = np.random.default_rng().choice(suspects, _READ, replace=False)
     opaque = np.flatnonzero((stamps[:, 0] == NO_FILE) & (traces["digest"] != 0))
     if len(opaque):
-        opaque = opaque[np.unique(np.linspace(0, len(opaque) - 1, _DECODED).astype(int))]
+        opaque = opaque[spread(len(opaque))]
     for place in np.sort(np.concatenate([suspects, opaque])).tolist():
         index = int(indices[place])
         try:
@@ -82,13 +96,17 @@ def require_same_contents(store: Path, images: Images, indices: npt.NDArray[np.i
         if digest != traces["digest"][place]:
             name = images.described(index)
             hint = " If the data set draws at random, leave that out." if images.decoded(index) else ""
-            raise _changed(store, index, f"{name} has another content now.{hint}")
+            raise _changed(made, index, f"{name} has another content now.{hint}", cure)
 
 
-def _changed(store: Path, index: int, how: str) -> ArgumentError:
+def spread(count: int) -> npt.NDArray[np.int64]:
+    """Return which of so many items of data sets are decoded, to see whether all are the same."""
+    return np.unique(np.linspace(0, count - 1, _DECODED).astype(np.int64)) if count else np.empty(0, np.int64)
+
+
+def _changed(made: str, index: int, how: str, cure: str) -> ArgumentError:
     return ArgumentError(
-        f"Expected the pictures that the store {str(store)!r} was made with, got others: picture {index} "
-        f"{how.rstrip('.')}. {_CURE}"
+        f"Expected the pictures that {made} was made with, got others: picture {index} {how.rstrip('.')}. {cure}"
     )
 
 

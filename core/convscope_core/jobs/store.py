@@ -337,7 +337,7 @@ class Store(Results):
                     read.append((np.asarray(seen, np.int64), np.frombuffer(row.traces, TRACES)))
         if read:
             each, traces = (np.concatenate(arrays) for arrays in zip(*read, strict=True))
-            require_same_contents(self.path, images, each, traces)
+            require_same_contents(f"the store {str(self.path)!r}", images, each, traces)
         return len(rows)
 
     def _require_same_settings(self, known: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -382,7 +382,7 @@ class Store(Results):
                 )
             identities = images.identities(theirs)
             if digest_of_identities(identities) != row.identity:
-                require_same_identities(self.path, theirs, self._pictures(row)[0], identities)
+                require_same_identities(f"the store {str(self.path)!r}", theirs, self._pictures(row)[0], identities)
                 raise Damage(f"the names of shard {row.number} are not those that were written")
         return done
 

@@ -114,6 +114,12 @@ class Survey:
         found.layers = layers
         return found
 
+    def with_images(self, images: Images) -> Survey:
+        """Return the survey of the same pictures, found in another place; whether they are the same is not asked."""
+        found = copy.copy(self)
+        found.images = images
+        return found
+
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Return all that was found as arrays, and as what JSON holds; without layers and images."""
         arrays = {key: tensor.numpy() for key, tensor in self._statistics.state_dict().items()}
