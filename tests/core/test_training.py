@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError, NetworkError, StoreError
-from convscope_core.evolution import EvolutionRecorder, folder
+from convscope_core.evolution import Checkpoints, EvolutionRecorder, folder
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
 from convscope_core.saving import opened_result, save_result
 from convscope_core.training import (
@@ -431,6 +431,31 @@ def test_a_recorder_whose_disk_is_full_does_not_end_a_training(tmp_path: Path, m
     plain = small()
     train(plain, Blocks(32), 2, **OPTIONS)
     assert same(bits(plain), bits(module))
+
+
+def test_a_recorder_takes_what_it_was_not_given_from_the_training(tmp_path: Path) -> None:
+    def zfnet() -> nn.Module:
+        made = ZFNet(classes=4, input_size=56, width=0.05, units=8)
+        initialise(made, "kaiming", seed=0)
+        return made
+
+    module = zfnet()
+    bare = EvolutionRecorder(module, at=[1], folder=tmp_path)
+    mine = MeanSubtraction(56, 56)
+    own, other = EvolutionRecorder(module, at=[1], preprocess=mine), EvolutionRecorder(zfnet(), at=[0])
+    assert bare.checkpoints.architecture.input_shape == (3, 56, 56)  # the module says it
+    assert "without preprocess" in repr(bare)
+    assert "without" not in repr(own)
+    data = Blocks(8, side=64)
+    found = train(module, data, 1, callbacks=[bare, own, other], batch_size=4)
+    assert "without" not in repr(bare)
+    made, wanted = bare.checkpoints.network(0), found.network()
+    assert made.preprocessing.identity == wanted.preprocessing.identity
+    assert (made.labels, made.fingerprint) == (wanted.labels, wanted.fingerprint)
+    assert own.checkpoints.network(0).preprocessing.identity != made.preprocessing.identity
+    assert own.checkpoints.network(0).labels == wanted.labels
+    assert "without preprocess" in repr(other)  # of another module
+    assert Checkpoints.load(tmp_path, zfnet()).network(0).labels == wanted.labels
 
 
 def test_torchs_random_state_is_left_alone() -> None:

@@ -139,6 +139,20 @@ class Origin:
         self._lock = Lock()
         self._ready: OrderedDict[Checkpoint, tuple[Network, int]] = OrderedDict()
 
+    def learn(self, options: Mapping[str, Any]) -> None:
+        """Take options of `Network` that become known later; those that are known already stay."""
+        with self._lock:
+            new = {name: value for name, value in options.items() if name not in self.options}
+            if new and not isinstance(self._source, Network):
+                self.options.update(new)
+                self._network = None
+                self._ready.clear()
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it is known how pictures are prepared."""
+        return isinstance(self._source, Network) or "preprocess" in self.options
+
     @property
     def name(self) -> str:
         """What the network is called."""
@@ -200,7 +214,8 @@ class Origin:
                 self._rest = {names[name]: t.clone() if broken else t for name, t in state.items()}
             for tensor in broken:  # of a training that has diverged; what is traced does not depend on values
                 tensor.nan_to_num_(0, 0, 0)
-            self._network = Network(module, **{"name": self.name, **self.options}, snapshot=False)
+            options = {"name": self.name, **_size_of(module), **self.options}
+            self._network = Network(module, **options, snapshot=False)
         return self._network
 
 
@@ -444,6 +459,14 @@ class Checkpoints(Sequence[Checkpoint]):
             known = read_about(path).get("options", {})
             options = {**{name: _tupled(value) for name, value in known.items()}, **options}
         return cls.of(path, net, **options)
+
+
+def _size_of(module: nn.Module) -> dict[str, Any]:
+    """Return the size of the pictures that a module says it takes, as ZFNet does, as an option of `Network`."""
+    size = getattr(module, "input_size", None)
+    sides = size if isinstance(size, tuple) else (size,)
+    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    return {"input_size": size} if whole and len(sides) <= 3 else {}
 
 
 def about(origin: Origin | None, layers: Sequence[str] | None) -> dict[str, Any]:

@@ -56,7 +56,9 @@ class EvolutionRecorder:
         Modules whose weights to keep, by the names that the module tree has for them. Default: all. Networks of such
         checkpoints take the rest from a module that is given: ``Checkpoints.of(recorder, net=module)``.
     **options
-        What `Network` takes, for the networks of the checkpoints: ``preprocess``, ``labels``, ``input_size``...
+        What `Network` takes, for the networks of the checkpoints: ``preprocess``, ``labels``, ``input_size``... What
+        is not given, a callback of `cs.train` takes from the training. The default of ``input_size`` is the module's
+        attribute of that name, where it has one.
 
     Raises
     ------
@@ -124,7 +126,29 @@ class EvolutionRecorder:
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else f"in {str(self.folder)!r}"
         count = len(self._kept)
-        return f"<EvolutionRecorder of {self._origin.name}: {count} checkpoint{'s' * (count != 1)} {where}>"
+        bare = "" if self._origin.prepared else ", without preprocess"
+        return f"<EvolutionRecorder of {self._origin.name}: {count} checkpoint{'s' * (count != 1)} {where}{bare}>"
+
+    def training_begins(self, module: nn.Module, **options: Any) -> None:
+        """Tell what a training does to pictures, before its first update, as `cs.train` tells its callbacks.
+
+        Parameters
+        ----------
+        module : torch.nn.Module
+            What is trained; where that is not what is recorded, nothing is taken.
+        **options
+            What `Network` takes: ``preprocess``, ``labels``, ``input_size``. Those that the recorder was given stay.
+
+        Raises
+        ------
+        StoreError
+            When the folder cannot be written.
+        """
+        if unwrapped(module) is not self._model:
+            return
+        self._origin.learn(options)
+        if self.folder is not None and _leads():
+            begin_folder(self.folder, about(self._origin, self._layers))
 
     def step(self, step: int | None = None, epoch: float | None = None) -> bool:
         """Tell that training has gone on: the weights are recorded if this is one of the chosen moments.

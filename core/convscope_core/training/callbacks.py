@@ -14,7 +14,7 @@ from torch import nn
 from convscope_core.errors import StoreError
 from convscope_core.training.clip import Radius, clip_filters
 
-__all__ = ["Callback", "Recorder", "Step", "lightning_callback", "notified"]
+__all__ = ["Callback", "Recorder", "Step", "begun", "lightning_callback", "notified"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,16 @@ class Recorder(Protocol):
 
 #: Called with a `Step`; or a `Recorder`, whose method `step` is called.
 Callback: TypeAlias = "Callable[[Step], Any] | Recorder"
+
+
+def begun(callbacks: tuple[Callback, ...], module: nn.Module, **options: Any) -> None:
+    """Tell callbacks that ask for it, by a method ``training_begins``, what a training does to pictures."""
+    for callback in callbacks:
+        if (tell := getattr(callback, "training_begins", None)) is not None:
+            try:
+                tell(module, **options)
+            except StoreError as e:
+                warnings.warn(f"{e} Training goes on.", RuntimeWarning, stacklevel=2)
 
 
 def notified(callbacks: tuple[Callback, ...], step: Step) -> None:

@@ -20,7 +20,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.jobs import completed, last
 from convscope_core.jobs.forms import documented, shown
 from convscope_core.models.mean_subtraction import MeanSubtraction
-from convscope_core.training.callbacks import Callback, Step, notified
+from convscope_core.training.callbacks import Callback, Step, begun, notified
 from convscope_core.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from convscope_core.training.clip import Radius, clip_filters, measured_filters
 from convscope_core.training.crops import middle, one_of_ten
@@ -106,7 +106,9 @@ def training(
         "float16" are scaled. Default: all in single precision.
     callbacks : sequence of callable or recorder
         Called after every update with a `Step`; an `EvolutionRecorder` is one. What they draw at random does not
-        change the training. What a recorder cannot write is a RuntimeWarning, and it tries again after the next update.
+        change the training. A recorder of the module takes preprocessing, classes and input size from the training,
+        where it was given none. What a recorder cannot write is a RuntimeWarning, and it tries again after the next
+        update.
     checkpoint : path, optional
         A file (safetensors) for weights, momentum and where the training stands, written after each epoch. If it
         exists, the training goes on from it: to the same bits as if it had never stopped, on the same machine.
@@ -231,6 +233,8 @@ class _Loop:
         return Training(self.module, history, self.pictures.classes, self.preprocess, self.settings)
 
     def steps(self, epochs: int, path: Path | None, every: int | None) -> Generator[TrainingProgress, None, None]:
+        known = {"preprocess": self.preprocess, "labels": self.pictures.classes, "input_size": self.preprocess.size}
+        begun(self.callbacks, self.module, **known)
         try:
             if len(self.at.history) >= epochs:
                 self.module.eval()

@@ -18,6 +18,7 @@ from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder, EvolutionResult, evolving
 from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey import Exemplar, Survey
 
 from .projection import Projector, projection_tile
@@ -190,6 +191,10 @@ class EvolutionPane(UnitPane):
 
     def _steps(self) -> Iterator[Step]:
         while len(recorded := self._recorded()) > self._columns:
+            if self.result is not None and Preprocessing.difference(
+                self.result.survey(0).preprocessing, recorded.network(0).preprocessing.identity
+            ):  # the recorder has taken a training's preprocessing since: all is looked through again
+                self.result = None
             # What is recorded meanwhile has its turn in the next round.
             for one in evolving(recorded, self.images, self._layers, k=self._k, start=self.result, batch_size=BATCH):
                 grown = one.result is not None and len(one.result.checkpoints) > self._columns
