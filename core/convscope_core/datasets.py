@@ -25,7 +25,7 @@ from convscope_core.errors import ArgumentError, ImageError, did_you_mean
 from convscope_core.images import SUFFIXES
 from convscope_core.locks import Lock
 
-__all__ = ["Images", "Picture", "find_classes", "natural", "sample", "sample_images"]
+__all__ = ["Images", "Picture", "WrittenLabel", "find_classes", "natural", "sample", "sample_images"]
 
 # What `str.endswith` takes.
 _SUFFIXES = tuple(sorted(SUFFIXES))
@@ -609,6 +609,26 @@ class _Chain(_Source):
         return part.decoded(within)
 
 
+class WrittenLabel(str):
+    """A label that its data set keeps as a number without a name, or as anything else (one-hot, a float), as text.
+
+    It is text like any other to look at; who learns from labels has to tell 10 from "10", and a class from neither.
+
+    Attributes
+    ----------
+    number : int or None
+        The number that it is; None for anything else.
+    """
+
+    number: int | None
+
+    def __new__(cls, label: object) -> WrittenLabel:
+        """Write a label as text."""
+        made = super().__new__(cls, label)
+        made.number = label if isinstance(label, int) else None
+        return made
+
+
 _APART = "\x1f"
 """Between name, label and content in an identity."""
 
@@ -704,9 +724,9 @@ class _Item:
         try:
             number = operator.index(label)
         except TypeError:
-            return str(label)
+            return WrittenLabel(label)
         classes = find_classes(self.dataset) or find_classes(outer)
-        return str(classes[number]) if classes is not None and 0 <= number < len(classes) else str(number)
+        return str(classes[number]) if classes is not None and 0 <= number < len(classes) else WrittenLabel(number)
 
 
 def _is_picture(item: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import math
+import pickle
 import random
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
+from torch.utils.data import TensorDataset
+from torchvision.datasets import ImageFolder
 
+from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, NetworkError, StoreError
 from convscope_core.evolution import Checkpoints, EvolutionRecorder, folder
 from convscope_core.models import MeanSubtraction, ZFNet, initialise
@@ -592,6 +596,29 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     refused(r"which holds something else")
 
 
+def test_a_checkpoint_is_gone_on_with_whatever_is_kept_in_memory(tmp_path: Path) -> None:
+    path, other = tmp_path / "checkpoint.safetensors", Blocks(44)
+    for before, after in ((True, False), (False, True)):
+        train(small(), Blocks(40), 1, validation=Blocks(8), checkpoint=path, cache=before, resume=False, **OPTIONS)
+        with pytest.raises(ArgumentError, match="with pictures "):
+            train(small(), other, 2, validation=Blocks(8), checkpoint=path, cache=after, **OPTIONS)
+        found = train(small(), Blocks(40), 2, validation=Blocks(8), checkpoint=path, cache=after, **OPTIONS)
+        assert same(bits(found.module), bits(train(small(), Blocks(40), 2, **OPTIONS).module))
+
+
+def test_a_checkpoint_is_not_gone_on_with_while_other_weights_are_frozen(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    train(small(), Blocks(40), 1, checkpoint=path, **OPTIONS)
+    frozen = small()
+    frozen[0].weight.requires_grad_(False)
+    with pytest.raises(ArgumentError, match=r"with frozen \['0.weight'\], got None"):
+        train(frozen, Blocks(40), 2, checkpoint=path, **OPTIONS)
+    train(frozen, Blocks(40), 1, checkpoint=path, resume=False, **OPTIONS)
+    train(frozen, Blocks(40), 2, checkpoint=path, **OPTIONS)
+    with pytest.raises(ArgumentError, match=r"with frozen None, got \['0.weight'\]"):
+        train(small(), Blocks(40), 3, checkpoint=path, **OPTIONS)
+
+
 def test_a_damaged_checkpoint_is_not_gone_on_with(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     train(small(), Blocks(40), 1, checkpoint=path, **OPTIONS)
@@ -639,11 +666,64 @@ def test_folders_and_sets_give_the_same_pictures(tmp_path: Path) -> None:
         assert torch.equal(one.labels, memory.labels[order])
         assert torch.equal(one.batch(every)[0], memory.batch(order)[0])
     assert lazy.digest() == LabelledPictures(tmp_path, 24, cache=False).digest()
-    assert files.digest() != memory.digest()
+    assert lazy.digest() == {"pixels": None, "names": files.digest()["names"]}
+    assert files.digest()["pixels"] != memory.digest()["pixels"]
     assert memory.digest() == LabelledPictures(Blocks(12), 24).digest()
     mean, deviation = memory.colours()
     np.testing.assert_allclose(mean, data.pixels.mean((0, 1, 2)) / 255, atol=1e-6)
     np.testing.assert_allclose(deviation, (data.pixels / 255).std((0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_classes_of_a_folder_are_in_the_order_of_torchvisions(tmp_path: Path, cache: bool) -> None:
+    for index, name in enumerate(("a2", "a10", "b", "B", "10", "9")):
+        (tmp_path / name).mkdir()
+        Blocks(6)[index][0].save(tmp_path / name / "1.png")
+    expected = ImageFolder(tmp_path)
+    pictures = Images.of(tmp_path)
+    for source in (expected, tmp_path, pictures, pictures[::-1], list(pictures)):
+        found = LabelledPictures(source, 24, cache=cache)
+        assert found.classes == tuple(expected.classes)
+    for source, numbers in (
+        (expected, expected.targets),
+        (tmp_path, [expected.class_to_idx[p.label] for p in pictures]),
+    ):
+        assert LabelledPictures(source, 24, cache=cache).labels.tolist() == numbers
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_numbers_without_names_are_in_order(cache: bool) -> None:
+    pixels, labels = torch.zeros(12, 3, 8, 8, dtype=torch.uint8), torch.arange(12).flip(0)
+    found = LabelledPictures(TensorDataset(pixels, labels), 8, cache=cache)
+    assert found.classes == tuple(map(str, range(12)))
+    assert torch.equal(found.labels, labels)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize(
+    "labels", [F.one_hot(torch.arange(6) % 3, 3), torch.arange(6) / 2, torch.arange(6) - 1, torch.zeros(6, 2).bool()]
+)  # fmt: skip
+def test_labels_that_are_no_classes_are_refused(labels: torch.Tensor, cache: bool) -> None:
+    data = TensorDataset(torch.zeros(6, 3, 8, 8, dtype=torch.uint8), labels)
+    with pytest.raises(ArgumentError, match=r"names or numbers of classes, from 0, got .* of picture 0"):
+        LabelledPictures(data, 8, cache=cache)
+
+
+def test_a_number_is_not_the_name_of_another_class() -> None:
+    data = type("Named", (Blocks,), {"classes": ("7", "5")})(4)
+    data.labels = [0, 1, 1, 5]
+    with pytest.raises(ArgumentError, match=r"of the 2 classes 7, 5, got '5' of picture 3"):
+        LabelledPictures(data, 24)
+    with pytest.raises(ArgumentError, match=r"of the 2 classes 7, 5, got '5' of picture 3"):
+        LabelledPictures(data, 24, ["7", "5"])
+    label = copy.deepcopy(pickle.loads(pickle.dumps(Images.of(data)[3].label)))
+    assert (label, label.number) == ("5", 5)
+
+
+@pytest.mark.parametrize("classes", [5, [0, 1, 2], "012", [], ["a", "b", "a"]])
+def test_classes_that_are_no_names_are_refused(classes: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"Expected classes as a list of names|Expected every class once, got 'a'"):
+        train(small(), Blocks(8), 1, classes=classes, **OPTIONS)
 
 
 def test_pictures_are_read_once_for_several_networks() -> None:

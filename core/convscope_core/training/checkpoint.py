@@ -119,8 +119,14 @@ def _check_tensors(path: Path, tensors: Mapping[str, Tensor], module: nn.Module)
 
 def _check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     for name in {**wanted, **found}:
-        if found.get(name) != wanted.get(name):
-            raise _other(path, f"{name} {wanted.get(name)!r}", repr(found.get(name)))
+        now, then = wanted.get(name), found.get(name)
+        if name in ("pictures", "validation") and isinstance(now, dict) and isinstance(then, dict):
+            by = (
+                "names" if None in (now["pixels"], then["pixels"]) else "pixels"
+            )  # without a cache nobody has read them
+            now, then = now[by], then[by]
+        if now != then:
+            raise _other(path, f"{name} {now!r}", repr(then))
 
 
 def _other(path: Path, expected: str, came: str) -> ArgumentError:

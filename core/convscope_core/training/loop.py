@@ -79,7 +79,7 @@ def training(
         Pictures of the same classes, to measure accuracy on after each epoch.
     classes : sequence of str, optional
         Names of the classes in the order of the outputs. Default: the data set's ``classes``, else the labels that
-        occur, sorted.
+        occur, sorted: numbers by value, names as text, as torchvision's ``ImageFolder`` does.
     preprocess : MeanSubtraction, optional
         Default: pictures scaled to 8/7 of the network's input (256 for 224) less their mean colour.
     standardise : bool, default False
@@ -176,6 +176,7 @@ def training(
         "crops": crops,
         "precision": precision,
         "seed": seed,
+        "frozen": [name for name, p in module.named_parameters() if not p.requires_grad] or None,
     }
     loop = _Loop(module, pictures, held_out, preprocess, settings, tuple(callbacks))
     path = None if checkpoint is None else Path(checkpoint).expanduser()
