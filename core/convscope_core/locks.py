@@ -1,8 +1,12 @@
-"""Locks that a fork leaves open.
+"""What a fork leaves usable: locks are open in the child, and it computes with one thread.
 
 ``os.fork`` copies a lock as it is, but only the thread that forks: one that another thread held would stay locked in
 the child for ever. That happens whenever processes are forked (the workers of a ``DataLoader``, a pool, a user's own)
 while a widget's thread computes.
+
+PyTorch's threads are GNU OpenMP's, of which the child has none, though the library believes that they are there: a
+child that computes with several waits for them for ever, if the thread that forked ever did so. It computes with one,
+as in the workers of a ``DataLoader``.
 """
 
 from __future__ import annotations
@@ -10,6 +14,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+
+import torch
 
 __all__ = ["Lock"]
 
@@ -35,10 +41,12 @@ class Lock:
 _made: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
-def _reset_all() -> None:
+def _begin_child() -> None:
     for lock in list(_made):
         lock._reset()
+    if torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_all)
+    os.register_at_fork(after_in_child=_begin_child)

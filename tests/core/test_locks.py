@@ -124,6 +124,37 @@ def test_a_child_computes_and_reads_while_a_thread_of_its_parent_does():
         thread.join(20)
 
 
+@pytest.mark.parametrize("busy", [True, False], ids=["while a thread computes", "afterwards"])
+def test_a_child_of_a_process_that_computes_with_several_threads_computes(busy: bool):
+    net = Network(
+        nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 2)).eval(),
+        input_size=64,
+    )
+    x, done, threads = torch.rand(1, 3, 64, 64), threading.Event(), torch.get_num_threads()
+
+    def compute() -> None:
+        while not done.is_set():
+            net.predict(x)
+
+    torch.set_num_threads(2)
+    thread = threading.Thread(target=compute)
+    try:
+        truth = net.predict(x).probabilities
+        if busy:
+            thread.start()
+        for _ in range(4):
+            assert in_child(lambda: np.allclose(net.predict(x).probabilities, truth, atol=1e-5))
+        if busy:
+            pictures = [np.full((64, 64, 3), 10 * index, np.uint8) for index in range(8)]
+            assert int(survey(net, pictures, workers=2, progress=False).seen.sum()) == 8
+        assert torch.get_num_threads() == 2, "the parent goes on with all its threads"
+    finally:
+        done.set()
+        if busy:
+            thread.join(20)
+        torch.set_num_threads(threads)
+
+
 def test_processes_read_pictures_beside_a_thread_that_reads_them():
     net = Network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 2)).eval(), input_size=8)
     dataset, done = Busy(), threading.Event()
