@@ -274,6 +274,51 @@ def test_a_folder_is_gone_on_with_only_when_asked_to(tmp_path: Path) -> None:
     assert [c.digest for c in Checkpoints.of(tmp_path)] == [c.digest for c in again.checkpoints]
 
 
+def test_a_folder_of_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
+    def recorded(folder: Path, at: list[int]) -> None:
+        net = model()
+        first = EvolutionRecorder(net, at=at, folder=folder)
+        for epoch in range(1, 4):
+            net[0].bias.data += 1
+            first.step(epoch=epoch)
+
+    def other(at: list[int], folder: Path) -> EvolutionRecorder:
+        net = model()
+        net[0].bias.data += 0.5
+        return EvolutionRecorder(net, at=at, folder=folder, resume=True)
+
+    recorded(tmp_path / "a", [0, 3])
+    with pytest.raises(ArgumentError, match="one that begins anew, with other weights"):
+        other([0, 3], tmp_path / "a").step(epoch=1)
+    recorded(tmp_path / "b", [1, 2, 3])
+    again = other([1, 2, 3], tmp_path / "b")
+    before = [c.digest for c in again.checkpoints]
+    assert again.due == ()
+    with pytest.raises(ArgumentError, match=r"other weights for epoch 1, which .* \(epoch 2, epoch 3\)"):
+        again.step(epoch=1)
+    assert [c.digest for c in Checkpoints.of(tmp_path / "b")] == before
+    # The same training, from an older state: what comes again is the same, and its calls go on counting.
+    net = model()
+    net[0].bias.data += 1
+    same = EvolutionRecorder(net, at=[1, 2, 3, 4], folder=tmp_path / "b", resume=True)
+    assert same.due == (4,)
+    for epoch in range(2, 5):
+        net[0].bias.data += 1
+        assert same.step(epoch=epoch)
+        assert same.due == tuple(range(epoch + 1, 5))
+    assert [c.digest for c in same.checkpoints][:3] == before
+    assert [(c.step, c.epoch) for c in same.checkpoints] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+@pytest.mark.parametrize("going", [(3, 5.0), (12, 3.0)])
+def test_steps_and_epochs_go_on_together(going: tuple[int, float]) -> None:
+    recorder = EvolutionRecorder(model(), at=lambda step, epoch: True)
+    recorder.step(10, epoch=4)
+    with pytest.raises(ArgumentError, match="go on together, got step"):
+        recorder.step(*going)
+    assert recorder.checkpoints.labels == ("epoch 4",)
+
+
 def test_a_folder_of_another_network_is_not_gone_on_with(tmp_path: Path) -> None:
     EvolutionRecorder(model(), at=[0], folder=tmp_path)
     with pytest.raises(ArgumentError, match=r"same network, got weight of shape \(1, 3, 1, 1\) for none"):

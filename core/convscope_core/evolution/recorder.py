@@ -17,7 +17,15 @@ from torch.utils import _python_dispatch
 from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError, LayerError, StoreError, did_you_mean
 from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints, Origin, about, number_of
-from convscope_core.evolution.folder import begin_folder, entries, file_of, read_about, read_entry, write_entry
+from convscope_core.evolution.folder import (
+    begin_folder,
+    digest_of,
+    entries,
+    file_of,
+    read_about,
+    read_entry,
+    write_entry,
+)
 from convscope_core.graph.classifier import unwrapped
 from convscope_core.graph.recipe import plain_names
 from convscope_core.locks import Lock
@@ -104,6 +112,8 @@ class EvolutionRecorder:
         if self.folder is not None:
             self._open(self.folder, resume)
         self._resumed = bool(self._kept)
+        self._earlier = tuple(self._kept)  # of the process before
+        self._began = digest_of(self._select()) if self._resumed else None
         if 0 in self._due and not self._resumed:
             self.record(0, 0)
             self._due = [moment for moment in self._due if moment > 0]
@@ -116,12 +126,15 @@ class EvolutionRecorder:
 
     @property
     def due(self) -> tuple[float, ...] | None:
-        """The moments that are still to come, in order; None where a callable chooses them."""
+        """The moments that are still to come, in order; None where a callable chooses them.
+
+        Of a folder that is gone on with, those behind its last checkpoint, until `step` tells where training goes on.
+        """
         if self._asked is not None:
             return None
         with self._lock:
-            reached = max((_number(kept, kept.epoch) for kept in self._kept), default=-1.0)
-        return tuple(moment for moment in self._due if moment > reached)
+            known = [_number(kept, kept.epoch) for kept in self._kept] if self._resumed else []
+        return tuple(moment for moment in self._due if moment > max(known, default=-1.0))
 
     def __repr__(self) -> str:
         where = "in memory" if self.folder is None else f"in {str(self.folder)!r}"
@@ -169,6 +182,8 @@ class EvolutionRecorder:
 
         Raises
         ------
+        ArgumentError
+            As for `record`, and where training begins anew with other weights than those that the folder begins with.
         StoreError
             When they could not be written. Training and recorder can go on: the next call tries again.
         """
@@ -176,19 +191,28 @@ class EvolutionRecorder:
             return False
         with self._lock:
             self._calls += 1
+            if epoch is not None:  # calls go on from those of the process before
+                behind = [c.step for c in self._earlier if c.epoch is not None and c.epoch < epoch]
+                self._calls = max(self._calls, max(behind, default=-1) + 1)
             at = self._calls if step is None else _whole(step)
+        if self._resumed and (step == 1 or (step is None and epoch == 1)):
+            self._require_same_start()
         reached = number_of(at if epoch is None else epoch, "step" if epoch is None else "epoch")
         if self._asked is not None:
             due = bool(self._asked(at, epoch))
         else:
             if self._resumed:  # what is there and lies behind is not recorded again
-                behind = [n for n in (_number(c, epoch) for c in self._kept) if n < reached]
-                self._due = [moment for moment in self._due if moment > max(behind, default=-1.0)]
-                self._resumed = False
+                passed = [n for n in (_number(c, epoch) for c in self._kept) if n < reached]
+                self._due = [moment for moment in self._due if moment > max(passed, default=-1.0)]
             due = bool(self._due) and self._due[0] <= reached
+        self._resumed = False
         if due:
-            self.record(at, epoch)
-            self._due = [moment for moment in self._due if moment > reached]
+            before, self._due = self._due, [moment for moment in self._due if moment > reached]
+            try:
+                self.record(at, epoch)
+            except Exception:
+                self._due = before
+                raise
         return due
 
     def record(self, step: int, epoch: float | None = None) -> Checkpoint:
@@ -198,12 +222,17 @@ class EvolutionRecorder:
 
         Raises
         ------
+        ArgumentError
+            When steps go back while epochs go on, or when the folder that is gone on with is of another training: it
+            has other weights at this moment, and later ones.
         StoreError
             When they could not be written: which checkpoint, what is safe, what to do.
         """
         step = _whole(step)
         epoch = None if epoch is None else float(number_of(epoch, "epoch"))
         state = self._select()
+        self._require_order(step, epoch)
+        self._require_same_training(step, epoch, state)
         if self.folder is None:
             kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in state.items()}
             made = Checkpoint(step, epoch, lambda: kept, None, self._layers)
@@ -246,6 +275,37 @@ class EvolutionRecorder:
         return end
 
     # -- inside --
+
+    def _require_order(self, step: int, epoch: float | None) -> None:
+        """Raise ArgumentError unless epochs go on where steps do."""
+        for kept in self._kept:
+            if epoch is None or kept.epoch is None or kept.step == step or kept.epoch == epoch:
+                continue
+            if (kept.step < step) != (kept.epoch < epoch):
+                raise ArgumentError(
+                    f"Expected steps and epochs that go on together, got step {step} in epoch {epoch:g} beside step "
+                    f"{kept.step} in epoch {kept.epoch:g}. Count steps over the whole training, or leave step out."
+                )
+
+    def _require_same_training(self, step: int, epoch: float | None, state: dict[str, Tensor]) -> None:
+        """Raise ArgumentError if checkpoints of another training would follow those that are recorded now."""
+        here = [c for c in self._earlier if c in self._kept and (c.step == step or (epoch and c.epoch == epoch))]
+        later = [c.label for c in self._earlier if c in self._kept and c.step > step and c not in here]
+        if here and later and digest_of(state) != here[-1].digest:
+            raise ArgumentError(
+                f"Expected to go on with the training that {str(self.folder)!r} is of, got other weights for "
+                f"{here[-1].label}, which others of the folder follow ({', '.join(later[:3])}). Give another folder, "
+                "or take those out of it."
+            )
+
+    def _require_same_start(self) -> None:
+        """Raise ArgumentError if a training that begins has other weights than the one that the folder is of."""
+        first = self._kept[0]
+        if first.step == 0 and first.digest != self._began:
+            raise ArgumentError(
+                f"Expected to go on with the training that {str(self.folder)!r} is of, got one that begins anew, with "
+                "other weights. Give another folder, or the weights that the training had come to."
+            )
 
     def _select(self) -> dict[str, Tensor]:
         """Return the tensors to keep, by plain name."""
