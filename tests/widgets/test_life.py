@@ -26,8 +26,8 @@ from convscope._worker import Worker
 
 HERE = Path(__file__).parent
 KINDS = [
-    "Evolution", "Explorer", "FilterGrid", "Gallery", "HealthView", "Invariance", "Occluder", "OcclusionMap",
-    "PatternReport", "UnitPanel",
+    "Correspondence", "Evolution", "Explorer", "FilterGrid", "Gallery", "HealthView", "Invariance", "Occluder",
+    "OcclusionMap", "PatternReport", "UnitPanel",
 ]  # fmt: skip
 
 

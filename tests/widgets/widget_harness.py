@@ -51,6 +51,9 @@ class Workshop:
         self.evolution = cs.evolution(cs.Checkpoints.of(moments, self.net), self.images, progress=False)
         picture = self.pictures[0]
         self.make: Mapping[str, Callable[[cs.Network], Instrument]] = {
+            "Correspondence": lambda net: cs.Correspondence(
+                net, self.images, points=[(9, 9), (20, 20), (4, 30), None], places=4, permutations=20
+            ),
             "Evolution": lambda _: cs.Evolution(self.evolution),
             "Explorer": lambda net: cs.Explorer(net, self.images, survey=self.survey if net is self.net else None),
             "FilterGrid": lambda net: cs.FilterGrid(net, picture, survey=self.survey if net is self.net else None),
@@ -186,6 +189,7 @@ def same(one: Any, other: Any) -> bool:
 
 #: What shows that an instrument still works.
 GOOD: dict[str, tuple[str, dict[str, Any]]] = {
+    "Correspondence": ("views", {}),
     "Evolution": ("unit", {"channel": 1, "layer": "0", "checkpoint": 0}),
     "Explorer": ("occlude", {"position": [3, 4], "size": 8, "picture": 0, "fill": "grey", "target": 1}),
     "FilterGrid": ("grid", {"layer": "0", "picture": 0, "lens": "activation"}),

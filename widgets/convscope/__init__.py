@@ -84,6 +84,7 @@ from convscope_core.training import (
 )
 
 from .charts import degradation_chart, quality_chart
+from .correspondence_view import Correspondence
 from .evolution_view import Evolution
 from .explorer import Explorer
 from .filters import FilterGrid
@@ -110,6 +111,7 @@ __all__ = [
     "Comparison",
     "ConsistencyResult",
     "ConvscopeError",
+    "Correspondence",
     "CorrespondenceResult",
     "Degradation",
     "Evolution",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +35,7 @@ from convscope_core.jobs.forms import shown
 from convscope_core.network import Layer, Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 
-__all__ = ["corresponding", "correspondence"]
+__all__ = ["Run", "checked_run", "chosen_layers", "corresponding", "correspondence"]
 
 
 @documented
@@ -127,28 +127,9 @@ def corresponding(
     >>> truths = [shapes.truth(i) for i in range(5)]
     >>> cs.correspondence(net, shapes, {"nose": [truth.parts["nose"] for truth in truths]})
     """
-    require_counts(places=places, permutations=permutations, batch_size=batch_size)
-    require_counts(0, seed=seed)
-    if fill == "inpaint":
-        raise ArgumentError("Expected a fill that is a picture by itself (a colour, 'mean', 'blur'...), got 'inpaint'.")
-    pictures = Images.of(images)
-    if len(pictures) < 2:
-        raise ArgumentError(f"Expected at least two pictures, since scores compare pairs, got {len(pictures)}.")
-    chosen, words, fitted = _layers(net, layers), fill_name(fill), Fitting(net, pictures)
-    run = _Run(
-        net=net,
-        images=pictures,
-        parts=checked_parts(masks, fitted, size),
-        objects=checked_objects(objects, fitted),
-        layers=chosen,
-        fill=fill,
-        words=words,
-        places=places,
-        permutations=permutations,
-        seed=seed,
-        batch_size=batch_size,
-    )
-    steps = run.steps()
+    steps = checked_run(
+        net, images, masks, layers, objects, size, fill, places, permutations, seed, batch_size=batch_size
+    ).steps()
     return _results(shown(steps, "correspondence", "picture", lambda step: step[:2]) if progress else steps)
 
 
@@ -162,13 +143,61 @@ def _results(steps: Generator[_Step, None, None]) -> Generator[CorrespondenceRes
 correspondence = completed(corresponding, "correspondence", CorrespondenceResult, last)
 
 
+def checked_run(
+    net: Network,
+    images: Any,
+    masks: Any,
+    layers: str | Layer | Iterable[str | Layer] | None = None,
+    objects: Any = None,
+    size: int | None = None,
+    fill: Fill = "grey",
+    places: int = 50,
+    permutations: int = 10_000,
+    seed: int = 0,
+    *,
+    batch_size: int = 16,
+    memory: Memory | None = None,
+) -> Run:
+    """Check the arguments of `corresponding`, and raise what it raises.
+
+    `memory` keeps what masking did to each picture from one run to the next, which has to be about the same network,
+    pictures, layers, objects, fill, places and seed: then only pictures whose masks are new are computed.
+    """
+    require_counts(places=places, permutations=permutations, batch_size=batch_size)
+    require_counts(0, seed=seed)
+    if fill == "inpaint":
+        raise ArgumentError("Expected a fill that is a picture by itself (a colour, 'mean', 'blur'...), got 'inpaint'.")
+    pictures = Images.of(images)
+    if len(pictures) < 2:
+        raise ArgumentError(f"Expected at least two pictures, since scores compare pairs, got {len(pictures)}.")
+    chosen, words, fitted = chosen_layers(net, layers), fill_name(fill), Fitting(net, pictures)
+    return Run(
+        net=net,
+        images=pictures,
+        parts=checked_parts(masks, fitted, size),
+        objects=checked_objects(objects, fitted),
+        layers=chosen,
+        fill=fill,
+        words=words,
+        places=places,
+        permutations=permutations,
+        seed=seed,
+        batch_size=batch_size,
+        memory=memory,
+    )
+
+
 class _Step(NamedTuple):
     done: int
     total: int
     result: CorrespondenceResult | None
 
 
-class _Run(NamedTuple):
+Memory: TypeAlias = dict[tuple[int, int, bytes], dict[str, Tensor]]
+"""The signs of changes by layer, for the number of a part, a picture, and the mask."""
+
+
+class Run(NamedTuple):
     """The arguments, checked."""
 
     net: Network
@@ -182,6 +211,7 @@ class _Run(NamedTuple):
     permutations: int
     seed: int
     batch_size: int
+    memory: Memory | None
 
     def steps(self) -> Generator[_Step, None, None]:
         """Go through parts and pictures."""
@@ -201,6 +231,14 @@ class _Run(NamedTuple):
             rows.append(tally.row())
 
     def _signs(self, part: str, number: int, picture: int) -> dict[str, Tensor]:
+        if self.memory is None:
+            return self._computed(part, number, picture)
+        key = number, picture, self.parts[part][picture].tobytes()
+        if key not in self.memory:
+            self.memory[key] = self._computed(part, number, picture)
+        return self.memory[key]
+
+    def _computed(self, part: str, number: int, picture: int) -> dict[str, Tensor]:
         occlusion = Occlusion(self.net, self.images[picture], self.fill, seed=self.seed)
         assert occlusion.fill_image is not None
         mask, generator = self.parts[part][picture], np.random.default_rng((self.seed, 0, number, picture))
@@ -285,7 +323,8 @@ class _Row(NamedTuple):
     random_changed: list[float]
 
 
-def _layers(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[str, ...]:
+def chosen_layers(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[str, ...]:
+    """Names of the layers; by default the last one with maps and the last before the class scores."""
     if layers is not None:
         given = [layers] if isinstance(layers, (str, Layer)) else list(layers)
         if not given:

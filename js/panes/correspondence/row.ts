@@ -1,0 +1,153 @@
+/** The pictures in a row: a click, or the arrow keys and Enter, says where the part is. */
+import { el, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { show } from "../../lib/photo";
+import type { View } from "../../seam";
+import { corner, moved } from "./geometry";
+import { type CorrespondenceState, clicked, mark, type Point } from "./state";
+
+const KEYS: Record<string, Point> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
+
+export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): void {
+  const { store, page } = view;
+  const hint = el("p.cs-spots__hint", { role: "status" });
+  const told = el("span.cs-visually-hidden", { role: "status" });
+  const row = el("div.cs-spots", { role: "group", "aria-label": "Pictures" });
+  root.append(hint, row, told);
+  page.keepKeys(row);
+  let spots: Spot[] = [];
+  store.watch(["_pictures"], () => {
+    spots = store.get("_pictures").map((_, picture) => spot(view, picture, (words) => text(told, words)));
+    row.replaceChildren(...spots.map(({ element }) => element));
+  });
+  const paint = onFrame(() => {
+    for (const one of spots) one.paint();
+  });
+  store.watch(["_pictures", "views", "shown", "covered"], paint);
+  store.watch(["_pictures", "points", "size", "shown", "offline", "_network"], () => {
+    for (const one of spots) one.place();
+  });
+  store.watch(["points", "shown", "offline", "_pictures"], () => text(hint, hintText(view)));
+  store.watch(["slow"], () => row.classList.toggle("cs-is-loading", store.get("slow").includes("views")));
+}
+
+function hintText({ store }: View<CorrespondenceState>): string {
+  const [count, all] = [clicked(store), store.get("_pictures").length];
+  const shown = store.get("shown");
+  if (shown) return `The masks of ${shown}. Click a picture to mark ${store.get("part")}.`;
+  if (store.get("offline")) return "";
+  if (count === 0) return "Click the same part in each picture: an eye, say. Two pictures at least.";
+  if (count === 1) return "Once more: a score compares pairs, so it takes two pictures at least.";
+  return count < all
+    ? `${count} of ${all} pictures. Each more makes the scores surer.`
+    : `All ${all} pictures.`;
+}
+
+interface Spot {
+  element: HTMLElement;
+  paint: () => void;
+  place: () => void;
+}
+
+function spot({ store }: View<CorrespondenceState>, picture: number, tell: (words: string) => void): Spot {
+  const canvas = el("canvas.cs-picture__canvas", { "aria-hidden": "true" });
+  const masks = el("canvas.cs-spot__masks", { "aria-hidden": "true" });
+  const square = el("i.cs-spot__square", { "aria-hidden": "true" });
+  const cross = el("i.cs-spot__cross", { "aria-hidden": "true" });
+  const frame = el(
+    "div.cs-spot__picture",
+    { role: "application", tabindex: 0 },
+    canvas,
+    masks,
+    square,
+    cross,
+  );
+  const name = store.get("_pictures")[picture]?.name ?? `picture ${picture}`;
+  const element = el("div.cs-spot", frame, el("div.cs-spot__name", { title: name }, name));
+  let cursor: Point | null = null;
+  const size = () => store.get("_network").size;
+  const middle = (): Point => [Math.floor(size()[0] / 2), Math.floor(size()[1] / 2)];
+  const aim = (to: Point | null) => {
+    cursor = to;
+    cross.hidden = to === null;
+    if (!to) return;
+    cross.style.top = `${(100 * (to[0] + 0.5)) / size()[0]}%`;
+    cross.style.left = `${(100 * (to[1] + 0.5)) / size()[1]}%`;
+  };
+  aim(null);
+  on(frame, "click", (event) => {
+    if (store.get("offline")) return;
+    const [down, right] = shareAt(frame, event);
+    aim(null);
+    mark(
+      store,
+      picture,
+      moved([Math.floor(down * size()[0]), Math.floor(right * size()[1])], [0, 0], size()),
+    );
+  });
+  on(frame, "blur", () => aim(null));
+  onKey(frame, ({ key, shiftKey, ctrlKey, metaKey, altKey }) => {
+    if (store.get("offline") || ctrlKey || metaKey || altKey) return false;
+    const from = cursor ?? store.get("points")[picture] ?? middle();
+    const step = KEYS[key];
+    if (step) {
+      const by = shiftKey ? 10 : 1;
+      const to = moved(from, [by * step[0], by * step[1]], size());
+      aim(to);
+      tell(`row ${to[0]}, column ${to[1]}`);
+      return true;
+    }
+    if (key === "Enter" || key === " ") {
+      mark(store, picture, from);
+      tell(`set at row ${from[0]}, column ${from[1]}`);
+      return true;
+    }
+    if (key === "Delete" || key === "Backspace") {
+      mark(store, picture, null);
+      tell("taken back");
+      return true;
+    }
+    return false;
+  });
+  return {
+    element,
+    paint: () => {
+      const photo = store.get("views")[picture];
+      if (photo) show(canvas, photo.pixels, photo.width, photo.height);
+      if (photo) frame.style.aspectRatio = `${photo.width} / ${photo.height}`;
+      const covered = store.get("covered");
+      const mask = covered && covered.part === store.get("shown") ? covered.masks[picture] : undefined;
+      masks.hidden = !mask || !photo;
+      if (mask && photo) show(masks, tinted(mask), photo.width, photo.height);
+    },
+    place: () => {
+      const point = store.get("shown") ? null : store.get("points")[picture];
+      square.hidden = !point;
+      const where = point ? `row ${point[0]}, column ${point[1]}` : "not marked";
+      const keys = store.get("offline")
+        ? ""
+        : ". Arrow keys move a cursor, with Shift by 10; Enter sets the part, Delete takes it back.";
+      frame.setAttribute("aria-label", `${name}: ${where}${keys}`);
+      frame.dataset.marked = String(Boolean(point));
+      if (!point) return;
+      const [top, left] = corner(point, store.get("size"), size());
+      square.style.top = `${(100 * top) / size()[0]}%`;
+      square.style.left = `${(100 * left) / size()[1]}%`;
+      square.style.height = `${(100 * store.get("size")) / size()[0]}%`;
+      square.style.width = `${(100 * store.get("size")) / size()[1]}%`;
+    },
+  };
+}
+
+/** What a mask covers, in the accent's orange, half transparent. */
+function tinted(mask: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
+  const pixels = new Uint8ClampedArray(4 * mask.length);
+  mask.forEach((covers, at) => {
+    if (covers) pixels.set([247, 103, 7, 190], 4 * at);
+  });
+  return pixels;
+}
