@@ -61,21 +61,21 @@ it("writes shares as the paper does", () => {
   expect(spreadText(0.067, 0.007)).toBe(".067 ± .007");
   expect(spreadText(0.5, null)).toBe(".500");
   expect([chanceText(0.0001), chanceText(0.011), chanceText(null)]).toEqual(["p <.001", "p .011", "no p"]);
-  expect(axisEnd([row("nose", true)])).toBe(0.5);
-  expect(axisEnd([])).toBe(0.1);
+  expect(axisEnd([row("nose", true)], "all")).toBe(0.5);
+  expect(axisEnd([], "all")).toBe(0.1);
 });
 
 it("arrow keys move a cursor, Enter sets the part, Delete takes it back", () => {
   const view = opened();
   pictureRow(view, document.body);
-  const [, second] = document.querySelectorAll(".cs-spot__picture");
+  const [, second] = document.querySelectorAll(".cs-place__picture");
   press(second, "ArrowUp");
   press(second, "ArrowRight", true);
   expect(view.store.get("points")).toEqual([null, null, null]);
   press(second, "Enter");
   expect(view.store.get("points")).toEqual([null, [9, 25], null]);
   expect(second?.getAttribute("aria-label")).toContain("two: row 9, column 25");
-  expect(document.querySelector(".cs-spots__hint")?.textContent).toContain("two pictures at least");
+  expect(document.querySelector(".cs-places__hint")?.textContent).toContain("two pictures at least");
   press(second, "Delete");
   expect(view.store.get("points")).toEqual([null, null, null]);
 });
@@ -84,7 +84,7 @@ it("on a saved page nothing is marked", () => {
   const view = opened();
   pictureRow(view, document.body);
   view.store.set({ offline: true });
-  const [first] = document.querySelectorAll<HTMLElement>(".cs-spot__picture");
+  const [first] = document.querySelectorAll<HTMLElement>(".cs-place__picture");
   first?.click();
   press(first, "Enter");
   expect(view.store.get("points")).toEqual([null, null, null]);

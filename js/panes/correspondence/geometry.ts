@@ -1,6 +1,6 @@
 /** Where squares and dots are. */
 import type { Extent } from "../../lib/geometry";
-import type { PartRow, Point } from "./state";
+import type { Entries, PartRow, Point } from "./state";
 
 /** Top and left of the square about a point, moved inward at a border: the kernel's own rule. */
 export function corner([row, column]: Point, size: number, [height, width]: Extent): Point {
@@ -20,11 +20,9 @@ export function unpacked(bits: Uint8Array, count: number): Uint8Array {
 }
 
 /** Up to where the axis of the scores goes: a round number above all that is drawn. */
-export function axisEnd(rows: readonly PartRow[]): number {
+export function axisEnd(rows: readonly PartRow[], entries: Entries): number {
   const ends = rows.flatMap(({ scores }) =>
-    Object.values(scores).flatMap((both) =>
-      Object.values(both).flatMap(({ delta, high }) => [delta ?? 0, high ?? 0]),
-    ),
+    Object.values(scores).flatMap(({ [entries]: { delta, high } }) => [delta ?? 0, high ?? 0]),
   );
   return Math.max(0.1, Math.ceil(10 * Math.max(0, ...ends)) / 10);
 }

@@ -14,9 +14,9 @@ const KEYS: Record<string, Point> = {
 
 export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): void {
   const { store, page } = view;
-  const hint = el("p.cs-spots__hint", { role: "status" });
+  const hint = el("p.cs-places__hint", { role: "status" });
   const told = el("span.cs-visually-hidden", { role: "status" });
-  const row = el("div.cs-spots", { role: "group", "aria-label": "Pictures" });
+  const row = el("div.cs-places", { role: "group", "aria-label": "Pictures" });
   root.append(hint, row, told);
   page.keepKeys(row);
   let spots: Spot[] = [];
@@ -55,11 +55,11 @@ interface Spot {
 
 function spot({ store }: View<CorrespondenceState>, picture: number, tell: (words: string) => void): Spot {
   const canvas = el("canvas.cs-picture__canvas", { "aria-hidden": "true" });
-  const masks = el("canvas.cs-spot__masks", { "aria-hidden": "true" });
-  const square = el("i.cs-spot__square", { "aria-hidden": "true" });
-  const cross = el("i.cs-spot__cross", { "aria-hidden": "true" });
+  const masks = el("canvas.cs-place__masks", { "aria-hidden": "true" });
+  const square = el("i.cs-place__square", { "aria-hidden": "true" });
+  const cross = el("i.cs-place__cross", { "aria-hidden": "true" });
   const frame = el(
-    "div.cs-spot__picture",
+    "div.cs-place__picture",
     { role: "application", tabindex: 0 },
     canvas,
     masks,
@@ -67,7 +67,7 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
     cross,
   );
   const name = store.get("_pictures")[picture]?.name ?? `picture ${picture}`;
-  const element = el("div.cs-spot", frame, el("div.cs-spot__name", { title: name }, name));
+  const element = el("div.cs-place", frame, el("div.cs-place__name", { title: name }, name));
   let cursor: Point | null = null;
   const size = () => store.get("_network").size;
   const middle = (): Point => [Math.floor(size()[0] / 2), Math.floor(size()[1] / 2)];

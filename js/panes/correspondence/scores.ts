@@ -13,7 +13,7 @@ export function scoreDots({ store }: View<CorrespondenceState>, root: HTMLElemen
   store.watch(["_rows", "layers", "entries", "_work"], () => {
     const rows = known(store.get("_rows"));
     text(empty, rows.length > 0 ? "" : emptyText(store.get("_work").state));
-    const end = axisEnd(rows);
+    const end = axisEnd(rows, store.get("entries"));
     list.replaceChildren(
       ...store.get("layers").flatMap((layer) => {
         const lines = rows.flatMap((row) => {

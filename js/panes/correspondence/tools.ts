@@ -8,7 +8,7 @@ import { type CorrespondenceState, clicked, type Entries } from "./state";
 
 export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLElement): void {
   const { store, kernel, page } = view;
-  const name = el("input.cs-search.cs-part", { type: "text", "aria-label": "Name of the part" });
+  const name = el("input.cs-search.cs-part-name", { type: "text", "aria-label": "Name of the part" });
   const range = el("input.cs-scrubber__range", {
     type: "range",
     min: 1,
