@@ -1,7 +1,7 @@
 import { beforeEach, expect, it } from "vitest";
 import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
-import { axisEnd, corner, moved, unpacked } from "./geometry";
+import { axisOf, corner, moved, unpacked } from "./geometry";
 import { linkCorrespondence } from "./requests";
 import { pictureRow } from "./row";
 import { scoreDots, scoreTable } from "./scores";
@@ -61,8 +61,8 @@ it("writes shares as the paper does", () => {
   expect(spreadText(0.067, 0.007)).toBe(".067 ± .007");
   expect(spreadText(0.5, null)).toBe(".500");
   expect([chanceText(0.0001), chanceText(0.011), chanceText(null)]).toEqual(["p <.001", "p .011", "no p"]);
-  expect(axisEnd([row("nose", true)], "all")).toBe(0.5);
-  expect(axisEnd([], "all")).toBe(0.1);
+  expect(axisOf([row("nose", true)], "all")).toEqual([0.25, 0.45]);
+  expect(axisOf([], "all")).toEqual([0, 0.05]);
 });
 
 it("arrow keys move a cursor, Enter sets the part, Delete takes it back", () => {

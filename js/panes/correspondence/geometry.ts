@@ -19,10 +19,19 @@ export function unpacked(bits: Uint8Array, count: number): Uint8Array {
   return Uint8Array.from({ length: count }, (_, at) => ((bits[at >> 3] ?? 0) >> (7 - (at & 7))) & 1);
 }
 
-/** Up to where the axis of the scores goes: a round number above all that is drawn. */
-export function axisEnd(rows: readonly PartRow[], entries: Entries): number {
-  const ends = rows.flatMap(({ scores }) =>
-    Object.values(scores).flatMap(({ [entries]: { delta, high } }) => [delta ?? 0, high ?? 0]),
-  );
-  return Math.max(0.1, Math.ceil(10 * Math.max(0, ...ends)) / 10);
+/** From where to where the axis of the scores goes: round numbers around all that is drawn. */
+export function axisOf(rows: readonly PartRow[], entries: Entries): [start: number, end: number] {
+  const drawn = rows
+    .flatMap(({ scores }) =>
+      Object.values(scores).flatMap(({ [entries]: { delta, low, high, random } }) => [
+        delta,
+        low,
+        high,
+        random,
+      ]),
+    )
+    .filter((one) => one !== null);
+  if (drawn.length === 0) return [0, 0.05];
+  const start = Math.floor(20 * Math.min(...drawn)) / 20;
+  return [start, Math.max(Math.ceil(20 * Math.max(...drawn)) / 20, start + 0.05)];
 }

@@ -1,7 +1,7 @@
 /** The scores: dots on bands, and the paper's table beside them. */
 import { dim, el, on, text, within } from "../../lib/dom";
 import type { View } from "../../seam";
-import { axisEnd } from "./geometry";
+import { axisOf } from "./geometry";
 import type { CorrespondenceState, PartRow, Scores } from "./state";
 import { chanceText, scoresText, shareText, spreadText } from "./words";
 
@@ -13,15 +13,15 @@ export function scoreDots({ store }: View<CorrespondenceState>, root: HTMLElemen
   store.watch(["_rows", "layers", "entries", "_work"], () => {
     const rows = known(store.get("_rows"));
     text(empty, rows.length > 0 ? "" : emptyText(store.get("_work").state));
-    const end = axisEnd(rows, store.get("entries"));
+    const ends = axisOf(rows, store.get("entries"));
     list.replaceChildren(
       ...store.get("layers").flatMap((layer) => {
         const lines = rows.flatMap((row) => {
           const scores = row.scores[layer]?.[store.get("entries")];
-          return scores ? [line(row, layer, scores, end)] : [];
+          return scores ? [line(row, layer, scores, ends)] : [];
         });
         return lines.length > 0
-          ? [el("div.cs-dots__layer", el("div.cs-dots__head", el("b", layer), axis(end)), ...lines)]
+          ? [el("div.cs-dots__layer", el("div.cs-dots__head", el("b", layer), axis(ends)), ...lines)]
           : [];
       }),
     );
@@ -35,14 +35,16 @@ const emptyText = (state: string): string =>
     cancelled: "Stopped before there were scores.",
   })[state] ?? "No scores yet: click a part in two pictures at least.";
 
+type Ends = [start: number, end: number];
+
 const known = (rows: readonly PartRow[]) => rows.filter(({ scores }) => Object.keys(scores).length > 0);
 
-function axis(end: number): HTMLElement {
-  return el("span.cs-dots__axis", { "aria-hidden": "true" }, dim("0"), dim(shareText(end)));
+function axis([start, end]: Ends): HTMLElement {
+  return el("span.cs-dots__axis", { "aria-hidden": "true" }, dim(shareText(start)), dim(shareText(end)));
 }
 
-function line({ name, current }: PartRow, layer: string, scores: Scores, end: number): HTMLElement {
-  const at = (value: number | null) => `${(100 * (value ?? 0)) / end}%`;
+function line({ name, current }: PartRow, layer: string, scores: Scores, [start, end]: Ends): HTMLElement {
+  const wide = (value: number) => `${(100 * value) / (end - start)}%`;
   const track = el("span.cs-dots__track", {
     role: "img",
     "aria-label": scoresText(name, layer, scores),
@@ -51,12 +53,12 @@ function line({ name, current }: PartRow, layer: string, scores: Scores, end: nu
   const piece = (kind: string, value: number | null) => {
     if (value === null) return;
     const found = el("i", { class: `cs-dots__${kind}` });
-    found.style.left = at(value);
+    found.style.left = wide(value - start);
     track.append(found);
     return found;
   };
   const band = piece("band", scores.low);
-  if (band) band.style.width = at((scores.high ?? 0) - (scores.low ?? 0));
+  if (band) band.style.width = wide((scores.high ?? 0) - (scores.low ?? 0));
   piece("random", scores.random);
   piece("dot", scores.delta);
   return el(
