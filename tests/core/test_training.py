@@ -529,6 +529,62 @@ def test_what_cannot_learn() -> None:
             train(module, Blocks(8), 1, **OPTIONS)  # type: ignore[arg-type]
 
 
+def flat_norm() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (small().double(), "single precision, got 0.weight in float64"),
+        (small().bfloat16(), "single precision, got 0.weight in bfloat16"),
+        (nn.Sequential(nn.Flatten(), nn.LazyLinear(4)), "knows its sizes, got 1.weight"),
+        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.LazyLinear(4)), "knows its sizes, got 2.weight"),
+        (ZFNet(4, channels=1, width=0.02, units=4, input_size=56), r"takes pictures \(1, 3, 20, 20\) .* RuntimeError"),
+        (flat_norm(), "at least 2 pictures in every batch, for the batch norm 2 .* got 17 pictures in batches of 16"),
+    ],
+)
+def test_modules_that_cannot_take_the_pictures(module: nn.Module, message: str) -> None:
+    modes = [part.training for part in module.modules()]
+    with pytest.raises(ArgumentError, match=message):
+        training(module, Blocks(17), 1, **OPTIONS)
+    assert [part.training for part in module.modules()] == modes
+
+
+def test_batches_of_one_are_no_matter_where_batch_norm_has_more() -> None:
+    train(flat_norm(), Blocks(18), 1, **OPTIONS)
+    train(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 18 * 18, 4)),
+        Blocks(17),
+        1,
+        **OPTIONS,
+    )
+
+
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_there_is_no_training(off: Any) -> None:
+    begun = training(small(), Blocks(8), 2, **OPTIONS)
+    with off():
+        with pytest.raises(ArgumentError, match="where gradients are computed"):
+            training(small(), Blocks(8), 1, **OPTIONS)
+        with pytest.raises(ArgumentError, match="where gradients are computed"):
+            next(begun)
+
+
+@pytest.mark.parametrize(
+    ("stated", "size"),
+    [(20, 20), ((20, 20), 20), ([20, 20], 20), (None, 224), ((20, 24), None), ("20", None), ((), None), (0, None)],
+)
+def test_the_size_that_a_module_states(stated: Any, size: int | None) -> None:
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 4))
+    module.input_size = stated
+    if size is not None:
+        assert train(module, Blocks(8), 1).preprocess.size == size
+    else:
+        with pytest.raises(ArgumentError, match="input_size as the side of a square"):
+            train(module, Blocks(8), 1)
+
+
 def test_pictures_that_cannot_be_learnt_from() -> None:
     with pytest.raises(ArgumentError, match="at least one picture, got an empty list"):
         train(small(), [], 1)
@@ -557,6 +613,12 @@ def test_pictures_that_cannot_be_learnt_from() -> None:
         ({"precision": "float8"}, "precision as one of"),
         ({"clip": -1}, "radius of filters to be a number above 0"),
         ({"checkpoint_every": 0}, "checkpoint_every"),
+        ({"seed": "a"}, "seed to be a whole number"),
+        ({"seed": 1.5}, "seed to be a whole number"),
+        ({"checkpoint": 5}, "checkpoint as the path of a file"),
+        ({"callbacks": [3]}, "callables and recorders, got 3"),
+        ({"callbacks": print}, r"callables and recorders, got .*Write callbacks=\["),
+        ({"preprocess": math.sqrt}, "preprocess as a MeanSubtraction"),
     ],
 )
 def test_settings_out_of_range(options: dict[str, Any], message: str) -> None:

@@ -29,6 +29,10 @@ _OPTIONAL = (3, 4, 6, 7)
 _MAPS = (96, 256, 384, 384, 256)
 
 
+_MOST = 2**20
+"""Maps or units of a layer: far beyond what fits into memory, and within what torch can count."""
+
+
 class _Convolution(NamedTuple):
     kernel: int
     stride: int
@@ -62,6 +66,11 @@ class _Staged(nn.Module):
         require_counts(classes=classes, input_size=input_size, channels=channels, units=units)
         without = _checked_without(without)
         counts = _counted(maps, width)
+        for name, count in {"classes": classes, "channels": channels, "units": units, "maps": max(counts)}.items():
+            if count > _MOST:
+                raise ArgumentError(
+                    f"Expected at most {_MOST:,} as {name}, got {count:.3g}. Choose fewer, or less width."
+                )
         require_between("dropout", dropout, 0, 1, closed=True)
         stages = dict(self._stages(without))
         self.input_size = input_size

@@ -5,16 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from torch import nn
 
-from convscope_core.errors import StoreError
+from convscope_core.errors import ArgumentError, StoreError
 from convscope_core.training.clip import Radius, clip_filters
 
-__all__ = ["Callback", "Recorder", "Step", "begun", "lightning_callback", "notified"]
+__all__ = ["Callback", "Recorder", "Step", "begun", "checked_callbacks", "lightning_callback", "notified"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,17 @@ def begun(callbacks: tuple[Callback, ...], module: nn.Module, **options: Any) ->
                 warnings.warn(f"{e} Training goes on.", RuntimeWarning, stacklevel=2)
 
 
+def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return callbacks; ArgumentError for what is none, and for one that is not in a list."""
+    found = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for one in found:
+        if not isinstance(callbacks, Iterable) or not (callable(one) or isinstance(one, Recorder)):
+            raise ArgumentError(
+                f"Expected callbacks as a list of callables and recorders, got {one!r}. Write callbacks=[recorder]."
+            )
+    return found
+
+
 def notified(callbacks: tuple[Callback, ...], step: Step) -> None:
     """Call every callback. What a recorder cannot write becomes a warning: training goes on, and it tries again."""
     for callback in callbacks:
@@ -96,6 +107,8 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
 
     Raises
     ------
+    ArgumentError
+        For what is neither callable nor a recorder.
     ImportError
         Without Lightning.
 
@@ -105,6 +118,7 @@ def lightning_callback(*callbacks: Callback, clip: Radius = None) -> Any:
     >>> Trainer(callbacks=[cs.lightning_callback(recorder, clip=0.1)]).fit(model, loader)  # doctest: +SKIP
     """
     base: Any = _lightning().Callback
+    checked_callbacks(callbacks)
 
     class AfterEachUpdate(base):  # type: ignore[misc]  # known when Lightning is there
         """Clips filters and calls callbacks after each update of the weights."""

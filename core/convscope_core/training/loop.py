@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from convscope_core.arguments import require_between, require_choice, require_counts
+from convscope_core.arguments import require_between, require_choice, require_counts, require_path
 from convscope_core.errors import ArgumentError
 from convscope_core.jobs import completed, last
 from convscope_core.jobs.forms import documented, shown
 from convscope_core.models.mean_subtraction import MeanSubtraction
-from convscope_core.training.callbacks import Callback, Step, begun, notified
+from convscope_core.training.callbacks import Callback, Step, begun, checked_callbacks, notified
 from convscope_core.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from convscope_core.training.clip import Radius, clip_filters, measured_filters
 from convscope_core.training.crops import middle, one_of_ten
-from convscope_core.training.evaluation import class_probabilities, share_right
+from convscope_core.training.evaluation import class_probabilities, evaluating, share_right
 from convscope_core.training.pictures import LabelledPictures
 from convscope_core.training.result import Epoch, Training, TrainingProgress
 
@@ -130,9 +131,9 @@ def training(
     Raises
     ------
     ArgumentError
-        For settings outside their ranges, pictures without labels or with labels that are no class, a number of
-        outputs other than that of the classes, a checkpoint of another training, and when the loss is not finite: at
-        which update.
+        For settings outside their ranges, pictures without labels or with labels that are no class, a module that does
+        not take them or is not in single precision, a number of outputs other than that of the classes, a checkpoint of
+        another training, where gradients are off, and when the loss is not finite: at which update.
     StoreError
         For a checkpoint that cannot be written, or is damaged. The one before is whole.
     """
@@ -153,8 +154,18 @@ def training(
     require_between("momentum", momentum, 0, 1, closed=True)
     require_between("weight_decay", weight_decay, 0, closed=True)
     require_between("factor", factor, 0, 1)
+    require_counts(0, seed=seed)
+    called = checked_callbacks(callbacks)
+    path = None if checkpoint is None else require_path("checkpoint", checkpoint)
+    _require_gradients()
+    _require_single(module)
     measured_filters(module, clip)  # refuses what cannot be clipped, and changes nothing before the first update
-    size = preprocess.size if preprocess is not None else int(getattr(module, "input_size", 224))
+    if preprocess is not None and not isinstance(preprocess, MeanSubtraction):
+        raise ArgumentError(
+            f"Expected preprocess as a MeanSubtraction, whose crops training draws, got {type(preprocess).__name__}. "
+            f"Give MeanSubtraction(resize, size, mean, std), or nothing."
+        )
+    size = preprocess.size if preprocess is not None else _input_size(module)
     side = preprocess.resize if preprocess is not None else round(size * 8 / 7)
     pictures = LabelledPictures.of(data, side, classes, cache)
     held_out = None if validation is None else LabelledPictures.of(validation, side, pictures.classes, cache)
@@ -178,8 +189,8 @@ def training(
         "seed": seed,
         "frozen": [name for name, p in module.named_parameters() if not p.requires_grad] or None,
     }
-    loop = _Loop(module, pictures, held_out, preprocess, settings, tuple(callbacks))
-    path = None if checkpoint is None else Path(checkpoint).expanduser()
+    loop = _Loop(module, pictures, held_out, preprocess, settings, called)
+    loop.try_out()
     if path is not None and resume and path.exists():
         loop.resume(path)
     steps = loop.steps(epochs, path, checkpoint_every)
@@ -216,6 +227,36 @@ class _Loop:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings["precision"] == "float16")
         self.at = Progress(0, 0, 0.0, 0, [], {}, {})
 
+    def try_out(self) -> None:
+        """Refuse a module that does not take the pictures, before anything is changed."""
+        x = self.preprocess.normalised(middle(self.pictures.batch(torch.zeros(1).long())[0], self.preprocess.size))
+        single = []
+
+        def seen(part: nn.Module, given: tuple[Any, ...]) -> None:
+            if given and isinstance(given[0], Tensor) and given[0].numel() == given[0].shape[1]:
+                single.append(part)
+
+        parts = dict(self.module.named_modules())
+        hooks = [p.register_forward_pre_hook(seen) for p in parts.values() if isinstance(p, _BatchNorm)]
+        try:
+            with torch.no_grad(), evaluating(self.module), _randomness(0, self.device), self._half():
+                self.module(x.to(self.device))
+        except Exception as e:
+            raise ArgumentError(
+                f"Expected a module that takes pictures {tuple(x.shape)} in single precision, got {type(e).__name__} "
+                f"from {type(self.module).__name__}: {e}. Give one with three channels, or a preprocess of its size."
+            ) from e
+        finally:
+            for hook in hooks:
+                hook.remove()
+        count, size = len(self.pictures), self.settings["batch_size"]
+        if single and 1 in (size, count % size, count):
+            name = next(name for name, part in parts.items() if part is single[0])
+            raise ArgumentError(
+                f"Expected at least 2 pictures in every batch, for the batch norm {name} of single values, got {count} "
+                f"pictures in batches of {size}, the last of 1. Choose another batch_size, or one picture less."
+            )
+
     def resume(self, path: Path) -> None:
         self.at = read_checkpoint(path, self.module, self.optimiser, self.settings)
         self.schedule.load_state_dict(self.at.schedule)
@@ -247,7 +288,12 @@ class _Loop:
         finally:
             self.module.eval()
 
+    def _half(self) -> AbstractContextManager[Any]:
+        precision = self.settings["precision"]
+        return nullcontext() if precision is None else torch.autocast(self.device.type, _PRECISIONS[precision])
+
     def epoch(self, path: Path | None, every: int | None) -> None:
+        _require_gradients()
         started = time.perf_counter()
         at, number = self.at, len(self.at.history)
         order = torch.randperm(len(self.pictures), generator=self._generator("order", number))
@@ -278,17 +324,16 @@ class _Loop:
 
     def update(self, batch: Tensor, epoch: float) -> dict[str, int]:
         """Make one update from the pictures of a batch."""
-        at, precision = self.at, self.settings["precision"]
+        at = self.at
         pixels, labels = (value.to(self.device) for value in self.pictures.batch(batch))
         if self.settings["crops"] == "ten":
             cut = one_of_ten(pixels, self.preprocess.size, self._generator("crops", at.step))
         else:
             cut = middle(pixels, self.preprocess.size)
         x = self.preprocess.normalised(cut)
-        half = nullcontext() if precision is None else torch.autocast(self.device.type, _PRECISIONS[precision])
         self.module.train()
         with _randomness(_number(self.settings["seed"], "dropout", at.step), self.device):
-            with half:
+            with self._half():
                 scores = self.module(x)
                 self._check(scores)
                 loss = F.cross_entropy(scores.float(), labels)
@@ -323,6 +368,41 @@ class _Loop:
 
     def _generator(self, use: str, number: int) -> torch.Generator:
         return torch.Generator().manual_seed(_number(self.settings["seed"], use, number))
+
+
+def _require_gradients() -> None:
+    if not torch.is_grad_enabled():
+        raise ArgumentError(
+            "Expected to train where gradients are computed, got torch.no_grad() or torch.inference_mode() around it. "
+            "Call it outside."
+        )
+
+
+def _require_single(module: nn.Module) -> None:
+    for name, parameter in module.named_parameters():
+        if nn.parameter.is_lazy(parameter):
+            raise ArgumentError(
+                f"Expected a module that knows its sizes, got {name}, which takes them from its first input. Give the "
+                f"module a picture first."
+            )
+        if parameter.dtype != torch.float32:
+            raise ArgumentError(
+                f"Expected weights in single precision, got {name} in {str(parameter.dtype).removeprefix('torch.')}. "
+                f"Train module.float(); precision='bfloat16' computes in half precision."
+            )
+
+
+def _input_size(module: nn.Module) -> int:
+    """The side of pictures that a module states as its `input_size`; 224 where it states none."""
+    stated: Any = getattr(module, "input_size", None)
+    sides = {224} if stated is None else set(stated) if isinstance(stated, (tuple, list)) else {stated}
+    side = next(iter(sides)) if len(sides) == 1 else None
+    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
+        raise ArgumentError(
+            f"Expected the module's input_size as the side of a square in pixels, got {stated!r}. Say what it takes "
+            f"with preprocess=MeanSubtraction(resize, size)."
+        )
+    return side
 
 
 def _number(seed: int, use: str, number: int) -> int:
