@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
 
 from convscope_core.errors import ArgumentError, did_you_mean
 
-__all__ = ["listed", "require_between", "require_choice", "require_counts", "require_path"]
+__all__ = ["is_number", "is_whole", "listed", "require_between", "require_choice", "require_counts", "require_path"]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is one whole number: of Python, of NumPy or of torch, but not True or False."""
+    if isinstance(value, (bool, np.bool_)) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
+        return False
+    if isinstance(value, (np.ndarray, torch.Tensor)) and value.ndim:
+        return False
+    try:
+        operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one real number: of Python, of NumPy or of torch, but not True or False."""
+    if isinstance(value, torch.Tensor) and not value.ndim:
+        return value.dtype != torch.bool and not value.is_complex()
+    return is_whole(value) or isinstance(value, (float, np.floating))
 
 
 def require_counts(least: int = 1, /, **counts: object) -> None:

@@ -54,31 +54,57 @@ def fill(module: nn.Module, state: Mapping[str, torch.Tensor], name: str, source
     ----------
     module : torch.nn.Module
     state : mapping of str to tensor
-        Other precisions are converted.
+        Other precisions are converted; whole numbers are no weights.
     name, source : str
         What the module is called and where the state comes from, for the message.
 
     Raises
     ------
     NetworkError
-        If a tensor is missing, is not known or has another shape; which.
+        If a tensor is missing, is not known, has another shape, or is not finite; which.
     """
     wanted = module.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
     surplus = [k for k in state if k not in wanted]
     unfit = [f"{k} {tuple(state[k].shape)} for {tuple(v.shape)}" for k, v in wanted.items()
              if k in state and state[k].shape != v.shape]  # fmt: skip
+    unfit += [f"{k} of {_kind(state[k])} for {_kind(v)}" for k, v in wanted.items()
+              if k in state and state[k].shape == v.shape and _is_other_kind(state[k], v)]  # fmt: skip
     if missing or surplus or unfit:
         what = "; ".join(
             f"{label}: {', '.join(found[:3])}{' ...' if len(found) > 3 else ''}"
-            for label, found in (("missing", missing), ("not known", surplus), ("wrong shape", unfit))
+            for label, found in (("missing", missing), ("not known", surplus), ("wrong shape or type", unfit))
             if found
         )
         raise NetworkError(
             f"Expected the state dict of {name}; {source!r} does not fit. {what[0].upper()}{what[1:]}. "
             f"For another architecture or number of classes: Network(module, ...)."
         )
+    broken = [k for k in wanted if k in state and not bool(torch.isfinite(state[k]).all())]
+    if broken:
+        raise NetworkError(
+            f"Expected finite weights of {name}, got NaN or infinity in {', '.join(broken[:3])}"
+            f"{' and more' if len(broken) > 3 else ''} of {source!r}. Was the training stopped before it diverged?"
+        )
     module.load_state_dict(state, strict=False)
+
+
+def shortly(weights: Any) -> str:
+    """Write what was given as weights for a message: what holds tensors by its kind alone, with the cure."""
+    if isinstance(weights, (str, int, float)) or weights is None:
+        return repr(weights)
+    if isinstance(weights, Mapping):
+        return "a state dict: save it to a file, and give the path"
+    return f"a {type(weights).__name__}"
+
+
+def _is_other_kind(given: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether whole numbers were given for weights, such as those of a quantised network."""
+    return wanted.is_floating_point() and not given.is_floating_point()
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def require_own_weight(layer: nn.Module, name: str, remedy: str) -> None:

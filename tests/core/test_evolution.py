@@ -577,3 +577,18 @@ def test_a_file_that_was_replaced_is_refused(how: str, tmp_path: Path) -> None:
     Image.fromarray(Shapes(count=4, size=16, seed=1).pixels(1)).save(tmp_path / "1.bmp")
     with pytest.raises(ArgumentError, match=r"picture 1 '1.*has another content"):
         through(how, path, before, of, tmp_path)
+
+
+def test_epochs_that_are_called_alike_have_stores_of_their_own(tmp_path: Path) -> None:
+    states = {100.0001: dilated().state_dict(), 100.0002: {k: v / 2 for k, v in dilated().state_dict().items()}}
+    of = Checkpoints.of(states, dilated(), input_size=SIZE)
+    evolution(of, PICTURES, "2", store=tmp_path / "x", progress=False)
+    assert sorted(p.name for p in (tmp_path / "x").glob("*.survey")) == [
+        "epoch-100.0001.survey", "epoch-100.0002.survey",
+    ]  # fmt: skip
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    state = {name: (tensor * 127).to(torch.int8) for name, tensor in dilated().state_dict().items()}
+    with pytest.raises(NetworkError, match=r"whole numbers: 0.weight of torch.int8"):
+        Checkpoints.of({0: state}, dilated(), input_size=SIZE).network(0)

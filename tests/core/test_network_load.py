@@ -16,7 +16,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from convscope_core.errors import NetworkError
-from convscope_core.models import load, loaders
+from convscope_core.models import load, loaders, shapes_checkpoints
 from convscope_core.network import Network
 
 needs_lite0 = pytest.mark.skipif(
@@ -150,6 +150,30 @@ def test_files_that_are_no_state_dict(tmp_path: Path) -> None:
         with pytest.raises(NetworkError, match="Expected") as error:
             load("squeezenet1_1", weights=tmp_path / name)
         assert all(w in str(error.value) for w in words), error.value
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "zfnet_shapes"])
+def test_weights_that_cannot_be_computed_with_are_named(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = {k: v.clone() for k, v in small_state(name).items()}
+    first = next(iter(state))
+    for wrong, says in (
+        (torch.zeros_like(state[first], dtype=torch.int8), f"wrong shape or type: {first} of int8"),
+        (torch.full_like(state[first], torch.nan), f"NaN or infinity in {first} of"),
+    ):
+        torch.save({**state, first: wrong}, tmp_path / "x.pth")
+        with pytest.raises(NetworkError, match=f"(?i){says}"):
+            load(name, weights=tmp_path / "x.pth")
+    with pytest.raises(NetworkError, match="got a state dict: save it to a file, and give the path") as error:
+        load(name, weights=state)
+    assert len(str(error.value)) < 500
+
+
+def small_state(name: str) -> dict[str, torch.Tensor]:
+    """The weights of a network, by the names that its module has for them."""
+    if name == "zfnet_shapes":
+        return shapes_checkpoints(name)[0].state()
+    return torchvision.models.squeezenet1_1().state_dict()
 
 
 def test_unknown_names() -> None:

@@ -442,3 +442,12 @@ def test_other_things_than_modules_are_refused() -> None:
         EvolutionRecorder(lambda x: x)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="UninitializedParameter"):
         EvolutionRecorder(nn.LazyConv2d(3, 1))
+
+
+def test_moments_are_numbers_of_any_library() -> None:
+    for at in (torch.arange(3), np.arange(3), [torch.tensor(0.0), np.float32(1), 2]):
+        assert EvolutionRecorder(model(), at=at).due == (1, 2)
+    with pytest.raises(ArgumentError, match="at as a number"):
+        EvolutionRecorder(model(), at=[torch.tensor(True)])
+    with pytest.raises(ArgumentError, match="at least one layer to record"):
+        EvolutionRecorder(model(), at=[0], layers=[])

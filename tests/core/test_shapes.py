@@ -50,6 +50,23 @@ def place(shapes: Shapes, data: st.DataObject) -> int:
 # --- which picture it is
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_numbers_of_other_libraries_are_numbers(kind: Any) -> None:
+    plain = Shapes(count=3, size=16, seed=5, classes=["cat"], light=0.5)
+    other = Shapes(kind(3), kind(16), kind(5), np.array(["cat"]), light=np.float64(0.5))
+    assert other.identity == plain.identity
+    assert type(other.count) is int
+    assert len(other) == 3
+
+
+@pytest.mark.parametrize(
+    "count", [np.bool_(1), torch.tensor(True), torch.tensor([3]), np.float32(3), torch.tensor(3.0)]
+)
+def test_what_is_no_whole_number_is_refused(count: Any) -> None:
+    with pytest.raises(ArgumentError, match="whole number"):
+        Shapes(count=count)
+
+
 @given(some_shapes(), st.data())
 @settings(deadline=None, max_examples=40)
 def test_a_picture_depends_on_its_place_and_the_settings_alone(shapes: Shapes, data: st.DataObject) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope_core.arguments import require_choice
+from convscope_core.arguments import is_number, require_choice
 from convscope_core.errors import ArgumentError, NetworkError, StoreError, did_you_mean
 from convscope_core.evolution.folder import Entry, begin_folder, digest_of, entries, read_about, read_entry, write_entry
 from convscope_core.graph.classifier import unwrapped
@@ -484,8 +484,8 @@ def about(origin: Origin | None, layers: Sequence[str] | None) -> dict[str, Any]
 def number_of(value: Any, what: str) -> float:
     """Return the number of an epoch or a step; ArgumentError for anything else."""
     number = math.nan
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        number = value.item() if isinstance(value, np.generic) else value
+    if is_number(value):
+        number = value.item() if isinstance(value, (np.generic, Tensor)) else value
     if not (math.isfinite(number) and number >= 0):
         raise ArgumentError(f"Expected {what} as a number of 0 or greater, got {value!r}.")
     return number

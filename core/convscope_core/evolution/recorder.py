@@ -103,6 +103,8 @@ class EvolutionRecorder:
         self._asked = at if callable(at) else None
         self._due = [] if callable(at) else _moments(at)
         self._layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        if self._layers == []:
+            raise ArgumentError("Expected at least one layer to record, got none. Leave layers out to record all.")
         self._lock = Lock()
         self._observers: list[Callable[[Checkpoint], object]] = []
         self._calls = 0

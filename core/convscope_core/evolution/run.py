@@ -216,7 +216,7 @@ def _steps(
             continue
         with _naming(checkpoint):
             net = checkpoints.network(index)
-            at = None if folder is None else folder / f"{re.sub('[^A-Za-z0-9.]+', '-', checkpoint.label)}.survey"
+            at = None if folder is None else folder / f"{_file_name(checkpoint)}.survey"
             survey: Survey | None = None
             with closing(surveying(net, images, layers, store=at, **options)) as steps:
                 for step in steps:
@@ -230,6 +230,14 @@ def _steps(
             weights = weights_at(checkpoints, index, net, shared)
             moments.append(Moment(checkpoint, survey.with_layers(shared), weights))
         yield reached(index, len(images))
+
+
+def _file_name(checkpoint: Checkpoint) -> str:
+    """Name the store of a checkpoint: as it is called, with all digits where others may be called the same."""
+    label, epoch = checkpoint.label, checkpoint.epoch
+    if epoch is not None and label != "start" and float(f"{epoch:g}") != epoch:
+        label = f"epoch {epoch!r}"
+    return re.sub("[^A-Za-z0-9.]+", "-", label)
 
 
 def _known(start: EvolutionResult, checkpoints: Checkpoints, images: Images, k: int, sample: int) -> dict[int, Moment]:

@@ -100,6 +100,7 @@ class Recipe:
         targets = [target for _, target in self._form.inputs if target]
         state = {self._own(target): tensor for target, tensor in program.state_dict.items()}
         self.shapes = {key: tuple(tensor.shape) for key, tensor in state.items()}
+        self.floating = frozenset(key for key, tensor in state.items() if tensor.is_floating_point())
         self.used = frozenset(self._own(target) for target in targets) & self.shapes.keys()
         self._dtypes = {key: state[key].dtype for key in self.used}
         # What is no weight: tables that are not saved, numbers in the code.
@@ -144,7 +145,7 @@ class Recipe:
         Raises
         ------
         NetworkError
-            When weights are missing, of another shape, of other layers, NaN or infinite.
+            When weights are missing, of another shape, of other layers, whole numbers, NaN or infinite.
         """
         found = _renamed(state, self.shapes)
         whole = {
@@ -157,10 +158,20 @@ class Recipe:
             for key, shape in self.shapes.items()
             if key in found and tuple(found[key].shape) != shape
         ]
-        if missing or surplus or unfit:
-            kinds = (("wrong shape", unfit), ("missing", missing), ("of layers that it does not have", surplus))
+        whole_numbers = [
+            f"{key} of {found[key].dtype}"
+            for key in self.shapes
+            if key in found and key in self.floating and not found[key].is_floating_point()
+        ]
+        if missing or surplus or unfit or whole_numbers:
+            kinds = (
+                ("wrong shape", unfit),
+                ("whole numbers", whole_numbers),
+                ("missing", missing),
+                ("of layers that it does not have", surplus),
+            )
             told = "; ".join(f"{kind}: {_first(names)}" for kind, names in kinds if names)
-            only = bool(whole) and not (surplus or unfit)
+            only = bool(whole) and not (surplus or unfit or whole_numbers)
             cure = (
                 "To take the layers that were not kept from a module, give it: net=module."
                 if only

@@ -14,7 +14,7 @@ from torch import nn
 from convscope_core.errors import NetworkError, did_you_mean
 from convscope_core.models import paper
 from convscope_core.network import Network
-from convscope_core.weights import fill, read_state
+from convscope_core.weights import fill, read_state, shortly
 
 __all__ = ["load", "names"]
 
@@ -129,7 +129,7 @@ def _choose(name: str, weights: Any, known: Any) -> tuple[Any, Path | None]:
     members = list(known.__members__)
     raise NetworkError(
         f"Expected weights for {name} as one of {', '.join(members)}, a path to a state dict, or None, got "
-        f"{weights!r}.{did_you_mean(str(weights), members)}"
+        f"{shortly(weights)}.{did_you_mean(shortly(weights), members)}"
     )
 
 
@@ -166,7 +166,7 @@ def _lite(weights: Any, **options: Any) -> Network:
     elif isinstance(weights, (str, os.PathLike)):
         path = Path(weights).expanduser()
     elif weights is not None:
-        raise NetworkError(f"Expected weights 'DEFAULT', a path or None for {_LITE}, got {weights!r}.")
+        raise NetworkError(f"Expected weights 'DEFAULT', a path or None for {_LITE}, got {shortly(weights)}.")
     if path is not None and not path.is_file():
         raise NetworkError(
             f"Expected weights 'DEFAULT', the path of a state dict, or None for {_LITE}; {str(path)!r} is not there."
@@ -207,4 +207,4 @@ def _fill_in_order(module: nn.Module, path: Path) -> None:
                 f"other shapes. Is it the state dict of another network?"
             )
         state = dict(zip(wanted, values, strict=True))
-    module.load_state_dict(state)
+    fill(module, state, _LITE, str(path))

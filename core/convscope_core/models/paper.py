@@ -17,7 +17,7 @@ from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints, Origin
 from convscope_core.models.mean_subtraction import MeanSubtraction
 from convscope_core.models.zfnet import AlexNet2012, ZFNet
 from convscope_core.network import Network
-from convscope_core.weights import fill, read_state
+from convscope_core.weights import fill, read_state, shortly
 
 __all__ = ["NAMES", "SHIPPED", "Run", "load", "read_run", "shapes_checkpoints"]
 
@@ -166,7 +166,9 @@ def load(name: str, weights: Any, **options: Any) -> Network:
                 stacklevel=3,
             )
     elif path is None and weights is not None:
-        raise NetworkError(f"Expected weights 'DEFAULT', the path of a state dict or None for {name}, got {weights!r}.")
+        raise NetworkError(
+            f"Expected weights 'DEFAULT', the path of a state dict or None for {name}, got {shortly(weights)}."
+        )
     import torchvision.models
 
     module = _LARGE[name]().eval()
@@ -195,5 +197,5 @@ def _epoch(name: str, weights: Any, run: Run) -> int:
         return known.get(weights, last)
     raise NetworkError(
         f"Expected weights of {name} as 'DEFAULT' (after epoch {last}), {', '.join(map(repr, known))}, the path of a "
-        f"state dict, or None, got {weights!r}.{did_you_mean(str(weights), known)}"
+        f"state dict, or None, got {shortly(weights)}.{did_you_mean(shortly(weights), known)}"
     )

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope_core.arguments import require_choice, require_counts
+from convscope_core.arguments import is_number, is_whole, require_choice, require_counts
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.shapes.compose import Amounts, compose
 from convscope_core.shapes.drawing import draw
@@ -87,16 +87,20 @@ class Shapes(torch.utils.data.Dataset[tuple[Image.Image, int]]):
     jitter: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("count", "size", "seed"):  # NumPy's 3 and Python's are one setting, and have one identity
+            if is_whole(number := getattr(self, name)):
+                object.__setattr__(self, name, operator.index(number))
         require_counts(count=self.count)
         require_counts(16, size=self.size)
         require_counts(0, seed=self.seed)
         if self.seed >= 2**64:
             raise ArgumentError(f"Expected seed to be below 2**64, got {self.seed}.")
         require_choice("split", self.split, _SPLITS)
+        object.__setattr__(self, "split", str(self.split))
         object.__setattr__(self, "classes", _chosen(self.classes))
         for name in _AMOUNTS:
             amount = getattr(self, name)
-            if isinstance(amount, bool) or not isinstance(amount, (int, float)) or not 0 <= amount <= 1:
+            if not is_number(amount) or not 0 <= amount <= 1:
                 raise ArgumentError(f"Expected {name} to be a number from 0 (none) to 1, got {amount!r}.")
             # 0 and 0.0 are one setting and have one identity.
             object.__setattr__(self, name, float(amount))
@@ -212,6 +216,7 @@ def _chosen(classes: object) -> tuple[str, ...]:
     chosen = tuple(classes)
     for name in chosen:
         require_choice("classes", name, OBJECTS)
+    chosen = tuple(map(str, chosen))  # NumPy's text has another printed form
     if not chosen:
         raise ArgumentError(f"Expected at least one class, got none. There are: {', '.join(OBJECTS)}.")
     if len(set(chosen)) < len(chosen):
