@@ -86,10 +86,19 @@ function bindTraits(
     const free = names.filter((name) => !held(name));
     store.set(Object.fromEntries(free.map((name) => [name, model.get(name)])));
   };
+  const update = () => {
+    try {
+      read();
+    } catch (error) {
+      const { name, message, stack = "" } = error as Error;
+      const text = `What the kernel set could not be shown (${message}). Reload the page.`;
+      showError(store, "update", { kind: "update", name, message: text, details: stack });
+    }
+  };
   read();
   for (const name of names) {
-    model.on(`change:${name}`, read);
-    signal.addEventListener("abort", () => model.off(`change:${name}`, read));
+    model.on(`change:${name}`, update);
+    signal.addEventListener("abort", () => model.off(`change:${name}`, update));
   }
   const write = () => {
     if (store.get("absent") === GONE) return;

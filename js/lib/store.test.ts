@@ -25,6 +25,18 @@ describe("Store", () => {
     expect(run).not.toHaveBeenCalled();
   });
 
+  it("takes back what a watcher cannot show", () => {
+    const store = fresh();
+    const shown: number[] = [];
+    store.onChange(["a"], () => shown.push(store.get("a")));
+    store.onChange(["a"], () => {
+      if (store.get("a") === 5) throw new Error("not five");
+    });
+    expect(() => store.set({ a: 5, b: 6 })).toThrow("not five");
+    expect([store.get("a"), store.get("b")]).toEqual([1, 2]);
+    expect(shown).toEqual([5, 1]);
+  });
+
   it("does not run a watcher for a value that is the same, pairs included", () => {
     const store = fresh();
     const run = vi.fn();

@@ -37,7 +37,10 @@ export class Store<out S extends object> {
     for (const key of keys) this.#shared.kept.add(key);
   }
 
-  /** Write some keys; watchers of the keys whose value really changed run before this returns. */
+  /**
+   * Write some keys; watchers of the keys whose value really changed run before this returns. If one of them throws, the
+   * keys are as they were before, and the error goes to the caller.
+   */
   set(written: Partial<S>): void {
     const { state, watchers, kept } = this.#shared;
     const keys = (Object.keys(written) as (keyof S)[]).filter((key) => !kept.has(key));
@@ -45,8 +48,25 @@ export class Store<out S extends object> {
     const changed: PropertyKey[] = keys.filter((key) => !same(state[key], patch[key]));
     if (changed.length === 0) return;
     this.#shared.state = { ...state, ...patch };
-    for (const watcher of [...watchers]) {
-      if (watchers.has(watcher) && watcher.keys.some((key) => changed.includes(key))) watcher.run();
+    const concerned = [...watchers].filter(({ keys }) => keys.some((key) => changed.includes(key)));
+    try {
+      for (const watcher of concerned) if (watchers.has(watcher)) watcher.run();
+    } catch (error) {
+      this.#takeBack(state, changed as (keyof S)[], concerned);
+      throw error;
+    }
+  }
+
+  /** What could not be shown gives way to what was there before, so that nothing else stumbles over it later. */
+  #takeBack(before: S, keys: readonly (keyof S)[], concerned: readonly Watcher[]): void {
+    const values = Object.fromEntries(keys.map((key) => [key, before[key]])) as Partial<S>;
+    this.#shared.state = { ...this.#shared.state, ...values };
+    for (const watcher of concerned) {
+      try {
+        if (this.#shared.watchers.has(watcher)) watcher.run();
+      } catch {
+        // The first error is the one that is told.
+      }
     }
   }
 

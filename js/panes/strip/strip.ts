@@ -1,5 +1,5 @@
 /** The pictures at hand: choose one, or add more by dropping, pasting or picking files. */
-import { el, on, onFrame, onKey, within } from "../../lib/dom";
+import { el, on, onKey, within } from "../../lib/dom";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import type { StripState } from "./state";
@@ -11,8 +11,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   const strip = el("div.cs-strip", { role: "listbox", "aria-label": "Pictures" });
   root.append(strip, file);
 
-  const rebuild = onFrame(() => strip.replaceChildren(...thumbnails(view), add));
-  store.watch(["_pictures", "thumbnails", "offline"], rebuild);
+  store.watch(["_pictures", "thumbnails", "offline"], () => strip.replaceChildren(...thumbnails(view), add));
   store.follow("picture", (picture) => {
     strip.querySelectorAll<HTMLElement>("[data-picture]").forEach((button, index) => {
       const chosen = index === picture;

@@ -1,0 +1,178 @@
+/**
+ * Every instrument, mounted, under messages and updates that no kernel of its version sends: nothing is thrown, and
+ * what could not be shown is said.
+ */
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { Listener } from "../host/kernel";
+import type { Model } from "../host/session";
+import evolution from "./evolution";
+import explorer from "./explorer";
+import filters from "./filters";
+import gallery from "./gallery";
+import health from "./health";
+import invariance from "./invariance";
+import map from "./map";
+import occluder from "./occluder";
+import patterns from "./patterns";
+import unit from "./unit";
+
+const INSTRUMENTS = {
+  evolution,
+  explorer,
+  filters,
+  gallery,
+  health,
+  invariance,
+  map,
+  occluder,
+  patterns,
+  unit,
+};
+
+const chance = (seed: number) => () => {
+  seed = (seed * 1664525 + 1013904223) >>> 0;
+  return seed / 2 ** 32;
+};
+
+const RUBBISH: readonly unknown[] = [
+  null,
+  undefined,
+  -1,
+  1e9,
+  0.5,
+  Number.NaN,
+  "",
+  "rubbish",
+  "<!--<script",
+  true,
+  [],
+  [1, 2],
+  [[1]],
+  [null],
+  {},
+  { name: 5 },
+];
+const FIELDS = [
+  "layer",
+  "lens",
+  "channel",
+  "channels",
+  "height",
+  "width",
+  "depth",
+  "side",
+  "count",
+  "exemplars",
+  "peaks",
+  "counts",
+  "edges",
+  "picture",
+  "position",
+  "size",
+  "target",
+  "classes",
+  "similar",
+  "units",
+  "label",
+  "labels",
+  "rows",
+  "columns",
+  "tiles",
+  "trail",
+  "box",
+  "shades",
+  "purity",
+  "method",
+  "checkpoint",
+  "error",
+  "superseded",
+];
+
+const TRAITS = {
+  _network: { name: "small", device: "cpu", size: [8, 8], layers: [] },
+  _pictures: [{ name: "one", label: null }],
+  _labels: ["cat"],
+  layer: "",
+  selected: null,
+  picture: 0,
+  position: [0, 0],
+  size: 3,
+  order: "strongest",
+  label: "",
+  colormap: "inferno",
+};
+
+/** A model whose kernel the test plays. */
+function played() {
+  const handlers = new Map<string, Set<Listener>>();
+  const asked: Record<string, unknown>[] = [];
+  const traits: Record<string, unknown> = { ...TRAITS };
+  const model: Model = {
+    get: (name) => traits[name],
+    set: (name, value) => {
+      traits[name] = value;
+    },
+    save_changes: () => {},
+    send: (message) => void asked.push(message as Record<string, unknown>),
+    on: (event, handler) => void handlers.set(event, (handlers.get(event) ?? new Set()).add(handler)),
+    off: (event, handler) => void handlers.get(event)?.delete(handler),
+  };
+  const say = (message: unknown, buffers: DataView[] = []) => {
+    for (const handler of [...(handlers.get("msg:custom") ?? [])]) handler(message, buffers);
+  };
+  const update = (name: string, value: unknown) => {
+    traits[name] = value;
+    for (const handler of [...(handlers.get(`change:${name}`) ?? [])]) handler(undefined, []);
+  };
+  return { model, asked, say, update };
+}
+
+const thrown: unknown[] = [];
+beforeEach(() => {
+  thrown.length = 0;
+  // What is painted is painted at once, and what it throws is noted.
+  vi.stubGlobal("requestAnimationFrame", (run: () => void) => {
+    queueMicrotask(() => {
+      try {
+        run();
+      } catch (error) {
+        thrown.push((error as Error).stack);
+      }
+    });
+    return 0;
+  });
+});
+afterEach(() => document.body.replaceChildren());
+
+it.each(Object.entries(INSTRUMENTS))("%s", async (_name, made) => {
+  const random = chance(1);
+  const pick = <T>(of: readonly T[]) => of[Math.floor(random() * of.length)] as T;
+  let refused = 0;
+  for (let mounted = 0; mounted < 20; mounted++) {
+    const { model, asked, say, update } = played();
+    const host = document.body.appendChild(document.createElement("div"));
+    const ending = new AbortController();
+    made().render({ model, el: host, signal: ending.signal });
+    expect(host.querySelector("[role=alert][data-error]")).toBeNull();
+    for (let round = 0; round < 20; round++) {
+      const request = pick(asked);
+      const fields = Object.fromEntries(Array.from({ length: 6 }, () => [pick(FIELDS), pick(RUBBISH)]));
+      const sizes = Array.from({ length: Math.floor(4 * random()) }, () => pick([0, 3, 12, 48]));
+      const buffers = sizes.map((size) => new DataView(new ArrayBuffer(size)));
+      const what = pick(["answer", "answer", "event", "update", "rubbish"]);
+      if (what === "answer" && request) say({ ...fields, ...request, ok: random() < 0.8 }, buffers);
+      else if (what === "update") update(pick(Object.keys(TRAITS)), pick(RUBBISH));
+      else if (what === "event") {
+        const event = pick(["hello", "error", "trail", "other"]);
+        say({ ...fields, event, kind: pick(RUBBISH), error: pick(RUBBISH) }, buffers);
+      } else say(pick(RUBBISH), buffers);
+      await Promise.resolve();
+    }
+    refused += host.querySelectorAll("[role=alert][data-error]").length;
+    expect(thrown).toEqual([]);
+    expect(host.querySelector(".cs-root")).not.toBeNull();
+    ending.abort();
+    host.remove();
+  }
+  expect(refused).toBeGreaterThan(0);
+});
