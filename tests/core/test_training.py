@@ -290,7 +290,7 @@ def test_a_training_is_kept_and_read_again(tmp_path: Path) -> None:
     assert same(bits(read.module), bits(found.module))
     assert (read.history, read.classes, read.preprocess) == (found.history, found.classes, found.preprocess)
     assert repr(read) == repr(found)
-    with pytest.raises(NetworkError, match=r"does not fit. Wrong shape: 7.weight \(4, 16\) for \(5, 16\)"):
+    with pytest.raises(NetworkError, match=r"does not fit. Wrong shape or type: 7.weight \(4, 16\) for \(5, 16\)"):
         Training.load(tmp_path / "training.safetensors", small(classes=5))
     half = found.module.bfloat16()
     Training(half, (), found.classes, found.preprocess, {}).save(tmp_path / "half.safetensors")
