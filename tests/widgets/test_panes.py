@@ -7,8 +7,11 @@ import json
 import re
 import threading
 
+import numpy as np
 import pytest
+import torch
 import traitlets
+from torch import nn
 
 import convscope as cs
 from convscope._instrument import Instrument
@@ -172,3 +175,24 @@ class TestJob:
         job.start(iter([Step(1, 3), Step(2, 3, fresh=True), Step(3, 3)]), fresh=False)
         assert widget.wait(30)
         assert seen == [(0, 0), (0, 1), (1, 2), (1, 3), (2, 3)]
+
+
+class NaNOnWhite(nn.Module):
+    """Its feature maps are NaN for pictures that are bright all over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.conv(x * torch.sqrt(0.7 - x.mean((1, 2, 3), keepdim=True))))
+        return self.linear(maps.mean((2, 3)))
+
+
+def test_a_saved_page_says_that_a_network_returns_nan(show):
+    net = cs.Network(NaNOnWhite().eval(), input_size=24)
+    grid = show(cs.FilterGrid(net, np.ones((24, 24, 3), np.float32), layer="conv"))
+    saved = json.loads(re.search(r'id="saved">(.*?)</script>', grid.to_html(), re.DOTALL)[1])
+    (answer,) = [one["content"] for one in saved["answers"] if one["content"]["kind"] == "grid"]
+    assert not answer["ok"]
+    assert "got NaN" in answer["error"]["message"]

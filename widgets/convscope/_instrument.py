@@ -15,7 +15,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from convscope_core.errors import ArgumentError
+from convscope_core.errors import ArgumentError, ConvscopeError
 from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.saving import write_text
@@ -352,6 +352,14 @@ class Instrument(anywidget.AnyWidget):
         """Requests whose answers a saved page needs."""
         return []
 
+    def _saved_answer(self, kind: str, content: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+        """What a saved page answers; of what cannot be shown (a network that returns NaN) it says why, as live."""
+        try:
+            return self._answer(kind, content)
+        except ConvscopeError as error:
+            said = {"name": type(error).__name__, "message": str(error), "details": ""}
+            return {**plain(content), "ok": False, "error": said}, []
+
     def to_html(self, path: str | Path | None = None, title: str = "convscope") -> str:
         """Write the instrument, as it stands, into one page that works without a kernel and without a network.
 
@@ -370,7 +378,7 @@ class Instrument(anywidget.AnyWidget):
         str
             The page.
         """
-        answers = [(kind, *self._answer(kind, content)) for kind, content in self._snapshot()]
+        answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
         state = self.get_state([name for name in self._shared_traits() if name != "_still"])
         page = saved_page(self._name, title, state, answers)
         if path is not None:
