@@ -3,18 +3,18 @@
  * what could not be shown is said.
  */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import type { Listener } from "../host/kernel";
-import type { Model } from "../host/session";
-import evolution from "./evolution";
-import explorer from "./explorer";
-import filters from "./filters";
-import gallery from "./gallery";
-import health from "./health";
-import invariance from "./invariance";
-import map from "./map";
-import occluder from "./occluder";
-import patterns from "./patterns";
-import unit from "./unit";
+import type { Listener } from "./host/kernel";
+import type { Model } from "./host/session";
+import evolution from "./instruments/evolution";
+import explorer from "./instruments/explorer";
+import filters from "./instruments/filters";
+import gallery from "./instruments/gallery";
+import health from "./instruments/health";
+import invariance from "./instruments/invariance";
+import map from "./instruments/map";
+import occluder from "./instruments/occluder";
+import patterns from "./instruments/patterns";
+import unit from "./instruments/unit";
 
 const INSTRUMENTS = {
   evolution,
