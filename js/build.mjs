@@ -1,7 +1,7 @@
 // Bundles the front end into the Python package: js/instruments/NAME.ts -> NAME.js, and js/convscope.css, which imports
 // the panes' style sheets, -> convscope.css. The text of both travels in the state of every widget, so each instrument
 // has a bundle of its own, and its size is part of the contract.
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, rmSync, statSync } from "node:fs";
 import { dirname, parse, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
@@ -38,6 +38,8 @@ if (watch) {
   const context = await esbuild.context(options);
   await context.watch();
 } else {
+  // What an older build left, of an instrument that has another name now, would go into the wheel.
+  rmSync(outdir, { recursive: true, force: true });
   await esbuild.build(options);
   for (const name of names) {
     const size = statSync(resolve(outdir, `${name}.js`)).size;

@@ -132,7 +132,7 @@ class Message(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._known:
-            raise NotImplementedError(f"{name!r} of a {self._kind!r} message is not declared: @fields({name}=...)")
+            raise LookupError(f"{name!r} of a {self._kind!r} message is not declared: @fields({name}=...)")
         if name not in self._fields:
             raise ArgumentError(f"Expected {name} in a {self._kind!r} message, got none. Reload the page.")
         return self._fields[name]
