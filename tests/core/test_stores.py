@@ -636,16 +636,17 @@ def test_whatever_fails_for_a_while_is_there_in_the_end(
 
 
 class Deadly(Dataset[Any]):
-    """A data set whose third picture kills the process that reads it, until it is told not to."""
+    """A data set one of whose eight pictures kills the process that reads it, until it is told not to."""
 
-    def __init__(self, flag: Path) -> None:
+    def __init__(self, flag: Path, deadly: int = 2) -> None:
         self.flag = flag
+        self.deadly = deadly
 
     def __len__(self) -> int:
         return 8
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        if index == 2 and self.flag.exists() and multiprocessing.parent_process() is not None:
+        if index == self.deadly and self.flag.exists() and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return torch.full((3, 8, 8), index / 8)
 
@@ -664,17 +665,15 @@ def test_a_pool_that_broke_or_was_shut_down_says_how_to_go_on(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
     store, spawn = tmp_path / "s", multiprocessing.get_context("spawn")
-    pictures = list(torch.rand(8, 3, 8, 8))
-    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        going = surveying(net, pictures, store=store, shards=4, executor=pool)
-        next(going)
-        for process in list(pool._processes.values()):
-            process.kill()
-        with pytest.raises(ExecutorError, match=r"BrokenProcessPool.*new executor.* are kept in .* the same call goes"):
-            list(going)
+    (tmp_path / "flag").touch()
+    pictures = Deadly(tmp_path / "flag", deadly=7)
+    broke = r"BrokenProcessPool.*new executor.* are kept in .* the same call goes"
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool, pytest.raises(ExecutorError, match=broke):
+        survey(net, pictures, store=store, shards=4, batch_size=1, executor=pool, progress=False)
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
         pass
     with pytest.raises(ExecutorError, match="cannot schedule new futures after shutdown"):
         survey(net, pictures, store=store, executor=pool, progress=False)
-    assert load_survey(store, net, pictures).seen.sum() >= 2
+    assert load_survey(store, net, pictures).seen.sum() == 6, "the shards before the one that killed its process"
+    (tmp_path / "flag").unlink()
     assert survey(net, pictures, store=store, progress=False).seen.all()
