@@ -557,7 +557,7 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     patch = root.locator(f"{PATCH}:not([data-image='0'])").first
     image = int(patch.get_attribute("data-image"))
     patch.click()
-    expect(root.locator(f".cs-thumbnail[data-picture='{image}']")).to_have_attribute("aria-selected", "true")
+    expect(root.locator(f".cs-thumbnail[data-picture='{image}']")).to_have_attribute("aria-current", "true")
     reaches(book, "[w.picture, len(w.images)]", [image, 12])
     root.get_by_role("button", name="Back").click()
     reaches(book, "w.picture", 0)
@@ -672,6 +672,14 @@ def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widge
     root.locator("input[type=file][multiple]").set_input_files(str(bad))
     expect(root.locator(".cs-error")).to_contain_text("broken.png")
     assert book.value("len(w.images)") == 13
+    # What was added can be removed; the picture before takes its place, and the focus.
+    expect(root.get_by_role("button", name=re.compile("^Remove "))).to_have_count(1)
+    root.get_by_role("button", name="Remove red.png").click()
+    expect(root.locator(".cs-thumbnail[data-picture]")).to_have_count(12)
+    expect(root.locator(".cs-thumbnail[data-picture='11']")).to_be_focused()
+    expect(root.locator(".cs-heading__name").first).to_have_text(book.value("w.images[11].name"))
+    shown_at(root, 25, 25)
+    assert book.value("w.picture") == 11
 
 
 def test_survey_shows_progress_and_stops_when_cancelled(notebook):

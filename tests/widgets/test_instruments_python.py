@@ -355,3 +355,48 @@ class TestThePicturesAtHand:
             assert widget.wait(30)
             assert widget.picture == expected
         assert [one.name for one in widget.images[2:]] == ["red.png", "green.png"]
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_a_picture_that_was_added_is_removed_and_everything_that_counts_pictures_follows(
+        self, net, pictures, folder, browser_end, show, own
+    ):
+        given = None if own else cs.survey(net, pictures[:2], progress=False)
+        widget = show(cs.Explorer(net, pictures[:2], given, selected=3))
+        assert widget.wait(30)
+        for name in ("red", "green"):
+            self.add(widget, f"{name}.png", (folder / f"{name}.png").read_bytes())
+        widget.fill = "picture:3"
+        assert widget.wait(30)
+        red, green = (one["added"] for one in widget._pictures[2:])
+        seen = [2, 3, 4] if own else [2, 2, 2]
+        assert int(widget.survey.seen.sum()) == seen[2]
+        revision = widget._revision
+        for _ in range(2):  # the second time it is gone
+            widget._handle_custom_msg({"kind": "remove", "added": red}, [])
+            assert widget.wait(30)
+        assert [one.name for one in widget.images[2:]] == ["green.png"]
+        assert (widget.picture, widget.fill) == (2, "picture:2")
+        assert widget._revision > revision
+        assert int(widget.survey.seen.sum()) == seen[1]
+        found, _ = browser_end.ask(widget, "occlude")
+        same_frame(found, net.predict(widget.images[2].image), net.predict(widget.images[2].image))  # filled by itself
+        widget._handle_custom_msg({"kind": "remove", "added": green}, [])
+        assert widget.wait(30)
+        assert ([len(widget.images), widget.picture, widget.fill], len(widget._pictures)) == ([2, 1, "grey"], 2)
+        assert int(widget.survey.seen.sum()) == seen[0]
+        # One that comes back is not looked through twice, and has the place that it had.
+        self.add(widget, "green.png", (folder / "green.png").read_bytes())
+        self.add(widget, "red.png", (folder / "red.png").read_bytes())
+        if own:
+            assert int(widget.survey.seen.sum()) == 4
+            assert [one.name for one in widget.survey.images[2:]] == ["red.png", "green.png"]
+            plain = cs.survey(net, [*pictures[:2], folder / "red.png", folder / "green.png"], progress=False)
+            for channel in range(20):
+                np.testing.assert_allclose(
+                    [one[:4] for one in widget.survey.top("3", channel)],
+                    [one[:4] for one in plain.top("3", channel)],
+                    rtol=1e-5,
+                )
+        for index in (0, 1, 4, -1, True):
+            with pytest.raises(cs.ArgumentError, match=r"picture that was added, 2 to 3, got"):
+                widget.remove_picture(index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import traitlets
@@ -14,13 +14,14 @@ from convscope_core.survey import Survey
 
 from ._charted import Charted
 from ._instrument import Content, Request
+from ._job import Step
 from ._layers import middle
 from ._static import bundle
 from ._wire import Whole, fields
 from .panes.grid import GridPane
 from .panes.here import HerePane
 from .panes.occluder import OccluderPane
-from .panes.pictures import StripPane
+from .panes.pictures import StripPane, same_picture
 from .panes.unit import UnitPane
 
 __all__ = ["Explorer"]
@@ -79,6 +80,9 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
     show_history = traitlets.Bool(False).tag(sync=True)
     """bool: whether `box` shows the chart of the drag beneath the panes."""
 
+    #: The pictures of a survey that is the explorer's own.
+    _growth: Growth | None = None
+
     def __init__(
         self,
         net: Network,
@@ -91,7 +95,7 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         pictures = sample_images() if images is None else Images.of(images)
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, images=pictures, survey=survey, layer=layer or middle(net), **traits)
-        self._own_survey = survey is None
+        self._growth = Growth(pictures) if survey is None else None
         # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
         from ._history import History
 
@@ -106,15 +110,27 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
         if hasattr(self, "box"):
             self.box.children = [self, self.history.figure] if self.show_history else [self]
 
-    def _add(self, content: Content, picture: Picture) -> None:
-        before = len(self.images)
-        super()._add(content, picture)
-        pictures, survey = Images.of(self.images), self.survey
-        if len(pictures) == before:  # it was there
+    @traitlets.observe("_pictures", "_survey")
+    def _follow_pictures(self, _change: Any) -> None:
+        """Let a survey of one's own be of the pictures at hand; one that was given stays what it is."""
+        if self._growth is None:
             return
-        # A survey of one's own grows with the pictures; one that was given stays what it is.
-        if survey is not None and self._own_survey and self._survey["state"] == "done":
-            self.start_survey(pictures, indices=[len(pictures) - 1], start=survey)
+        if self._growth.of_given is None and self._survey["state"] == "done":
+            self._growth.of_given = self.survey
+        given = len(self.images) - len(self._added)
+        added = dict(zip(self._added, self.images[given:], strict=True))
+        if self._growth.of_given is None or not self._growth.changes(added):
+            return
+        before = self._growth.of_given
+        if added:
+            self.start_survey(self._growth.images, indices=self._growth.places, start=before)
+        else:
+            count = int(before.seen.sum())
+            self._survey_job.start(self._survey_back(before), count, count)
+
+    def _survey_back(self, survey: Survey) -> Iterator[Step]:
+        self.survey = survey
+        yield Step(int(survey.seen.sum()), int(survey.seen.sum()), state="done")
 
     @fields(image=Whole())
     def _take_look(self, content: Content, _buffers: Sequence[memoryview]) -> None:
@@ -122,12 +138,12 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
 
     def _look(self, image: int) -> None:
         """Put a picture of the survey under the occluder."""
-        surveyed = self._surveyed().images
+        surveyed, given = self._surveyed().images, len(self.images) - len(self._added)
         if not 0 <= image < len(surveyed):
             raise ArgumentError(f"Expected image, an index from 0 to {len(surveyed) - 1}, got {image}.")
         picture = surveyed[image]
         # A data set makes its pictures anew each time: what has one name at one place is one picture.
-        here = self.images[image] if image < len(self.images) else None
+        here = self.images[image] if image < given else None
         if here is not None and (here.name, here.label, here.path) == (picture.name, picture.label, picture.path):
             self.picture = image
         else:
@@ -157,6 +173,46 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
             maps = self.net.activations(self._current().image, [self.layer])[self.layer]
             self.selected = int(maps[0].flatten(1).amax(1).argmax())
         return super()._snapshot()
+
+
+class Growth:
+    """The pictures of a survey to which others are added, and from which they are removed: places in it stay.
+
+    Parameters
+    ----------
+    given : Images
+        The first of them, which remain.
+
+    Attributes
+    ----------
+    images : Images
+        All that there ever were; one that comes again has the place that it had.
+    places : list of int
+        Which of them were added and are at hand.
+    of_given : Survey or None
+        Of the given ones, once it is made.
+    """
+
+    def __init__(self, given: Images) -> None:
+        self.images = given
+        self.places: list[int] = []
+        self.of_given: Survey | None = None
+        self._given = len(given)
+        self._known: dict[int, int] = {}
+
+    def changes(self, added: Mapping[int, Picture]) -> bool:
+        """Note which pictures are at hand beside the given, by numbers of their own; whether they are others by now."""
+        for number in added.keys() - self._known.keys():
+            self._known[number] = self._place(added[number])
+        before, self.places = self.places, sorted({self._known[number] for number in added})
+        return self.places != before
+
+    def _place(self, picture: Picture) -> int:
+        for place in range(self._given, len(self.images)):
+            if same_picture(self.images[place], picture):
+                return place
+        self.images = self.images + Images.of([picture])
+        return len(self.images) - 1
 
 
 def spaced(count: int, most: int) -> range | list[int]:

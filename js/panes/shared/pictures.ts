@@ -4,6 +4,8 @@ import type { Slice } from "../../seam";
 export interface PictureInfo {
   name: string;
   label: string | null;
+  /** Of one that was added, and so can be removed: a number that is none other's, however they move. */
+  added?: number;
 }
 
 export interface PicturesSlice {
@@ -19,3 +21,7 @@ export const picturesSlice: Slice<PicturesSlice> = {
   asks: ["picture"],
   given: ["_pictures", "_revision"],
 };
+
+/** What tells a picture from others, though some may come and go. */
+export const pictureKey = (pictures: readonly PictureInfo[], index: number): string =>
+  String(pictures[index]?.added ?? `given ${index}`);

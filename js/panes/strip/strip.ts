@@ -1,57 +1,83 @@
-/** The pictures at hand: choose one, or add more by dropping, pasting or picking files. */
-import { el, on, onKey, within } from "../../lib/dom";
+/** The pictures at hand: choose one, add more by dropping, pasting or picking files, remove those again. */
+import { el, focused, on, onKey, within } from "../../lib/dom";
+import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import type { StripState } from "./state";
 
 /** `drop`: where files may be dropped and pasted. */
 export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLElement): void {
-  const { store } = view;
+  const { store, kernel } = view;
   const { add, file } = addButton(view, drop);
-  const strip = el("div.cs-strip", { role: "listbox", "aria-label": "Pictures" });
+  const strip = el("div.cs-strip", { role: "group", "aria-label": "Pictures" });
   root.append(strip, file);
 
-  store.watch(["_pictures", "thumbnails", "offline"], () => strip.replaceChildren(...thumbnails(view), add));
-  store.follow("picture", (picture) => {
+  const items = () => [...strip.children] as HTMLElement[];
+  /** Of the picture whose thumbnail, or what belongs to it, has the focus; -1 for none. */
+  const place = () => items().findIndex((item) => item !== add && item.contains(focused(strip)));
+  const focus = (index: number) => items()[index]?.querySelector("button")?.focus({ preventScroll: true });
+  const mark = () => {
     strip.querySelectorAll<HTMLElement>("[data-picture]").forEach((button, index) => {
-      const chosen = index === picture;
-      button.setAttribute("aria-selected", String(chosen));
-      button.tabIndex = chosen ? 0 : -1;
+      const chosen = index === store.get("picture");
+      button.setAttribute("aria-current", String(chosen));
+      // With the chosen one, what removes it can be reached by Tab.
+      for (const one of button.parentElement?.children ?? []) (one as HTMLElement).tabIndex = chosen ? 0 : -1;
     });
+  };
+  store.watch(["_pictures", "thumbnails", "offline"], () => {
+    const [at, adding] = [place(), focused(strip) === add];
+    strip.replaceChildren(...thumbnails(view), add);
+    mark();
+    // The neighbour of one that was removed takes its focus.
+    if (at >= 0) focus(Math.min(at, store.get("_pictures").length - 1));
+    else if (adding) add.focus({ preventScroll: true });
   });
+  store.onChange(["picture"], mark);
+  const remove = (index: number): boolean => {
+    const added = store.get("_pictures")[index]?.added;
+    if (added === undefined || store.get("offline")) return false;
+    kernel.tell("remove", { added });
+    return true;
+  };
   on(strip, "click", (event) => {
-    const picture = within(event, "[data-picture]")?.dataset.picture;
-    if (picture !== undefined) store.set({ picture: Number(picture) });
+    const { remove: removed, picture } = within(event, "button")?.dataset ?? {};
+    if (removed !== undefined) remove(Number(removed));
+    else if (picture !== undefined) store.set({ picture: Number(picture) });
   });
   onKey(strip, ({ key }) => {
+    if (key === "Delete") return remove(place());
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
     if (!step || store.get("offline")) return false;
-    const last = store.get("_pictures").length - 1;
-    const picture = Math.min(Math.max(store.get("picture") + step, 0), last);
+    const picture = clamp(store.get("picture") + step, 0, store.get("_pictures").length - 1);
     store.set({ picture });
-    strip.querySelector<HTMLElement>(`[data-picture="${picture}"]`)?.focus({ preventScroll: true });
+    focus(picture);
     return true;
   });
 }
 
 function thumbnails({ store }: View<StripState>): HTMLElement[] {
-  return store.get("_pictures").map(({ name, label }, index) => {
+  const offline = store.get("offline");
+  return store.get("_pictures").map(({ name, label, added }, index) => {
     const canvas = el("canvas.cs-thumbnail__canvas", { "aria-hidden": "true" });
     const photo = store.get("thumbnails")[index];
     if (photo) show(canvas, photo.pixels, photo.width, photo.height);
-    const chosen = index === store.get("picture");
-    return el(
+    const choose = el(
       "button.cs-thumbnail",
       {
-        role: "option",
-        "aria-selected": String(chosen),
-        tabindex: chosen ? 0 : -1,
         title: label ? `${name} · ${label}` : name,
         "aria-label": name,
         "data-picture": index,
-        disabled: store.get("offline") && !chosen,
+        disabled: offline && index !== store.get("picture"),
       },
       canvas,
+    );
+    const title = `Remove ${name}`;
+    const remove = { title: `${title} (Delete)`, "aria-label": title, "data-remove": index };
+    const removable = added !== undefined && !offline;
+    return el(
+      "span.cs-strip__item",
+      choose,
+      ...(removable ? [el("button.cs-strip__remove", remove, "×")] : []),
     );
   });
 }

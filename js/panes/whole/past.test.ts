@@ -45,10 +45,19 @@ it("begins another way from where one went back to", () => {
   expect(here()).toEqual(["stem", 1, 0]);
 });
 
-it("stays with the picture where the one of then is gone", () => {
+it("knows pictures again when one before them is removed, and stays where the one of then is gone", () => {
   const { store, back, here } = setup();
-  store.set({ picture: 1 });
-  store.set({ picture: 0, _pictures: [{ name: "a", label: null }] });
+  const [given, first, second] = [
+    { name: "a", label: null },
+    { name: "a", label: null, added: 4 },
+    { name: "a", label: null, added: 7 },
+  ];
+  store.set({ _pictures: [given, first, second], picture: 1, selected: 2 });
+  store.set({ picture: 2, selected: 3 });
+  store.set({ picture: 0, selected: 4 });
+  store.set({ _pictures: [given, second] });
   back.click();
-  expect(here()).toEqual(["stem", 1, 0]);
+  expect(here()).toEqual(["stem", 3, 1]);
+  back.click();
+  expect(here()).toEqual(["stem", 2, 1]);
 });

@@ -3,11 +3,11 @@ import { el, on } from "../../lib/dom";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
-import type { PicturesSlice } from "../shared/pictures";
+import { type PicturesSlice, pictureKey } from "../shared/pictures";
 import type { SelectionSlice } from "../shared/selection";
 
-/** Layer, unit, picture. */
-type Place = [string, number, number];
+/** Layer, unit, key of the picture. */
+type Place = [string, number, string];
 
 /** Places that are kept. */
 const KEPT = 200;
@@ -29,21 +29,19 @@ export function pastButtons({ store }: View<NetworkSlice & SelectionSlice & Pict
     const place = places[at + step];
     if (!place) return;
     at += step;
-    const [layer, selected, picture] = place;
-    store.set({
-      layer,
-      selected,
-      exemplar: null,
-      // There may be fewer pictures by now.
-      picture: picture < store.get("_pictures").length ? picture : store.get("picture"),
-    });
+    const [layer, selected, key] = place;
+    const pictures = store.get("_pictures");
+    const picture = pictures.findIndex((_, index) => pictureKey(pictures, index) === key);
+    // It may be gone by now.
+    store.set({ layer, selected, exemplar: null, ...(picture >= 0 && { picture }) });
     show();
   };
   store.watch(["layer", "selected", "picture"], () => {
     const selected = store.get("selected");
     // A layer is about to open on a unit.
     if (selected === null) return;
-    const place: Place = [store.get("layer"), selected, store.get("picture")];
+    const picture = pictureKey(store.get("_pictures"), store.get("picture"));
+    const place: Place = [store.get("layer"), selected, picture];
     if (same(place, places[at])) return;
     places = [...places.slice(0, at + 1), place].slice(-KEPT);
     at = places.length - 1;

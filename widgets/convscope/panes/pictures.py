@@ -18,7 +18,7 @@ from convscope_core.graph.geometry import Box
 from convscope_core.network import Network
 from convscope_core.render import crop
 
-__all__ = ["PicturesPane", "StripPane", "one_picture"]
+__all__ = ["PicturesPane", "StripPane", "one_picture", "same_picture"]
 
 #: Side of a thumbnail, px; and how many the strip shows.
 THUMBNAIL_SIDE = 84
@@ -45,12 +45,26 @@ class PicturesPane(Instrument):
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
         self.images = images
         self._uploads = itertools.count()
+        #: Of those that were added, at the end of the pictures at hand: numbers that they keep, however they move.
+        self._added: list[int] = []
+        self._additions = itertools.count()
         self._list_pictures()
         super().__init__(net, **options)
 
     def _list_pictures(self) -> None:
         """Tell the front end which pictures there are."""
-        self._pictures = [{"name": picture.name, "label": picture.label} for picture in self.images]
+        given = len(self.images) - len(self._added)
+        numbers: list[dict[str, int]] = [{}] * given + [{"added": number} for number in self._added]
+        self._pictures = [
+            {"name": picture.name, "label": picture.label, **number}
+            for picture, number in zip(self.images, numbers, strict=True)
+        ]
+
+    def _append(self, added: Images) -> None:
+        """Put pictures at the end of those at hand, from where they can be removed."""
+        self.images = Images.of(self.images) + added
+        self._added = [*self._added, *itertools.islice(self._additions, len(added))]
+        self._list_pictures()
 
     @traitlets.validate("picture")
     def _existing_picture(self, proposal: Any) -> int:
@@ -90,10 +104,54 @@ class PicturesPane(Instrument):
         if known is not None:
             self.picture = known
             return
-        self.images = Images.of(self.images) + Images.of([picture])
         with self.hold_sync():
-            self._list_pictures()
+            self._append(Images.of([picture]))
             self.picture = len(self.images) - 1
+
+    def remove_picture(self, index: int) -> None:
+        """Take a picture away that was added: dropped, pasted, picked from a file, or joined as a fill.
+
+        Where it is the current one, the picture before it takes its place.
+
+        Parameters
+        ----------
+        index : int
+            Which of `images`.
+
+        Raises
+        ------
+        ArgumentError
+            If there is no such picture, or the instrument was made with it: others are counted from those.
+        """
+        given = len(self.images) - len(self._added)
+        place: Any = index
+        if isinstance(place, bool) or not isinstance(place, (int, np.integer)) or not given <= place < len(self.images):
+            kept = f"{given} to {len(self.images) - 1}" if self._added else "of which there is none"
+            raise ArgumentError(
+                f"Expected a picture that was added, {kept}, got {index!r}. Those given at the start stay."
+            )
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.images = self.images[:index] + self.images[index + 1 :]
+            self._added = [number for place, number in enumerate(self._added, given) if place != index]
+            self._list_pictures()
+            self._renumber(int(index))
+            self._revision += 1
+
+    def _renumber(self, removed: int) -> None:
+        """Let traits that count pictures follow when one is removed: those after it move up by one."""
+        if self.picture >= removed:
+            self.picture -= 1
+
+    @fields(added=Whole(min=0))
+    def _take_remove(self, content: Content, _buffers: Sequence[memoryview]) -> None:
+        number = content["added"]
+
+        def remove() -> None:
+            # Twice the same, from two views: the second finds it gone.
+            if number in self._added:
+                self.remove_picture(len(self.images) - len(self._added) + self._added.index(number))
+
+        self._worker.submit(f"remove {number}", lambda: self._guarded("remove", remove))
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("photo", {"picture": self.picture})]

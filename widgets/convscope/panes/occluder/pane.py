@@ -140,16 +140,18 @@ class OccluderPane(PicturesPane):
 
     def _fill_picture(self, fill: object) -> int | None:
         """The index of the picture that a fill stands for; None for every other fill."""
-        match = PICTURE.fullmatch(fill) if isinstance(fill, str) else None
-        if match is None:
-            return None
-        index = int(match[1])
-        if index >= len(self.images):
+        index = self._fill_number(fill)
+        if index is not None and index >= len(self.images):
             raise traitlets.TraitError(
                 f"Expected fill, one of the {len(self.images)} pictures at hand, picture:0 to "
                 f"picture:{len(self.images) - 1}, got {fill!r}."
             )
         return index
+
+    @staticmethod
+    def _fill_number(fill: object) -> int | None:
+        match = PICTURE.fullmatch(fill) if isinstance(fill, str) else None
+        return None if match is None else int(match[1])
 
     def _core_fill(self, fill: str) -> Any:
         """A fill as the core takes it."""
@@ -158,9 +160,16 @@ class OccluderPane(PicturesPane):
 
     def _join(self, added: Images) -> str:
         """Put a picture at the end of those at hand, to be a fill."""
-        self.images = Images.of(self.images) + added
-        self._list_pictures()
+        self._append(added)
         return f"picture:{len(self.images) - 1}"
+
+    def _renumber(self, removed: int) -> None:
+        super()._renumber(removed)
+        filling = self._fill_number(self.fill)
+        if filling is not None and filling >= removed:
+            self.fill = "grey" if filling == removed else f"picture:{filling - 1}"
+        self._occlusions.clear()
+        self._last = None
 
     @traitlets.validate("target")
     def _known_class(self, proposal: Any) -> int | None:

@@ -1,0 +1,54 @@
+import { expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { picturesSlice } from "../shared/pictures";
+import { stripSlice } from "./state";
+import { stripPane } from "./strip";
+
+function setup() {
+  const view = viewOf(picturesSlice, stripSlice);
+  const root = document.body.appendChild(document.createElement("div"));
+  view.store.set({
+    _pictures: [
+      { name: "given", label: null },
+      { name: "first", label: null, added: 4 },
+      { name: "second", label: null, added: 7 },
+    ],
+    picture: 2,
+  });
+  stripPane(view, root, root);
+  const named = (name: string) => root.querySelector<HTMLElement>(`[aria-label="${name}"]`);
+  return { ...view, root, named };
+}
+
+it("offers to remove what was added, by a button and by a key, and nothing else", () => {
+  const { kernel, store, root, named } = setup();
+  expect([...root.querySelectorAll("[data-remove]")].map((one) => one.getAttribute("aria-label"))).toEqual([
+    "Remove first",
+    "Remove second",
+  ]);
+  expect(named("Remove second")?.tabIndex).toBe(0);
+  named("Remove first")?.click();
+  expect(kernel.tell).toHaveBeenLastCalledWith("remove", { added: 4 });
+  expect(store.get("picture")).toBe(2);
+  named("second")?.focus();
+  named("second")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Delete", bubbles: true }));
+  expect(kernel.tell).toHaveBeenLastCalledWith("remove", { added: 7 });
+  named("given")?.focus();
+  named("given")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Delete", bubbles: true }));
+  expect(kernel.tell).toHaveBeenCalledTimes(2);
+  store.set({ offline: true });
+  expect(root.querySelector("[data-remove]")).toBeNull();
+});
+
+it("gives the focus of one that is removed to its neighbour", () => {
+  const { store, named } = setup();
+  const [given, first, second] = store.get("_pictures");
+  named("Remove first")?.focus();
+  store.set({ _pictures: [given, second] as never, picture: 1 });
+  expect(document.activeElement).toBe(named("second"));
+  store.set({ _pictures: [given] as never, picture: 0 });
+  expect(document.activeElement).toBe(named("given"));
+  named("Add pictures")?.focus();
+  store.set({ _pictures: [given, first] as never });
+  expect(document.activeElement).toBe(named("Add pictures"));
+});
