@@ -383,7 +383,7 @@ def test_clearing_the_output_ends_thread_and_tensors_and_showing_again_brings_al
     expect(book.cell(1).locator(".cs-root")).to_have_count(0)
     book.run("thread.join(20)")
     assert book.value(threads) == []
-    assert book.value("len(w._occlusions)") == 0
+    assert book.value("len(w._occluder.kept)") == 0
     # No hook was ever put on the module.
     assert book.value("sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())") == 0
     book.run_cell(2)

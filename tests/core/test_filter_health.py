@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError
-from convscope_core.experiments import FilterHealth, filter_health
+from convscope_core.experiments import FilterHealth, filter_health, measuring_filters
 from convscope_core.network import Network
 from convscope_core.survey import survey
 
@@ -210,6 +210,16 @@ def test_every_layer_equals_a_computation_at_every_place() -> None:
 
 
 # ---- kept, drawn, refused
+
+
+def test_step_by_step_it_is_the_same() -> None:
+    net = first(torch.randn(4, 3, 3, 3), stride=2)
+    steps = list(measuring_filters(net, images=pictures(), pictures=3, batch_size=2))
+    assert [(step.done, step.total, step.result is None) for step in steps] == [(2, 3, True), (3, 3, False)]
+    assert repr(steps[-1].result) == repr(filter_health(net, images=pictures(), pictures=3, progress=False))
+    (alone,) = measuring_filters(net)
+    assert alone.result is not None
+    assert (alone.result.images, len(alone.result)) == (0, 0)
 
 
 def test_it_is_kept_and_drawn(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, NetworkError
 from convscope_core.evolution import evolution, evolving
-from convscope_core.experiments import compare, comparing, degradation, degrading
+from convscope_core.experiments import compare, comparing, degradation, degrading, filter_health, measuring_filters
 from convscope_core.explain import project_many, projecting
 from convscope_core.jobs import completed, documented, load
 from convscope_core.network import Network
@@ -274,6 +274,7 @@ FORMS = [
     (degrading, degradation),
     (evolving, evolution),
     (comparing, compare),
+    (measuring_filters, filter_health),
 ]
 
 

@@ -171,7 +171,7 @@ class TestTrail:
         widget.clear_trail()
         assert widget.trail == []
         assert [one["trail"] for one, _ in browser_end.received if one.get("event") == "trail"] == [
-            widget._trail.number
+            widget._occluder.trail.number
         ]
 
 

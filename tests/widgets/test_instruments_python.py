@@ -192,12 +192,12 @@ class TestLife:
         widget = cs.Occluder(net, pictures[0], size=10)
         widget.position = (1, 1)
         assert widget.wait(30)
-        assert widget._occlusions
+        assert widget._occluder.kept
         (thread,) = set(threading.enumerate()) - before
         widget.close()
         thread.join(30)
         assert not thread.is_alive()
-        assert not widget._occlusions
+        assert not widget._occluder.kept
 
     def test_close_can_be_called_again_as_python_does_in_the_end(self, net, pictures):
         for widget in (cs.Explorer(net, pictures), cs.Occluder(net, pictures[0]), cs.FilterGrid(net, pictures[0])):

@@ -11,6 +11,7 @@ from convscope_core.experiments.architecture import (
     compare,
     comparing,
     filter_health,
+    measuring_filters,
 )
 from convscope_core.experiments.image_degradation import Degradation, degradation, degrading
 from convscope_core.experiments.invariance import (
@@ -53,6 +54,7 @@ __all__ = [
     "filter_health",
     "invariance",
     "measuring_consistency",
+    "measuring_filters",
     "measuring_invariance",
     "probe",
     "probing",

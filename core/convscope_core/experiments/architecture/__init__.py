@@ -5,7 +5,14 @@ from __future__ import annotations
 from convscope_core.experiments.architecture.aliasing import Aliasing
 from convscope_core.experiments.architecture.compare import ComparisonProgress, compare, comparing
 from convscope_core.experiments.architecture.comparison import Comparison, Cost, Disagreement, Side, UnitPair
-from convscope_core.experiments.architecture.filter_health import FilterHealth, filter_health
+from convscope_core.experiments.architecture.filter_health import (
+    FilterHealth,
+    FilterProgress,
+    filter_health,
+    filter_tiles,
+    first_layer,
+    measuring_filters,
+)
 
 __all__ = [
     "Aliasing",
@@ -14,9 +21,13 @@ __all__ = [
     "Cost",
     "Disagreement",
     "FilterHealth",
+    "FilterProgress",
     "Side",
     "UnitPair",
     "compare",
     "comparing",
     "filter_health",
+    "filter_tiles",
+    "first_layer",
+    "measuring_filters",
 ]

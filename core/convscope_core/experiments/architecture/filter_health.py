@@ -8,8 +8,10 @@ at stride 4), aliasing in the second layer. They give no numbers; here are some.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.experiments.architecture.aliasing import Aliasing, AliasingJob
-from convscope_core.jobs import Progress, begin, last
+from convscope_core.jobs import Progress, begin, completed, documented, last
 from convscope_core.measures import coverage, frequencies, orientation, radial_spectrum, root_mean_square
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure, panels
@@ -32,7 +34,17 @@ from convscope_core.survey.sample import mixed
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DEAD", "DOMINANT", "DUPLICATE", "FilterHealth", "filter_health", "first_layer"]
+__all__ = [
+    "DEAD",
+    "DOMINANT",
+    "DUPLICATE",
+    "FilterHealth",
+    "FilterProgress",
+    "filter_health",
+    "filter_tiles",
+    "first_layer",
+    "measuring_filters",
+]
 
 DOMINANT = 4.0
 """A filter dominates from so many times the median RMS on."""
@@ -238,7 +250,32 @@ class FilterHealth(Sequence[Aliasing]):
             return cls(**known, coverage=coverage(alive), aliasing=tuple(rows), **settings)
 
 
-def filter_health(
+@dataclass(frozen=True, eq=False)
+class FilterProgress:
+    """How far a look at filters is.
+
+    Attributes
+    ----------
+    done, total : int
+        Pictures whose maps were measured, and to measure; 0 where there are none.
+    """
+
+    done: int
+    total: int
+    _net: Network
+    _survey: Survey | None
+    _step: Progress[tuple[Aliasing, ...]] | None
+
+    @cached_property
+    def result(self) -> FilterHealth | None:
+        """What was found, at the last step; None before."""
+        if self.done < self.total:
+            return None
+        return _found(self._net, self._survey, self._step)
+
+
+@documented
+def measuring_filters(
     net: Network,
     survey: Survey | None = None,
     images: Any = None,
@@ -246,29 +283,27 @@ def filter_health(
     pictures: int = 64,
     batch_size: int = 8,
     workers: int = 0,
-    progress: bool = True,
-) -> FilterHealth:
+    progress: bool = False,
+) -> Generator[FilterProgress, None, None]:
     """Look at the filters of the first layer, and at what the strides of the network fold.
 
     Parameters
     ----------
-    net : Network
+    net
     survey : Survey, optional
         Of this network: says which filters are dead, and gives the pictures. Default: by the weights.
     images : Images, or what `Images.of` takes, optional
         Pictures to measure aliasing on. Default: those of the survey; without either it is not measured.
     pictures : int, default 64
         How many of them, at most: those of the smallest hashes of their numbers, as in a survey's sample.
-    batch_size : int, default 8
-        Images a forward pass. Layers with a stride are computed at every place, which takes stride² times as long.
-    workers : int, default 0
-        Processes that decode and prepare pictures. 0: threads of this one.
-    progress : bool, default True
-        Show a progress bar.
+    batch_size
+        Layers with a stride are computed at every place, which takes stride² times as long.
+    workers, progress
 
-    Returns
-    -------
-    FilterHealth
+    Yields
+    ------
+    FilterProgress
+        After every batch; at least one.
 
     Raises
     ------
@@ -293,20 +328,43 @@ def filter_health(
     """
     require_counts(pictures=pictures)
     layer = first_layer(net)
+    if survey is not None:
+        survey.require(net)
+        _largest(survey, layer)
+    source = Images.of(images) if images is not None else None if survey is None else survey.images
+    if source is None:
+        return _without_pictures(net, survey)
+    chosen = sorted(sorted(range(len(source)), key=mixed)[:pictures])
+    job = AliasingJob(net=net, batch_size=batch_size, workers=workers)
+    return _steps(net, survey, begin(job, source, Progress, indices=chosen, progress=progress))
+
+
+filter_health = completed(measuring_filters, "filter_health", FilterHealth, lambda steps: _whole(last(steps)))
+
+
+def _whole(step: FilterProgress) -> FilterHealth:
+    assert step.result is not None
+    return step.result
+
+
+def _without_pictures(net: Network, survey: Survey | None) -> Generator[FilterProgress, None, None]:
+    yield FilterProgress(0, 0, net, survey, None)
+
+
+def _steps(
+    net: Network, survey: Survey | None, steps: Generator[Progress[tuple[Aliasing, ...]], None, None]
+) -> Generator[FilterProgress, None, None]:
+    with closing(steps):
+        for step in steps:
+            yield FilterProgress(step.done, step.total, net, survey, step)
+
+
+def _found(net: Network, survey: Survey | None, step: Progress[tuple[Aliasing, ...]] | None) -> FilterHealth:
+    layer = first_layer(net)
     weight = net.weight(layer.name)
     assert weight is not None
     filters = weight.cpu().float().numpy()
-    if survey is not None:
-        survey.require(net)
     largest = None if survey is None else _largest(survey, layer)
-    source = Images.of(images) if images is not None else None if survey is None else survey.images
-    rows: tuple[Aliasing, ...] = ()
-    count = 0
-    if source is not None:
-        chosen = sorted(sorted(range(len(source)), key=mixed)[:pictures])
-        job = AliasingJob(net=net, batch_size=batch_size, workers=workers)
-        step = last(begin(job, source, Progress, indices=chosen, progress=progress))
-        rows, count = step.result, step.images
     rms = root_mean_square(filters)
     median = float(np.median(rms))
     dominance = rms / median if median > 0 else np.where(rms > 0, np.inf, 0.0)
@@ -333,8 +391,8 @@ def filter_health(
         angle=turned.angle,
         coherence=turned.coherence,
         coverage=coverage(spectra[~dead]),
-        aliasing=rows,
-        images=count,
+        aliasing=() if step is None else step.result,
+        images=0 if step is None else step.images,
     )
 
 
@@ -349,9 +407,11 @@ def first_layer(net: Network) -> Layer:
     return found
 
 
-def sheet(filters: npt.NDArray[np.float32], other: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.uint8]:
-    """Lay filters out in a square on one scale; with `other`, on the scale of both."""
-    count, channels, height, width = filters.shape
+def filter_tiles(
+    filters: npt.NDArray[np.float32], other: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.uint8]:
+    """Draw filters (C, c, h, w) on one scale, (C, h, w, 3); with `other`, on the scale of both."""
+    count, channels = filters.shape[:2]
     shown = filters if channels in (1, 3) else filters.mean(1, keepdims=True)
     strongest = float(np.abs(shown).max(initial=0.0))
     if other is not None:
@@ -359,7 +419,13 @@ def sheet(filters: npt.NDArray[np.float32], other: npt.NDArray[np.float32] | Non
         strongest = max(strongest, float(np.abs(against).max(initial=0.0)))
     # One more filter at the strongest value sets the scale.
     scale = np.full((1, *shown.shape[1:]), strongest, np.float32)
-    tiles = filters_rgb(np.concatenate([shown, scale]))[:count]
+    return filters_rgb(np.concatenate([shown, scale]))[:count]
+
+
+def sheet(filters: npt.NDArray[np.float32], other: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.uint8]:
+    """Lay filters out in a square on one scale; with `other`, on the scale of both."""
+    count, _, height, width = filters.shape
+    tiles = filter_tiles(filters, other)
     across = int(np.ceil(np.sqrt(count)))
     down = -(-count // across)
     drawn = np.full((down * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .pane import OccluderPane, Setting
-from .shapes import core_shape
+from .live import LiveOccluder, Setting
+from .pane import OccluderPane, checked_size, visited
+from .shapes import core_shape, shape_value
 
-__all__ = ["OccluderPane", "Setting", "core_shape"]
+__all__ = ["LiveOccluder", "OccluderPane", "Setting", "checked_size", "core_shape", "shape_value", "visited"]

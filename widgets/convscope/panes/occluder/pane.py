@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import traitlets
@@ -18,14 +17,11 @@ from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.occlusion import FILLS, Occlusion, clip, fill_name
 
-from .comparison import ROWS, compared
-from .shapes import ShapeValue, core_shape, from_browser, shape_value, to_browser
+from .live import LiveOccluder, Setting
+from .shapes import ShapeValue, from_browser, shape_value, to_browser
 from .trail import Trail
 
-__all__ = ["OccluderPane", "Setting"]
-
-#: Occlusions that are kept, so that going back and forth between two fills or pictures costs nothing.
-KEPT = 4
+__all__ = ["OccluderPane", "checked_size", "visited"]
 
 #: What stands for the occluder in a still picture.
 OCCLUDED = 128
@@ -34,16 +30,6 @@ OCCLUDED = 128
 PICTURE = re.compile(r"picture:(\d{1,9})")
 #: A fill that is a colour, as `fill_name` writes it.
 COLOUR = re.compile(r"#[0-9a-f]{6}")
-
-
-class Setting(NamedTuple):
-    """What is asked about an occluder, but for its place."""
-
-    picture: int
-    fill: str
-    shape: ShapeValue
-    size: int | tuple[int, int]
-    target: int | None
 
 
 class OccluderPane(PicturesPane):
@@ -88,9 +74,7 @@ class OccluderPane(PicturesPane):
     _frame = traitlets.Dict()
 
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
-        self._occlusions: dict[tuple[Any, ...], Occlusion] = {}
-        self._last: tuple[tuple[Any, ...], dict[str, Any]] | None = None
-        self._trail = Trail()
+        self._occluder = LiveOccluder(net)
         height, width = net.input_shape[1:]
         if options.get("size") is None:
             options["size"] = usual_size(height, width)
@@ -108,16 +92,7 @@ class OccluderPane(PicturesPane):
 
     @traitlets.validate("size")
     def _possible_size(self, proposal: Any) -> int | tuple[int, int]:
-        return self._checked_size(proposal["value"])
-
-    def _checked_size(self, value: int | tuple[int, int]) -> int | tuple[int, int]:
-        high, wide = (value, value) if isinstance(value, int) else value
-        height, width = self.net.input_shape[1:]
-        if not (1 <= high <= height and 1 <= wide <= width):
-            raise ArgumentError(
-                f"Expected size, 1 to {height} px high and 1 to {width} px wide (the network's input), got {value}."
-            )
-        return high if high == wide else (high, wide)
+        return checked_size(self.net, proposal["value"])
 
     @traitlets.validate("position")
     def _inside(self, proposal: Any) -> tuple[int, int]:
@@ -184,20 +159,12 @@ class OccluderPane(PicturesPane):
 
     # ---- computing
 
-    def _occlusion(self, picture: int, fill: str, shape: ShapeValue) -> Occlusion:
-        key = (self._revision, picture, fill, shape)
-        occlusion = self._occlusions.get(key)
-        if occlusion is None:
-            of_picture = next((one for known, one in self._occlusions.items() if known[:2] == key[:2]), None)
-            looks = {"fill": self._core_fill(fill), "shape": core_shape(shape)}
-            if of_picture is not None:  # the clean picture's prediction is shared
-                occlusion = of_picture.replace(**looks)
-            else:
-                occlusion = Occlusion(self.net, self.images[picture].image, **looks)
-            while len(self._occlusions) >= KEPT:
-                self._occlusions.pop(next(iter(self._occlusions)))
-            self._occlusions[key] = occlusion
-        return occlusion
+    def _occlusion(self, picture: int, fill: str, shape: ShapeValue, occluder: LiveOccluder | None = None) -> Occlusion:
+        images = self.images
+        place = (self._revision, picture)
+        return (occluder or self._occluder).occlusion(
+            place, fill, shape, lambda: images[picture].image, self._core_fill
+        )
 
     def _setting_of(self, content: Content | None) -> Setting:
         """What a request is about; by default what the traits are."""
@@ -212,47 +179,40 @@ class OccluderPane(PicturesPane):
             picture,
             fill,
             shape,
-            self._checked_size(message.get("size", self.size)),
+            checked_size(self.net, message.get("size", self.size)),
             None if target is None else self.net.class_index(target),
         )
 
     def _compute(self, content: Content | None = None) -> dict[str, Any]:
         """The frame for a request, or for the traits as they are; the traits that show results follow it."""
-        setting = picture, fill, shape, size, target = self._setting_of(content)
-        occlusion = self._occlusion(picture, fill, shape)
-        position = occlusion.clip((content or {}).get("position", self.position), size)
-        key = (self._revision, *setting, position)
-        if self._last is not None and self._last[0] == key:
-            return self._last[1]
-        start = time.perf_counter()
-        now = occlusion.predict(position, size)
-        scores = compared(occlusion.clean, now, target)
-        frame = {
-            "picture": picture,
-            "position": list(position),
-            "size": list(size) if isinstance(size, tuple) else size,
-            **scores,
-            "milliseconds": 1000 * (time.perf_counter() - start),
-            "trail": self._trail.visit((self._revision, *setting), position, scores["target"]["now"]),
-        }
-        self._last = key, frame
-        self.set_trait("top5", now.top(ROWS))
+        setting = self._setting_of(content)
+        frame = self._framed(self._occluder, setting, (content or {}).get("position", self.position))
+        self.set_trait("top5", self._occluder.top)
         self.set_trait("probability", frame["target"]["now"])
         self._frame = frame
         return frame
 
+    def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
+        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape, occluder)
+        return occluder.frame(self._revision, setting, occlusion, position)
+
     def _answer_occlude(self, content: Content) -> Answer:
-        frame = self._compute(content)
-        picture, fill, shape, size, _ = self._setting_of(content)
-        occlusion = self._occlusion(picture, fill, shape)
+        return self._shown(self._occluder, self._setting_of(content), self._compute(content))
+
+    def _shown(self, occluder: LiveOccluder, setting: Setting, frame: dict[str, Any]) -> Answer:
+        """A frame as an answer, with what the occluder shows where that depends on where it is."""
+        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape, occluder)
         if occlusion.fill_image is not None:
             return frame, []
-        # What the occluder shows depends on where it is.
-        return frame, [occlusion.pixels(tuple(frame["position"]), size)]
+        return frame, [occlusion.pixels(tuple(frame["position"]), setting.size)]
 
     def _answer_fill(self, content: Content) -> Answer:
-        picture, fill, *_ = self._setting_of(content)
-        pixels = self._occlusion(picture, fill, self.shape).fill_picture
+        return self._filled(self._occluder, self._setting_of(content))
+
+    def _filled(self, occluder: LiveOccluder, setting: Setting) -> Answer:
+        """The picture that shines through the occluder, wherever it is."""
+        picture = setting.picture
+        pixels = self._occlusion(picture, setting.fill, self.shape, occluder).fill_picture
         return framed(pixels, picture) if pixels is not None else ({"picture": picture, "height": 0, "width": 0}, [b""])
 
     def _answer_labels(self, _content: Content) -> Answer:
@@ -267,20 +227,18 @@ class OccluderPane(PicturesPane):
 
         Begins again with another picture, target, or size, shape or fill of the occluder.
         """
-        return list(self._trail.visited.items())
+        return list(self._occluder.trail.visited.items())
 
     def clear_trail(self) -> None:
         """Forget where the occluder has been."""
-        self._trail.begin(None)
-        self.send({"event": "trail", "trail": self._trail.number})
+        self._occluder.trail.begin(None)
+        self.send({"event": "trail", "trail": self._occluder.trail.number})
 
     @fields(clear=traitlets.Bool())
     def _answer_trail(self, content: Content) -> Answer:
         if content.get("clear"):
-            self._trail.begin(None)
-        visited = self._trail.visited
-        places = np.array(list(visited), np.int32).reshape(-1, 2)
-        return {"trail": self._trail.number}, [places, np.array(list(visited.values()), np.float32)]
+            self._occluder.trail.begin(None)
+        return visited(self._occluder.trail)
 
     # ---- pictures, life
 
@@ -292,11 +250,10 @@ class OccluderPane(PicturesPane):
 
     def _forget(self) -> None:
         super()._forget()
-        self._occlusions.clear()
-        self._last = None
+        self._occluder.forget()
 
     def _strips(self) -> list[Strip]:
-        (photo, *others), last = super()._strips(), self._last
+        (photo, *others), last = super()._strips(), self._occluder.last
         pixels = photo.pictures[0].copy()
         top, left = self.position
         high, wide = (self.size, self.size) if isinstance(self.size, int) else self.size
@@ -319,6 +276,23 @@ def offered(fill: Any) -> Any:
         f"Expected from the browser one of the fills {', '.join(FILLS)}, '#rrggbb' or 'picture:N', got {fill!r:.80}. "
         "In Python any picture can be a fill."
     )
+
+
+def visited(trail: Trail) -> Answer:
+    """Where an occluder has been, as an answer."""
+    places = np.array(list(trail.visited), np.int32).reshape(-1, 2)
+    return {"trail": trail.number}, [places, np.array(list(trail.visited.values()), np.float32)]
+
+
+def checked_size(net: Network, value: int | tuple[int, int]) -> int | tuple[int, int]:
+    """A size that an occluder on pictures of a network may have."""
+    high, wide = (value, value) if isinstance(value, int) else value
+    height, width = net.input_shape[1:]
+    if not (1 <= high <= height and 1 <= wide <= width):
+        raise ArgumentError(
+            f"Expected size, 1 to {height} px high and 1 to {width} px wide (the network's input), got {value}."
+        )
+    return high if high == wide else (high, wide)
 
 
 def is_picture(fill: object) -> bool:
