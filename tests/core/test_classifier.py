@@ -16,14 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.optim.swa_utils import AveragedModel
 
 from convscope_core.errors import ArgumentError, TraceError
+from convscope_core.evolution import EvolutionRecorder
 from convscope_core.experiments import degradation
 from convscope_core.explain import attribute, project
+from convscope_core.graph.classifier import named_parts
 from convscope_core.network import Network
 from convscope_core.occlusion import occlusion_map
 from convscope_core.patterns import fit_patterns
 from convscope_core.survey import survey
+from convscope_core.training import filter_sizes
 
 SIZE = 16
 
@@ -99,8 +103,8 @@ WRAPPERS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "compiled DataParallel": (lambda: torch.compile(nn.DataParallel(Small())), "a"),  # type: ignore[dict-item, return-value]
     "averaged": (lambda: torch.optim.swa_utils.AveragedModel(Small()).eval(), "a"),
     "arguments of any kind": (Anything, "inner.a"),
-    "DataParallel inside": (lambda: nn.Sequential(nn.Identity(), nn.DataParallel(Small())).eval(), "1.module.a"),
-    "compiled inside": (lambda: nn.Sequential(nn.Identity(), torch.compile(Small())).eval(), "1._orig_mod.a"),
+    "DataParallel inside": (lambda: nn.Sequential(nn.Identity(), nn.DataParallel(Small())).eval(), "1.a"),
+    "compiled inside": (lambda: nn.Sequential(nn.Identity(), torch.compile(Small())).eval(), "1.a"),
     "graph module": (lambda: torch.fx.symbolic_trace(Small()), "a"),
 }
 
@@ -126,6 +130,50 @@ def test_wrappers_are_looked_into(wrapper: str) -> None:
     assert net.layers[0].name == name
     if "DataParallel" in wrapper and "inside" not in wrapper:
         assert net.name == "small"
+
+
+class Holder(nn.Module):
+    """Calls what it holds as PyTorch's wrappers do, and is none of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x)  # type: ignore[no-any-return]
+
+
+DATA, COMPILED = nn.DataParallel, torch.compile
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        [[COMPILED], [], []],
+        [[DATA, COMPILED], [Holder], [AveragedModel]],
+        [[Holder, COMPILED], [DATA, Holder], [Holder]],
+        [[COMPILED, Holder], [AveragedModel, AveragedModel], [DATA, COMPILED]],
+    ],
+    ids=["part", "all", "beside others of the same name", "again and again"],
+)
+def test_a_layer_has_the_same_name_wherever_pytorch_wraps_it(around: list[list[Callable[[nn.Module], Any]]]) -> None:
+    def built(wrap: bool) -> nn.Module:
+        part: Any = nn.Conv2d(3, 4, 3)
+        for wrappers, then in zip(around, ([nn.ReLU(), nn.Flatten()], [nn.Linear(784, 3)], []), strict=True):
+            for make in wrappers:
+                part = make(part) if wrap or make is Holder else part
+            part = nn.Sequential(part, *then) if then else part
+        return part.eval()  # type: ignore[no-any-return]
+
+    plain, module = built(False), built(True)
+    with torch.compiler.set_stance("force_eager"):
+        net = network(module)
+        recorder = EvolutionRecorder(module, at=[0], input_size=SIZE)
+    assert [layer.name for layer in net.layers] == [layer.name for layer in network(plain).layers]
+    named = [name for name, part in named_parts(module) if not list(part.children())]
+    assert named == [name for name, part in plain.named_modules() if not list(part.children())]
+    assert recorder.checkpoints[0].state().keys() == plain.state_dict().keys()
+    assert filter_sizes(module).values.keys() == filter_sizes(plain).values.keys()
 
 
 REGIONS: dict[str, Callable[[], Any]] = {

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -379,6 +380,42 @@ def test_a_shard_whose_worker_dies_is_computed_again(net: Network, folder: Path,
 def test_a_shard_that_fails_again_and_again_ends_the_survey(net: Network, folder: Path) -> None:
     with pytest.raises(ExecutorError, match=r"BrokenExecutor: a worker died\. .* give a store to keep it"):
         survey(net, folder, k=3, shards=8, executor=Unreliable(set(range(100))), progress=False)
+
+
+class Breaking(Unreliable):
+    """Has done all shards, but for one whose worker died, before anybody asks."""
+
+    def __init__(self, broken: int) -> None:
+        super().__init__({broken})
+
+    def submit(self, function, /, *arguments, **options):  # type: ignore[no-untyped-def]
+        if self.calls == 8:
+            raise BrokenExecutor("no more work is taken")
+        return super().submit(function, *arguments, **options)
+
+
+@pytest.mark.parametrize("broken", [1, 4, 8])
+def test_what_is_done_behind_a_shard_that_broke_the_executor_is_kept(
+    net: Network, folder: Path, whole: Survey, tmp_path: Path, broken: int
+) -> None:
+    options: dict[str, Any] = {"store": tmp_path / "s", "k": 3, "shards": 8, "batch_size": 1, "progress": False}
+    with pytest.raises(ExecutorError, match="no more work is taken"):
+        survey(net, folder, executor=Breaking(broken), **options)
+    rest = Unreliable(set())
+    assert_identical(survey(net, folder, executor=rest, **options), whole)
+    assert rest.calls == 2, "the one that broke, and the picture that cannot be read"
+
+
+def test_what_is_done_when_the_work_is_stopped_is_kept(
+    net: Network, folder: Path, whole: Survey, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"store": tmp_path / "s", "k": 3, "shards": 8, "batch_size": 1}
+    steps = surveying(net, folder, executor=Unreliable(set()), **options)
+    next(steps)
+    steps.close()
+    rest = Unreliable(set())
+    assert_identical(survey(net, folder, executor=rest, progress=False, **options), whole)
+    assert rest.calls == 1, "the picture that cannot be read"
 
 
 def test_an_error_of_the_network_is_not_tried_again(net: Network, folder: Path) -> None:

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from convscope_core.arguments import is_number, require_choice
 from convscope_core.errors import ArgumentError, NetworkError, StoreError, did_you_mean
 from convscope_core.evolution.folder import Entry, begin_folder, digest_of, entries, read_about, read_entry, write_entry
-from convscope_core.graph.classifier import unwrapped
-from convscope_core.graph.recipe import plain_names
+from convscope_core.graph.classifier import own_path, unwrapped, wrapper_paths
 from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.weights import read_state
@@ -208,10 +207,10 @@ class Origin:
                     "architecture: net=module."
                 ) from e
             state = {name: tensor.detach() for name, tensor in module.state_dict().items()}
-            names = plain_names(state)
+            wrappers = wrapper_paths(module)
             broken = [t for t in state.values() if t.is_floating_point() and not bool(torch.isfinite(t).all())]
             if self._lends:
-                self._rest = {names[name]: t.clone() if broken else t for name, t in state.items()}
+                self._rest = {own_path(name, wrappers): t.clone() if broken else t for name, t in state.items()}
             for tensor in broken:  # of a training that has diverged; what is traced does not depend on values
                 tensor.nan_to_num_(0, 0, 0)
             options = {"name": self.name, **_size_of(module), **self.options}

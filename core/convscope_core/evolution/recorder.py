@@ -26,8 +26,7 @@ from convscope_core.evolution.folder import (
     read_entry,
     write_entry,
 )
-from convscope_core.graph.classifier import unwrapped
-from convscope_core.graph.recipe import plain_names
+from convscope_core.graph.classifier import named_parts, unwrapped
 from convscope_core.locks import Lock
 
 __all__ = ["PAPER", "EvolutionRecorder"]
@@ -310,14 +309,12 @@ class EvolutionRecorder:
             )
 
     def _select(self) -> dict[str, Tensor]:
-        """Return the tensors to keep, by plain name."""
-        found: dict[str, Tensor] = {}
-        for path, module in self._model.named_modules(remove_duplicate=False):
+        """Return the tensors to keep, by their names without PyTorch's wrappers."""
+        state: dict[str, Tensor] = {}
+        for path, module in named_parts(self._model, repeated=True):
             for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
                 if tensor is not None:
-                    found[f"{path}.{name}" if path else name] = tensor
-        names = plain_names(found)
-        state = {names[name]: tensor for name, tensor in found.items()}
+                    state[f"{path}.{name}" if path else name] = tensor
         for name, tensor in state.items():
             wrapped: Any = _python_dispatch.is_traceable_wrapper_subclass
             if tensor.is_meta or tensor.is_quantized or wrapped(tensor) or nn.parameter.is_lazy(tensor):

@@ -12,7 +12,7 @@ import copy
 import inspect
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -31,13 +31,19 @@ __all__ = [
     "in_full_precision",
     "input_channels",
     "is_scores",
+    "is_wrapper",
+    "named_parts",
+    "own_path",
     "results",
     "unwrapped",
+    "wrapper_paths",
 ]
 
 #: Packages of PyTorch's own wrappers, and names of the module in them.
 _WRAPPERS = ("torch.nn.parallel", "torch.optim.swa_utils", "torch._dynamo", "torch.distributed")
 _INNER = ("module", "_orig_mod", "_fsdp_wrapped_module")
+#: Of these, names that nothing else has. What the first of them wraps is all that an export sees of it.
+_CERTAIN = ("_orig_mod", "_fsdp_wrapped_module")
 
 #: Names of results and parameters that say what they hold.
 _SCORES = ("logits", "class_logits", "scores")
@@ -51,12 +57,54 @@ def unwrapped(module: Any) -> Any:
 
     ``DataParallel`` and ``DistributedDataParallel``, what ``torch.compile`` returns, ``AveragedModel``.
     """
-    while isinstance(module, nn.Module) and type(module).__module__.startswith(_WRAPPERS):
+    while isinstance(module, nn.Module) and is_wrapper(type(module)):
         inner = [child for name, child in module.named_children() if name in _INNER]
         if len(inner) != 1:
             break
         module = inner[0]
     return module
+
+
+def is_wrapper(kind: type | str) -> bool:
+    """Whether a class, or the path of one, is one of PyTorch's own wrappers."""
+    return (kind if isinstance(kind, str) else kind.__module__).startswith(_WRAPPERS)
+
+
+def own_path(path: str, wrappers: Collection[str]) -> str:
+    """Return a module's path as it is without PyTorch's wrappers around it, and around what it is in.
+
+    Parameters
+    ----------
+    path : str
+        As in ``module.named_modules()``: ``features.module.0``.
+    wrappers : collection of str
+        The paths of wrappers. A module of somebody else may be called ``module``, too.
+    """
+    steps = path.split(".")
+    return ".".join(
+        step
+        for at, step in enumerate(steps)
+        if step not in _CERTAIN and not (step in _INNER and ".".join(steps[:at]) in wrappers)
+    )
+
+
+def named_parts(module: nn.Module, *, repeated: bool = False) -> Iterator[tuple[str, nn.Module]]:
+    """Give every module in a module under the name that a layer of it has: without PyTorch's wrappers.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    repeated : bool, default False
+        Give a module that is in several places in each of them.
+    """
+    wrappers = wrapper_paths(module)
+    parts = module.named_modules(remove_duplicate=not repeated)
+    return ((own_path(path, wrappers), part) for path, part in parts if path not in wrappers)
+
+
+def wrapper_paths(module: nn.Module) -> set[str]:
+    """Return where PyTorch's own wrappers are in a module."""
+    return {path for path, part in module.named_modules(remove_duplicate=False) if is_wrapper(type(part))}
 
 
 def check_module(module: Any) -> None:

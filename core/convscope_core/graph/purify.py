@@ -18,7 +18,7 @@ import torch
 from torch import fx
 
 from convscope_core.graph import ops
-from convscope_core.graph.classifier import Classifier
+from convscope_core.graph.classifier import Classifier, is_wrapper, own_path
 from convscope_core.graph.node import Graph, ModuleCall, Node, nodes_in, pruned
 
 __all__ = ["EntangledError", "UnsupportedError", "WritesStateError", "inlined", "translate"]
@@ -454,11 +454,13 @@ def _calls(n: fx.Node) -> tuple[ModuleCall, ...]:
     stack = list((n.meta.get("nn_module_stack") or {}).items())
     ours = bool(stack) and stack[0][1][1] in (Classifier, f"{Classifier.__module__}.{Classifier.__qualname__}")
     calls = []
+    wrappers = {path for _, (path, kind) in stack if is_wrapper(kind)}
     for key, (path, kind) in stack[ours:]:
         before = key.rsplit("@", 1)[1] if "@" in key else "0"
         name = kind if isinstance(kind, str) else kind.__qualname__
-        if key.startswith("_empty_nn_module_stack"):
+        if key.startswith("_empty_nn_module_stack") or path in wrappers:
             continue
+        path = own_path(path, wrappers)
         inner = path.removeprefix("module").removeprefix(".") if ours else path
         calls.append(ModuleCall(inner, int(before) + 1 if before.isdigit() else 1, name.rsplit(".", 1)[-1]))
     return tuple(calls)

@@ -17,7 +17,7 @@ from convscope_core.errors import NetworkError, TraceError
 from convscope_core.graph.node import Graph
 from convscope_core.graph.purify import EntangledError, UnsupportedError, WritesStateError, inlined, translate
 
-__all__ = ["Recipe", "plain_names"]
+__all__ = ["Recipe"]
 
 _WRAPPERS = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module"})
 """What PyTorch's wrappers call the module inside, in the names of weights."""
@@ -191,7 +191,7 @@ class Recipe:
         return target.removeprefix(self._prefix)
 
 
-def plain_names(names: Iterable[str]) -> dict[str, str]:
+def _plain_names(names: Iterable[str]) -> dict[str, str]:
     """Return names of weights without those of PyTorch's wrappers; as they are where that would make two equal."""
     given = list(names)
     made = {name: ".".join(step for step in name.split(".") if step not in _WRAPPERS) for name in given}
@@ -202,7 +202,7 @@ def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> dict[str
     """Give weights the names that a module has for them."""
     if state.keys() <= wanted.keys():
         return dict(state)
-    theirs, ours = plain_names(state), {plain: name for name, plain in plain_names(wanted).items()}
+    theirs, ours = _plain_names(state), {plain: name for name, plain in _plain_names(wanted).items()}
     found = {theirs[name]: tensor for name, tensor in state.items()}
     if not any(plain in ours for plain in found):
         found = _without_beginning(found, ours)

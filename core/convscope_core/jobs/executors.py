@@ -134,9 +134,23 @@ def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> 
                 results.put(shard, job.restored(unpacked(data)), record)
                 yield Event(shard, None, record, True)
     finally:
-        for future in pending:
-            future.cancel()
-        _given_back(results, list(pending.values()))
+        # What ends this may come while shards behind it are done: those are kept, too.
+        lost = []
+        for future, shard in sorted(pending.items(), key=lambda item: item[1]):
+            if future.cancel() or not _kept(future, shard, job, results):
+                lost.append(shard)
+        _given_back(results, lost)
+
+
+def _kept(future: Future[tuple[bytes, Record]], shard: int, job: AnyJob, results: Results) -> bool:
+    """Put the results of a shard with the others, if it is done and that can still be done."""
+    with contextlib.suppress(CancelledError):
+        if future.done() and future.exception() is None:
+            data, record = future.result()
+            with contextlib.suppress(StoreError):
+                results.put(shard, job.restored(unpacked(data)), record)
+                return True
+    return False
 
 
 def _given_back(results: Results, shards: Sequence[int]) -> None:

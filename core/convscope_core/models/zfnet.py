@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from convscope_core.arguments import require_between, require_choice, require_counts
 from convscope_core.errors import ArgumentError
+from convscope_core.graph.classifier import named_parts
 from convscope_core.weights import require_own_weight
 
 __all__ = ["INITIALISATIONS", "AlexNet2012", "ZFNet", "initialise"]
@@ -216,7 +217,7 @@ def initialise(module: nn.Module, scheme: str = "paper", seed: int | None = None
         require_counts(0, seed=seed)
         if seed >= 2**64:
             raise ArgumentError(f"Expected seed to be below 2**64, got {seed}.")
-    parts = {n: p for n, p in module.named_modules() if isinstance(p, (nn.modules.conv._ConvNd, nn.Linear))}
+    parts = {n: p for n, p in named_parts(module) if isinstance(p, (nn.modules.conv._ConvNd, nn.Linear))}
     for name, part in parts.items():
         require_own_weight(part, name, "Draw the weights first, then wrap it.")
     generator = None if seed is None else torch.Generator().manual_seed(seed)

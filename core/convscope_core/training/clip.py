@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from convscope_core.arguments import require_between
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
+from convscope_core.graph.classifier import named_parts
 from convscope_core.plots import draws_figure, panels
 from convscope_core.weights import require_own_weight
 
@@ -35,8 +36,8 @@ def clip_filters(module: nn.Module, radius: Radius = 0.1) -> dict[str, int]:
         Its convolutions are changed in place; transposed ones and linear layers are not.
     radius : float, mapping of str to float or None, default 0.1
         The bound: positive. One number is for all convolutions but those that are frozen (``requires_grad=False``). A
-        mapping gives it for each convolution by name, as in ``module.named_modules()``; those that it does not name,
-        and those with None, are left alone.
+        mapping gives it for each convolution by name, as a `Network` names its layers (``module.named_modules()``
+        without PyTorch's wrappers); those that it does not name, and those with None, are left alone.
 
         The paper's 0.1 goes with inputs of about -128 to 128. In layer 1 what counts is radius times the spread of the
         inputs: where they are divided by a standard deviation of 58, as good as the paper's is 0.1 * 58 = 5.8, and 0.1
@@ -157,7 +158,7 @@ def filter_sizes(module: nn.Module, radius: Radius = 0.1) -> FilterSizes:
 def _convolutions(module: nn.Module) -> dict[str, nn.modules.conv._ConvNd]:
     return {
         name: part
-        for name, part in module.named_modules()
+        for name, part in named_parts(module)
         if isinstance(part, nn.modules.conv._ConvNd) and not part.transposed
     }
 

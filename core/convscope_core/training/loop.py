@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from convscope_core.arguments import require_between, require_choice, require_counts, require_path
 from convscope_core.errors import ArgumentError
+from convscope_core.graph.classifier import named_parts
 from convscope_core.jobs import completed, last
 from convscope_core.jobs.forms import documented, shown
 from convscope_core.models.mean_subtraction import MeanSubtraction
@@ -236,7 +237,7 @@ class _Loop:
             if given and isinstance(given[0], Tensor) and given[0].numel() == given[0].shape[1]:
                 single.append(part)
 
-        parts = dict(self.module.named_modules())
+        parts = dict(named_parts(self.module))
         hooks = [p.register_forward_pre_hook(seen) for p in parts.values() if isinstance(p, _BatchNorm)]
         try:
             with torch.no_grad(), evaluating(self.module), _randomness(0, self.device), self._half():
