@@ -143,8 +143,7 @@ class OccluderPane(PicturesPane):
         filling = self._fill_number(self.fill)
         if filling is not None and filling >= removed:
             self.fill = "grey" if filling == removed else f"picture:{filling - 1}"
-        self._occlusions.clear()
-        self._last = None
+        self._occluder.forget()
 
     @traitlets.validate("target")
     def _known_class(self, proposal: Any) -> int | None:
