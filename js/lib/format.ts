@@ -31,6 +31,11 @@ export function share(value: number): string {
   return `${Math.round(value * 100)} %`;
 }
 
+/** A share of so many things: counted where they are few, "3 of 11", else in per cent. */
+export function shareOf(value: number, count: number): string {
+  return count < 100 ? `${Math.round(value * count)} of ${count}` : share(value);
+}
+
 /** "1 unit", "1,024 units" */
 export const many = (count: number, what: string): string =>
   `${count.toLocaleString("en")} ${what}${count === 1 ? "" : "s"}`;

@@ -73,7 +73,7 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     expect(root.locator("[role=gridcell]")).to_contain_text("repeats 0")
     agrees(book, "[w.selected, w.show]", [3, "repeated"])
     which.select_option("rare")
-    expect(root.locator(".cs-empty")).to_contain_text("rarely active")
+    expect(root.locator(".cs-empty")).to_have_text("Rarely active units are told from 101 pictures on; here are 36.")
 
     book.run("w.show = 'all'; w.label = 'purple'")
     expect(root.locator(".cs-error")).to_contain_text("Expected a class of which images were surveyed")
@@ -83,7 +83,8 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     book = notebook(COLOURS, "w = cs.UnitPanel(net, survey=survey, layer='0', channel=0); w")
     output = book.cell(1)
     root = output.locator(".cs-root")
-    expect(root.locator(".cs-unit__classes")).to_contain_text("prefers red")
+    expect(root.locator(".cs-unit__classes")).to_contain_text(re.compile(r"prefers red \d\.\d σ \(12\)"))
+    expect(output.locator(".bqplot")).to_contain_text("logarithmic")
     expect(root.locator(".cs-unit__content")).to_contain_text("9 of 9 red")
     weaker = root.locator("[aria-label='Weaker examples'] .cs-patch")
     expect(weaker).to_have_count(3)  # twelve red pictures, nine of which are the top
@@ -95,6 +96,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(output.locator(".bqplot .bar")).not_to_have_count(0)
     chip = root.locator("[aria-label='Similar units'] .cs-chip")
     expect(chip).to_have_count(1)
+    expect(root).to_contain_text("correlation over 36 pictures")
     chip.click()
     expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
     agrees(book, "w.selected", 3)
@@ -105,6 +107,9 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     book.run("w.selected = 4")
     expect(patches.locator(".cs-patch__value")).to_have_text(["silent"] * 9)
     expect(patches.first).to_have_attribute("aria-label", re.compile("^silent · "))
+    # Nothing activates it: there is no histogram.
+    expect(output.locator(".bqplot")).to_be_hidden()
+    expect(root.locator(".cs-unit__values")).to_contain_text("active in 0 of 36 pictures")
 
 
 def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]
@@ -113,7 +118,8 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     rows = root.locator(".cs-health__rows [role=row]")
     expect(rows).to_have_count(2)
     expect(root.locator(".cs-health__summary")).to_contain_text("8 filters of 2 layers over 36 pictures")
-    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 dead, none rarely active, 1 repeated"))
+    expect(root.locator(".cs-health__summary")).to_contain_text("Too few pictures to tell which are rarely active.")
+    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 dead, 1 repeated"))
     width = (
         rows.nth(0)
         .locator(".cs-health__part--dead")

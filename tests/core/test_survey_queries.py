@@ -16,7 +16,7 @@ from torch import nn
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.jobs.ledger import Ledger
 from convscope_core.network import Network
-from convscope_core.survey import ClassProfile, Sample, Survey, layer_health, survey
+from convscope_core.survey import MINIMA, ClassProfile, Sample, Survey, layer_health, survey
 from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.statistics import Statistics
 
@@ -252,6 +252,25 @@ def test_rare_units_are_active_now_and_then(net: Network, colours: Path) -> None
     made = survey(net, [bright, *[picture] * 149], "0", progress=False)
     assert made.health("0").rare.tolist() == [False, True, False, False, False, False]
     assert made.health("0").dead.tolist() == [True, False, True, True, True, False]
+
+
+def test_too_few_images_are_said_not_computed(net: Network, colours: Path, found: Survey) -> None:
+    few = survey(net, colours, "0", indices=[0, 1, 2, 10, 11, 12, 20], progress=False)
+    assert (few.comparable, few.preferences("0", 0)) == ((), [])
+    assert few.similar("0", 0) == []
+    assert np.isnan(layer_health(few)[0].rare)
+    with pytest.raises(ArgumentError, match=r"Expected at least 5 pictures of a class .*'red'.*, got 1: by chance"):
+        few.units("red")
+    # One more than the least is enough, one less is not.
+    for what, minimum in MINIMA.items():
+        assert minimum.shortage(minimum.images, what) is None
+        with pytest.raises(ArgumentError, match=f"got {minimum.images - 1}"):
+            minimum.require(minimum.images - 1, what)
+        minimum.require(minimum.images, what)
+    assert [few.shortage(what) is None for what in ("preference", "similar", "rare")] == [False] * 3
+    assert [found.shortage(what) is None for what in ("preference", "similar", "rare")] == [True, True, False]
+    assert found.comparable == ("blue", "green", "red")
+    assert found.preferences("0", 2)[0].images == found.units("blue")[0].images == 10
 
 
 def test_without_labels_or_classes_the_search_says_what_to_do(net: Network, found: Survey) -> None:

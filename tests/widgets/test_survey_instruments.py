@@ -24,8 +24,10 @@ def survey(net, labelled):
 class TestGrid:
     def test_health_comes_with_what_each_unit_repeats(self, net, pictures, survey, browser_end, show):
         grid = show(cs.FilterGrid(net, pictures[0], layer="0", survey=survey))
-        answer, (_, _, first) = browser_end.ask(grid, "health", layer="0")
-        assert answer["ok"]
+        answer, (_, _, first, rare) = browser_end.ask(grid, "health", layer="0")
+        assert answer["images"] == 11
+        assert answer["short"] == "Rarely active units are told from 101 pictures on; here are 11."
+        assert not np.frombuffer(rare, np.uint8).any()
         assert np.frombuffer(first, np.int32).tolist() == survey.duplicates("0").tolist()
 
     def test_a_search_lists_units_of_all_layers_and_ranks_those_of_one(self, net, pictures, survey, browser_end, show):
@@ -51,8 +53,16 @@ class TestUnit:
     def test_a_unit_tells_its_classes_and_who_is_like_it(self, net, survey, browser_end, show):
         panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
         answer, _ = browser_end.ask(panel, "unit", layer="3", channel=2)
-        assert answer["classes"] == [[one.label, one.preference] for one in survey.preferences("3", 2)]
-        assert answer["similar"] == [[one.channel, one.correlation] for one in survey.similar("3", 2)]
+        assert answer["classes"] == [[one.label, one.preference, one.images] for one in survey.preferences("3", 2)]
+        assert answer["similar"] == []
+        assert answer["short"] == ["Similar units are told from 20 sampled pictures on; here are 11."]
+        # Fewer than five of the pictures activate it: its values are told one by one.
+        assert answer["values"] == [one.value for one in survey.top("3", 2)]
+        active = survey.health("3").active_images * 11
+        assert active[2] < 4.5
+        often = int(active.argmax())
+        assert active[often] > 4.5
+        assert browser_end.ask(panel, "unit", layer="3", channel=often)[0]["values"] is None
         labels = [survey.label(one.image) for one in survey.top("3", 2)]
         most, times, of = answer["purity"]
         assert (times, of) == (max(map(labels.count, labels)), 3)
@@ -81,6 +91,16 @@ class TestUnit:
             assert value <= histogram.edges[math.ceil(x)] * (1 + 1e-6)
         assert panel.box.children == (panel, histogram.figure)
 
+    def test_what_few_pictures_activate_is_told_one_by_one(self, net, pictures, browser_end, show):
+        few = cs.survey(
+            net, [cs.Picture(one, "x", "ab"[at % 2]) for at, one in enumerate(pictures[:4])], progress=False
+        )
+        panel = show(cs.UnitPanel(net, survey=few, layer="3", channel=2))
+        answer, _ = browser_end.ask(panel, "unit", layer="3", channel=2)
+        assert answer["values"] == [one.value for one in few.top("3", 2) if one.value > 0]
+        assert answer["short"][0] == "Preferences for classes are told from 5 pictures of a class on; here are 2."
+        assert panel.histogram.figure.layout.display == "none"
+
     def test_the_histogram_follows_the_selection(self, net, survey, show):
         panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))
         panel.selected = 5
@@ -100,6 +120,7 @@ class TestHealthView:
         assert [row["layer"] for row in view._health] == [layer.name for layer in survey.layers]
         assert [row["dead"] for row in view._health] == cs.layer_health(survey).columns()["dead"]
         assert {row["saturated"] for row in view._health} == {None}
+        assert {row["rare"] for row in view._health} == {None}  # of eleven pictures
         assert len(view.table) == len(view._health)
 
     def test_a_layer_can_be_chosen(self, net, survey, show):

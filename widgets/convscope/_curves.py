@@ -10,6 +10,7 @@ import numpy as np
 
 from ._colours import CLEAN, TOP
 from ._parts import close_whole
+from ._ticks import label_ticks, round_ticks
 from .panes.evolution import EvolutionPane
 
 __all__ = ["Curves"]
@@ -65,8 +66,7 @@ class Curves:
             side="left",
             label_offset="40px",
             grid_color="#8a949e33",
-            num_ticks=5,
-            tick_format=".2g",
+            tick_format="g",
             **style,
         )
         self.figure = bqplot.Figure(
@@ -94,16 +94,12 @@ class Curves:
             last = max(1, length - 1)
             self._x.min, self._x.max = -0.02 * last, 1.02 * last
         highest = max((float(line.y.max()) for line in lines), default=1.0)
-        self._y.max = 1.0 if curve in SHARES else 1.05 * highest
-        self._up.tick_values = np.linspace(0, 1, 5) if curve in SHARES else None
+        self._y.max = 1.0 if curve in SHARES else 1.05 * (highest or 1.0)
+        label_ticks(self._up, round_ticks(0.0, self._y.max, 5))
         names = [str(place + 1) for place in range(length)] if curve == "energy" else checkpoints
         places = np.arange(0, len(names), -(-len(names) // NAMED) if names else 1)
-        with self._across.hold_sync():
-            self._across.tick_values = places.astype(float)
-            self._across.tick_labels = {f"{float(place):g}": names[place] for place in places}
-            self._across.label = (
-                "principal component of the picture's patches" if curve == "energy" else found["counts"]
-            )
+        label_ticks(self._across, {float(place): names[place] for place in places})
+        self._across.label = "principal component of the picture's patches" if curve == "energy" else found["counts"]
         self._up.label = TITLES[curve]
         self.figure.marks = [*lines, self._cursor]
         self._mark()

@@ -9,7 +9,8 @@ import numpy as np
 
 from ._colours import CLEAN, NOW, TOP
 from ._parts import close_whole
-from .panes.unit import UnitPane, bars
+from ._ticks import label_ticks
+from .panes.unit import UnitPane, bars, few
 
 __all__ = ["Histogram"]
 
@@ -57,18 +58,17 @@ class Histogram:
             visible=False,
         )
         style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
-        # Without a format bqplot guesses one from the ticks it has, which fails when new labels come before the bars.
-        plain = {"tick_style": style, "tick_format": "g", "grid_lines": "none", "color": CLEAN}
-        self._across = bqplot.Axis(scale=places, num_ticks=6, **plain)
-        self._up = bqplot.Axis(scale=heights, side="left", **plain)
+        plain = {"tick_style": style, "tick_format": "g", "grid_lines": "none", "color": CLEAN, "label_color": CLEAN}
+        self._across = bqplot.Axis(scale=places, label="largest activation of a picture, logarithmic", **plain)
+        self._up = bqplot.Axis(scale=heights, side="left", label="pictures, √", label_offset="34px", **plain)
         self.figure = bqplot.Figure(
             marks=[self._bars, self._marks],
             axes=[self._across, self._up],
             title=" ",
             title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
-            fig_margin={"top": 24, "bottom": 24, "left": 40, "right": 12},
+            fig_margin={"top": 24, "bottom": 38, "left": 50, "right": 12},
             background_style={"fill": "none"},
-            layout={"width": "100%", "max_width": "1000px", "height": "150px", "min_width": "0"},
+            layout={"width": "100%", "max_width": "1000px", "height": "166px", "min_width": "0"},
             animation_duration=0,
         )
         panel.observe(self._draw, ["layer", "selected", "_survey"])
@@ -92,18 +92,15 @@ class Histogram:
             self._marks.y = np.zeros(len(self.top))
         self._marks.visible = len(self.top) > 0
         ticks = np.unique(np.linspace(1, len(self.counts), min(6, len(self.counts))).round()).astype(int)
-        with self._across.hold_sync():
-            self._across.tick_labels = {str(tick): f"{self.edges[tick]:.3g}" for tick in ticks}
-            self._across.tick_values = ticks.astype(float)
+        label_ticks(self._across, {float(tick): f"{self.edges[tick]:.3g}" for tick in ticks})
         most = max(self.counts)
         heights = sorted({1, round(most / 4), most} - {0})
-        with self._up.hold_sync():
-            self._up.tick_labels = {repr(float(np.sqrt(count))): f"{count:,}" for count in heights}
-            self._up.tick_values = np.sqrt(heights)
-        pictures = sum(self.counts)
-        self.figure.title = (
-            f"largest activation of unit {channel} in {pictures:,} pictures; triangles: the top {len(self.top)}"
-        )
+        label_ticks(self._up, {float(np.sqrt(count)): f"{count:,}" for count in heights})
+        pictures, values = sum(self.counts), few(survey, layer, channel)
+        self.figure.title = f"unit {channel} in {pictures:,} pictures; triangles: the top {len(self.top)}"
+        if values is not None:  # the panel tells them one by one
+            self.figure.title = f"unit {channel}: too few of {pictures:,} pictures activate it for a histogram"
+        self.figure.layout.display = "none" if values is not None else ""
 
     def close(self) -> None:
         """Stop following and close the chart; a second call does nothing."""

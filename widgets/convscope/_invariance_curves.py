@@ -10,6 +10,7 @@ import numpy as np
 
 from ._colours import CLEAN, TOP
 from ._parts import close_whole
+from ._ticks import label_ticks, round_ticks
 from .panes.invariance import InvariancePane
 
 __all__ = ["InvarianceCurves"]
@@ -115,7 +116,7 @@ class _Figure:
         top = max((one for _, row, *_ in lines for one in row if one is not None), default=1.0)
         self._y.max = self._most or 1.08 * max(top, 1e-9)
         for axis, ends in ((self._across, (values[0], values[-1] + pad)), (self._up, (0.0, self._y.max))):
-            axis.tick_values = round_ticks(*ends)
+            label_ticks(axis, round_ticks(*ends))
         scales = {"x": self._x, "y": self._y}
         drawn = [
             bqplot.Lines(
@@ -144,11 +145,3 @@ def _band(values: list[float], curve: Any, colour: str) -> list[tuple[list[float
         return []
     around = [max(one, 0.0) for one in (*curve["low"], *reversed(curve["high"]))]
     return [([*values, *reversed(values)], around, colour)]
-
-
-def round_ticks(low: float, high: float) -> np.ndarray:
-    """Four to eight round numbers from `low` to `high`."""
-    rough = (high - low) / 7
-    power = 10.0 ** np.floor(np.log10(rough))
-    step = next(power * one for one in (1, 2, 5, 10) if power * one >= 0.999 * rough)
-    return np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1) * step

@@ -11,6 +11,7 @@ from convscope_core.experiments import Degradation
 from convscope_core.patterns import SignalQuality
 
 from ._colours import CLEAN
+from ._ticks import label_ticks, round_ticks
 
 __all__ = ["degradation_chart", "quality_chart"]
 
@@ -30,6 +31,9 @@ OTHERS = ("#2b7bd6", "#b5179e", "#0f8f83", "#e8590c", "#8f6fe8", "#a07a00", "#d6
 
 #: Layers named along the axis at most: more would run into one another.
 NAMED = 28
+
+#: Width of a legend, px, without names and for each of their characters; and of the axis on a narrow page.
+LEGEND, NARROW = (40, 6.2), 520
 
 TEXT = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
 
@@ -77,14 +81,14 @@ def quality_chart(quality: SignalQuality) -> Any:
     places = np.arange(0, len(quality.layers), every)
     across = bqplot.Axis(
         scale=scales["x"],
-        tick_values=places.astype(float),
-        tick_labels={f"{float(place):g}": quality.layers[place] for place in places},
         tick_rotate=-50,
         tick_style={**TEXT, "text-anchor": "end"},
         grid_lines="none",
+        tick_format="g",
         color=CLEAN,
     )
-    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), "bottom-left", below)
+    label_ticks(across, {float(place): quality.layers[place] for place in places})
+    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
 
 
 def degradation_chart(result: Degradation) -> Any:
@@ -103,7 +107,11 @@ def degradation_chart(result: Degradation) -> Any:
     import bqplot
 
     patches = np.asarray(result.patches, float)
-    scales = {"x": bqplot.LinearScale(min=0.0, max=float(patches[-1])), "y": bqplot.LinearScale(min=0.0)}
+    highest = float(np.nanmax(np.concatenate([result.mean.ravel(), result.band.ravel()])))
+    scales = {
+        "x": bqplot.LinearScale(min=0.0, max=float(patches[-1])),
+        "y": bqplot.LinearScale(min=0.0, max=min(1.0, 1.05 * highest) or 1.0),
+    }
     colours = colours_of(result.methods)
     bands, lines = [], []
     for name in result.order:
@@ -135,10 +143,16 @@ def degradation_chart(result: Degradation) -> Any:
         )
     words = "patches put back" if result.mode == "insertion" else "patches replaced"
     across = bqplot.Axis(
-        scale=scales["x"], label=words, label_color=CLEAN, tick_style=TEXT, grid_lines="none", color=CLEAN, num_ticks=6
+        scale=scales["x"],
+        label=words,
+        label_color=CLEAN,
+        tick_style=TEXT,
+        tick_format="g",
+        grid_lines="none",
+        color=CLEAN,
     )
-    corner = "bottom-right" if result.mode == "insertion" else "top-right"
-    return _figure([*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), corner, 44)
+    label_ticks(across, round_ticks(0.0, float(patches[-1])))
+    return _figure([*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), 44)
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -148,27 +162,32 @@ def colours_of(names: Sequence[str]) -> dict[str, str]:
 
 
 def _upward(bqplot: Any, scale: Any, label: str) -> Any:
-    return bqplot.Axis(
+    axis = bqplot.Axis(
         scale=scale,
         side="left",
         label=label,
         label_color=CLEAN,
         label_offset="36px",
         tick_style=TEXT,
-        tick_format=".1f",
+        tick_format="g",
         grid_color="#8a949e33",
-        num_ticks=6,
         color=CLEAN,
     )
+    label_ticks(axis, round_ticks(scale.min, scale.max, 5))
+    return axis
 
 
-def _figure(marks: list[Any], across: Any, up: Any, legend: str, below: int) -> Any:
+def _figure(marks: list[Any], across: Any, up: Any, below: int) -> Any:
     import bqplot
 
+    # The legend stands beside the curves: the axis goes on beyond them as far as it is wide on a narrow page.
+    named = [mark.labels[0] for mark in marks if mark.display_legend]
+    room = min(0.5, (LEGEND[0] + LEGEND[1] * max(map(len, named), default=0)) / NARROW)
+    across.scale.max += room / (1 - room) * (across.scale.max - across.scale.min)
     return bqplot.Figure(
         marks=marks,
         axes=[across, up],
-        legend_location=legend,
+        legend_location="top-right",
         legend_style={"fill": "none", "stroke": "none"},
         legend_text={"font-size": "11px", "fill": CLEAN},
         fig_margin={"top": 12, "bottom": below, "left": 54, "right": 16},

@@ -17,6 +17,7 @@ from convscope_core.survey.findings import (
 )
 from convscope_core.survey.health import Health, histogram_edges
 from convscope_core.survey.health_table import HealthRow, HealthTable, layer_health
+from convscope_core.survey.minima import MINIMA, Minimum
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.result import Survey
 from convscope_core.survey.run import SurveyProgress, load_survey, survey, surveying
@@ -32,6 +33,8 @@ __all__ = [
     "HealthRow",
     "HealthTable",
     "LayerHealth",
+    "MINIMA",
+    "Minimum",
     "Purity",
     "QuantileExample",
     "Sample",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convscope_core.graph.geometry import Box
+from convscope_core.survey.minima import MINIMA
 
 __all__ = [
     "ClassMeans",
@@ -114,8 +115,12 @@ class LayerHealth:
 
     @property
     def rare(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): units that are active in less than one image in a hundred, but not dead."""
-        return np.asarray((self.active_images > 0) & (self.active_images < RARE))
+        """Bool (C,): units that are active in less than one image in a hundred, but not dead; of few images, none is.
+
+        `MINIMA` says how many it takes.
+        """
+        rare = (self.active_images > 0) & (self.active_images < RARE)
+        return np.asarray(rare & (self.images >= MINIMA["rare"].images))
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +204,8 @@ class UnitMatch(NamedTuple):
         Mean activation on the class less that on the others, in standard deviations between images.
     mean, others : float
         The two mean activations.
+    images : int
+        Of the class, that were seen.
     """
 
     layer: str
@@ -206,6 +213,7 @@ class UnitMatch(NamedTuple):
     preference: float
     mean: float
     others: float
+    images: int
 
 
 class ClassPreference(NamedTuple):
@@ -218,11 +226,14 @@ class ClassPreference(NamedTuple):
         Mean activation on the class less that on the others, in standard deviations between images.
     mean : float
         Mean activation on the class.
+    images : int
+        Of the class, that were seen.
     """
 
     label: str
     preference: float
     mean: float
+    images: int
 
 
 class SimilarUnit(NamedTuple):

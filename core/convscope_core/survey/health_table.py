@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from convscope_core.plots import panels
+from convscope_core.survey.minima import MINIMA
 from convscope_core.survey.result import Survey
 
 __all__ = ["HealthRow", "HealthTable", "layer_health"]
@@ -26,7 +27,8 @@ class HealthRow:
     dead : float
         Share of the units, 0 to 1, that no image activates.
     rare : float
-        Share of the units that less than one image in a hundred activates, the dead ones not among them.
+        Share of the units that less than one image in a hundred activates, the dead ones not among them; NaN where too
+        few images were seen to tell (`MINIMA`).
     duplicated : float
         Share of the units that repeat an earlier one of the layer (see `Survey.duplicates`).
     active : float
@@ -78,7 +80,7 @@ class HealthTable(Sequence[HealthRow]):
         wide = max([5, *(len(row.layer) for row in self.rows)])
         head = f"{'layer':<{wide}}  kind   channels   dead   rare  duplicated  active  saturated"
         lines = [
-            f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {row.rare:>5.1%}  "
+            f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {_share(row.rare):>5}  "
             f"{row.duplicated:>10.1%}  {row.active:>6.1%}  {_share(row.saturated):>9}"
             for row in self.rows
         ]
@@ -136,7 +138,7 @@ def layer_health(survey: Survey) -> HealthTable:
                 kind=layer.kind,
                 channels=layer.channels,
                 dead=float(health.dead.mean()),
-                rare=float(health.rare.mean()),
+                rare=float(health.rare.mean()) if health.images >= MINIMA["rare"].images else float("nan"),
                 duplicated=float(repeats.mean()),
                 active=float(np.mean(health.active_positions)),
                 saturated=float(bounded.mean()) if bounded.size else float("nan"),

@@ -31,6 +31,7 @@ from convscope_core.survey.findings import (
     UnitMatch,
 )
 from convscope_core.survey.health import histogram_edges
+from convscope_core.survey.minima import MINIMA
 from convscope_core.survey.statistics import Statistics
 
 __all__ = ["Survey"]
@@ -334,7 +335,7 @@ class Survey:
         Raises
         ------
         ArgumentError
-            When no image of that class was seen, or of no other class.
+            When no image of that class was seen, or of no other class, or too few of either (`MINIMA`).
         LayerError
             When a layer is not part of the survey.
         """
@@ -350,7 +351,9 @@ class Survey:
                     mean = float(means.means[row, channel])
                     whole = float(means.means[:, channel] @ means.counts)
                     others = (whole - mean * count) / (total - count)
-                    matches.append(UnitMatch(layer, channel, float(preference[channel]), mean, float(others)))
+                    matches.append(
+                        UnitMatch(layer, channel, float(preference[channel]), mean, float(others), int(count))
+                    )
         return sorted(matches, key=lambda match: -match.preference)[:n]
 
     def preferences(self, layer: str | Layer, channel: int, n: int = 5) -> list[ClassPreference]:
@@ -366,7 +369,8 @@ class Survey:
         Returns
         -------
         list of ClassPreference
-            Largest preference first, only positive ones; none where images of fewer than two classes were seen.
+            Largest preference first, only positive ones; only of classes of which `comparable` says that enough images
+            were seen.
         """
         found, number = self._unit(layer, channel)
         classes = self.classes(found)
@@ -375,11 +379,38 @@ class Survey:
         if len(means) < 2 or not spread > 0:
             return []
         preference = (means - ((means * classes.counts).sum() - means * classes.counts) / others) / spread
+        told = set(self.comparable)
+        rows = [row for row in np.argsort(-preference, kind="stable").tolist() if classes.labels[row] in told]
         return [
-            ClassPreference(classes.labels[row], float(preference[row]), float(means[row]))
-            for row in np.argsort(-preference, kind="stable")[:n].tolist()
+            ClassPreference(classes.labels[row], float(preference[row]), float(means[row]), int(classes.counts[row]))
+            for row in rows[:n]
             if preference[row] > 0
         ]
+
+    def shortage(self, what: str) -> str | None:
+        """Say that there are too few images to tell something; None where there are enough.
+
+        Parameters
+        ----------
+        what : {"preference", "similar", "rare"}
+            One of `MINIMA`.
+        """
+        if what == "preference":
+            _, counts, _, _ = self._class_arrays
+            most = max((min(int(n), int(counts.sum() - n)) for n in counts), default=0)
+            return MINIMA[what].shortage(most, "Preferences for classes are") if len(counts) > 1 else None
+        if what == "similar":
+            return MINIMA[what].shortage(len(self._sample_arrays[0]), "Similar units are")
+        return MINIMA[what].shortage(self._statistics.health.images, "Rarely active units are")
+
+    @cached_property
+    def comparable(self) -> tuple[str, ...]:
+        """Labels of the classes of which, and of the others, enough images were seen to compare them (`MINIMA`)."""
+        labels, counts, _, _ = self._class_arrays
+        least = MINIMA["preference"].images
+        return tuple(
+            label for label, count in zip(labels, counts, strict=True) if min(count, counts.sum() - count) >= least
+        )
 
     def _require_class(self, label: str) -> None:
         if not self.labels:
@@ -395,6 +426,9 @@ class Survey:
             )
         if len(self.labels) == 1:
             raise ArgumentError(f"Expected images of at least two classes to compare, got only {label!r}.")
+        labels, counts, _, _ = self._class_arrays
+        count = int(counts[labels.index(label)])
+        MINIMA["preference"].require(min(count, int(counts.sum()) - count), f"{label!r}, and as many of the others")
 
     # -- beyond the top --
 
@@ -446,7 +480,8 @@ class Survey:
         Returns
         -------
         list of SimilarUnit
-            Largest correlation first; only positive ones; not the unit itself.
+            Largest correlation first; only positive ones; not the unit itself. None of a sample of few images
+            (`MINIMA`).
 
         Raises
         ------
@@ -456,6 +491,8 @@ class Survey:
             When there is no such channel.
         """
         found, number = self._unit(layer, channel)
+        if len(self._sample_arrays[0]) < MINIMA["similar"].images:
+            return []
         chosen = [found] if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
         mine = _standardised(self._sample_arrays[1][:, self._channels[found.name]][:, number : number + 1])
         units: list[SimilarUnit] = []

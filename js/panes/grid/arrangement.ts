@@ -55,6 +55,7 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
   if (wanted && query) order = order.filter((channel) => wanted.has(channel));
   if (health && health.layer === grid?.layer) order = order.filter((channel) => shows(show, health, channel));
   const shown = show === "rare" ? "rarely active" : show;
+  const short = show === "rare" && health?.layer === grid?.layer ? health?.short : null;
   return {
     order,
     layout: layout(order.length, Math.max(1, arranged.get("width")), ZOOM[arranged.get("zoom")] ?? 42),
@@ -62,7 +63,7 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
     complaint:
       !grid || order.length > 0
         ? ""
-        : `No unit of this layer ${query && !isClass ? `matches “${query}”` : `is ${shown}`}.`,
+        : (short ?? `No unit of this layer ${query && !isClass ? `matches “${query}”` : `is ${shown}`}.`),
   };
 }
 

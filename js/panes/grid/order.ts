@@ -1,16 +1,13 @@
 /** In which order the filters of a layer are shown, and which of them. */
 import type { Found, Grid, Health, Order, Show } from "./state";
 
-/** A unit that a smaller share of the pictures activates is rarely active. */
-const RARE = 0.01;
-
 /** What a survey says against a unit: "dead", "rarely active", "repeats 17"; "" for nothing. */
 export function ailing(health: Health, channel: number): string {
   const share = health.share[channel] ?? 0;
   if (share <= 0) return "dead";
   const first = health.first[channel] ?? channel;
   if (first !== channel) return `repeats ${first}`;
-  return share < RARE ? "rarely active" : "";
+  return health.rare[channel] ? "rarely active" : "";
 }
 
 /** Whether a unit is among those that are shown. */
@@ -20,7 +17,7 @@ export function shows(show: Show, health: Health, channel: number): boolean {
     all: true,
     alive: share > 0,
     dead: share <= 0,
-    rare: share > 0 && share < RARE,
+    rare: !!health.rare[channel],
     // The first of a group, too: one wants to see them side by side.
     repeated: health.first.some((other, index) => index !== channel && other === first) && share > 0,
   }[show];

@@ -5,7 +5,7 @@ import { bytes, floats, int32s } from "../../lib/buffers";
 import type { Session } from "../../seam";
 import { isSurveyed } from "../shared/survey";
 import { ordered } from "./order";
-import type { Found, Grid, GridState } from "./state";
+import type { Found, Grid, GridState, Health } from "./state";
 
 /** A request for projections should take this long, ms: the occluder waits for one of them at most. */
 const SLICE = 300;
@@ -24,9 +24,10 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
       },
     });
   });
-  kernel.answers("health", (answer, [max, share, first]) => {
-    const layer = answer.layer as string;
-    store.set({ health: { layer, max: floats(max), share: floats(share), first: int32s(first) } });
+  kernel.answers("health", (answer, [max, share, first, rare]) => {
+    const known = answer as unknown as Pick<Health, "layer" | "images" | "short">;
+    const values = { max: floats(max), share: floats(share), first: int32s(first), rare: bytes(rare) };
+    store.set({ health: { ...known, ...values } });
   });
   kernel.answers("search", (answer, [preference]) => {
     const found = answer as unknown as Omit<Found, "preference">;

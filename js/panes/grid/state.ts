@@ -25,12 +25,18 @@ export interface Grid {
 /** What a survey says of a layer's units. */
 export interface Health {
   layer: string;
+  /** How many pictures were looked through. */
+  images: number;
+  /** Why of so few no unit is called rarely active; null of enough. */
+  short: string | null;
   /** Largest activation over all pictures. */
   max: Float32Array;
   /** Share of pictures that activate the unit anywhere. */
   share: Float32Array;
   /** The first unit of the layer that each repeats; its own number if none. */
   first: Int32Array;
+  /** 1 for a unit that is rarely active. */
+  rare: Uint8Array;
 }
 
 /** The units that prefer a class. */

@@ -1,5 +1,5 @@
 /** Units of the grid in words. */
-import { activation, share } from "../../lib/format";
+import { activation, share, shareOf } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { ailing } from "./order";
 import type { GridState, Health } from "./state";
@@ -17,7 +17,10 @@ export function unitText(store: Store<GridState>, channel: number): string {
   const here = grid?.max[channel];
   if (here !== undefined) parts.push(`max ${activation(here)} here`);
   if (health) {
-    parts.push(ailing(health, channel), `active in ${share(health.share[channel] ?? 0)} of pictures`);
+    parts.push(
+      ailing(health, channel),
+      `active in ${shareOf(health.share[channel] ?? 0, health.images)} pictures`,
+    );
   } else if (grid) parts.push(`active in ${share(grid.active[channel] ?? 0)} of places`);
   if (found && found.layer === grid?.layer) {
     parts.push(`${(found.preference[channel] ?? 0).toFixed(1)} σ for ${found.label}`);

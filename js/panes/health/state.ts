@@ -9,7 +9,8 @@ export interface HealthRow {
   channels: number;
   /** Shares of the units. */
   dead: number;
-  rare: number;
+  /** null of too few pictures to tell. */
+  rare: number | null;
   duplicated: number;
   /** Mean shares of the positions; null where the activation has no upper bound. */
   active: number;

@@ -57,7 +57,7 @@ function row(one: HealthRow): HTMLElement {
   const bar = el("span.cs-health__bar");
   for (const kind of KINDS) {
     const part = el("i", { class: `cs-health__part cs-health__part--${kind}` });
-    part.style.width = `${100 * one[kind]}%`;
+    part.style.width = `${100 * (one[kind] ?? 0)}%`;
     bar.append(part);
   }
   return el(

@@ -27,5 +27,12 @@ describe("health", () => {
       "32 filters of 2 layers over 100 pictures: 6.3\u00a0% never active, 0.0\u00a0% in less than one picture in a hundred, " +
         "3.1\u00a0% repeat another.",
     );
+    expect(summaryText([{ ...row, rare: null }], 11)).toBe(
+      "8 filters of 1 layer over 11 pictures: 25.0\u00a0% never active, 12.5\u00a0% repeat another. " +
+        "Too few pictures to tell which are rarely active.",
+    );
+    expect(rowText({ ...row, rare: null })).toBe(
+      "stem: 8 filters, 2 dead, 1 repeated, active at 50 % of places",
+    );
   });
 });

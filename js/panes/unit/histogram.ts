@@ -1,27 +1,36 @@
 /** How strongly the pictures excite the unit: a bar for each bin of activations. */
-import { el } from "../../lib/dom";
-import { activation, share } from "../../lib/format";
+import { el, text } from "../../lib/dom";
+import { activation, shareOf } from "../../lib/format";
 import type { View } from "../../seam";
 import type { Unit, UnitState } from "./state";
+
+const HINT =
+  "Pictures by their largest activation: half-octaves across (logarithmic), the square root of the count upwards";
 
 /** `charted`: only where there is no kernel, as another chart shows it where there is one. */
 export function histogram({ store }: View<UnitState>, charted: boolean): HTMLElement[] {
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
+  const values = el("p.cs-unit__values");
   store.follow("unit", (unit) => {
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
-    bars.setAttribute("aria-label", `Active in ${share(unit.share)} of ${unit.images} pictures`);
+    const active = `active in ${shareOf(unit.share, unit.images)} pictures`;
+    bars.setAttribute("aria-label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
-      el("span", `active in ${share(unit.share)} of pictures`),
+      el("span", { title: HINT }, `${active} · log, √`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
+    const each = unit.values?.map(activation).join(", ");
+    text(values, `${active}${each ? `: ${each}` : ""}`);
   });
-  store.follow("offline", (offline) => {
-    bars.hidden = axis.hidden = charted && !offline;
+  store.watch(["offline", "unit"], () => {
+    const listed = Array.isArray(store.get("unit")?.values);
+    values.hidden = !listed;
+    bars.hidden = axis.hidden = listed || (charted && !store.get("offline"));
   });
-  return [bars, axis];
+  return [bars, axis, values];
 }
 
 function barsOf(unit: Unit): HTMLElement[] {

@@ -31,9 +31,7 @@ function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
 
 export function linkUnit({ store, kernel }: Session<UnitState>): void {
   kernel.answers("unit", (answer, [crops]) => {
-    const { counts, edges, images, share, purity, classes, similar } = answer as unknown as Unit;
-    const unit = { counts, edges, images, share, purity, classes, similar };
-    store.set({ unit: { ...exemplarsIn(answer, crops), ...unit } });
+    store.set({ unit: { ...(answer as unknown as Unit), ...exemplarsIn(answer, crops) } });
   });
   kernel.answers("weaker", (answer, [crops]) => store.set({ weaker: exemplarsIn(answer, crops) }));
   kernel.answers("projections", (answer, [shades]) => {

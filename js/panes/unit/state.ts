@@ -47,10 +47,15 @@ export interface Unit extends Exemplars {
   share: number;
   /** The most frequent label of the top pictures, how many have it, of how many that have one. */
   purity: [string, number, number] | null;
-  /** Classes that it prefers, and by how many standard deviations between pictures. */
-  classes: [string, number][];
-  /** Units of the layer that are active on the same pictures, and the correlation. */
+  /** Classes that it prefers, by how many standard deviations between pictures, of how many pictures of the class. */
+  classes: [string, number, number][];
+  /** Units of the layer that are active on the same pictures, and the correlation over those that are sampled. */
   similar: [number, number][];
+  sampled: number;
+  /** What too few pictures do not tell, a sentence each. */
+  short: string[];
+  /** Its activations where they are too few for a histogram; else null. */
+  values: number[] | null;
 }
 
 /** What a unit picked out of its exemplars' patches, in their order. */

@@ -7,7 +7,7 @@ import { contextFigure } from "./context";
 import { histogram } from "./histogram";
 import { topPatches, weakerPatches } from "./patches";
 import { projectionsPart } from "./projections";
-import { preferredClasses, similarUnits } from "./relatives";
+import { preferredClasses, shortages, similarUnits } from "./relatives";
 import { sameUnit, type UnitState } from "./state";
 
 export interface UnitOptions {
@@ -37,6 +37,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
       ...(options.headed ? [] : [figures]),
       weakerPatches(view),
       similarUnits(view),
+      shortages(view),
     ),
   );
   const empty = el("p.cs-empty");

@@ -146,7 +146,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         survey, layer = self._surveyed(), self._layer(content)
         health = survey.health(layer.name)
         numbers = [np.asarray(one, np.float32) for one in (health.maximum, health.active_images)]
-        return {"layer": layer.name}, [*numbers, survey.duplicates(layer.name).astype(np.int32)]
+        answer = {"layer": layer.name, "images": health.images, "short": survey.shortage("rare")}
+        return answer, [*numbers, survey.duplicates(layer.name).astype(np.int32), health.rare.astype(np.uint8)]
 
     def _answer_search(self, content: Content) -> Answer:
         """The units that prefer a class, of all layers; and the preference of every unit of one."""

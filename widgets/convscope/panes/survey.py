@@ -97,8 +97,7 @@ class SurveyPane(Instrument):
         survey = self.survey
         if survey is None:
             return {}
-        if len(survey.labels) > 1:  # with one class there is nothing to prefer
-            self._labels = list(survey.labels)
+        self._labels = list(survey.comparable)
         dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
         return {"skipped": len(survey.skipped), "dead": dead}
 

@@ -11,13 +11,13 @@ from convscope._instrument import Answer, Content, Request, framed
 from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.explain import Unit
-from convscope_core.survey import Exemplar
+from convscope_core.survey import MINIMA, Exemplar, Survey
 
 from .projection import ProjectionPane, projection_tile
 from .selection import SelectionPane
 from .survey import SurveyPane
 
-__all__ = ["UnitPane", "bars"]
+__all__ = ["UnitPane", "bars", "few"]
 
 #: Side of the patches, px.
 PATCH_SIDE = 112
@@ -63,8 +63,11 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "images": int(survey.seen.sum()),
             "share": float(health.active_images[channel]),
             "purity": None if most is None else [most, labels.count(most), len(labels)],
-            "classes": [[one.label, one.preference] for one in survey.preferences(layer.name, channel)],
+            "classes": [[one.label, one.preference, one.images] for one in survey.preferences(layer.name, channel)],
             "similar": [[one.channel, one.correlation] for one in survey.similar(layer.name, channel)],
+            "sampled": len(survey.sampled(layer.name).images),
+            "short": [one for what in ("preference", "similar") if (one := survey.shortage(what))],
+            "values": few(survey, layer.name, channel),
         }
         return answer, [patches]
 
@@ -131,6 +134,15 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             pictures |= {one.image for one in survey.top(self.layer, channel)}
             pictures |= {one.image for one in survey.quantiles(self.layer, channel, WEAKER)}
         return [*requests, *[("whole", {"picture": image}) for image in sorted(pictures)]]
+
+
+def few(survey: Survey, layer: str, channel: int) -> list[float] | None:
+    """The unit's largest activations, where they are too few for a histogram: these are told one by one; else None."""
+    health = survey.health(layer)
+    active = round(float(health.active_images[channel]) * health.images)
+    if active >= MINIMA["histogram"].images:
+        return None
+    return [one.value for one in survey.top(layer, channel) if one.value > 0]
 
 
 def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
