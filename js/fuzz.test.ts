@@ -2,9 +2,10 @@
  * Every instrument, mounted, under messages and updates that no kernel of its version sends: nothing is thrown, and
  * what could not be shown is said.
  */
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import type { Listener } from "./host/kernel";
 import type { Model } from "./host/session";
+import correspondence from "./instruments/correspondence";
 import evolution from "./instruments/evolution";
 import explorer from "./instruments/explorer";
 import filters from "./instruments/filters";
@@ -17,6 +18,7 @@ import patterns from "./instruments/patterns";
 import unit from "./instruments/unit";
 
 const INSTRUMENTS = {
+  correspondence,
   evolution,
   explorer,
   filters,
@@ -86,6 +88,9 @@ const FIELDS = [
   "checkpoint",
   "error",
   "superseded",
+  "parts",
+  "scores",
+  "masks",
 ];
 
 const TRAITS = {
@@ -99,6 +104,9 @@ const TRAITS = {
   size: 3,
   order: "strongest",
   label: "",
+  points: [[0, 0], null],
+  layers: ["conv"],
+  part: "nose",
   colormap: "inferno",
 };
 
@@ -142,7 +150,6 @@ beforeEach(() => {
     return 0;
   });
 });
-afterEach(() => document.body.replaceChildren());
 
 it.each(Object.entries(INSTRUMENTS))("%s", async (_name, made) => {
   const random = chance(1);

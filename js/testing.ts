@@ -10,7 +10,17 @@ export interface NotedKernel extends Kernel {
   answer: (kind: string, answer: Answer, buffers?: DataView[]) => void;
 }
 
+const mounted = new Set<AbortController>();
+
+/** Every view ends, as when its widget is taken off the page. */
+export function unmount(): void {
+  for (const one of mounted) one.abort();
+  mounted.clear();
+}
+
 export function viewOf<const T extends Slices>(...slices: T): View<Sum<T>> & { kernel: NotedKernel } {
+  const ending = new AbortController();
+  mounted.add(ending);
   const handlers = new Map<string, (answer: Answer, buffers: DataView[]) => void>();
   const kernel = {
     answers: (kind: string, handler: (answer: Answer, buffers: DataView[]) => void) =>
@@ -24,7 +34,7 @@ export function viewOf<const T extends Slices>(...slices: T): View<Sum<T>> & { k
   return {
     store: new Store(Object.assign({}, hostSlice.initial, ...slices.map(({ initial }) => initial))),
     kernel,
-    signal: new AbortController().signal,
+    signal: ending.signal,
     page: {
       theme: () => "light",
       onTheme: () => {},

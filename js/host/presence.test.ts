@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import { Store } from "../lib/store";
 import { hostSlice } from "../seam";
 import { GONE, LOST, NEVER, SILENT, UNHEARD_MS, watchPresence } from "./presence";
@@ -17,7 +17,6 @@ class Signal<T> {
 }
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
 
 function setup(status = "idle") {
   const kernel = {

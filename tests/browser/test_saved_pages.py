@@ -49,7 +49,15 @@ def explained(net: cs.Network) -> Any:
     return gallery
 
 
+def corresponding(net: cs.Network) -> Any:
+    points = [(20, 20), (30, 9), (12, 40), None]
+    widget = cs.Correspondence(net, pictures()[:4], points=points, places=4, permutations=20)
+    assert widget.wait(60)
+    return widget
+
+
 INSTRUMENTS = {
+    "Correspondence": corresponding,
     "Explorer": lambda net: cs.Explorer(net, pictures(), survey=surveyed(net), layer="2", selected=3),
     "UnitPanel": lambda net: cs.UnitPanel(net, survey=surveyed(net), layer="2", channel=3),
     "FilterGrid": lambda net: cs.FilterGrid(net, pictures()[0], survey=surveyed(net), layer="2"),

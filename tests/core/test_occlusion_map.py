@@ -178,6 +178,46 @@ def test_bad_arguments_are_refused_before_any_work(
         occluding_map(net, photo, **arguments)
 
 
+class Rooted(nn.Module):
+    """Returns NaN where there is little to be seen: the root of a negative number."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.module(x) + torch.sqrt((x.amax((2, 3)) - x.amin((2, 3))).mean(1, keepdim=True) - 0.5)  # type: ignore[no-any-return]
+
+
+def test_where_the_network_returns_nan_no_class_is_the_most_probable(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    image = np.zeros((12, 12, 3), np.uint8)
+    image[2:6, 2:6] = 255
+    net = Network(Rooted(module).eval(), input_size=12, device="cpu")
+    steps = list(occluding_map(net, image, 5, 1, "black", keep_all=True))
+    result = steps[-1]
+    occlusion = Occlusion(net, image, "black")
+    for place in np.ndindex(result.label.shape):
+        top, left = (int(one) for one in result.positions[place])
+        truth = net.predict(occlusion.occlude((top, left), 5)).probabilities
+        assert result.label[place] == (-2 if np.isnan(truth).any() else truth.argmax())
+    unknown = int((result.label == -2).sum())
+    assert 0 < unknown < result.label.size
+    assert result.complete
+    assert sum(count for _, count in result.counts()) == result.label.size - unknown
+    assert f"the network returns NaN at {unknown} of them" in str(result)
+    assert "nan" not in str(result)
+    result.plot()
+    back = OcclusionResult.load(result.save(tmp_path / "saved"))
+    assert (back.label == result.label).all()
+    older = dataclasses.replace(result, label=np.maximum(result.label, 0))  # as the first version wrote it
+    assert (OcclusionResult.load(older.save(tmp_path / "older")).label == result.label).all()
+    *_, again = occluding_map(net, image, 5, 1, "black", keep_all=True, start=steps[1])
+    np.testing.assert_array_equal(again.label, result.label)
+    assert all(step.computed.sum() <= later.computed.sum() for step, later in itertools.pairwise(steps))
+
+
 def test_a_picture_with_nan_is_refused(net: Network) -> None:
     with pytest.raises(ImageError, match="NaN"):
         occluding_map(net, torch.full((3, HEIGHT, WIDTH), math.nan), 5)

@@ -280,3 +280,20 @@ class TestSavedPages:
             one["content"] for one in self.saved(widget.to_html())["answers"] if one["content"]["kind"] == "occlude"
         ]
         assert frame["target"]["now"] is None
+
+    def test_so_are_maps_and_a_gallery_of_it_and_say_so(self, module, pictures, show, browser_end):
+        net = cs.Network(Rooted(module).eval(), input_size=32)
+        maps = show(cs.OcclusionMap(net, 0 * pictures[0], size=16, stride=16, fill="black"))
+        gallery = show(cs.Gallery(net, [0 * pictures[0]], ["gradient"]))
+        assert maps.wait(30)
+        assert gallery.wait(30)
+        for widget in (maps, gallery):
+            said = {one["content"]["kind"]: one for one in self.saved(widget.to_html())["answers"]}
+            live = {kind: browser_end.ask(widget, kind, all=True)[0] for kind in said if kind in ("map", "tiles")}
+            for kind, answer in live.items():
+                saved = said[kind]["content"]
+                assert {**answer, "milliseconds": 0}.items() >= {**saved, "milliseconds": 0}.items()
+        assert live["tiles"]["tiles"][0]["error"]["message"].startswith("Expected a network whose values")
+        found = maps._answer("map", {})
+        assert np.frombuffer(found[1][2], np.int32).tolist() == [-2] * 4
+        assert (found[0]["clean"]["probability"], found[0]["labels"]) == (None, {})

@@ -25,7 +25,10 @@ from convscope_core.occlusion.shapes import Outline, checked_shape, shape_name
 from convscope_core.plots import draws_figure, panels
 from convscope_core.saving import Damage, opened_result, save_result
 
-__all__ = ["OcclusionResult", "no_channel"]
+__all__ = ["NO_CLASS", "OcclusionResult", "no_channel"]
+
+_NOT_COMPUTED, NO_CLASS = -1, -2
+"""What stands for the most probable class where nothing is computed, and where the network returns NaN."""
 
 _FORMAT = "convscope occlusion map 2"
 _FORMAT_1 = "convscope occlusion map 1"
@@ -40,9 +43,9 @@ class OcclusionResult:
     Attributes
     ----------
     probability : float32 array (rows, columns)
-        Probability of the class `target`, 0..1; NaN where not computed (yet).
+        Probability of the class `target`, 0..1; NaN where not computed (yet), and where the network returns NaN.
     label : int64 array (rows, columns)
-        Index of the most probable class; -1 where not computed.
+        Index of the most probable class; -1 where not computed, -2 where the network returns NaN: it has none there.
     activities : float64 array (M, rows, columns)
         Sum of the feature map of each of `maps` over all its positions; NaN where not computed.
     positions : int64 array (rows, columns, 2)
@@ -138,7 +141,8 @@ class OcclusionResult:
     @property
     def computed(self) -> npt.NDArray[np.bool_]:
         """Bool (rows, columns): which positions are computed; all, unless the computation was stopped."""
-        return self.label >= 0
+        done: npt.NDArray[np.bool_] = self.label != _NOT_COMPUTED
+        return done
 
     @property
     def complete(self) -> bool:
@@ -152,9 +156,10 @@ class OcclusionResult:
             f"OcclusionResult: {rows}x{columns} positions{done} of a {shape_name(self.shape)} of "
             f"{self.size[0]}x{self.size[1]} pixels, {self.fill}, on {self.network}"
         ]
-        if self.computed.any():
-            p = self.probability[self.computed]
-            name = self.labels[self.target]
+        name = self.labels[self.target]
+        if unknown := int((self.label == NO_CLASS).sum()):
+            lines.append(f"  the network returns NaN at {unknown} of them")
+        if (p := self.probability[self.label >= 0]).size:
             lines.append(
                 f"  probability of {name}: {p.min():.3f} to {p.max():.3f}, "
                 f"{self.clean.probabilities[self.target]:.3f} without occluder"
@@ -168,8 +173,11 @@ class OcclusionResult:
         return "\n".join(lines)
 
     def counts(self) -> list[tuple[str, int]]:
-        """Return at how many positions each class is the most probable, most frequent first."""
-        found, count = np.unique(self.label[self.computed], return_counts=True)
+        """Return at how many positions each class is the most probable, most frequent first.
+
+        Where the network returns NaN there is none.
+        """
+        found, count = np.unique(self.label[self.label >= 0], return_counts=True)
         order = np.argsort(-count, kind="stable")
         return [(self.labels[found[i]], int(count[i])) for i in order]
 
@@ -304,6 +312,8 @@ class OcclusionResult:
             maps = tuple((str(name), int(channel)) for name, channel in s.pop("maps"))
             result = cls(**arrays, **(s | pairs), maps=maps, shape=checked_shape(shape), clean=clean)
             result._require_whole()
+            # Earlier versions wrote class 0 where the network returns NaN.
+            result.label[result.computed & np.isnan(result.probability)] = NO_CLASS
             return result
 
     def _require_whole(self) -> None:
@@ -337,7 +347,7 @@ class OcclusionResult:
             "labels and names": all(isinstance(name, str) for name in named),
             "clean": clean.shape == (labels,) and bool(((clean >= 0) & (clean <= 1) | np.isnan(clean)).all()),
             "probability": bool(((p >= 0) & (p <= 1) | np.isnan(p)).all()),
-            "label": bool(((self.label >= -1) & (self.label < labels)).all()),
+            "label": bool(((self.label >= NO_CLASS) & (self.label < labels)).all()),
             "target": type(self.target) is int and 0 <= self.target < labels,
             "layer": (self.layer is None and not maps) or (isinstance(self.layer, str) and maps > 0),
             "channel": self.layer is None or self.maps[0] == (self.layer, self.channel),
@@ -377,7 +387,7 @@ class OcclusionResult:
             figure.colorbar(panel.imshow(values, extent=extent), ax=panel, shrink=0.8)
             panel.set_title(title)
         names = self.counts()
-        kinds = np.unique(self.label[self.computed])
+        kinds = np.unique(self.label[self.label >= 0])
         order = {int(k): i for i, k in enumerate(kinds)}
         indices = np.vectorize(lambda k: order.get(int(k), -1), otypes=[np.int64])(self.label)
         colours = [matplotlib.colormaps["tab20"](i % 20) for i in range(max(len(kinds), 1))]

@@ -28,7 +28,7 @@ from convscope_core.occlusion.box import Size, extent_of, whole_number
 from convscope_core.occlusion.fills import Fill, fill_name
 from convscope_core.occlusion.occluder import Occlusion
 from convscope_core.occlusion.preview import Preview, first_order
-from convscope_core.occlusion.result import OcclusionResult, no_channel
+from convscope_core.occlusion.result import NO_CLASS, OcclusionResult, no_channel
 from convscope_core.occlusion.shapes import Shape, shape_name
 
 __all__ = ["occluding_map", "occlusion_map"]
@@ -301,10 +301,11 @@ def _computed(settings: _Settings) -> Generator[OcclusionResult, None, None]:
             probability=probability.copy(), label=label.copy(), activities=activities.copy(), **constant
         )
 
-    if (fresh and estimate is not None) or (label >= 0).all():
+    if (fresh and estimate is not None) or now().complete:
         yield now()
+    computed = now().computed
     for level in _coarse_to_fine(*shape):
-        cells = [cell for cell in level if label[cell] < 0]
+        cells = [cell for cell in level if not computed[cell]]
         if not cells:
             continue
         places = [(int(tops[r]), int(lefts[c])) for r, c in cells]
@@ -332,7 +333,8 @@ def _computed(settings: _Settings) -> Generator[OcclusionResult, None, None]:
             if all_activities is not None:
                 g = found[cast(str, layer)]
                 all_activities[rows, columns] = changed[g.node].totals(None, g.axes[0] + 1).cpu().numpy()
-            label[rows, columns] = p.argmax(1).cpu().numpy()
+            # Of numbers that are none, none is the greatest, whatever argmax says.
+            label[rows, columns] = torch.where(p.isnan().any(1), NO_CLASS, p.argmax(1)).cpu().numpy()
             yield now()
 
 

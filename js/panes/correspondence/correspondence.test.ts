@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
 import { axisOf, corner, moved, unpacked } from "./geometry";
@@ -40,10 +40,6 @@ function opened() {
 
 const press = (element: Element | undefined, key: string, shiftKey = false) =>
   element?.dispatchEvent(new KeyboardEvent("keydown", { key, shiftKey, bubbles: true, cancelable: true }));
-
-// All files share a page: nothing is found of others, and nothing is left to them.
-beforeEach(() => document.body.replaceChildren());
-afterEach(() => document.body.replaceChildren());
 
 it("squares stay in the picture, and so does the cursor", () => {
   expect(corner([10, 10], 6, [20, 30])).toEqual([7, 7]);

@@ -1,10 +1,9 @@
-import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import { beforeEach, expect, it, vi } from "vitest";
 import { evolving, WINNERS } from "./fixture";
 import { linkEvolution } from "./requests";
 import { cellKey, checkpointOf, chooseCheckpoint } from "./state";
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
 
 const view = (values: ArrayBufferLike) => new DataView(values);
 const asked = ({ kernel }: ReturnType<typeof evolving>, kind: string) =>

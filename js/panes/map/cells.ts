@@ -63,6 +63,13 @@ export function extremes(...values: Iterable<number>[]): [number, number] | null
   return low <= high ? [low, high] : null;
 }
 
+/** Whether there is anything to show at a cell: a class, or that there is none. */
+export const isComputed = (label: number | undefined): boolean => label !== undefined && label !== -1;
+
+/** At how many cells the network returns NaN. */
+export const countNaN = (label: Int32Array): number =>
+  label.reduce((sum, one) => sum + (one === -2 ? 1 : 0), 0);
+
 /** At how many cells each class is the most probable, most frequent first. */
 export function frequencies(label: Int32Array): [number, number][] {
   const count = new Map<number, number>();

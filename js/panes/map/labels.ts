@@ -1,8 +1,8 @@
 /** The panel of the most probable class: a colour a class, and a legend that marks and follows one. */
 import { dim, el, focused, on, within } from "../../lib/dom";
-import { share } from "../../lib/format";
+import { many, share } from "../../lib/format";
 import type { View } from "../../seam";
-import { colours, frequencies, word } from "./cells";
+import { colours, countNaN, frequencies, word } from "./cells";
 import type { Panel } from "./panel";
 import type { MapState, Maps } from "./state";
 
@@ -19,6 +19,8 @@ export function labelPanel(view: View<MapState>): Panel {
     title: () => "Most probable class",
     value: (maps, cell) => {
       const index = cell === null ? maps.clean.index : (maps.label[cell] ?? -1);
+      const none = cell === null ? Number.isNaN(maps.clean.probability) : index === -2;
+      if (none) return "none: NaN";
       return index < 0 ? "" : index === maps.clean.index ? maps.clean.label : (maps.labels[index] ?? "");
     },
     paint: (maps, from, words) => {
@@ -45,7 +47,7 @@ export function labelPanel(view: View<MapState>): Panel {
 /** The most frequent classes, and how many more there are. */
 function legend(maps: Maps, colours: ReadonlyMap<number, string>): HTMLElement[] {
   const counted = frequencies(maps.label);
-  const total = counted.reduce((sum, [, count]) => sum + count, 0);
+  const total = counted.reduce((sum, [, count]) => sum + count, countNaN(maps.label));
   const rows: HTMLElement[] = counted.slice(0, NAMED).map(([index, count]) => {
     const key = el("i.cs-labels__key");
     key.style.background = colours.get(index) ?? "";
@@ -62,6 +64,8 @@ function legend(maps: Maps, colours: ReadonlyMap<number, string>): HTMLElement[]
       dim(share(count / Math.max(1, total))),
     );
   });
+  const none = countNaN(maps.label);
+  if (none > 0) rows.push(el("div.cs-dim", `The network returns NaN at ${many(none, "place")}.`));
   const more = counted.length - NAMED;
   if (more > 0) rows.push(el("div.cs-dim", `and ${more} more`));
   return rows;

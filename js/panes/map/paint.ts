@@ -2,7 +2,7 @@
 import { type Extent, extent, type Position, type Size } from "../../lib/geometry";
 import { bitmap } from "../../lib/photo";
 import type { Store } from "../../lib/store";
-import { area, shown } from "./cells";
+import { area, isComputed, shown } from "./cells";
 import type { Panel } from "./panel";
 import type { MapState, Maps } from "./state";
 
@@ -44,7 +44,7 @@ function paintCells(context: CanvasRenderingContext2D, maps: Maps, panel: Pick<P
   const { rows, columns } = maps;
   const from = maps.preview
     ? Int32Array.from({ length: rows * columns }, (_, index) => index)
-    : shown((index) => (maps.label[index] ?? -1) >= 0, rows, columns);
+    : shown((index) => isComputed(maps.label[index]), rows, columns);
   const words = new Uint32Array(rows * columns);
   panel.paint(maps, from, words);
   const { top, left, height, width } = area(maps);

@@ -1,6 +1,7 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
 import { el, onFrame, onResize, text } from "../../lib/dom";
 import type { View } from "../../seam";
+import { isComputed } from "./cells";
 import { chooseByKeys, chooseByPointer } from "./choose";
 import { paintMap } from "./paint";
 import type { MapState, Maps } from "./state";
@@ -60,7 +61,7 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     figure.title = panel.title(maps);
     text(note, maps.preview ? panel.preview : "");
     frame.dataset.preview = String(maps.preview);
-    frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (one >= 0 ? 1 : 0), 0));
+    frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (isComputed(one) ? 1 : 0), 0));
     frame.setAttribute("aria-label", panel.title(maps));
     frame.setAttribute("aria-valuemax", String(maps.rows * maps.columns - 1));
     frame.setAttribute("aria-valuenow", String(at ?? 0));

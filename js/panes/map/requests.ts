@@ -9,8 +9,15 @@ export function linkMaps({ store, kernel }: Session<MapState>): void {
   kernel.answers("map", (answer, [probability, activity, label]) => {
     // Nothing yet for these settings: the maps before them stay until there is.
     if (!answer.rows) return;
+    const told = answer as unknown as Maps;
     const maps = {
-      ...(answer as unknown as Maps),
+      ...told,
+      // What is no number comes as null.
+      clean: {
+        ...told.clean,
+        probability: told.clean.probability ?? Number.NaN,
+        activity: told.layer === null ? null : (told.clean.activity ?? Number.NaN),
+      },
       probability: floats(probability),
       activity: floats(activity),
       label: int32s(label),

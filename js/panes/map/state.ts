@@ -16,16 +16,16 @@ export interface Maps {
   /** A first-order estimate: nothing is computed yet. */
   preview: boolean;
   target: { index: number; label: string };
-  /** Of the picture without occluder. */
+  /** Of the picture without occluder; NaN where the network returns that; no activity without a layer. */
   clean: { index: number; label: string; probability: number; activity: number | null };
   layer: string | null;
   /** The map of that layer. */
   unit: number | null;
   labels: Record<string, string>;
-  /** NaN where not computed. */
+  /** NaN where not computed, and where the network returns that. */
   probability: Float32Array;
   activity: Float32Array;
-  /** Most probable class; -1 where not computed. */
+  /** Most probable class; -1 where not computed, -2 where the network returns NaN. */
   label: Int32Array;
 }
 

@@ -3,7 +3,7 @@ import { gradient, table, widened } from "../../lib/colormaps";
 import { el, text } from "../../lib/dom";
 import { activation, change, probability } from "../../lib/format";
 import { clamp } from "../../lib/geometry";
-import { extremes } from "./cells";
+import { extremes, isComputed } from "./cells";
 import type { Panel } from "./panel";
 import type { Maps } from "./state";
 
@@ -14,7 +14,8 @@ export function activityPanel(): Panel {
     title: (maps) => (maps.layer === null ? "Activity" : `Activity of ${maps.layer} · ${maps.unit}`),
     value: (maps, cell) => {
       const value = cell === null ? maps.clean.activity : (maps.activity[cell] ?? Number.NaN);
-      return value === null || Number.isNaN(value) ? "" : activation(value);
+      if (value === null || (cell !== null && !isComputed(maps.label[cell]) && !maps.preview)) return "";
+      return activation(value);
     },
     paint: (maps, from, words) => paintValues(maps.activity, activities(maps), "inferno", from, words),
     preview: "preview",
@@ -32,7 +33,8 @@ export function probabilityPanel(): Panel {
     value: (maps, cell) => {
       if (cell === null) return probability(maps.clean.probability);
       const value = maps.probability[cell] ?? Number.NaN;
-      return Number.isNaN(value) ? "" : `${change(value - maps.clean.probability)}  ${probability(value)}`;
+      if (Number.isNaN(value)) return isComputed(maps.label[cell]) ? "NaN" : "";
+      return `${change(value - maps.clean.probability)}  ${probability(value)}`.trim();
     },
     paint: (maps, from, words) => paintValues(maps.probability, probabilities(maps), "viridis", from, words),
     preview: "preview",
@@ -73,7 +75,7 @@ function colourBar(colormap: "inferno" | "viridis", format: (value: number) => s
       text(low, format(from));
       text(high, format(to));
       text(clean, value === null ? "" : `clean ${format(value)}`);
-      mark.hidden = value === null;
+      mark.hidden = value === null || Number.isNaN(value);
       if (value !== null) mark.style.left = `${100 * clamp((value - from) / (to - from || 1), 0, 1)}%`;
     },
   };

@@ -199,6 +199,8 @@ class MapsPane(OccluderPane):
             return super()._strips()
         shades = np.nan_to_num(255 * result.probability).clip(0, 255).astype(np.uint8)
         text = f"probability of {result.labels[result.target]} for each place of the occluder, black 0, white 1"
+        if unknown := int(np.isnan(result.probability).sum()):
+            text += f", and black at {unknown} places where the network returns NaN"
         return [*super()._strips(), Strip(text, [np.repeat(shades[..., None], 3, axis=2)], 224)]
 
     def _snapshot(self) -> list[Request]:

@@ -136,6 +136,8 @@ class _InvarianceJob(Job[Rows, InvarianceResult]):
 
         def answer(outputs: Tensor) -> None:
             out.append(net.probabilities(outputs).float().cpu().numpy())
+            if not np.isfinite(out[-1]).all():
+                raise _not_finite("the classes, their probabilities")
 
         net.visit(self.varied.clean(canvas), self.layers, keep, answer)
         clean_p = out.pop()[0]

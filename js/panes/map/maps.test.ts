@@ -1,0 +1,60 @@
+/** The maps in words, of a network that returns NaN at places. */
+import { expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { occluderSlice } from "../occluder/state";
+import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
+import { mapsPane } from "./maps";
+import { linkMaps } from "./requests";
+import { mapSlice } from "./state";
+
+/** Three places: a class, NaN, not computed. */
+function opened(clean: number | null) {
+  const view = viewOf(networkSlice, picturesSlice, occluderSlice, mapSlice);
+  const root = document.body.appendChild(document.createElement("div"));
+  linkMaps(view);
+  mapsPane(view, root);
+  const buffers = [
+    Float32Array.of(0.25, Number.NaN, Number.NaN),
+    Float32Array.of(1, Number.NaN, Number.NaN),
+    Int32Array.of(1, -2, -1),
+  ].map(({ buffer }) => new DataView(buffer));
+  const answer = {
+    rows: 1,
+    columns: 3,
+    tops: [0],
+    lefts: [0, 4, 8],
+    size: [4, 4],
+    stride: [4, 4],
+    preview: false,
+    target: { index: 1, label: "dog" },
+    clean: { index: 1, label: "dog", probability: clean, activity: clean },
+    layer: "conv",
+    unit: 0,
+    labels: { 1: "dog" },
+  };
+  view.kernel.answer("map", answer as never, buffers);
+  const words = (column: number | null) => {
+    view.store.set({ cell: column === null ? null : [0, column] });
+    return [...root.querySelectorAll(".cs-map__value")].map(({ textContent }) => textContent);
+  };
+  return { root, words };
+}
+
+it("say where the network returns NaN, and that there is no class", () => {
+  const { root, words } = opened(0.5);
+  expect(words(null)).toEqual(["0.500", "0.500", "dog"]);
+  expect(words(0)).toEqual(["1.00", "−0.250  0.250", "dog"]);
+  expect(words(1)).toEqual(["NaN", "NaN", "none: NaN"]);
+  expect(words(2)).toEqual(["", "", ""]);
+  expect(root.querySelector(".cs-labels")?.textContent).toBe("dog50 %The network returns NaN at 1 place.");
+  expect(
+    [...root.querySelectorAll<HTMLElement>("[data-computed]")].map((one) => one.dataset.computed),
+  ).toEqual(["2", "2", "2"]);
+});
+
+it("say it of the picture without occluder, too", () => {
+  const { words } = opened(null);
+  expect(words(null)).toEqual(["NaN", "NaN", "none: NaN"]);
+  expect(words(0)).toEqual(["1.00", "0.250", "dog"]);
+});
