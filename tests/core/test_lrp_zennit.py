@@ -120,7 +120,10 @@ def pairs(name: str, side: int) -> Iterator[tuple[str, str, np.ndarray[Any, Any]
                 yield preset, f"{kind}, score {score:.3g}", ours.values, theirs
 
 
-@pytest.mark.parametrize("name", [n if n != "resnet50" else pytest.param(n, marks=pytest.mark.slow) for n in SIDES])
+SLOW = {"resnet50", "googlenet", "vgg11"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SIDES])
 def test_presets_are_those_of_zennit(name: str) -> None:
     for preset, what, ours, theirs in pairs(name, SIDES[name]):
         off = abs(ours - theirs).max() / abs(theirs).max()

@@ -535,7 +535,13 @@ def test_signals_beyond_the_range_of_float32_are_brought_back(net: Network, size
 
 
 @pytest.mark.parametrize(
-    ("name", "side"), [("resnet18", 32), ("googlenet", 64), ("densenet121", 32), ("mobilenet_v2", 32)]
+    ("name", "side"),
+    [
+        ("resnet18", 32),
+        pytest.param("googlenet", 64, marks=pytest.mark.slow),
+        pytest.param("densenet121", 32, marks=pytest.mark.slow),
+        ("mobilenet_v2", 32),
+    ],
 )
 def test_torchvision_s_families_are_covered(name: str, side: int) -> None:
     import torchvision

@@ -119,7 +119,7 @@ def architecture(name: str, side: int) -> Graph:
         ("resnet18", 96, "guided_backprop"),
         ("googlenet", 96, "deconvnet"),
         ("alexnet", 96, "deconvnet"),
-        ("convnext_tiny", 64, "gradient"),
+        pytest.param("convnext_tiny", 64, "gradient", marks=pytest.mark.slow),
     ],
 )
 def test_architectures_in_windows(name: str, side: int, method: str) -> None:

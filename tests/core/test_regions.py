@@ -53,7 +53,11 @@ def corners(side: int, size: tuple[int, int]) -> list[tuple[int, int]]:
 # -- architectures --
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = {"densenet121", "inception_v3", "vgg16", "convnext_tiny"}
+"""Families of which a smaller member, or another test, stands in the quick tests."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in MODELS])
 def test_architectures_give_what_the_ordinary_pass_gives(name: str) -> None:
     side = MODELS[name]
     graph = trace(build(name), (3, side, side))
@@ -215,7 +219,14 @@ def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Nod
     assert plan._tiled & plan._whole
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "convnext_tiny", "googlenet", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("densenet121", "convnext_tiny", "googlenet")),
+        "efficientnet_b0",
+    ],
+)
 def test_windows_by_index_are_those_of_the_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What accelerators take instead of copies in a loop, on the processor."""
     side = MODELS[name]

@@ -137,6 +137,7 @@ def test_stopped_anywhere_and_resumed_it_is_the_same(
     assert_identical(run(net, folder, store), whole)
 
 
+@pytest.mark.slow  # each process imports torch; test_stores.py kills forked ones
 def test_killed_at_random_moments_it_loses_at_most_the_unfinished_shards(
     net: Network, folder: Path, whole: Survey, tmp_path: Path
 ) -> None:
