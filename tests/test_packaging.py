@@ -139,6 +139,14 @@ def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.
                 assert rebuilt.read(name) == wheel.read(name), name
 
 
+def test_source_distribution_holds_what_its_pages_link_to(source: Path) -> None:
+    pages = [*source.glob("*.md"), *source.glob("docs/*.md")]
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} <= {page.name for page in pages}
+    for page in pages:
+        for link in re.findall(r"(?:\]\(|src=\"|srcset=\")(?!https?:|#)([^)#\"\s]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
 def test_no_wheel_without_a_bundle(source: Path, tmp_path: Path) -> None:
     static = source / "widgets/convscope/static"
     if static.exists():
