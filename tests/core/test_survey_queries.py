@@ -237,6 +237,22 @@ def test_health_is_summed_up_by_layer(found: Survey) -> None:
     assert len(table.plot().axes) == 1
 
 
+def test_halves_of_a_layer_are_by_mean_magnitude_and_make_it_up(net: Network, colours: Path, found: Survey) -> None:
+    for layer in found.layers:
+        strongest, weakest = (found.half(layer, which) for which in ("strongest", "weakest"))
+        assert sorted(strongest + weakest) == list(range(layer.channels))
+        assert len(strongest) - len(weakest) == layer.channels % 2
+        means = np.mean(
+            [net.activations(one.image, layer)[layer.name].abs().mean((0, 2, 3)).numpy() for one in found.images], 0
+        )
+        if weakest:
+            assert means[strongest].min() >= means[weakest].max() - 1e-6
+    with pytest.raises(ArgumentError, match=r"got 'strong'\. Close matches: strongest"):
+        found.half(found.layers[0], "strong")
+    with pytest.raises(LayerError):
+        found.half("nowhere", "weakest")
+
+
 def test_a_layer_without_an_upper_bound_has_no_saturation(net: Network, colours: Path) -> None:
     made = survey(net, colours, progress=False)
     assert np.isnan(made.health("3").saturated).all()

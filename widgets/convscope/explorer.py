@@ -20,8 +20,8 @@ from ._static import bundle
 from ._wire import Whole, fields
 from .panes.grid import GridPane
 from .panes.here import HerePane
-from .panes.occluder import OccluderPane
 from .panes.pictures import StripPane, same_picture
+from .panes.silence import SilencePane
 from .panes.unit import UnitPane
 
 __all__ = ["Explorer"]
@@ -30,7 +30,7 @@ __all__ = ["Explorer"]
 SURVEYED = 256
 
 
-class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
+class Explorer(HerePane, SilencePane, StripPane, GridPane, UnitPane, Charted):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:
@@ -54,8 +54,8 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
     k : int, default 9
         Patches a unit, when the explorer makes the survey itself.
     **traits
-        Initial traits: `picture`, `position`, `size`, `shape`, `fill`, `target`, `selected`, `colormap`, `scale`,
-        `order`, `show`, `label`, `lens`, `method`, `contrast`, `show_trail`, `show_history`.
+        Initial traits: `picture`, `position`, `size`, `shape`, `fill`, `target`, `selected`, `silenced`, `colormap`,
+        `scale`, `order`, `show`, `label`, `lens`, `method`, `contrast`, `show_trail`, `show_history`.
 
     Attributes
     ----------
@@ -170,7 +170,7 @@ class Explorer(HerePane, OccluderPane, StripPane, GridPane, UnitPane, Charted):
 
     def _snapshot(self) -> list[Request]:
         if self.selected is None:  # as the front end does, so that there is something to look at
-            maps = self.net.activations(self._current().image, [self.layer])[self.layer]
+            maps = self._acting_net.activations(self._current().image, [self.layer])[self.layer]
             self.selected = int(maps[0].flatten(1).amax(1).argmax())
         return super()._snapshot()
 

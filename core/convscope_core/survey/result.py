@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import listed
+from convscope_core.arguments import listed, require_choice
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.jobs.ledger import Ledger, Skipped
@@ -274,6 +274,37 @@ class Survey:
                 histogram=state["histogram"],
                 edges=histogram_edges().numpy(),
             )
+
+    def half(self, layer: str | Layer, which: str) -> list[int]:
+        """Return the units of a layer that are active most, or least: what to silence for a look at either.
+
+        Parameters
+        ----------
+        layer : str or Layer
+        which : {"strongest", "weakest"}
+            By the mean magnitude of a unit's activation over all positions of all images, `LayerHealth.magnitude`,
+            which has hardly any ties where largest activations have many (those of ReLU6 end at 6). Among equals the
+            first units are the stronger ones.
+
+        Returns
+        -------
+        list of int
+            Ascending. The two halves are all units; of an odd number one more is among the strongest.
+
+        Raises
+        ------
+        LayerError
+            When the layer is not part of the survey.
+        ArgumentError
+            When `which` is something else, or no image was seen.
+        """
+        require_choice("which", which, ("strongest", "weakest"))
+        health = self.health(layer)
+        if health.images == 0:
+            raise ArgumentError("Expected a survey that has seen an image, got one of none. Survey an image first.")
+        order = np.argsort(-health.magnitude, kind="stable")
+        middle = (len(order) + 1) // 2
+        return sorted((order[:middle] if which == "strongest" else order[middle:]).tolist())
 
     # -- classes --
 

@@ -71,7 +71,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     def _answer_grid(self, content: Content) -> Answer:
         layer = self._layer(content)
         lens = content.get("lens", self.lens)
-        maps = self.net.activations(self._current(content).image, [layer.name])[layer.name][0]
+        maps = self._acting_net.activations(self._current(content).image, [layer.name])[layer.name][0]
         flat = maps.flatten(1)
         summary = [
             flat.amax(1).cpu().numpy().astype(np.float32),
@@ -161,7 +161,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         self._projection_tiles.clear()
 
     def _strips(self) -> list[Strip]:
-        maps = self.net.activations(self._current().image, [self.layer])[self.layer][0]
+        maps = self._acting_net.activations(self._current().image, [self.layer])[self.layer][0]
         order = maps.flatten(1).amax(1).argsort(descending=True)[:STILL].tolist()
         planes = quantise(shrink(maps[order], MAP_SIDE)).data
         tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in planes]

@@ -25,7 +25,7 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
         position = occlusion.clip(content.get("position", self.position), setting.size)
         x = occlusion.occlude(position, setting.size)
         (layer, channel), method = self._unit(content), self._method(content)
-        feature_map = self.net.forward(x, [layer.name])[1][layer.name][0, channel]
+        feature_map = self._acting_net.forward(x, [layer.name])[1][layer.name][0, channel]
         row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
         value = float(feature_map[row, column])
         found = {
@@ -40,7 +40,7 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
         }
         if value <= 0:
             return {**found, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
-        projection = project(self.net, x, layer.name, channel, (row, column), method)
+        projection = project(self._acting_net, x, layer.name, channel, (row, column), method)
         values, box = visible(projection, self._input_size)
         shades, peak = signed_bytes(values)
         return {**found, "box": box, "peak": peak}, [np.ascontiguousarray(shades)]

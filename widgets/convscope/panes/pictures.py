@@ -80,6 +80,11 @@ class PicturesPane(Instrument):
             raise ArgumentError(f"Expected picture, an index from 0 to {len(self.images) - 1}, got {index}.")
         return self.images[index]
 
+    @property
+    def _acting_net(self) -> Network:
+        """The network whose answers to the pictures are shown: in a pane that derives units of it may be silent."""
+        return self.net
+
     def _answer_photo(self, content: Content) -> Answer:
         pixels = self.net.picture(self._current(content).image)
         return framed(pixels, content.get("picture", self.picture))

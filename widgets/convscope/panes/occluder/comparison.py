@@ -12,8 +12,19 @@ __all__ = ["ROWS", "compared"]
 ROWS = 5
 
 
-def compared(clean: Prediction, now: Prediction, target: int | None) -> dict[str, Any]:
-    """Class probabilities before and after, as the front end shows them: rows that keep their order."""
+def compared(clean: Prediction, now: Prediction, target: int | None, whole: Prediction | None = None) -> dict[str, Any]:
+    """Class probabilities before and after, as the front end shows them: rows that keep their order.
+
+    Parameters
+    ----------
+    clean, now : Prediction
+        Of the picture, and with the occluder on it.
+    target : int or None
+        The class that is followed; None for the first there was.
+    whole : Prediction, optional
+        Of the picture, by the network of which these have silent units. The rows are then its classes.
+    """
+    first = clean if whole is None else whole
 
     def score(index: int) -> dict[str, Any]:
         return {
@@ -21,15 +32,16 @@ def compared(clean: Prediction, now: Prediction, target: int | None) -> dict[str
             "label": clean.labels[index],
             "clean": float(clean.probabilities[index]),
             "now": float(now.probabilities[index]),
+            **({} if whole is None else {"whole": float(whole.probabilities[index])}),
         }
 
-    rows = [int(index) for index in clean.probabilities.argsort(kind="stable")[::-1][:ROWS]]
+    rows = [int(index) for index in first.probabilities.argsort(kind="stable")[::-1][:ROWS]]
     others = now.probabilities.copy()
     others[rows] = -1.0
     other = int(others.argmax())
     return {
-        "target": score(clean.index if target is None else target),
-        "before": score(clean.index),
+        "target": score(first.index if target is None else target),
+        "before": score(first.index),
         "first": score(now.index),
         "classes": [score(index) for index in rows],
         "independent": clean.independent,

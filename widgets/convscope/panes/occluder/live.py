@@ -74,8 +74,15 @@ class LiveOccluder:
             self.kept[key] = occlusion
         return occlusion
 
-    def frame(self, revision: int, setting: Setting, occlusion: Occlusion, position: tuple[int, int]) -> dict[str, Any]:
-        """What the network says with the occluder at a place, as the front end shows it."""
+    def frame(
+        self,
+        revision: int,
+        setting: Setting,
+        occlusion: Occlusion,
+        position: tuple[int, int],
+        whole: Prediction | None = None,
+    ) -> dict[str, Any]:
+        """What the network says with the occluder at a place, as the front end shows it; see `compared` for `whole`."""
         picture, _, _, size, target = setting
         position = occlusion.clip(position, size)
         key = (revision, *setting, position)
@@ -83,7 +90,7 @@ class LiveOccluder:
             return self.last[1]
         start = time.perf_counter()
         now: Prediction = occlusion.predict(position, size)
-        scores = compared(occlusion.clean, now, target)
+        scores = compared(occlusion.clean, now, target, whole)
         frame = {
             "picture": picture,
             "position": list(position),

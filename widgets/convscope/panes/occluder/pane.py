@@ -14,7 +14,7 @@ from convscope._wire import Value, Whole, fields
 from convscope.panes.pictures import PicturesPane, one_picture
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
-from convscope_core.network import Network
+from convscope_core.network import Network, Prediction
 from convscope_core.occlusion import FILLS, Occlusion, clip, fill_name
 
 from .live import LiveOccluder, Setting
@@ -193,7 +193,15 @@ class OccluderPane(PicturesPane):
 
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         occlusion = self._occlusion(setting.picture, setting.fill, setting.shape, occluder)
-        return occluder.frame(self._revision, setting, occlusion, position)
+        return occluder.frame(self._revision, setting, occlusion, position, self._whole_prediction(setting))
+
+    def _whole_prediction(self, setting: Setting) -> Prediction | None:  # noqa: ARG002  what a pane that derives may need
+        """What the network says of the clean picture, where the occluder's has silent units."""
+        return None
+
+    @property
+    def _acting_net(self) -> Network:
+        return self._occluder.net
 
     def _answer_occlude(self, content: Content) -> Answer:
         return self._shown(self._occluder, self._setting_of(content), self._compute(content))
