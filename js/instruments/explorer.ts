@@ -19,6 +19,10 @@ import { networkSlice } from "../panes/shared/network";
 import { picturesSlice } from "../panes/shared/pictures";
 import { selectionSlice } from "../panes/shared/selection";
 import { surveySlice, surveyWork } from "../panes/shared/survey";
+import { silenceButtons } from "../panes/silence/buttons";
+import { silenceChips } from "../panes/silence/chips";
+import { linkSilence } from "../panes/silence/requests";
+import { isSilentHere, silenceSlice } from "../panes/silence/state";
 import { statusPane } from "../panes/status/status";
 import { linkStrip } from "../panes/strip/requests";
 import { stripSlice } from "../panes/strip/state";
@@ -54,6 +58,7 @@ const { widget, showSaved } = instrument({
     hereSlice,
     stripSlice,
     wholeSlice,
+    silenceSlice,
   ],
   link: (session) => {
     linkOccluder(session);
@@ -61,11 +66,13 @@ const { widget, showSaved } = instrument({
     linkUnit(session);
     linkHere(session);
     linkStrip(session);
+    linkSilence(session);
     selectStrongest(session);
   },
   mount: (view, root) => {
     const status = pane(root, "status");
     statusPane(view, status, surveyWork(view));
+    silenceChips(view, status, root);
     const end = status.appendChild(el("div.cs-status__end"));
     addressPane(view, end);
     wholePane(view, end, root);
@@ -81,7 +88,8 @@ const { widget, showSaved } = instrument({
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
     unitPane(view, pane(body, "unit"), {
-      headed: (figures) => herePane(view, figures),
+      headed: (figures) => herePane(view, figures, () => isSilentHere(view)),
+      actions: silenceButtons(view),
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
   },

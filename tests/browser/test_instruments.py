@@ -563,6 +563,44 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     reaches(book, "w.picture", 0)
 
 
+def test_silenced_units_are_said_and_the_classes_follow(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(PATCH)).to_have_count(9)
+    shown_at(root, 24, 24)
+    target = book.value("net.predict(pictures[0]).index")
+    truth = "net.silenced(w.silenced).predict(w._occlusion(0, 'grey', 'square').occlude((24, 24), 16))"
+    toggle, count = root.get_by_role("button", name="silence", exact=True), root.locator(".cs-silenced summary")
+    expect(count).to_be_hidden()
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    expect(count).to_have_text("1 unit silenced")
+    expect(root.locator(".cs-flip")).to_contain_text("without 1 unit: ")
+    expect(root.locator(".cs-context__caption").last).to_have_text("silenced")
+    root.get_by_label("Silence more of the layer").select_option("strongest")
+    expect(root.locator(".cs-flip")).to_contain_text(re.compile("without 2[01] units: "))
+    assert book.value("set(w.silenced['3']) == set(w.survey.half('3', 'strongest'))")
+    book.run("w.wait()")
+    assert number(root) == pytest.approx(book.value(f"{truth}.probabilities[{target}].item()"), abs=6e-4)
+    mark = root.locator(".cs-class__whole").first
+    whole = book.value(f"net.predict(pictures[0]).probabilities[{target}].item()")
+    assert float(mark.evaluate("(e) => e.style.left").rstrip("%")) == pytest.approx(100 * whole, abs=0.1)
+    expect(root.locator(PATCH)).to_have_count(9)  # of the whole network's survey
+    count.click()
+    expect(root.locator(".cs-silenced__list")).to_contain_text("the survey, and so a unit’s patches", ignore_case=True)
+    root.get_by_role("button", name="Silence 20 of 40 units of 3 no longer").click()
+    expect(count).to_be_hidden()
+    expect(root).to_be_focused()
+    expect(root.locator(".cs-flip")).not_to_contain_text("without")
+    book.run("w.silenced = {'0': [1, 5], '3': 7}")
+    expect(count).to_have_text("3 units silenced")
+    count.click()
+    root.get_by_role("button", name="Silence unit 5 of 0 no longer").click()
+    reaches(book, "w.silenced", {"0": [1], "3": [7]})
+    root.get_by_role("button", name="silence none").click()
+    reaches(book, "w.silenced", {})
+
+
 def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")

@@ -6,7 +6,12 @@ import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import type { HereState } from "./state";
 
-export function herePane({ store }: View<HereState>, root: HTMLElement): void {
+/** `silenced`: whether the unit is held at zero. */
+export function herePane(
+  { store }: View<HereState>,
+  root: HTMLElement,
+  silenced: () => boolean = () => false,
+): void {
   const canvas = el("canvas.cs-context__canvas");
   const caption = el("p.cs-context__caption");
   const figure = el(
@@ -41,7 +46,9 @@ export function herePane({ store }: View<HereState>, root: HTMLElement): void {
       caption,
       found.value > 0
         ? `${activation(found.value)} · row ${found.row}, column ${found.column}`
-        : "silent on this picture",
+        : silenced()
+          ? "silenced"
+          : "silent on this picture",
     );
     paint();
   });

@@ -1,6 +1,6 @@
 /** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
 import { dim, el, on, text } from "../../lib/dom";
-import { change, probability } from "../../lib/format";
+import { change, many, probability } from "../../lib/format";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
 import { followField } from "./follow";
@@ -17,7 +17,14 @@ function row(choose: (index: number) => void): Row {
   const value = el("span.cs-class__value");
   const before = el("i.cs-class__bar.cs-class__bar--before");
   const after = el("i.cs-class__bar.cs-class__bar--after");
-  const element = el("button.cs-class", label, badge, value, el("span.cs-class__track", before, after));
+  const whole = el("i.cs-class__whole");
+  const element = el(
+    "button.cs-class",
+    label,
+    badge,
+    value,
+    el("span.cs-class__track", before, after, whole),
+  );
   let shown: ClassScore | null = null;
   on(element, "click", () => shown && choose(shown.index));
   return {
@@ -30,10 +37,14 @@ function row(choose: (index: number) => void): Row {
       element.setAttribute("aria-pressed", String(target));
       text(label, score?.label ?? " ");
       text(value, score ? probability(score.now) : " ");
+      const all = score?.whole;
       element.title = score
         ? `${score.label}: ${probability(score.clean)} clean, ${probability(score.now)} occluded` +
+          `${all === undefined ? "" : `, ${probability(all)} clean with nothing silenced`}` +
           `${target ? "" : ". Click to watch this class"}`
         : "";
+      whole.hidden = all === undefined;
+      whole.style.left = `${100 * (all ?? 0)}%`;
       before.style.width = `${100 * (score?.clean ?? 0)}%`;
       after.style.width = `${100 * (score?.now ?? 0)}%`;
       value.classList.toggle("cs-is-up", !!score && score.now > score.clean + 0.0005);
@@ -51,12 +62,19 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
   const delta = el("span.cs-target__change");
   const flip = el("div.cs-flip");
   const rows = Array.from({ length: 6 }, () => row(choose));
+  const whole = el(
+    "span.cs-legend",
+    { title: "Of the clean picture, with nothing silenced" },
+    el("i.cs-legend__key.cs-legend__key--whole"),
+    "whole",
+  );
   const legend = el(
     "span.cs-legend",
     el("i.cs-legend__key.cs-legend__key--before"),
     "clean",
     el("i.cs-legend__key.cs-legend__key--after"),
     "occluded",
+    whole,
   );
   const independent = dim();
   independent.title =
@@ -74,6 +92,7 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
 
   store.follow("frame", (frame) => {
     pane.classList.toggle("cs-is-loading", !frame);
+    whole.hidden = frame?.target.whole === undefined;
     if (!frame) {
       for (const one of rows) one.show(null, false, false);
       text(name, " ");
@@ -91,7 +110,12 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     flip.classList.toggle("cs-is-flipped", flipped);
     // Of classes of a network that returns none of its numbers nothing can be said.
     if (Number.isNaN(frame.target.now)) text(flip, "the network returns NaN here");
-    else text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+    else if (frame.silent) {
+      const verdict = `${flipped ? "now" : "still"} ${frame.first.label}`;
+      text(flip, `without ${many(frame.silent, "unit")}: ${verdict}`);
+    } else
+      text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+    flip.title = flip.textContent ?? "";
     const shown: (ClassScore | null)[] = [...frame.classes.slice(0, 5)];
     while (shown.length < 5) shown.push(null);
     shown.push(frame.other);

@@ -12,6 +12,8 @@ export interface ClassScore {
   label: string;
   clean: number;
   now: number;
+  /** Of the clean picture with nothing silenced, where units are silent. */
+  whole?: number;
 }
 
 /** What the network says with the occluder at one place. */
@@ -30,6 +32,8 @@ export interface Frame {
   /** Whether each class has a probability of its own: they need not sum to 1. */
   independent: boolean;
   milliseconds: number;
+  /** How many units are silent. */
+  silent?: number;
   /** Number of the trail that this place belongs to. */
   trail: number;
 }

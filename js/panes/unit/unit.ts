@@ -18,6 +18,8 @@ export interface UnitOptions {
    * there. Puts another figure beside that of the whole picture.
    */
   headed?: (figures: HTMLElement) => void;
+  /** What can be done with the unit, beneath its name. */
+  actions?: HTMLElement[];
   /** What a click on a patch, or on its projection, does with the picture that it is of. */
   onPatch?: (image: number) => void;
 }
@@ -42,6 +44,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   );
   const empty = el("p.cs-empty");
   const head = el("div.cs-unit__head", el("div.cs-unit__lines", ...headLines(view)));
+  if (options.actions) head.firstChild?.appendChild(el("div.cs-unit__actions", ...options.actions));
   if (options.headed) head.append(figures);
   const rest = el("div.cs-unit__rest", content, empty);
   const section = el("section.cs-unit", { "aria-label": "Unit" }, head, rest);

@@ -79,6 +79,11 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
             return None
         return self._occlusion(setting.picture, setting.fill, setting.shape, self._whole).clean
 
+    def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
+        frame = super()._framed(occluder, setting, position)
+        silent = 0 if occluder is self._whole else sum(map(len, self._silent[0].values()))
+        return {**frame, "silent": silent}
+
     def _answer_silenceable(self, content: Content) -> Answer:
         """Why units of a layer cannot be silent; None where they can."""
         layer = self._layer(content)

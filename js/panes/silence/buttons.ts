@@ -1,0 +1,49 @@
+/** Beside a unit's name: hold it at zero, or more of its layer. */
+import { select } from "../../lib/controls";
+import { dim, el, on, text } from "../../lib/dom";
+import type { View } from "../../seam";
+import { isSurveyed } from "../shared/survey";
+import { changed, isSilentHere, type SilenceState } from "./state";
+
+const MORE = {
+  "": "layer…",
+  strongest: "silence its strongest half",
+  weakest: "silence its weakest half",
+  all: "silence all of it",
+  none: "silence none of it",
+};
+
+const TITLE = "Silence more of the layer; its halves are by mean activation in the survey";
+
+export function silenceButtons(view: View<SilenceState>): HTMLElement[] {
+  const { store, kernel } = view;
+  const toggle = el("button.cs-button.cs-toggle", "silence");
+  const more = select("Silence more of the layer", MORE);
+  more.element.classList.add("cs-silence__more");
+  more.element.title = TITLE;
+  on(toggle, "click", () => {
+    const [silenced, layer, unit] = [store.get("silenced"), store.get("layer"), store.get("selected")];
+    if (unit === null) return;
+    const flip = (units: readonly number[]) =>
+      units.includes(unit) ? units.filter((one) => one !== unit) : [...units, unit];
+    store.set({ silenced: changed(silenced, layer, flip) });
+  });
+  more.onChoose((which) => {
+    kernel.tell("silence", { layer: store.get("layer"), which });
+    more.show("");
+  });
+  const refusal = dim();
+  store.watch(["layer", "selected", "silenced", "silenceable", "offline", "_survey"], () => {
+    const [layer, unit, found] = [store.get("layer"), store.get("selected"), store.get("silenceable")];
+    const refused = found?.layer === layer ? found.refused : null;
+    const silent = isSilentHere(view);
+    toggle.setAttribute("aria-pressed", String(silent));
+    toggle.title = refused ?? (silent ? "It is held at zero" : "Hold this unit at zero");
+    toggle.disabled = refused !== null || unit === null || store.get("offline");
+    more.element.disabled = refused !== null || store.get("offline");
+    more.offer(isSurveyed(store) ? ["", "strongest", "weakest", "all", "none"] : ["", "all", "none"]);
+    refusal.title = refused ?? "";
+    text(refusal, refused === null ? "" : "cannot be silenced here");
+  });
+  return [toggle, more.element, refusal];
+}

@@ -1,0 +1,70 @@
+/** What is silent, each to be taken back; shown where there is anything. */
+import { el, focused, on, onKey, text, within } from "../../lib/dom";
+import { many } from "../../lib/format";
+import type { View } from "../../seam";
+import { changed, countOf, type SilenceState } from "./state";
+
+/** Of a layer with more silent units than these one chip tells. */
+const APART = 4;
+
+export function silenceChips({ store }: View<SilenceState>, root: HTMLElement, whole: HTMLElement): void {
+  const count = el("summary.cs-silenced__count", { title: "Which, and how to take it back" });
+  const none = el("button.cs-link", "silence none");
+  const chips = el("div.cs-similar", { role: "group", "aria-label": "Silenced units" });
+  const note = el("p", "The survey, and so a unit’s patches, are of the whole network. ", none);
+  const part = el("details.cs-silenced", count, el("div.cs-silenced__list", chips, note));
+  root.append(part);
+  store.watch(["silenced", "offline", "_network"], () => {
+    const [silenced, offline] = [store.get("silenced"), store.get("offline")];
+    const held = part.contains(focused(part));
+    const at = [...chips.children].indexOf(focused(part) as HTMLElement);
+    const number = countOf(silenced);
+    text(count, `${many(number, "unit")} silenced`);
+    none.hidden = offline;
+    chips.replaceChildren(
+      ...silenced.flatMap(([layer, units]) => {
+        const channels = store.get("_network").layers.find(({ name }) => name === layer)?.channels;
+        const chip = (what: string, about: string, unit?: number) =>
+          el(
+            "button.cs-chip",
+            {
+              "aria-label": `Silence ${about} no longer`,
+              title: about,
+              disabled: offline,
+              "data-layer": layer,
+              "data-unit": unit,
+            },
+            el("bdi", what),
+            offline ? "" : " ×",
+          );
+        if (units.length <= APART)
+          return units.map((unit) => chip(`${layer}/${unit}`, `unit ${unit} of ${layer}`, unit));
+        const words = `${units.length} of ${channels ?? "the"} units of ${layer}`;
+        return [chip(`${layer} · ${units.length} of ${channels ?? "…"}`, words)];
+      }),
+    );
+    part.hidden = number === 0;
+    part.open &&= number > 0;
+    // What was taken back had the focus: its neighbour takes it, or the instrument where there is none.
+    if (!held) return;
+    const next = chips.children[Math.min(at, chips.children.length - 1)] as HTMLElement | undefined;
+    (next ?? whole).focus({ preventScroll: true });
+  });
+  on(whole, "pointerdown", ({ target }) => {
+    if (!part.contains(target as Node)) part.open = false;
+  });
+  onKey(part, ({ key }) => {
+    if (key !== "Escape" || !part.open) return false;
+    part.open = false;
+    count.focus();
+    return true;
+  });
+  on(none, "click", () => store.set({ silenced: [] }));
+  on(chips, "click", (event) => {
+    const { layer, unit } = within(event, ".cs-chip")?.dataset ?? {};
+    if (layer === undefined) return;
+    const left = (units: readonly number[]) =>
+      unit === undefined ? [] : units.filter((one) => one !== Number(unit));
+    store.set({ silenced: changed(store.get("silenced"), layer, left) });
+  });
+}

@@ -1,0 +1,110 @@
+import { expect, it } from "vitest";
+import { viewOf } from "../../testing";
+import { networkSlice } from "../shared/network";
+import { selectionSlice } from "../shared/selection";
+import { surveySlice } from "../shared/survey";
+import { silenceButtons } from "./buttons";
+import { silenceChips } from "./chips";
+import { linkSilence } from "./requests";
+import { changed, silenceSlice } from "./state";
+
+function setup() {
+  const view = viewOf(networkSlice, selectionSlice, surveySlice, silenceSlice);
+  const root = document.body.appendChild(document.createElement("div"));
+  root.tabIndex = -1;
+  const layer = { kind: "conv", channels: 8, size: [4, 4] as [number, number], field: 3, gated: false };
+  view.store.set({
+    _network: {
+      name: "n",
+      device: "cpu",
+      size: [8, 8],
+      layers: [
+        { ...layer, name: "stem" },
+        { ...layer, name: "head" },
+      ],
+    },
+    layer: "stem",
+    selected: 3,
+  });
+  linkSilence(view);
+  const [toggle, more] = silenceButtons(view) as [HTMLButtonElement, HTMLSelectElement];
+  root.append(toggle, more);
+  silenceChips(view, root, root);
+  const chips = () => [...root.querySelectorAll<HTMLElement>(".cs-chip")];
+  const words = () => root.querySelector(".cs-silenced summary")?.textContent;
+  return { ...view, root, toggle, more, chips, words };
+}
+
+it("keeps units of a layer ascending, and no layer without any", () => {
+  const silenced = changed([["stem", [5]]], "stem", (units) => [...units, 2]);
+  expect(silenced).toEqual([["stem", [2, 5]]]);
+  expect(changed(silenced, "stem", () => [])).toEqual([]);
+});
+
+it("silences the unit that is looked at, and takes it back", () => {
+  const { store, root, toggle, chips, words } = setup();
+  const part = root.querySelector<HTMLElement>(".cs-silenced");
+  expect(part?.hidden).toBe(true);
+  toggle.click();
+  expect([store.get("silenced"), toggle.getAttribute("aria-pressed"), words()]).toEqual([
+    [["stem", [3]]],
+    "true",
+    "1 unit silenced",
+  ]);
+  store.set({ selected: 1 });
+  expect(toggle.getAttribute("aria-pressed")).toBe("false");
+  toggle.click();
+  expect([chips().length, words()]).toEqual([2, "2 units silenced"]);
+  toggle.click();
+  expect(store.get("silenced")).toEqual([["stem", [3]]]);
+  chips()[0]?.click();
+  expect([store.get("silenced"), part?.hidden]).toEqual([[], true]);
+});
+
+it("gives the focus of a chip that goes to the next, and of the last to the instrument", () => {
+  const { store, root, chips } = setup();
+  store.set({
+    silenced: [
+      ["stem", [1, 2]],
+      ["head", [0, 1, 2, 3, 4, 5]],
+    ],
+  });
+  expect(chips().map((one) => one.getAttribute("aria-label"))).toEqual([
+    "Silence unit 1 of stem no longer",
+    "Silence unit 2 of stem no longer",
+    "Silence 6 of 8 units of head no longer",
+  ]);
+  chips()[1]?.focus();
+  chips()[1]?.click();
+  expect(document.activeElement).toBe(chips()[1]);
+  chips()[1]?.click();
+  expect([store.get("silenced"), document.activeElement]).toEqual([[["stem", [1]]], chips()[0]]);
+  chips()[0]?.click();
+  expect(document.activeElement).toBe(root);
+});
+
+it("asks for more of the layer, and whether its units can be silent at all", () => {
+  const { store, kernel, toggle, more, root } = setup();
+  expect(kernel.ask).toHaveBeenLastCalledWith("silenceable", { layer: "stem" });
+  const offered = () => [...more.options].filter(({ hidden }) => !hidden).map(({ value }) => value);
+  expect(offered()).toEqual(["", "all", "none"]);
+  store.set({ _survey: { ...store.get("_survey"), revision: 1 } });
+  expect(offered()).toEqual(["", "strongest", "weakest", "all", "none"]);
+  more.value = "weakest";
+  more.dispatchEvent(new Event("change"));
+  expect(kernel.tell).toHaveBeenLastCalledWith("silence", { layer: "stem", which: "weakest" });
+  expect(more.value).toBe("");
+  kernel.answer("silenceable", { layer: "stem", refused: "Expected a convolution, got a sum." });
+  expect([toggle.disabled, more.disabled, toggle.title]).toEqual([
+    true,
+    true,
+    "Expected a convolution, got a sum.",
+  ]);
+  store.set({ layer: "head", selected: 0 });
+  expect(toggle.disabled).toBe(false);
+  store.set({ offline: true, silenced: [["head", [0]]] });
+  expect([toggle.disabled, root.querySelector<HTMLButtonElement>(".cs-chip")?.disabled]).toEqual([
+    true,
+    true,
+  ]);
+});
