@@ -5,6 +5,7 @@
 import { beforeEach, expect, it, vi } from "vitest";
 import type { Listener } from "./host/kernel";
 import type { Model } from "./host/session";
+import compare from "./instruments/compare";
 import correspondence from "./instruments/correspondence";
 import evolution from "./instruments/evolution";
 import explorer from "./instruments/explorer";
@@ -18,6 +19,7 @@ import patterns from "./instruments/patterns";
 import unit from "./instruments/unit";
 
 const INSTRUMENTS = {
+  compare,
   correspondence,
   evolution,
   explorer,
@@ -86,6 +88,9 @@ const FIELDS = [
   "purity",
   "method",
   "checkpoint",
+  "sides",
+  "pairs",
+  "views",
   "error",
   "superseded",
   "parts",
@@ -108,6 +113,20 @@ const TRAITS = {
   layers: ["conv"],
   part: "nose",
   colormap: "inferno",
+  _second: { name: "other", device: "cpu", size: [12, 12], layers: [] },
+  _comparison: {
+    known: true,
+    sides: [],
+    numbers: [],
+    agreement: null,
+    compared: 1,
+    disagreements: 0,
+    complaint: null,
+    cka: null,
+    answers: [],
+  },
+  layer_a: "",
+  layer_b: "",
 };
 
 /** A model whose kernel the test plays. */

@@ -61,6 +61,28 @@ describe("Store", () => {
     expect(store.get("a")).toBe(3);
   });
 
+  it("is the same under other names", () => {
+    const store = fresh();
+    const controller = new AbortController();
+    const other = new Store(store, controller.signal).as<{ first: number; b: number }>({ first: "a" });
+    const seen: [number, number][] = [];
+    other.watch(["first", "b"], () => seen.push([other.get("first"), other.get("b")]));
+    other.set({ first: 5 });
+    store.set({ a: 6, b: 7 });
+    expect(seen.at(-1)).toEqual([6, 7]);
+    expect(store.get("a")).toBe(6);
+    // Names of names, and parts of a view, go on standing for the same keys.
+    const again = new Store(other.as<{ one: number }>({ one: "first" }));
+    again.set({ one: 8 });
+    expect([store.get("a"), other.get("first"), again.get("one")]).toEqual([8, 8, 8]);
+    again.keep(["one"]);
+    store.set({ a: 9 });
+    expect(store.get("a")).toBe(8);
+    controller.abort();
+    store.set({ b: 1 });
+    expect(seen.at(-1)).toEqual([8, 7]);
+  });
+
   it("lets a watcher write to the store it watches", () => {
     const store = fresh();
     store.watch(["a"], () => store.set({ b: store.get("a") * 10 }));

@@ -20,21 +20,35 @@ interface Watcher {
 export class Store<out S extends object> {
   #shared: { state: S; watchers: Set<Watcher>; kept: Set<PropertyKey> };
   #signal: AbortSignal | undefined;
+  #names: Readonly<Record<PropertyKey, PropertyKey>>;
 
   /** From first values, or of the state of another store. What listens to this one does so until `signal` aborts. */
   constructor(from: S | Store<S>, signal?: AbortSignal) {
     this.#shared =
       from instanceof Store ? from.#shared : { state: { ...from }, watchers: new Set(), kept: new Set() };
     this.#signal = signal;
+    this.#names = from instanceof Store ? from.#names : {};
+  }
+
+  /** The same store, in which some keys stand for others: `as({ size: "width" })` reads and writes "width" as "size". */
+  as<T extends object>(names: Partial<Record<keyof T, keyof S>>): Store<T> {
+    const other = new Store<T>(this as unknown as Store<T>, this.#signal);
+    const real = Object.entries(names).map(([name, key]) => [name, this.#key(key as keyof S)]);
+    other.#names = { ...this.#names, ...Object.fromEntries(real) };
+    return other;
+  }
+
+  #key<K extends PropertyKey>(name: K): K {
+    return (this.#names[name] ?? name) as K;
   }
 
   get<K extends keyof S>(key: K): S[K] {
-    return this.#shared.state[key];
+    return this.#shared.state[this.#key(key)];
   }
 
   /** From now on these keys keep their values, whoever writes them. */
   keep(keys: readonly (keyof S)[]): void {
-    for (const key of keys) this.#shared.kept.add(key);
+    for (const key of keys) this.#shared.kept.add(this.#key(key));
   }
 
   /**
@@ -43,8 +57,11 @@ export class Store<out S extends object> {
    */
   set(written: Partial<S>): void {
     const { state, watchers, kept } = this.#shared;
-    const keys = (Object.keys(written) as (keyof S)[]).filter((key) => !kept.has(key));
-    const patch = Object.fromEntries(keys.map((key) => [key, written[key]])) as Partial<S>;
+    const given = Object.entries(written).map(
+      ([name, value]) => [this.#key(name as keyof S), value] as const,
+    );
+    const patch = Object.fromEntries(given.filter(([key]) => !kept.has(key))) as Partial<S>;
+    const keys = Object.keys(patch) as (keyof S)[];
     const changed: PropertyKey[] = keys.filter((key) => !same(state[key], patch[key]));
     if (changed.length === 0) return;
     this.#shared.state = { ...state, ...patch };
@@ -85,7 +102,7 @@ export class Store<out S extends object> {
   onChange(keys: readonly (keyof S)[], run: () => void): void {
     if (this.#signal?.aborted) return;
     const { watchers } = this.#shared;
-    const watcher = { keys, run };
+    const watcher = { keys: keys.map((key) => this.#key(key)), run };
     watchers.add(watcher);
     this.#signal?.addEventListener("abort", () => watchers.delete(watcher), { once: true });
   }

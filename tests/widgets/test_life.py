@@ -26,8 +26,8 @@ from convscope._worker import Worker
 
 HERE = Path(__file__).parent
 KINDS = [
-    "Correspondence", "Evolution", "Explorer", "FilterGrid", "Gallery", "HealthView", "Invariance", "Occluder",
-    "OcclusionMap", "PatternReport", "UnitPanel",
+    "Compare", "Correspondence", "Evolution", "Explorer", "FilterGrid", "Gallery", "HealthView", "Invariance",
+    "Occluder", "OcclusionMap", "PatternReport", "UnitPanel",
 ]  # fmt: skip
 
 

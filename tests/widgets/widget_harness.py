@@ -51,6 +51,7 @@ class Workshop:
         self.evolution = cs.evolution(cs.Checkpoints.of(moments, self.net), self.images, progress=False)
         picture = self.pictures[0]
         self.make: Mapping[str, Callable[[cs.Network], Instrument]] = {
+            "Compare": lambda net: cs.Compare(net, self.net, self.images),
             "Correspondence": lambda net: cs.Correspondence(
                 net, self.images, points=[(9, 9), (20, 20), (4, 30), None], places=4, permutations=20
             ),
@@ -189,6 +190,7 @@ def same(one: Any, other: Any) -> bool:
 
 #: What shows that an instrument still works.
 GOOD: dict[str, tuple[str, dict[str, Any]]] = {
+    "Compare": ("occlude_b", {"position": [3, 4], "size": 8, "picture": 0, "fill": "grey", "target": 1}),
     "Correspondence": ("views", {}),
     "Evolution": ("unit", {"channel": 1, "layer": "0", "checkpoint": 0}),
     "Explorer": ("occlude", {"position": [3, 4], "size": 8, "picture": 0, "fill": "grey", "target": 1}),

@@ -85,6 +85,7 @@ from convscope_core.training import (
 )
 
 from .charts import degradation_chart, quality_chart
+from .compare_view import Compare
 from .correspondence_view import Correspondence
 from .evolution_view import Evolution
 from .explorer import Explorer
@@ -109,6 +110,7 @@ __all__ = [
     "Attribution",
     "Checkpoint",
     "Checkpoints",
+    "Compare",
     "Comparison",
     "ConsistencyResult",
     "ConvscopeError",

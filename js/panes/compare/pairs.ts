@@ -1,0 +1,112 @@
+/** Units of the two chosen layers, matched by correlation, each with the patches that excite it most. */
+import { rgba } from "../../lib/atlas";
+import { segmented, tied } from "../../lib/controls";
+import { dim, el, on, text } from "../../lib/dom";
+import { many } from "../../lib/format";
+import type { View } from "../../seam";
+import { type CompareState, type Matches, names, type Pair, type PairOrder } from "./state";
+import { likeness } from "./words";
+
+/** How many more pairs a click brings, and how many the kernel gives at most. */
+const MORE = 12;
+const MOST = 120;
+
+export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
+  const { store, page } = view;
+  const count = el("span");
+  const order = segmented<PairOrder>("Which pairs first", {
+    mutual: ["mutual", "Pairs of which each is the other's best match, the most alike first"],
+    alike: ["most alike", "Every unit of the first network with its best match, the most alike first"],
+    unlike: ["least alike", "The same, units first that no unit of the second network is like"],
+  });
+  const [a, b] = [el("span.cs-pairs__side"), el("span.cs-pairs__side")];
+  const head = el("div.cs-pairs__head", a, el("span.cs-pairs__middle", dim("r")), b);
+  const list = el("div.cs-pairs", { role: "list", "aria-label": "Matched units", tabindex: 0 });
+  const empty = el("p.cs-empty");
+  const more = el("button.cs-link", "more pairs");
+  root.append(
+    el("h3.cs-heading", "Matched units", count),
+    el("div.cs-tools", tied(store, "pair_order", order).element),
+    head,
+    empty,
+    list,
+    more,
+  );
+  page.keepKeys(list);
+  on(more, "click", () => store.set({ pairs: Math.min(store.get("pairs") + MORE, MOST) }));
+  store.watch(["matches", "offline"], () => {
+    const matches = store.get("matches");
+    const all = matches?.all ?? 0;
+    head.hidden = list.hidden = all === 0;
+    order.element.inert = store.get("offline");
+    more.hidden = store.get("offline") || !matches || matches.pairs.length >= Math.min(all, MOST);
+    if (!matches) return;
+    text(count, many(all, "pair"));
+    text(a, `${names(store)[0]}, ${matches.layer_a}`);
+    text(b, `${names(store)[1]}, ${matches.layer_b}`);
+    list.replaceChildren(...rowsOf(matches));
+  });
+  store.watch(["matches", "_comparison", "layer_a", "layer_b", "pair_order"], () => {
+    const [matches, { known }] = [store.get("matches"), store.get("_comparison")];
+    const stale =
+      matches !== null &&
+      (matches.layer_a !== store.get("layer_a") ||
+        matches.layer_b !== store.get("layer_b") ||
+        matches.pair_order !== store.get("pair_order"));
+    list.classList.toggle("cs-is-stale", stale);
+    list.setAttribute("aria-busy", String(stale));
+    const nothing = "Every unit of the layer is the same on all pictures.";
+    if (!known) text(empty, "Matched when both have seen all pictures.");
+    else text(empty, matches?.all === 0 ? nothing : "");
+  });
+}
+
+function rowsOf({ pairs, patches, side }: Matches): HTMLElement[] {
+  const from: [number, number] = [0, 0];
+  return pairs.map((pair) => {
+    const strips = ([0, 1] as const).map((which) => {
+      const canvas = strip(patches[which], from[which], pair.patches[which], side);
+      from[which] += pair.patches[which];
+      return canvas;
+    });
+    return row(pair, strips);
+  });
+}
+
+function row(
+  { units, r, mutual }: Pair,
+  [left = el("canvas"), right = el("canvas")]: HTMLElement[],
+): HTMLElement {
+  const both = mutual ? "each is the other's best match" : "the second has a better match";
+  return el(
+    "div.cs-pair",
+    {
+      role: "listitem",
+      title: `Unit ${units[0]} and unit ${units[1]}: r ${likeness(r)}; ${both}`,
+      "data-units": units.join(),
+    },
+    el("span.cs-pair__side", dim(String(units[0])), left),
+    el(
+      "span.cs-pair__r",
+      { "data-mutual": String(mutual) },
+      el("b", likeness(r)),
+      dim(mutual ? "mutual" : "one way"),
+    ),
+    el("span.cs-pair__side", dim(String(units[1])), right),
+  );
+}
+
+/** Some patches in a row. */
+function strip(all: Uint8Array, from: number, count: number, side: number): HTMLElement {
+  const canvas = el("canvas.cs-pair__patches", { "aria-hidden": "true" });
+  const gap = 2;
+  canvas.width = Math.max(1, count * (side + gap) - gap);
+  canvas.height = side;
+  const context = canvas.getContext("2d");
+  const step = 3 * side * side;
+  for (let at = 0; at < count && context; at++) {
+    const pixels = rgba(all.subarray((from + at) * step, (from + at + 1) * step));
+    context.putImageData(new ImageData(pixels, side, side), at * (side + gap), 0);
+  }
+  return canvas;
+}
