@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 from torch import nn
 
@@ -129,11 +130,28 @@ USE = """async (root) => {
 }"""
 
 
+#: A page that a strict host serves: nothing is fetched, no script runs but what stands in it, pictures come as data.
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+
+
+def served(browser: Browser, page_file: Path, **options: Any) -> Page:
+    page = browser.new_context(viewport={"width": 1280, "height": 1000}, **options).new_page()
+    page.route(
+        "**/*",
+        lambda route: (
+            route.fulfill(path=page_file, headers={"content-type": "text/html", "content-security-policy": POLICY})
+            if route.request.url == "http://saved.example/"
+            else route.abort()
+        ),
+    )
+    return page
+
+
 def opened(browser: Browser, page_file: Path, problems: list[str]) -> Page:
-    page = browser.new_context(offline=True, viewport={"width": 1280, "height": 1000}).new_page()
+    page = served(browser, page_file)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda message: message.type == "error" and problems.append(message.text))
-    page.goto(page_file.as_uri())
+    page.goto("http://saved.example/")
     expect(page.locator(".cs-root")).to_be_visible()
     return page
 
@@ -183,4 +201,27 @@ def test_on_a_saved_explorer_what_needs_a_kernel_is_off(browser: Browser, tmp_pa
     root.locator(".cs-search").fill("5-7")
     expect(root.locator(".cs-grid")).to_have_attribute("aria-rowcount", "1")
     page.context.close()
+    instrument.close()
+
+
+def test_without_scripts_a_saved_page_shows_a_picture(browser: Browser, tmp_path: Path):
+    instrument = INSTRUMENTS["Occluder"](network())
+    instrument.to_html(tmp_path / "saved.html", title='a "title" <of> its own')
+    page = served(browser, tmp_path / "saved.html", java_script_enabled=False)
+    page.goto("http://saved.example/")
+    expect(page.get_by_role("img", name='a "title" <of> its own')).to_be_visible()
+    expect(page.locator("noscript p")).to_be_visible()
+    page.context.close()
+    instrument.close()
+
+
+@pytest.mark.parametrize("name", INSTRUMENTS)
+def test_a_saved_page_names_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    folder = tmp_path / "of-a-person" / "photos"
+    folder.mkdir(parents=True)
+    for number, pixels in enumerate(pictures()):
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / f"{number:02}.png")
+    monkeypatch.setitem(globals(), "pictures", lambda: sorted(folder.iterdir()))
+    instrument = INSTRUMENTS[name](network())
+    assert "of-a-person" not in instrument.to_html()
     instrument.close()

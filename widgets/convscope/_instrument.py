@@ -380,7 +380,11 @@ class Instrument(anywidget.AnyWidget):
         """
         answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
         state = self.get_state([name for name in self._shared_traits() if name != "_still"])
-        page = saved_page(self._name, title, state, answers)
+        try:
+            self.still()
+        except Exception:  # as where the instrument is displayed
+            logger.info("%s could not be drawn as a still picture", type(self).__name__, exc_info=True)
+        page = saved_page(self._name, title, state, answers, self._still)
         if path is not None:
             write_text(path, page)
         return page

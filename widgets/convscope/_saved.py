@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,20 +18,32 @@ PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title>
 <style>body {{ margin: 16px; background: #fff; font-family: system-ui, sans-serif; }}
-@media (prefers-color-scheme: dark) {{ body {{ background: #111; }} }}
+@media (prefers-color-scheme: dark) {{ body {{ background: #111; }} noscript {{ color: #eee; }} }}
+noscript img {{ max-width: 100%; }}
 {css}</style></head>
 <body><div id="convscope"></div>
+<noscript>{still}
+<p>This is a picture of the instrument; with JavaScript, the page shows the instrument itself.</p></noscript>
 <script type="application/json" id="saved">{payload}</script>
 <script type="module">
-const saved = JSON.parse(document.getElementById("saved").textContent);
-const {{ showSaved }} = await import("data:text/javascript;base64,{bundle}");
-showSaved(saved, document.getElementById("convscope"));
+{front_end}
+{show}(JSON.parse(document.getElementById("saved").textContent), document.getElementById("convscope"));
 </script></body></html>
 """
 
+#: How a bundle ends: with what it exports, and while one works on it with its source map.
+EXPORTS = re.compile(r"export\s*\{([^}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?\Z")
+
+#: One thing exported: what it is called inside, and outside if that differs.
+EXPORTED = re.compile(r"([\w$]+)(?:\s+as\s+([\w$]+))?")
+
 
 def saved_page(
-    name: str, title: str, state: Mapping[str, Any], answers: Sequence[tuple[str, Mapping[str, Any], Sequence[bytes]]]
+    name: str,
+    title: str,
+    state: Mapping[str, Any],
+    answers: Sequence[tuple[str, Mapping[str, Any], Sequence[bytes]]],
+    still: str,
 ) -> str:
     """Write a page with the front end, the traits, and the answers that it will ask for.
 
@@ -43,23 +56,47 @@ def saved_page(
         Values of the traits, ready for JSON.
     answers : sequence of (kind, fields, buffers)
         What a request of that kind is answered.
+    still : str
+        A PNG in base64 for readers without JavaScript; may be empty.
 
     Returns
     -------
     str
+        The page. Its script is inline, so that it runs where a policy allows no other (`script-src 'unsafe-inline'`).
     """
     packed = [
         {
-            "content": {"kind": kind, "ok": True, **fields},
+            "content": {"kind": kind, "ok": True, **_without_paths(fields)},
             "buffers": [base64.b64encode(one).decode("ascii") for one in buffers],
         }
         for kind, fields, buffers in answers
     ]
     # Neither "</script" nor "<!--" nor anything else in a label may end, or begin, what the page is made of.
     payload = json.dumps({"state": plain(state), "answers": packed}, allow_nan=False).replace("<", "\\u003c")
+    front_end, show = _inlined(text(f"{name}.js"))
     return PAGE.format(
         title=html.escape(title),
         css=text("convscope.css"),
-        bundle=base64.b64encode(text(f"{name}.js").encode()).decode("ascii"),
+        front_end=front_end,
+        show=show,
         payload=payload,
+        still=f'<img alt="{html.escape(title)}" src="data:image/png;base64,{still}">' if still else "",
     )
+
+
+def _without_paths(fields: Any) -> Any:
+    """Return fields of an answer without the places of files, which say whose disk they were on."""
+    if isinstance(fields, Mapping):
+        return {name: None if name == "path" else _without_paths(value) for name, value in fields.items()}
+    return [_without_paths(one) for one in fields] if isinstance(fields, list) else fields
+
+
+def _inlined(bundle: str) -> tuple[str, str]:
+    """Return a bundle as a script that exports nothing, and the name of its ``showSaved``."""
+    end = EXPORTS.search(bundle)
+    names = {outside or inside: inside for inside, outside in EXPORTED.findall(end[1])} if end else {}
+    if end is None or "showSaved" not in names or re.search(r"</script|<!--", bundle, re.IGNORECASE):
+        raise RuntimeError(
+            "Expected a bundle that exports showSaved and can stand in a page. Run make js, or reinstall."
+        )
+    return bundle[: end.start()], names["showSaved"]
