@@ -18,7 +18,7 @@ from torch import Tensor
 
 from convscope_core.errors import ArgumentError
 
-__all__ = ["Planes", "quantise", "shrink", "crop", "filters_rgb", "signed"]
+__all__ = ["Planes", "quantise", "shrink", "crop", "filters_apart", "filters_rgb", "signed"]
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -169,6 +169,36 @@ def filters_rgb(weight: Tensor | npt.NDArray[Any]) -> Bytes:
     ArgumentError
         When the filters have neither three nor one input channel, or a weight is NaN or infinite.
     """
+    values = _as_filters(weight)
+    return _shades(values, np.abs(values).max(initial=0.0))
+
+
+def filters_apart(weight: Tensor | npt.NDArray[Any]) -> tuple[Bytes, Floats]:
+    """Show the weights of first-layer filters as colour pictures, each on a scale of its own.
+
+    Parameters
+    ----------
+    weight : Tensor or array (C, 3, h, w) or (C, 1, h, w)
+
+    Returns
+    -------
+    uint8 array (C, h, w, 3)
+        As of `filters_rgb`, but each filter's own largest weight by magnitude reaches 1 or 255.
+    float32 array (C,)
+        That magnitude. The pictures brought to one scale are ``128 + (picture - 128) * magnitude / largest``, within
+        half a shade.
+
+    Raises
+    ------
+    ArgumentError
+        As of `filters_rgb`.
+    """
+    values = _as_filters(weight)
+    strongest = np.abs(values).max(axis=(1, 2, 3), initial=0.0)
+    return _shades(values, strongest[:, None, None, None]), strongest.astype(np.float32)
+
+
+def _as_filters(weight: Tensor | npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     values = torch.as_tensor(weight).detach().cpu().double().numpy()
     if values.ndim != 4 or values.shape[1] not in (1, 3):
         raise ArgumentError(
@@ -177,8 +207,13 @@ def filters_rgb(weight: Tensor | npt.NDArray[Any]) -> Bytes:
         )
     if not np.isfinite(values).all():
         raise ArgumentError("Expected finite weights, got NaN or infinite values. Check the network.")
-    strongest = np.abs(values).max(initial=0.0)
-    shades = np.rint(128.0 + 127.0 * values / (strongest or 1.0)).astype(np.uint8)
+    found: npt.NDArray[np.float64] = values
+    return found
+
+
+def _shades(values: npt.NDArray[np.float64], strongest: Any) -> Bytes:
+    """Signed values (C, 3 or 1, h, w) as (C, h, w, 3): zero is mid-grey, the strongest 1 or 255."""
+    shades = np.rint(128.0 + 127.0 * values / np.where(strongest > 0, strongest, 1.0)).astype(np.uint8)
     shades = shades.transpose(0, 2, 3, 1)
     return np.ascontiguousarray(np.broadcast_to(shades, (*shades.shape[:3], 3)))
 

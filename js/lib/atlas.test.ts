@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { layout, type Planes, paintTile, place, range, rgba, signedRgba, tileAt, visible } from "./atlas";
+import { layout, type Planes, paintTile, place, ranges, rgba, signedRgba, tileAt, visible } from "./atlas";
 import { css, table } from "./colormaps";
 
 describe("layout", () => {
@@ -68,7 +68,7 @@ const planes: Planes = {
 describe("colouring", () => {
   const paint = (channel: number, scale: "unit" | "layer") => {
     const words = new Uint32Array(2);
-    paintTile(planes, channel, range(planes, channel, scale), "gray", words, 0, 2);
+    paintTile(planes, channel, ranges(planes, scale)(channel), table("gray"), words, 0, 2);
     return [...new Uint8Array(words.buffer)].filter((_, index) => index % 4 === 0);
   };
 
@@ -82,14 +82,44 @@ describe("colouring", () => {
   it("shows a constant channel as the lowest colour, not as noise", () => {
     const flat = { ...planes, high: Float32Array.from([0, 0]) };
     const words = new Uint32Array(2);
-    paintTile(flat, 0, range(flat, 0, "unit"), "gray", words, 0, 2);
+    paintTile(flat, 0, ranges(flat, "unit")(0), table("gray"), words, 0, 2);
     expect(words[0]).toBe(0xff000000);
   });
 
-  it("copies RGB tiles as they are", () => {
-    const rgb: Planes = { ...planes, channels: 1, depth: 3, data: Uint8Array.from([1, 2, 3, 250, 251, 252]) };
+  it("has zero in the middle of signed colours, on one range or each its own", () => {
+    const signed = { ...planes, low: Float32Array.from([-1, -2]), high: Float32Array.from([4, 1]) };
+    expect(ranges(signed, "layer")(1)).toEqual([-4, 4]);
+    expect(ranges(signed, "unit")(1)).toEqual([-2, 2]);
+    const colours = Uint32Array.from({ length: 511 }, (_, index) => index);
     const words = new Uint32Array(2);
-    paintTile(rgb, 0, [0, 1], "inferno", words, 0, 2);
+    paintTile({ ...signed, data: Uint8Array.from([0, 51, 0, 0]) }, 0, [-4, 4], colours, words, 0, 2);
+    expect([...words]).toEqual([Math.round((3 / 8) * 510), 255]);
+  });
+
+  it("gives single values one range that begins at zero, so that they are not all black", () => {
+    const vector = { ...planes, width: 1, low: Float32Array.from([1, 4]), high: Float32Array.from([1, 4]) };
+    expect(ranges(vector, "unit")(0)).toEqual([0, 4]);
+    const flat = { ...planes, low: Float32Array.from([3, 0]), high: Float32Array.from([3, 4]) };
+    expect(ranges(flat, "unit")(0)).toEqual([0, 3]);
+  });
+
+  it("copies photographs as they are, and brings signed RGB to one range", () => {
+    const none = { low: new Float32Array(1), high: new Float32Array(1) };
+    const data = Uint8Array.from([1, 2, 3, 250, 251, 252]);
+    const rgb: Planes = { ...planes, ...none, channels: 1, depth: 3, data };
+    const words = new Uint32Array(2);
+    const own = { ...rgb, low: Float32Array.from([-1]), high: Float32Array.from([1]) };
+    paintTile(
+      { ...own, data: Uint8Array.from([128, 255, 1, 128, 128, 128]) },
+      0,
+      [-2, 2],
+      table("gray"),
+      words,
+      0,
+      2,
+    );
+    expect([...new Uint8Array(words.buffer)].slice(0, 3)).toEqual([128, 192, 65]);
+    paintTile(rgb, 0, ranges(rgb, "unit")(0), table("gray"), words, 0, 2);
     expect([...new Uint8Array(words.buffer)]).toEqual([1, 2, 3, 255, 250, 251, 252, 255]);
     expect([...rgba(rgb.data)]).toEqual([1, 2, 3, 255, 250, 251, 252, 255]);
   });

@@ -1,6 +1,4 @@
 /** Laying out and painting the tiles of a layer: all filters on one canvas, only what is visible. */
-import { type Colormap, table } from "./colormaps";
-
 export interface Layout {
   columns: number;
   rows: number;
@@ -54,54 +52,76 @@ export interface Planes {
   /** 1: a value per pixel, to be coloured here; 3: finished RGB. */
   depth: 1 | 3;
   data: Uint8Array;
-  /** Value of 0 and of 255, per channel. */
+  /** Value of 0 and of 255, per channel; both 0 of photographs. */
   low: Float32Array;
   high: Float32Array;
 }
 
-/** What black and the brightest colour stand for. */
+/** What shares a range of colours: each unit alone, or the units of a layer. */
 export type Scale = "unit" | "layer";
 
-/** The range of values of each channel's colours under a scale; ends at 0 where all values are positive. */
-export function range(planes: Planes, channel: number, scale: Scale): [number, number] {
-  if (scale === "unit") return [planes.low[channel] ?? 0, planes.high[channel] ?? 0];
-  let low = 0;
-  let high = 0;
-  for (const value of planes.low) low = Math.min(low, value);
-  for (const value of planes.high) high = Math.max(high, value);
-  return [low, high];
+/** Values that go below zero have colours on either side of it. */
+export const isSigned = ({ low }: Pick<Planes, "low">): boolean => low.some((value) => value < 0);
+
+/** A tile of one value has no range of its own. */
+export const hasScales = ({ height, width }: Pick<Planes, "height" | "width">): boolean => height * width > 1;
+
+/**
+ * The range of values that each channel's colours stand for.
+ *
+ * Of signed values it is as wide on either side of zero; one range for the layer, and that of a constant map, begins at
+ * zero.
+ */
+export function ranges(planes: Planes, scale: Scale): (channel: number) => [number, number] {
+  const signed = isSigned(planes);
+  const even = (low: number, high: number): [number, number] => {
+    const most = Math.max(-low, high);
+    return signed ? [-most, most] : [low, high];
+  };
+  if (scale === "layer" || !hasScales(planes)) {
+    const all = even(Math.min(0, ...planes.low), Math.max(0, ...planes.high));
+    return () => all;
+  }
+  return (channel) => {
+    const [low, high] = [planes.low[channel] ?? 0, planes.high[channel] ?? 0];
+    return even(low < high ? low : Math.min(0, low), Math.max(0, high));
+  };
 }
 
-/** Colour one channel's tile into 32-bit words, `stride` words a row, from `offset`. */
+/** Colour one channel's tile into 32-bit words, `stride` words a row, from `offset`; of RGB the contrast is changed. */
 export function paintTile(
   planes: Planes,
   channel: number,
   bounds: [number, number],
-  colormap: Colormap,
+  colours: Uint32Array,
   words: Uint32Array,
   offset: number,
   stride: number,
 ): void {
   const { width, height, data } = planes;
   const from = channel * width * height * planes.depth;
+  const low = planes.low[channel] ?? 0;
+  const high = planes.high[channel] ?? 0;
+  const spread = bounds[1] - bounds[0];
+  const gain = spread > 0 ? (high - low) / spread : 0;
+  const coloured = new Uint32Array(256);
   if (planes.depth === 3) {
+    // Zero is 128; photographs have no range, and stay what they are.
+    const contrast = high > low ? gain : 1;
+    for (let value = 0; value < 256; value++) coloured[value] = Math.round(128 + contrast * (value - 128));
     for (let y = 0, at = from; y < height; y++) {
       for (let x = 0; x < width; x++, at += 3) {
-        const [r = 0, g = 0, b = 0] = [data[at], data[at + 1], data[at + 2]];
+        const [r = 0, g = 0, b = 0] = [0, 1, 2].map((one) => coloured[data[at + one] ?? 0]);
         words[offset + y * stride + x] = 0xff000000 | (b << 16) | (g << 8) | r;
       }
     }
     return;
   }
-  const colours = table(colormap);
-  const low = planes.low[channel] ?? 0;
-  const high = planes.high[channel] ?? 0;
-  const spread = bounds[1] - bounds[0];
-  const gain = spread > 0 ? (high - low) / spread : 0;
-  const shift = spread > 0 ? ((low - bounds[0]) / spread) * 255 : 0;
-  const coloured = new Uint32Array(256);
+  const last = colours.length - 1;
+  const shift = spread > 0 ? (low - bounds[0]) / spread : 0;
   for (let value = 0; value < 256; value++) {
-    coloured[value] = colours[Math.max(0, Math.min(255, Math.round(value * gain + shift)))] ?? 0;
+    const place = Math.round(((value / 255) * gain + shift) * last);
+    coloured[value] = colours[Math.max(0, Math.min(last, place))] ?? 0;
   }
   for (let y = 0, at = from; y < height; y++) {
     for (let x = 0; x < width; x++, at++) words[offset + y * stride + x] = coloured[data[at] ?? 0] ?? 0;

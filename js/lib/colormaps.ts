@@ -111,6 +111,20 @@ export function divergingGradient(name: Diverging, theme: "light" | "dark"): str
   return `linear-gradient(to right, ${stops.join(", ")})`;
 }
 
+/** Colours of values, first to last, and as a CSS background: on either side of zero where there are values below it. */
+export function colouring(
+  name: Colormap,
+  signed: boolean,
+  theme: "light" | "dark",
+): { words: Uint32Array; background: string } {
+  return signed
+    ? { words: diverging("red-blue", theme), background: divergingGradient("red-blue", theme) }
+    : { words: table(name), background: gradient(name) };
+}
+
+/** Shades of signed RGB as a CSS background: zero is mid-grey. */
+export const SHADES = "linear-gradient(to right, #010101, #808080, #fff)";
+
 /** Colours that told apart probabilities closer than this would show noise. */
 const LEAST = 0.05;
 

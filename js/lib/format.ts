@@ -14,12 +14,13 @@ export function change(value: number): string {
   return `${value > 0 ? "+" : "−"}${rounded}`;
 }
 
-/** An activation: three significant digits. */
+/** An activation: three significant digits, with a real minus sign. */
 export function activation(value: number): string {
+  if (!Number.isFinite(value)) return "NaN";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  if (size >= 1e4 || size < 1e-3) return value.toExponential(1);
-  return value.toPrecision(3);
+  const digits = size >= 1e4 || size < 1e-3 ? size.toExponential(1) : size.toPrecision(3);
+  return value < 0 ? `−${digits}` : digits;
 }
 
 /** A share of 0..1 in per cent; never "0 %" for something, nor "100 %" for not quite all. */

@@ -444,6 +444,48 @@ def test_filter_grid_recolours_sorts_and_selects_without_the_kernel(notebook):
     assert book.value("[kind for kind in asked if kind != 'hello']") == []
 
 
+def test_colours_stand_for_numbers_and_classes_have_their_names(notebook):
+    book = notebook(SMALL, "w = cs.FilterGrid(net, pictures[0], layer='3', selected=3); w")
+    root = book.cell(1).locator(".cs-root")
+    grid, bar, foot = root.locator(".cs-grid"), root.locator(".cs-tools .cs-bar"), root.locator(".cs-grid__foot")
+    painted = re.compile("^3/activation/inferno/unit$")
+    expect(grid).to_have_attribute("data-painted", painted)
+    book.run("maps = net.activations(pictures[0], '3')['3'][0].flatten(1)")
+    written = "(lambda v: '0' if v == 0 else f'{v:#.3g}'.rstrip('.'))"
+    low, high = (book.value(f"{written}({end})") for end in ("maps[3].min().item()", "maps[3].max().item()"))
+    expect(bar).to_have_attribute("aria-label", f"Scale of unit 3: {low} to {high}")
+    root.get_by_role("radio", name="layer", exact=True).click()
+    high = book.value(f"{written}(maps.max().item())")
+    expect(bar).to_have_attribute("aria-label", f"Scale of layer: 0 to {high}")
+    expect(bar.locator(".cs-bar__zero")).to_be_hidden()
+
+    # Weights go below zero, and share one range unless asked.
+    book.run("w.set_trait('layer', '0'); w.lens = 'weights'")
+    high = book.value(f"{written}(module[0].weight.abs().max().item())")
+    expect(bar).to_have_attribute("aria-label", f"Scale of layer: −{high} to {high}")
+    expect(bar.locator(".cs-bar__zero")).to_have_attribute("style", "left: 50%;")
+    book.run("w.weights_scale = 'unit'")
+    high = book.value(f"{written}(module[0].weight[3].abs().max().item())")
+    expect(bar).to_have_attribute("aria-label", f"Scale of unit 3: −{high} to {high}")
+
+    # Logits: one value a tile, on either side of zero, each with the name of its class.
+    book.run("w.lens = 'activation'; w.layer = '7'")
+    expect(bar).to_have_attribute("aria-label", re.compile("^Scale of layer: −(.+) to \\1$"))
+    expect(foot).to_have_text(re.compile(r"^10 classes · \d at or below zero on this picture$"))
+    expect(root.get_by_role("radio", name="layer", exact=True)).to_be_hidden()
+    colours = grid.locator("canvas").evaluate(
+        """(canvas) => {
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, 40);
+          return new Set(new Uint32Array(data.buffer)).size;
+        }"""
+    )
+    assert colours > 10
+    root.locator(".cs-search").fill("class 7")
+    expect(grid).to_have_attribute("aria-rowcount", "1")
+    grid.press("Home")
+    expect(root.locator("[role=gridcell]")).to_contain_text("unit 7 · class 7 · max ")
+
+
 def test_thousands_of_channels_paint_only_what_is_in_sight(notebook):
     wide = """
 import torch, convscope as cs

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from convscope_core.errors import ArgumentError
-from convscope_core.render import crop, filters_rgb, quantise, shrink
+from convscope_core.render import crop, filters_apart, filters_rgb, quantise, shrink
 
 maps_of_any_scale = arrays.arrays(
     np.float32,
@@ -130,6 +130,19 @@ def test_filters_of_grey_networks_and_dead_layers() -> None:
     shown = filters_rgb(torch.tensor([[[[1.0, -1.0]]]]))
     assert shown[0, 0].tolist() == [[255, 255, 255], [1, 1, 1]]
     assert (filters_rgb(torch.zeros(2, 3, 4, 4)) == 128).all()
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_filters_apart_brought_to_one_scale_are_those_of_one_scale(seed: int, count: int) -> None:
+    weight = (
+        np.random.default_rng(seed).standard_normal((count, 3, 3, 3)) * 10.0 ** -np.arange(count)[:, None, None, None]
+    )
+    shown, strongest = filters_apart(weight)
+    assert (np.abs(shown.astype(int) - 128).max(axis=(1, 2, 3)) == 127).all()
+    np.testing.assert_allclose(strongest, np.abs(weight).max(axis=(1, 2, 3)), rtol=1e-6)
+    together = 128 + (shown.astype(float) - 128) * (strongest / strongest.max())[:, None, None, None]
+    assert np.abs(together - filters_rgb(weight)).max() <= 1 + 1e-5
+    assert (filters_apart(torch.zeros(2, 3, 4, 4))[0] == 128).all()
 
 
 @pytest.mark.parametrize(

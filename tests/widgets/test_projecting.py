@@ -58,18 +58,21 @@ class TestGrid:
         assert (grid["lens"], grid["depth"], grid["channels"]) == ("projection", 3, 20)
         assert set(np.frombuffer(buffers[0], np.uint8)) == {128}
         wanted = [5, 0, 19]
-        answer, (rgb,) = browser_end.ask(widget, "tiles", layer="3", channels=wanted)
+        answer, (rgb, peaks) = browser_end.ask(widget, "tiles", layer="3", channels=wanted)
         assert answer["channels"] == wanted
         side = answer["side"]
         tiles = np.frombuffer(rgb, np.uint8).reshape(len(wanted), side, side, 3)
         assert (grid["height"], grid["width"]) == (side, side)
-        for channel, shown in zip(wanted, tiles, strict=True):
+        for channel, shown, peak in zip(wanted, tiles, np.frombuffer(peaks, np.float32), strict=True):
             best = survey.top("3", channel)[0]
             if best.value <= 0:
                 assert set(shown.ravel()) == {128}
+                assert peak == 0
                 continue
             made = project(net, pictures[best.image], "3", channel, (best.row, best.column))
-            np.testing.assert_array_equal(shown.astype(np.int16) - 128, projection_tile(made, (32, 32), side)[0])
+            shades, strongest = projection_tile(made, (32, 32), side)
+            np.testing.assert_array_equal(shown.astype(np.int16) - 128, shades)
+            assert peak == pytest.approx(strongest, rel=1e-5)
 
     def test_what_was_projected_is_kept(self, net, survey, pictures, browser_end, show, monkeypatch):
         widget = show(cs.FilterGrid(net, pictures[0], layer="3", survey=survey, lens="projection"))

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 import convscope as cs
 from convscope._histogram import place
@@ -24,10 +26,10 @@ def survey(net, labelled):
 class TestGrid:
     def test_health_comes_with_what_each_unit_repeats(self, net, pictures, survey, browser_end, show):
         grid = show(cs.FilterGrid(net, pictures[0], layer="0", survey=survey))
-        answer, (_, _, first, rare) = browser_end.ask(grid, "health", layer="0")
+        answer, (_, _, first, state) = browser_end.ask(grid, "health", layer="0")
         assert answer["images"] == 11
         assert answer["short"] == "Rarely active units are told from 101 pictures on; here are 11."
-        assert not np.frombuffer(rare, np.uint8).any()
+        assert np.frombuffer(state, np.uint8).tolist() == survey.health("0").dead.astype(int).tolist()
         assert np.frombuffer(first, np.int32).tolist() == survey.duplicates("0").tolist()
 
     def test_a_search_lists_units_of_all_layers_and_ranks_those_of_one(self, net, pictures, survey, browser_end, show):
@@ -112,6 +114,42 @@ class TestUnit:
     def test_marks_lie_at_the_logarithm_between_edges(self):
         assert place(np.array([1.0, 2.0, 4.0]), [0.0, 1.0, 4.0]).tolist() == pytest.approx([1.0, 1.5, 2.0])
         assert place(np.array([]), [0.0, 0.0]).tolist() == []
+
+
+class TestSigned:
+    """Logits: a value below zero says "not this class", and is neither silent nor dead."""
+
+    def test_units_of_the_last_layer_have_the_classes_names(self, net, pictures, survey, browser_end, show):
+        grid = show(cs.FilterGrid(net, pictures[0], layer="7", survey=survey))
+        assert [one["signed"] for one in grid._network["layers"]] == [False, False, True]
+        answer, _ = browser_end.ask(grid, "grid")
+        assert answer["names"] == [f"class {index}" for index in range(7)]
+        assert browser_end.ask(grid, "grid", layer="3")[0]["names"] is None
+        panel = show(cs.UnitPanel(net, survey=survey, layer="7", channel=5))
+        assert browser_end.ask(panel, "unit", layer="7", channel=5)[0]["name"] == "class 5"
+        assert browser_end.ask(panel, "unit", layer="3", channel=5)[0]["name"] is None
+
+    def test_what_is_below_zero_is_not_dead(self, pictures, browser_end, show):
+        module = nn.Sequential(nn.Conv2d(3, 4, 8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+        with torch.no_grad():
+            module[4].weight[:2] = -module[4].weight[:2].abs()
+            module[4].bias[:] = torch.tensor([-1.0, -2.0, 0.0])
+            module[4].weight[2] = 0
+        net = cs.Network(module.eval(), input_size=32)
+        survey = cs.survey(net, pictures, progress=False)
+        health = survey.health("4")
+        assert not health.active_images.any()
+        assert health.dead.tolist() == [False, False, True]  # the last is zero everywhere
+        grid = show(cs.FilterGrid(net, pictures[0], layer="4", survey=survey))
+        assert np.frombuffer(browser_end.ask(grid, "health")[1][3], np.uint8).tolist() == [0, 0, 1]
+        assert browser_end.ask(grid, "grid")[0]["names"] is None  # numbers are no names
+
+    def test_a_pooling_that_was_not_surveyed_is_refused_by_name(self, net, pictures, survey, show):
+        grid = show(cs.FilterGrid(net, pictures[0], layer="0", survey=survey))
+        with pytest.raises(cs.LayerError, match="the pooling '2', whose maps repeat what came before"):
+            grid.layer = "2"
+        assert grid.layer == "0"
+        show(cs.FilterGrid(net, pictures[0], layer="2"))
 
 
 class TestHealthView:

@@ -15,6 +15,13 @@ def shown_layers(net: Network) -> list[Layer]:
     return [layer for layer in net.layers if layer.kind != "pool"]
 
 
+def class_names(net: Network, layer: Layer) -> list[str] | None:
+    """The names of a layer's units where these are the classes: of the last layer, where the network has names."""
+    is_last = layer.name == shown_layers(net)[-1].name
+    named = net.labels != tuple(str(index) for index in range(len(net.labels)))
+    return list(net.labels) if is_last and named and layer.channels == len(net.labels) else None
+
+
 def convolutions(net: Network) -> list[Layer]:
     """Convolutions with feature maps; those of squeeze-and-excite gates have single numbers."""
     return [layer for layer in net.layers if layer.kind == "conv" and layer.size != (1, 1)]
@@ -50,6 +57,7 @@ def description(net: Network) -> dict[str, Any]:
                 "size": list(layer.size),
                 "field": int(layer.receptive_field.size),
                 "gated": layer.gated,
+                "signed": layer.activation is None,
             }
             for layer in shown_layers(net)
         ],

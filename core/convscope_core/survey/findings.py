@@ -95,6 +95,8 @@ class LayerHealth:
         last bin are open. The top activations are its right end.
     edges : float32 array (114,)
         Half-octaves on either side of zero (see `histogram_edges`).
+    signed : bool
+        The layer ends in no activation: a value below zero says something (of a logit, "not this class").
     """
 
     images: int
@@ -107,18 +109,25 @@ class LayerHealth:
     magnitude: npt.NDArray[np.float64]
     histogram: npt.NDArray[np.int64]
     edges: npt.NDArray[np.float32]
+    signed: bool = False
 
     @property
     def dead(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): units that no image activated; none where no image was seen."""
-        return np.asarray((self.active_images == 0) & (self.images > 0))
+        """Bool (C,): units that no image activated; none where no image was seen.
+
+        Of a signed layer those that are zero everywhere: a value below zero is a response.
+        """
+        never = (self.active_images == 0) & (self.images > 0)
+        return np.asarray(never & (self.magnitude == 0) if self.signed else never)
 
     @property
     def rare(self) -> npt.NDArray[np.bool_]:
-        """Bool (C,): units that are active in less than one image in a hundred, but not dead; of few images, none is.
+        """Bool (C,): units that are active in less than one image in a hundred, but not dead.
 
-        `MINIMA` says how many it takes.
+        None of few images (`MINIMA`), and none of a signed layer.
         """
+        if self.signed:
+            return np.zeros(len(self.active_images), bool)
         rare = (self.active_images > 0) & (self.active_images < RARE)
         return np.asarray(rare & (self.images >= MINIMA["rare"].images))
 

@@ -258,7 +258,8 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self.layer(layer).name]
+        found = self.layer(layer)
+        part = self._channels[found.name]
         state = {key: values[part] for key, values in self._health_arrays.items()}
         images = self._statistics.health.images
         with np.errstate(invalid="ignore"):  # 0 / 0 where no image was seen
@@ -273,6 +274,7 @@ class Survey:
                 magnitude=state["magnitude"],
                 histogram=state["histogram"],
                 edges=histogram_edges().numpy(),
+                signed=found.activation is None,
             )
 
     def half(self, layer: str | Layer, which: str) -> list[int]:
@@ -651,6 +653,11 @@ class Survey:
             if name in candidate.aliases:
                 return candidate
         names = [candidate.name for candidate in self.layers]
+        if isinstance(layer, Layer) and layer.kind == "pool":
+            raise LayerError(
+                f"Expected a layer that was surveyed, got the pooling {name!r}, whose maps repeat what came before. "
+                f"Choose another, or survey it by name: survey(net, images, {name!r})."
+            )
         raise LayerError(
             f"Expected one of the {len(names)} surveyed layers, got {name!r}."
             f"{did_you_mean(str(name), names)} They run from {names[0]!r} to {names[-1]!r} (Survey.layers)."

@@ -11,6 +11,7 @@ const layer = (name: string, channels: number): LayerInfo => ({
   size: [7, 7],
   field: 3,
   gated: false,
+  signed: false,
 });
 
 function setup() {

@@ -18,7 +18,7 @@ const health: Health = {
   layer: "conv",
   images: 200,
   short: null,
-  rare: Uint8Array.from([0, 0, 0, 1]),
+  state: Uint8Array.from([0, 0, 0, 2]),
   max: Float32Array.from([1, 2, 3, 4]),
   share: Float32Array.from([0.5, 0, 1, 0.005]),
   first: Int32Array.from([0, 1, 0, 3]),
@@ -59,9 +59,9 @@ describe("the units that are shown", () => {
     const { store, arranged } = setup();
     store.set({ health, show: "rare" });
     expect(arranged.get("order")).toEqual([3]);
-    store.set({ health: { ...health, rare: new Uint8Array(4) } });
+    store.set({ health: { ...health, state: new Uint8Array(4) } });
     expect(arranged.get("complaint")).toBe("No unit of this layer is rarely active.");
-    store.set({ health: { ...health, rare: new Uint8Array(4), short: "Told from 101 pictures on." } });
+    store.set({ health: { ...health, state: new Uint8Array(4), short: "Told from 101 pictures on." } });
     expect(arranged.get("complaint")).toBe("Told from 101 pictures on.");
     store.set({ health: { ...health, layer: "other" } });
     expect(arranged.get("complaint")).toBe("");

@@ -50,7 +50,8 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
   const [grid, health, show] = [store.get("grid"), store.get("health"), store.get("show")];
   const query = arranged.get("query");
   const isClass = query !== "" && store.get("_labels").some((label) => label.startsWith(query));
-  const wanted = isClass ? null : searched(query, grid?.planes.channels ?? 0);
+  const named = grid?.names ? unitsNamed(query, grid.names) : null;
+  const wanted = named ?? (isClass ? null : searched(query, grid?.planes.channels ?? 0));
   let order = grid ? ordered(grid, store.get("order"), health, store.get("found")) : [];
   if (wanted && query) order = order.filter((channel) => wanted.has(channel));
   if (health && health.layer === grid?.layer) order = order.filter((channel) => shows(show, health, channel));
@@ -58,13 +59,27 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
   const short = show === "rare" && health?.layer === grid?.layer ? health?.short : null;
   return {
     order,
-    layout: layout(order.length, Math.max(1, arranged.get("width")), ZOOM[arranged.get("zoom")] ?? 42),
+    // On a tile that has a name there is to be room for it.
+    layout: layout(
+      order.length,
+      Math.max(1, arranged.get("width")),
+      (grid?.names ? 2 : 1) * (ZOOM[arranged.get("zoom")] ?? 42),
+    ),
     wrong: wanted === null && !isClass,
     complaint:
       !grid || order.length > 0
         ? ""
         : (short ?? `No unit of this layer ${query && !isClass ? `matches “${query}”` : `is ${shown}`}.`),
   };
+}
+
+/** Units whose names hold a text; null where none does. */
+function unitsNamed(query: string, names: readonly string[]): Set<number> | null {
+  const text = query.toLowerCase();
+  const found = names.flatMap((name, channel) =>
+    text && name.toLowerCase().includes(text) ? [channel] : [],
+  );
+  return found.length > 0 ? new Set(found) : null;
 }
 
 /** The place of a unit in the order, or -1. */

@@ -13,7 +13,7 @@ const health = {
   max: Float32Array.from([1, 2, 3, 4]),
   share: Float32Array.from([0.5, 0, 1, 0.005]),
   first: Int32Array.from([0, 1, 0, 3]),
-  rare: Uint8Array.from([0, 0, 0, 1]),
+  state: Uint8Array.from([0, 1, 0, 2]),
 } as Health;
 
 describe("ordered", () => {

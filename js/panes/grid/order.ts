@@ -1,25 +1,28 @@
 /** In which order the filters of a layer are shown, and which of them. */
 import type { Found, Grid, Health, Order, Show } from "./state";
 
+/** As the kernel tells of a unit. */
+const [DEAD, RARE] = [1, 2];
+
 /** What a survey says against a unit: "dead", "rarely active", "repeats 17"; "" for nothing. */
 export function ailing(health: Health, channel: number): string {
-  const share = health.share[channel] ?? 0;
-  if (share <= 0) return "dead";
+  const state = health.state[channel] ?? 0;
+  if (state === DEAD) return "dead";
   const first = health.first[channel] ?? channel;
   if (first !== channel) return `repeats ${first}`;
-  return health.rare[channel] ? "rarely active" : "";
+  return state === RARE ? "rarely active" : "";
 }
 
 /** Whether a unit is among those that are shown. */
 export function shows(show: Show, health: Health, channel: number): boolean {
-  const [share, first] = [health.share[channel] ?? 0, health.first[channel] ?? channel];
+  const [state, first] = [health.state[channel] ?? 0, health.first[channel] ?? channel];
   return {
     all: true,
-    alive: share > 0,
-    dead: share <= 0,
-    rare: !!health.rare[channel],
+    alive: state !== DEAD,
+    dead: state === DEAD,
+    rare: state === RARE,
     // The first of a group, too: one wants to see them side by side.
-    repeated: health.first.some((other, index) => index !== channel && other === first) && share > 0,
+    repeated: health.first.some((other, index) => index !== channel && other === first) && state !== DEAD,
   }[show];
 }
 

@@ -1,11 +1,15 @@
 /** Painting the grid: only the rows in sight, on a canvas that stays put while the rows scroll. */
-import { type Layout, paintTile, place, range, visible } from "../../lib/atlas";
+import { isSigned, type Layout, paintTile, place, ranges, visible } from "../../lib/atlas";
+import { colouring } from "../../lib/colormaps";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Arranged, indexOf } from "./arrangement";
 import { ailing } from "./order";
-import type { Grid, GridState, Health } from "./state";
+import { type Grid, type GridState, type Health, scaleKey } from "./state";
 import { healthOf } from "./words";
+
+/** Tiles as large as this have their units' names on them, CSS px. */
+const NAMED = 56;
 
 /** What is in sight: tiles `first` to `last` of the order, at their places from the canvas's corner. */
 interface Sight {
@@ -45,16 +49,17 @@ export function keepPainted(
       return { x, y: y - scroller.scrollTop };
     };
     const sight: Sight = { context, layout, order, first, last, density, at };
-    paintTiles(sight, grid, store);
+    paintTiles(sight, grid, view);
+    paintNames(sight, grid, getComputedStyle(scroller).fontFamily);
     paintAiling(sight, healthOf(store));
     const style = getComputedStyle(scroller);
     const colour = (name: string) => style.getPropertyValue(`--cs-${name}`);
     paintFrame(sight, indexOf(arranged, store.get("hovered")), colour("fg"), 1, colour("bg"));
     paintFrame(sight, indexOf(arranged, store.get("selected")), colour("accent"), 2, colour("bg"));
-    scroller.dataset.painted = `${grid.layer}/${grid.lens}/${store.get("colormap")}/${store.get("scale")}`;
+    scroller.dataset.painted = `${grid.layer}/${grid.lens}/${store.get("colormap")}/${store.get(scaleKey(grid.lens))}`;
   });
   arranged.watch(["layout", "seen"], paint);
-  store.onChange(["colormap", "scale", "selected", "hovered", "tiled"], paint);
+  store.onChange(["colormap", "scale", "weights_scale", "selected", "hovered", "tiled"], paint);
   on(scroller, "scroll", paint);
   // The colours of the frames are the theme's.
   page.onTheme(paint);
@@ -63,7 +68,7 @@ export function keepPainted(
 /** Colour the tiles in sight at their own resolution, side by side, then let the canvas enlarge each. */
 function tilePainter() {
   const scratch = document.createElement("canvas");
-  return (sight: Sight, { planes, lens }: Grid, store: View<GridState>["store"]): void => {
+  return (sight: Sight, { planes, lens }: Grid, { store, page }: View<GridState>): void => {
     const { context, layout, order, first, last, density, at } = sight;
     const paper = scratch.getContext("2d");
     if (!paper) return;
@@ -75,14 +80,13 @@ function tilePainter() {
     scratch.height = Math.ceil((last - first) / layout.columns) * planes.height;
     const image = paper.createImageData(scratch.width, scratch.height);
     const words = new Uint32Array(image.data.buffer);
-    const [scale, colormap] = [store.get("scale"), store.get("colormap")];
-    const together = range(planes, 0, "layer");
+    const range = ranges(planes, store.get(scaleKey(lens)));
+    const { words: colours } = colouring(store.get("colormap"), isSigned(planes), page.theme());
     for (let index = first; index < last; index++) {
       const channel = order[index] ?? 0;
       const [row = 0, column = 0] = cell(index);
-      const bounds = scale === "layer" ? together : range(planes, channel, "unit");
       const offset = row * planes.height * scratch.width + column * planes.width;
-      paintTile(planes, channel, bounds, colormap, words, offset, scratch.width);
+      paintTile(planes, channel, range(channel), colours, words, offset, scratch.width);
     }
     paper.putImageData(image, 0, 0);
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);
@@ -107,6 +111,32 @@ function tilePainter() {
       );
     }
   };
+}
+
+/** The names of units on their tiles, as much of them as there is room for. */
+function paintNames(
+  { context, layout, order, first, last, density, at }: Sight,
+  { names }: Grid,
+  font: string,
+): void {
+  if (!names || layout.tile < NAMED) return;
+  context.save();
+  context.scale(density, density);
+  context.font = `11px ${font}`;
+  context.textBaseline = "bottom";
+  for (let index = first; index < last; index++) {
+    const { x, y } = at(index);
+    context.save();
+    context.beginPath();
+    context.rect(x, y, layout.tile, layout.tile);
+    context.clip();
+    context.fillStyle = "rgb(0 0 0 / 55%)";
+    context.fillRect(x, y + layout.tile - 15, layout.tile, 15);
+    context.fillStyle = "#fff";
+    context.fillText(names[order[index] ?? 0] ?? "", x + 3, y + layout.tile - 1);
+    context.restore();
+  }
+  context.restore();
 }
 
 /** Dead: struck through. Repeated: a small double stroke in the corner. */

@@ -16,7 +16,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     const planes = answer as unknown as Omit<Planes, "data" | "low" | "high">;
     store.set({
       grid: {
-        ...(answer as unknown as Pick<Grid, "layer" | "lens">),
+        ...(answer as unknown as Pick<Grid, "layer" | "lens" | "names">),
         planes: { ...planes, data: bytes(data), low: floats(low), high: floats(high) },
         max: floats(max),
         mean: floats(mean),
@@ -24,9 +24,9 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
       },
     });
   });
-  kernel.answers("health", (answer, [max, share, first, rare]) => {
+  kernel.answers("health", (answer, [max, share, first, state]) => {
     const known = answer as unknown as Pick<Health, "layer" | "images" | "short">;
-    const values = { max: floats(max), share: floats(share), first: int32s(first), rare: bytes(rare) };
+    const values = { max: floats(max), share: floats(share), first: int32s(first), state: bytes(state) };
     store.set({ health: { ...known, ...values } });
   });
   kernel.answers("search", (answer, [preference]) => {
@@ -38,15 +38,17 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     if (!label) return store.set({ found: null });
     if (isSurveyed(store)) kernel.ask("search", { label, layer: store.get("layer") });
   });
-  kernel.answers("tiles", (answer, [rgb]) => {
+  kernel.answers("tiles", (answer, [rgb, strongest]) => {
     const grid = store.get("grid");
     if (grid?.lens !== "projection" || grid.layer !== answer.layer || answer.method !== store.get("method")) {
       return;
     }
     const step = grid.planes.height * grid.planes.width * 3;
-    const all = bytes(rgb);
+    const [all, peaks] = [bytes(rgb), floats(strongest)];
     (answer.channels as number[]).forEach((channel, index) => {
       grid.planes.data.set(all.subarray(index * step, (index + 1) * step), channel * step);
+      grid.planes.high[channel] = peaks[index] ?? 0;
+      grid.planes.low[channel] = -(peaks[index] ?? 0);
       missing.delete(channel);
     });
     store.set({ tiled: grid.planes.channels - missing.size });

@@ -20,6 +20,8 @@ export interface Grid {
   max: Float32Array;
   mean: Float32Array;
   active: Float32Array;
+  /** Names of the units, where they are the classes. */
+  names: readonly string[] | null;
 }
 
 /** What a survey says of a layer's units. */
@@ -35,8 +37,8 @@ export interface Health {
   share: Float32Array;
   /** The first unit of the layer that each repeats; its own number if none. */
   first: Int32Array;
-  /** 1 for a unit that is rarely active. */
-  rare: Uint8Array;
+  /** 1 for a unit that is dead, 2 for one that is rarely active. */
+  state: Uint8Array;
 }
 
 /** The units that prefer a class. */
@@ -54,6 +56,7 @@ export interface GridSlice {
   _labels: string[];
   colormap: Colormap;
   scale: Scale;
+  weights_scale: Scale;
   order: Order;
   show: Show;
   /** The class that units are looked for, or "". */
@@ -72,6 +75,7 @@ export const gridSlice: Slice<GridSlice> = {
     _labels: [],
     colormap: "inferno",
     scale: "unit",
+    weights_scale: "layer",
     order: "strongest",
     show: "all",
     label: "",
@@ -82,9 +86,12 @@ export const gridSlice: Slice<GridSlice> = {
     found: null,
     tiled: 0,
   },
-  writes: ["colormap", "scale", "order", "show", "label", "lens"],
+  writes: ["colormap", "scale", "weights_scale", "order", "show", "label", "lens"],
   given: ["_labels"],
   asks: ["label", "lens"],
 };
 
 export type GridState = NetworkSlice & PicturesSlice & SurveySlice & SelectionSlice & GridSlice;
+
+/** The key of what shares a range of colours: that of weights is a choice of its own. */
+export const scaleKey = (lens: Lens) => (lens === "weights" ? "weights_scale" : "scale");

@@ -1,13 +1,14 @@
 /** Above the grid: what the tiles show, in which order and colours, which of them and how large. */
-import type { Scale } from "../../lib/atlas";
-import { COLORMAPS, type Colormap } from "../../lib/colormaps";
+import { hasScales, isSigned, ranges, type Scale } from "../../lib/atlas";
+import { COLORMAPS, type Colormap, colouring, SHADES } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
 import { el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
+import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { isSurveyed } from "../shared/survey";
 import { type Arranged, ZOOM } from "./arrangement";
-import type { GridState, Lens, Order, Show } from "./state";
+import { type GridState, type Lens, type Order, type Show, scaleKey } from "./state";
 
 /** `search`: the field that finds units, which stands among them. */
 export function gridTools(view: View<GridState>, arranged: Arranged, search: Node[]): HTMLElement {
@@ -17,7 +18,7 @@ export function gridTools(view: View<GridState>, arranged: Arranged, search: Nod
     orderField(view),
     showField(view),
     // What does not fit beside the lenses goes to the next line together.
-    el("div.cs-tools.cs-tools__end", ...colourFields(view), zoomButtons(arranged), ...search),
+    el("div.cs-tools.cs-tools__end", ...colourFields(view, arranged), zoomButtons(arranged), ...search),
   );
 }
 
@@ -79,20 +80,44 @@ function showField({ store }: View<GridState>): HTMLElement {
   return tied(store, "show", shown).element;
 }
 
-/** Only where tiles are coloured here: patches and projections have colours of their own. */
-function colourFields({ store }: View<GridState>): HTMLElement[] {
-  const scales = segmented<Scale>("Scale", {
+/** What the colours stand for, beside what shares a range of them; photographs have no such scale. */
+function colourFields(view: View<GridState>, arranged: Arranged): HTMLElement[] {
+  const { store, page } = view;
+  const choices = {
     unit: ["unit", "Each tile uses the full range of colours"],
     layer: ["layer", "One range for the layer: tiles can be compared"],
-  });
+  } as const;
+  const scales = segmented<Scale>("Scale", choices);
+  const weights = segmented<Scale>("Scale of the weights", choices);
   const maps = select<Colormap>("Colour map", COLORMAPS);
+  const bar = scaleBar("Scale", { variant: "cs-bar--tool" });
   tied(store, "scale", scales);
+  tied(store, "weights_scale", weights);
   tied(store, "colormap", maps);
-  store.follow("grid", (grid) => {
-    const coloured = (grid?.planes.depth ?? 1) === 1;
-    scales.element.hidden = maps.element.hidden = !coloured;
-  });
-  return [scales.element, maps.element];
+  const showScale = () => {
+    const grid = store.get("grid");
+    const none = !grid || grid.lens === "patch";
+    const one = !grid || !hasScales(grid.planes);
+    scales.element.hidden = none || one || grid.lens === "weights";
+    weights.element.hidden = none || one || grid.lens !== "weights";
+    maps.element.hidden = none || grid.planes.depth === 3 || isSigned(grid.planes);
+    if (none) return bar.show(null);
+    const scale = store.get(scaleKey(grid.lens));
+    // Of tiles with a range each that of the unit that is looked at.
+    const channel = store.get("hovered") ?? store.get("selected") ?? arranged.get("order")[0] ?? 0;
+    bar.show({
+      range: ranges(grid.planes, scale)(channel),
+      colours:
+        grid.planes.depth === 3
+          ? SHADES
+          : colouring(store.get("colormap"), isSigned(grid.planes), page.theme()).background,
+      name: scale === "layer" || one ? "layer" : `unit ${channel}`,
+    });
+  };
+  arranged.watch(["order"], showScale);
+  store.watch(["grid", "scale", "weights_scale", "colormap", "hovered", "selected", "tiled"], showScale);
+  page.onTheme(showScale);
+  return [scales.element, weights.element, bar.element, maps.element];
 }
 
 function zoomButtons(arranged: Arranged): HTMLElement {

@@ -1,5 +1,5 @@
 /** Units of the grid in words. */
-import { activation, share, shareOf } from "../../lib/format";
+import { activation, many, share, shareOf } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { ailing } from "./order";
 import type { GridState, Health } from "./state";
@@ -13,10 +13,11 @@ export function healthOf(store: Store<GridState>): Health | null {
 /** One unit in a line. */
 export function unitText(store: Store<GridState>, channel: number): string {
   const [grid, health, found] = [store.get("grid"), healthOf(store), store.get("found")];
-  const parts = [`unit ${channel}`];
+  const parts = [`unit ${channel}`, grid?.names?.[channel] ?? ""];
   const here = grid?.max[channel];
   if (here !== undefined) parts.push(`max ${activation(here)} here`);
-  if (health) {
+  if (isSigned(store)) parts.push(health ? ailing(health, channel) : "");
+  else if (health) {
     parts.push(
       ailing(health, channel),
       `active in ${shareOf(health.share[channel] ?? 0, health.images)} pictures`,
@@ -28,6 +29,12 @@ export function unitText(store: Store<GridState>, channel: number): string {
   return parts.filter(Boolean).join(" · ");
 }
 
+/** Whether what is shown is of a layer whose values below zero say something. */
+export function isSigned(store: Store<GridState>): boolean {
+  const layer = store.get("grid")?.layer;
+  return !!store.get("_network").layers.find(({ name }) => name === layer)?.signed;
+}
+
 const none = (values: Float32Array) => values.reduce((count, value) => count + (value <= 0 ? 1 : 0), 0);
 
 /** All units in a line. */
@@ -35,9 +42,13 @@ export function gridText(store: Store<GridState>): string {
   const grid = store.get("grid");
   if (!grid) return " ";
   const { channels } = grid.planes;
-  const parts = [`${channels} filters`, `${none(grid.max)} silent on this picture`];
   const health = healthOf(store);
-  if (health) parts.push(`${none(health.share)} never active in ${store.get("_survey").done} pictures`);
+  const parts = [`${channels} ${grid.names ? "classes" : "filters"}`];
+  if (isSigned(store)) parts.push(`${none(grid.max)} at or below zero on this picture`);
+  else {
+    parts.push(`${none(grid.max)} silent on this picture`);
+    if (health) parts.push(`${none(health.share)} never active in ${many(health.images, "picture")}`);
+  }
   const tiled = store.get("tiled");
   if (grid.lens === "projection" && tiled < channels) parts.unshift(`projected ${tiled} of ${channels}`);
   return parts.join(" · ");

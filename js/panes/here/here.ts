@@ -4,6 +4,7 @@ import { el, onFrame, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { layerOf } from "../shared/network";
 import type { HereState } from "./state";
 
 /** `silenced`: whether the unit is held at zero. */
@@ -44,7 +45,7 @@ export function herePane(
     if (!found) return;
     text(
       caption,
-      found.value > 0
+      found.value > 0 || layerOf(store)?.signed
         ? `${activation(found.value)} · row ${found.row}, column ${found.column}`
         : silenced()
           ? "silenced"

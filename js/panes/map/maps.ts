@@ -11,7 +11,8 @@ export function mapsPane(view: View<MapState>, root: HTMLElement): void {
   const { store } = view;
   const grid = el("div.cs-maps");
   root.append(grid);
-  for (const panel of [activityPanel(), probabilityPanel(), labelPanel(view)]) mountPanel(panel, view, grid);
+  for (const panel of [activityPanel(view), probabilityPanel(), labelPanel(view)])
+    mountPanel(panel, view, grid);
   // Looking at a place on the picture is looking at it on the maps, and the other way round.
   store.onChange(["pointer"], () => {
     const [maps, pointer] = [store.get("maps"), store.get("pointer")];

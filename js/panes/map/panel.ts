@@ -75,7 +75,7 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
 
 function keepPainted(
   panel: Panel,
-  { store }: View<MapState>,
+  { store, page }: View<MapState>,
   frame: HTMLElement,
   canvas: HTMLCanvasElement,
 ): void {
@@ -86,6 +86,7 @@ function keepPainted(
     if (width > 0) paintMap(canvas, width, panel, store);
   });
   store.watch(["maps", "photo", "position", "size", "cell", "_network"], paint);
+  page.onTheme(paint);
   if (panel.colouredBy) store.onChange(panel.colouredBy, paint);
   onResize(frame, (now) => {
     width = now;

@@ -1,14 +1,23 @@
 /** The panels of one value a cell: activity of a unit, probability of a class. */
-import { gradient, table, widened } from "../../lib/colormaps";
-import { el, text } from "../../lib/dom";
+import { colouring, gradient, table, widened } from "../../lib/colormaps";
 import { activation, change, probability } from "../../lib/format";
 import { clamp } from "../../lib/geometry";
+import { type Shown, scaleBar } from "../../lib/scalebar";
+import type { View } from "../../seam";
 import { extremes, isComputed } from "./cells";
 import type { Panel } from "./panel";
-import type { Maps } from "./state";
+import type { MapState, Maps } from "./state";
 
-export function activityPanel(): Panel {
-  const bar = colourBar("inferno", activation);
+const CLEAN = { markTitle: "without occluder" };
+
+export function activityPanel({ page }: View<MapState>): Panel {
+  const bar = scaleBar("Activity", CLEAN);
+  const colours = (maps: Maps) => colouring("inferno", activities(maps)[0] < 0, page.theme());
+  let shown: Maps | null = null;
+  const showBar = () =>
+    shown &&
+    bar.show(shownOf(colours(shown).background, activities(shown), shown.clean.activity, activation));
+  page.onTheme(showBar);
   return {
     name: "activity",
     title: (maps) => (maps.layer === null ? "Activity" : `Activity of ${maps.layer} · ${maps.unit}`),
@@ -17,16 +26,20 @@ export function activityPanel(): Panel {
       if (value === null || (cell !== null && !isComputed(maps.label[cell]) && !maps.preview)) return "";
       return activation(value);
     },
-    paint: (maps, from, words) => paintValues(maps.activity, activities(maps), "inferno", from, words),
+    paint: (maps, from, words) =>
+      paintValues(maps.activity, activities(maps), colours(maps).words, from, words),
     preview: "preview",
     absent: (maps) => maps.layer === null,
     foot: bar.element,
-    showFoot: (maps) => bar.show(activities(maps), maps.clean.activity),
+    showFoot: (maps) => {
+      shown = maps;
+      showBar();
+    },
   };
 }
 
 export function probabilityPanel(): Panel {
-  const bar = colourBar("viridis", probability);
+  const bar = scaleBar("Probability", { ...CLEAN, write: probability });
   return {
     name: "probability",
     title: (maps) => `Probability of ${maps.target.label}`,
@@ -36,47 +49,51 @@ export function probabilityPanel(): Panel {
       if (Number.isNaN(value)) return isComputed(maps.label[cell]) ? "NaN" : "";
       return `${change(value - maps.clean.probability)}  ${probability(value)}`.trim();
     },
-    paint: (maps, from, words) => paintValues(maps.probability, probabilities(maps), "viridis", from, words),
+    paint: (maps, from, words) =>
+      paintValues(maps.probability, probabilities(maps), table("viridis"), from, words),
     preview: "preview",
     foot: bar.element,
-    showFoot: (maps) => bar.show(probabilities(maps), maps.clean.probability),
+    showFoot: (maps) =>
+      bar.show(shownOf(gradient("viridis"), probabilities(maps), maps.clean.probability, probability)),
+  };
+}
+
+function shownOf(
+  colours: string,
+  range: [number, number],
+  clean: number | null,
+  write: (value: number) => string,
+): Shown {
+  return {
+    range,
+    colours,
+    name: clean === null ? "" : `clean ${write(clean)}`,
+    mark: clean,
   };
 }
 
 const probabilities = (maps: Maps): [number, number] =>
   widened(...(extremes(maps.probability, [maps.clean.probability]) ?? [0, 1]));
-const activities = (maps: Maps): [number, number] =>
-  extremes(maps.activity, maps.clean.activity === null ? [] : [maps.clean.activity]) ?? [0, 1];
+/** As wide on either side of zero where there are values below it. */
+function activities(maps: Maps): [number, number] {
+  const [low, high] = extremes(maps.activity, maps.clean.activity === null ? [] : [maps.clean.activity]) ?? [
+    0, 1,
+  ];
+  const most = Math.max(-low, high);
+  return low < 0 ? [-most, most] : [low, high];
+}
 
 function paintValues(
   values: Float32Array,
   [low, high]: [number, number],
-  colormap: "inferno" | "viridis",
+  colours: Uint32Array,
   from: Int32Array,
   words: Uint32Array,
 ): void {
-  const scale = table(colormap);
+  const last = colours.length - 1;
   from.forEach((index, at) => {
     const value = values[index] ?? Number.NaN;
-    const level = Math.round((255 * (value - low)) / (high - low || 1));
-    words[at] = Number.isNaN(value) ? 0 : (scale[clamp(level, 0, 255)] ?? 0);
+    const level = Math.round((last * (value - low)) / (high - low || 1));
+    words[at] = Number.isNaN(value) ? 0 : (colours[clamp(level, 0, last)] ?? 0);
   });
-}
-
-/** A colour bar with the ends' values and a mark at the clean picture's. */
-function colourBar(colormap: "inferno" | "viridis", format: (value: number) => string) {
-  const mark = el("i.cs-bar__clean", { title: "without occluder" });
-  const strip = el("div.cs-bar__strip", mark);
-  strip.style.background = gradient(colormap);
-  const [low, high, clean] = [el("span"), el("span"), el("span.cs-bar__name")];
-  return {
-    element: el("div.cs-bar", strip, el("div.cs-bar__ends", low, clean, high)),
-    show: ([from, to]: [number, number], value: number | null) => {
-      text(low, format(from));
-      text(high, format(to));
-      text(clean, value === null ? "" : `clean ${format(value)}`);
-      mark.hidden = value === null || Number.isNaN(value);
-      if (value !== null) mark.style.left = `${100 * clamp((value - from) / (to - from || 1), 0, 1)}%`;
-    },
-  };
 }

@@ -5,6 +5,7 @@ import { segmented } from "../../lib/controls";
 import { dim, el, focused, keepTyping, on, text } from "../../lib/dom";
 import { kindOf } from "../../lib/form";
 import { aroundMiddle, extent } from "../../lib/geometry";
+import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { fillField } from "./fill";
 import type { OccluderState } from "./state";
@@ -84,20 +85,20 @@ function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
     "trail",
   );
   on(trail, "click", () => store.set({ show_trail: !store.get("show_trail") }));
-  const bar = el("span.cs-controls__bar", { "aria-hidden": "true" });
-  bar.style.background = gradient("viridis");
-  const [low, high] = [dim(), dim()];
+  const bar = scaleBar("Probability where the occluder has been", {
+    write: (value) => value.toFixed(2),
+    variant: "cs-bar--tool",
+  });
   const clear = el("button.cs-link", { title: "Start the trail again" }, "clear");
   on(clear, "click", () => kernel.ask("trail", { clear: true }));
-  const scale = el("span.cs-controls__scale", low, bar, high, clear);
+  const scale = el("span.cs-controls__scale", bar.element, clear);
   store.watch(["show_trail", "trail"], () => {
     const shown = store.get("show_trail");
     trail.setAttribute("aria-pressed", String(shown));
     const range = shown ? trailRange(store.get("trail")) : null;
     // Its place is kept, so that nothing moves at the first drag.
     scale.classList.toggle("cs-is-nothing", !range);
-    text(low, range ? range[0].toFixed(2) : "");
-    text(high, range ? range[1].toFixed(2) : "");
+    bar.show({ range: range ?? [0, 1], colours: gradient("viridis") });
   });
   return el("span.cs-controls__trail", trail, scale);
 }

@@ -12,6 +12,7 @@ const layer = (name: string, channels: number): LayerInfo => ({
   size: [7, 7],
   field: 3,
   gated: name === "b.2",
+  signed: false,
 });
 
 function setup(options: RibbonOptions = {}, layers = [layer("stem", 8), layer("b.1", 64), layer("b.2", 16)]) {

@@ -12,6 +12,8 @@ export interface LayerInfo {
   field: number;
   /** A squeeze-excite gate upstream sees the whole picture, too. */
   gated: boolean;
+  /** It ends in no activation: a value below zero says something, too. */
+  signed: boolean;
 }
 
 export interface NetworkInfo {

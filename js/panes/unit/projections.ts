@@ -1,8 +1,10 @@
 /** What the unit picked out of the patches, in their order. */
 import { signedRgba } from "../../lib/atlas";
+import { SHADES } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
 import { el } from "../../lib/dom";
 import { show } from "../../lib/photo";
+import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
@@ -12,14 +14,24 @@ import { tileList } from "./tiles";
 export function projectionsPart(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const list = tileList(view, "Projections");
+  const bar = scaleBar("Projections");
   store.watch(["unit", "projections", "contrast", "method"], () => {
     const projections = currentOf(view);
     const stale = projections?.method !== store.get("method");
     list.element.classList.toggle("cs-is-stale", stale);
     if (store.get("unit")) list.show(tilesOf(view, projections));
   });
+  store.watch(["unit", "projections", "contrast", "exemplar"], () => {
+    const projections = currentOf(view);
+    const at = store.get("exemplar") ?? 0;
+    const strongest = Math.max(...(projections?.peaks ?? []), 0);
+    const all = store.get("contrast") === "group";
+    const end = all ? strongest : (projections?.peaks[at] ?? 0);
+    const name = all ? "all" : `of ${at + 1}`;
+    bar.show(end > 0 ? { range: [-end, end], colours: SHADES, name } : null);
+  });
   const tools = el("span.cs-heading__tools", methodField(view), contrastField(view));
-  return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element);
+  return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element, bar.element);
 }
 
 /** The projections, where they are those of the unit that is shown. */

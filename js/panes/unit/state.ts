@@ -52,6 +52,8 @@ export interface Unit extends Exemplars {
   /** Units of the layer that are active on the same pictures, and the correlation over those that are sampled. */
   similar: [number, number][];
   sampled: number;
+  /** Its name, where it is a class. */
+  name: string | null;
   /** What too few pictures do not tell, a sentence each. */
   short: string[];
   /** Its activations where they are too few for a histogram; else null. */

@@ -71,10 +71,12 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
 function headLines({ store }: View<UnitState>): HTMLElement[] {
   const title = el("h2.cs-unit__title");
   const facts = el("p.cs-unit__facts");
-  store.watch(["layer", "selected", "_network"], () => {
+  store.watch(["layer", "selected", "_network", "unit"], () => {
     const selected = store.get("selected");
     const layer = layerOf(store);
-    text(title, selected === null ? "No unit selected" : `unit ${selected}`);
+    const unit = store.get("unit");
+    const name = unit && unit.layer === layer?.name && unit.channel === selected ? unit.name : null;
+    text(title, selected === null ? "No unit selected" : `unit ${selected}${name ? ` · ${name}` : ""}`);
     const lines = layer
       ? [
           layer.name,

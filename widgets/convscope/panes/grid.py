@@ -8,12 +8,13 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request
+from convscope._layers import class_names
 from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
-from convscope_core.render import filters_rgb, quantise, shrink
+from convscope_core.render import filters_apart, quantise, shrink
 from convscope_core.survey import Survey
 
 from .pictures import PicturesPane
@@ -45,7 +46,10 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     """str: colour map of activations; applied in the browser."""
 
     scale = traitlets.Enum(("unit", "layer"), default_value="unit").tag(sync=True)
-    """str: whether each tile, or the whole layer, spans the colour map."""
+    """str: whether each tile, or the whole layer, spans the colours of activations and projections."""
+
+    weights_scale = traitlets.Enum(("unit", "layer"), default_value="layer").tag(sync=True)
+    """str: the same of weights: on one scale a filter that dominates the layer, or does nothing, is seen."""
 
     order = traitlets.Enum(("strongest", "mean", "index", "best", "rare", "class"), default_value="strongest").tag(
         sync=True
@@ -65,7 +69,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     the unit picked out of that patch (its projection by `method`), or the weights (first layer only)."""
 
     def __init__(self, net: Network, **options: Any) -> None:
-        self._projection_tiles: dict[tuple[str, str, Unit], np.ndarray] = {}
+        self._projection_tiles: dict[tuple[str, str, Unit], tuple[np.ndarray, float]] = {}
         super().__init__(net, **options)
 
     def _answer_grid(self, content: Content) -> Answer:
@@ -82,8 +86,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             planes = quantise(shrink(maps, MAP_SIDE))
             data, low, high, depth = planes.data, planes.low, planes.high, 1
         else:
-            data = self._lens_pictures(layer, lens)
-            low, high, depth = np.zeros(len(data), np.float32), np.ones(len(data), np.float32), 3
+            data, peaks = self._lens_pictures(layer, lens)
+            low, high, depth = -peaks, peaks, 3
         height, width = data.shape[1:3]
         answer = {
             "layer": layer.name,
@@ -92,11 +96,12 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             "height": height,
             "width": width,
             "depth": depth,
+            "names": class_names(self.net, layer),
         }
         return answer, [data, low, high, *summary]
 
-    def _lens_pictures(self, layer: Layer, lens: str) -> np.ndarray:
-        """A picture of each unit, (channels, h, w, 3) uint8."""
+    def _lens_pictures(self, layer: Layer, lens: str) -> tuple[np.ndarray, np.ndarray]:
+        """A picture of each unit, (channels, h, w, 3) uint8, and what its brightest shade stands for; 0 of patches."""
         if lens == "weights":
             weight = self.net.weight(layer.name)
             if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
@@ -104,7 +109,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
                     f"Expected a convolution over 3 colour channels, to show its weights as pictures, got {layer.name} "
                     f"({layer.kind}). Choose the first layer."
                 )
-            return filters_rgb(weight)
+            return filters_apart(weight)
         survey = self._surveyed()
         tiles = np.full((layer.channels, TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8)
         if lens == "patch":
@@ -112,19 +117,19 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             # Picture by picture, so that each is read once.
             for channel in sorted(best, key=lambda c: best[c].image):
                 tiles[channel] = self._patches.patch(survey.images, best[channel], TILE_SIDE)[0]
-        return tiles  # projections follow, a few at a time
+        return tiles, np.zeros(layer.channels, np.float32)  # projections follow, a few at a time
 
     @fields(channels=traitlets.List(Whole()))
     def _answer_tiles(self, content: Content) -> Answer:
         """Projections of the best patches of a few of a layer's units."""
         survey = self._surveyed()
         (layer, wanted), method = self._units(content), self._method(content)
-        tiles: dict[int, np.ndarray] = {}
+        tiles: dict[int, tuple[np.ndarray, float]] = {}
         missing: list[Unit] = []
         for channel in wanted:
             best = best_of(survey, layer, channel)
             if not best:
-                tiles[channel] = np.full((TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8)
+                tiles[channel] = np.full((TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8), 0.0
                 continue
             unit = Unit(best[0].image, channel, best[0].row, best[0].column, best[0].value)
             known = self._projection_tiles.get((layer.name, method, unit))
@@ -133,13 +138,14 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             else:
                 tiles[channel] = known
         for unit, projection in zip(missing, self._projector(survey.images, layer, missing, method), strict=True):
-            shades, _ = projection_tile(projection, self._input_size, TILE_SIDE)
-            tiles[unit.channel] = (shades.astype(np.int16) + GREY).astype(np.uint8)
+            shades, peak = projection_tile(projection, self._input_size, TILE_SIDE)
+            tiles[unit.channel] = (shades.astype(np.int16) + GREY).astype(np.uint8), peak
             while len(self._projection_tiles) >= KEPT:
                 self._projection_tiles.pop(next(iter(self._projection_tiles)))
             self._projection_tiles[layer.name, method, unit] = tiles[unit.channel]
         answer = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
-        return answer, [b"".join(tiles[channel].tobytes() for channel in wanted)]
+        peaks = np.array([tiles[channel][1] for channel in wanted], np.float32)
+        return answer, [b"".join(tiles[channel][0].tobytes() for channel in wanted), peaks]
 
     def _answer_health(self, content: Content) -> Answer:
         """What a survey found of every unit of a layer."""
@@ -147,7 +153,9 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         health = survey.health(layer.name)
         numbers = [np.asarray(one, np.float32) for one in (health.maximum, health.active_images)]
         answer = {"layer": layer.name, "images": health.images, "short": survey.shortage("rare")}
-        return answer, [*numbers, survey.duplicates(layer.name).astype(np.int32), health.rare.astype(np.uint8)]
+        # 1: dead, 2: rarely active.
+        state = health.dead.astype(np.uint8) + 2 * health.rare.astype(np.uint8)
+        return answer, [*numbers, survey.duplicates(layer.name).astype(np.int32), state]
 
     def _answer_search(self, content: Content) -> Answer:
         """The units that prefer a class, of all layers; and the preference of every unit of one."""
@@ -182,4 +190,4 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
 
 def best_of(survey: Survey, layer: Layer, channel: int) -> list[Any]:
     """The exemplar that excites a unit most, in a list; an empty one where none excites it."""
-    return [one for one in survey.top(layer.name, channel)[:1] if one.value > 0]
+    return [one for one in survey.top(layer.name, channel)[:1] if one.value > 0 or layer.activation is None]

@@ -38,7 +38,7 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
             "picture": setting.picture,
             "position": list(position),
         }
-        if value <= 0:
+        if value <= 0 and layer.activation is not None:
             return {**found, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
         projection = project(self._acting_net, x, layer.name, channel, (row, column), method)
         values, box = visible(projection, self._input_size)

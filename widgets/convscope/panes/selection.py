@@ -10,6 +10,7 @@ from convscope._instrument import Content, Instrument
 from convscope._wire import Whole
 from convscope_core.errors import LayerError
 from convscope_core.network import Layer
+from convscope_core.survey import Survey
 
 __all__ = ["SelectionPane"]
 
@@ -22,6 +23,9 @@ class SelectionPane(Instrument):
 
     selected = Whole(None, allow_none=True).tag(sync=True)
     """int or None: the selected unit (channel)."""
+
+    #: What a pane that has a survey looks layers up in.
+    survey: Survey | None = None
 
     def _layer(self, content: Content) -> Layer:
         """The layer that a request is about; by default the selected one."""
@@ -45,7 +49,10 @@ class SelectionPane(Instrument):
 
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:
-        return self.net.layer(proposal["value"]).name
+        layer = self.net.layer(proposal["value"])
+        if self.survey is not None and layer.kind == "pool":
+            self.survey.layer(layer)
+        return layer.name
 
     @traitlets.validate("selected")
     def _existing_unit(self, proposal: Any) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
+from convscope._layers import class_names
 from convscope._still import Strip
 from convscope._wire import Whole, fields
 from convscope_core.explain import Unit
@@ -67,6 +68,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "similar": [[one.channel, one.correlation] for one in survey.similar(layer.name, channel)],
             "sampled": len(survey.sampled(layer.name).images),
             "short": [one for what in ("preference", "similar") if (one := survey.shortage(what))],
+            "name": None if (names := class_names(self.net, layer)) is None else names[channel],
             "values": few(survey, layer.name, channel),
         }
         return answer, [patches]
@@ -139,10 +141,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 def few(survey: Survey, layer: str, channel: int) -> list[float] | None:
     """The unit's largest activations, where they are too few for a histogram: these are told one by one; else None."""
     health = survey.health(layer)
-    active = round(float(health.active_images[channel]) * health.images)
+    active = health.images if health.signed else round(float(health.active_images[channel]) * health.images)
     if active >= MINIMA["histogram"].images:
         return None
-    return [one.value for one in survey.top(layer, channel) if one.value > 0]
+    return [one.value for one in survey.top(layer, channel) if one.value > 0 or health.signed]
 
 
 def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
