@@ -1,4 +1,4 @@
-"""What is shipped: two packages and the bundle in one wheel, one version, and a core that needs no widget."""
+"""What is shipped: three packages, the bundle and a setting in one wheel, one version, a core that needs no widget."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"convscope_core": ROOT / "core" / "convscope_core", "convscope": ROOT / "widgets" / "convscope"}
+PACKAGES = {
+    "convscope_core": ROOT / "core" / "convscope_core",
+    "convscope": ROOT / "widgets" / "convscope",
+    "convscope_server": ROOT / "widgets" / "convscope_server",
+}
 VERSION = json.loads((ROOT / "package.json").read_text())["version"]
 
 
@@ -63,6 +67,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / f"convscope-{VERSION}"
 
 
+#: The file that has Jupyter's server load the extension: pip puts it where that looks.
+ENABLES = f"convscope-{VERSION}.data/data/etc/jupyter/jupyter_server_config.d/convscope.json"
+
+
 def test_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     shipped = {name for name in wheel.namelist() if not name.startswith(f"convscope-{VERSION}.dist-info/")}
     expected = {
@@ -71,7 +79,7 @@ def test_wheel_holds_every_module_and_nothing_else(wheel: zipfile.ZipFile) -> No
         for file in folder.rglob("*")
         if file.is_file() and "__pycache__" not in file.parts and not file.name.startswith(".")
     }
-    assert shipped == expected
+    assert shipped == expected | {ENABLES}
     assert {f"{package}/py.typed" for package in PACKAGES} <= shipped
 
 
@@ -82,6 +90,10 @@ def test_wheel_holds_the_bundle(wheel: zipfile.ZipFile) -> None:
         script = wheel.read(name).decode()
         assert re.search(r"export\s*\{[^}]*\bdefault\b", script), "an anywidget module has a default export"
     assert len(wheel.read("convscope/static/convscope.css")) > 0
+
+
+def test_wheel_enables_the_server_extension(wheel: zipfile.ZipFile) -> None:
+    assert json.loads(wheel.read(ENABLES)) == {"ServerApp": {"jpserver_extensions": {"convscope_server": True}}}
 
 
 def test_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
@@ -251,6 +263,20 @@ for module in pkgutil.walk_packages(convscope_core.__path__, "convscope_core."):
 print(sorted({"convscope", "ipywidgets", "anywidget", "bqplot", "IPython", "matplotlib"} & set(sys.modules)))
 """
     assert python(code, path=ROOT / "core", cwd=tmp_path) == "[]"
+
+
+def test_the_server_loads_nothing_of_the_kernel_s(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    # The administrator of a hub installs it beside a server that has no torch.
+    wheel.extractall(tmp_path, [name for name in wheel.namelist() if name.startswith("convscope_server/")])
+    code = """
+import sys
+import tornado.web, tornado.websocket, traitlets.config
+before = set(sys.modules)
+import convscope_server
+print(convscope_server.__file__, sorted(set(sys.modules) - before))
+"""
+    file = tmp_path / "convscope_server" / "__init__.py"
+    assert python(code, path=tmp_path, cwd=tmp_path) == f"{file} ['convscope_server']"
 
 
 def test_core_imports_no_optional_package(tmp_path: Path) -> None:
