@@ -12,7 +12,14 @@ function setup() {
   const view = viewOf(networkSlice, selectionSlice, surveySlice, silenceSlice);
   const root = document.body.appendChild(document.createElement("div"));
   root.tabIndex = -1;
-  const layer = { kind: "conv", channels: 8, size: [4, 4] as [number, number], field: 3, gated: false };
+  const layer = {
+    kind: "conv",
+    channels: 8,
+    size: [4, 4] as [number, number],
+    field: 3,
+    gated: false,
+    signed: false,
+  };
   view.store.set({
     _network: {
       name: "n",
