@@ -55,10 +55,12 @@ from convscope_core.experiments import (
 )
 from convscope_core.explain import (
     Attribution,
+    EffectiveField,
     MethodInfo,
     Projection,
     Unit,
     attribute,
+    effective_field,
     methods,
     project,
     project_many,
@@ -119,6 +121,7 @@ __all__ = [
     "Degradation",
     "Evolution",
     "EvolutionRecorder",
+    "EffectiveField",
     "EvolutionResult",
     "ExecutorError",
     "Exemplar",
@@ -172,6 +175,7 @@ __all__ = [
     "degradation",
     "degradation_chart",
     "degrading",
+    "effective_field",
     "evolution",
     "evolving",
     "filter_health",

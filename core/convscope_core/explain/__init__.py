@@ -25,10 +25,12 @@ from convscope_core.explain.attribution import (
     methods,
 )
 from convscope_core.explain.control import randomised, similarity
+from convscope_core.explain.effective import EffectiveField, effective_field
 from convscope_core.explain.projection import Projection, Unit, project, project_many, projecting
 
 __all__ = [
     "Attribution",
+    "EffectiveField",
     "MethodInfo",
     "MethodList",
     "Projection",
@@ -36,6 +38,7 @@ __all__ = [
     "Unit",
     "attribute",
     "attribute_tensor",
+    "effective_field",
     "methods",
     "project",
     "project_many",
