@@ -69,6 +69,15 @@ def corresponding(net: cs.Network) -> Any:
     return widget
 
 
+def compared(net: cs.Network) -> Any:
+    torch.manual_seed(1)
+    module = nn.Sequential(nn.Conv2d(3, 6, 7), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 5))
+    other = cs.Network(module.eval(), labels=CLASSES, input_size=32, name="other")
+    view = cs.Compare(net, other, pictures())
+    assert view.wait(60)
+    return view
+
+
 INSTRUMENTS = {
     "Correspondence": corresponding,
     "Explorer": lambda net: cs.Explorer(net, pictures(), survey=surveyed(net), layer="2", selected=3),
@@ -77,6 +86,7 @@ INSTRUMENTS = {
     "FilterGrid of patches": lambda net: cs.FilterGrid(
         net, pictures()[0], survey=surveyed(net), layer="2", lens="patch"
     ),
+    "Compare": compared,
     "Occluder": lambda net: cs.Occluder(net, pictures()[0], size=10),
     "OcclusionMap": mapped,
     "Gallery": explained,
@@ -98,6 +108,9 @@ SHOWN = """root => {
     picture: all("[data-picture][aria-selected=true]", (element) => element.dataset.picture),
     address: all(".cs-address", (element) => element.value),
     lens: all("[aria-label=Lens] [aria-checked=true]", (element) => element.dataset.value),
+    cell: words(".cs-cka__rows [data-chosen], .cs-cka__columns [data-chosen]"),
+    pairs: all("[data-units]", (element) => element.dataset.units),
+    pairOrder: all("[aria-label='Which pairs first'] [aria-checked=true]", (element) => element.dataset.value),
   };
 }"""
 
@@ -181,8 +194,11 @@ def test_whatever_is_done_on_a_saved_page_nothing_goes_by_another_name(browser: 
         expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
     if name == "Explorer" or name.startswith("FilterGrid"):
         expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("^2/"))
-    if name in ("Explorer", "Occluder"):
-        expect(root.locator(".cs-probabilities")).to_have_attribute("data-position", re.compile("^[0-9]"))
+    if name in ("Explorer", "Occluder", "Compare"):
+        expect(root.locator(".cs-probabilities").last).to_have_attribute("data-position", re.compile("^[0-9]"))
+    if name == "Compare":
+        expect(root.locator("[data-units]").first).to_be_visible()
+        expect(root.locator(".cs-cka__columns [data-chosen]")).to_have_count(1)
     if name == "Explorer":
         expect(root.get_by_role("heading", name="On this picture")).to_be_visible()
     before = root.evaluate(SHOWN)
