@@ -10,8 +10,10 @@ import operator
 import os
 import re
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, overload
 
@@ -21,8 +23,9 @@ import torch
 from PIL import Image
 
 from convscope_core.contents import NO_FILE, Trace, digest_of, stamp_of
+from convscope_core.crops import WHOLE, Box, Places, laid_out, require_layout
 from convscope_core.errors import ArgumentError, ImageError, did_you_mean
-from convscope_core.images import SUFFIXES
+from convscope_core.images import SUFFIXES, picture_size, read_image
 from convscope_core.locks import Lock
 
 __all__ = ["Images", "Picture", "WrittenLabel", "find_classes", "natural", "sample", "sample_images"]
@@ -174,6 +177,81 @@ class Images(Sequence[Picture]):
         """Return the pictures of `indices`, in this order, without what the others need: small to pickle."""
         return Images(self._source.only(indices), traced)
 
+    # -- crops --
+
+    def crops(self, sides: Sequence[float] = (1, 1 / 2), overlap: float = 0.5) -> Images:
+        """Cut square crops at several scales out of each picture, as pictures of their own.
+
+        With few photographs, a unit's strongest pictures are soon all of them. Crops give a survey many places and
+        scales to choose from. Of crops that share pixels a survey shows the strongest only, for each unit.
+
+        Parameters
+        ----------
+        sides : sequence of float, default (1, 1/2)
+            Side of the crops as a share of the picture's shorter side, above 0 and at most 1.
+        overlap : float, default 0.5
+            Share of its side that a crop has in common with the next, at least; from 0 to below 1. The crops of each
+            side cover the picture.
+
+        Returns
+        -------
+        Images
+            The crops of the first picture, largest first, from top to bottom and left to right, then those of the next.
+            A crop has the label of its picture, and the picture's name with the rows and columns that it shows:
+            ``chelsea [75:225, 0:150]``. A file that cannot be read is one picture, so that it is said when it is used.
+
+        Raises
+        ------
+        ArgumentError
+            When a side or the overlap is out of range, these are crops already, or a picture is a tensor of floats,
+            which is no picture but what a network takes.
+
+        Notes
+        -----
+        The sizes of all pictures are read at once: of files the first bytes, of a data set whole items.
+
+        Examples
+        --------
+        >>> cs.survey(net, cs.sample_images().crops())
+        """
+        chosen = require_layout(sides, overlap)
+        if self.cropped:
+            raise ArgumentError(
+                f"Expected whole pictures to cut crops from, got {self!r}. Cut the pictures themselves."
+            )
+        boxes, photographs = [], []
+        for index, picture in enumerate(self):
+            try:
+                width, height = picture_size(picture.image)
+                found = laid_out(height, width, chosen, overlap)
+            except ImageError:
+                if isinstance(picture.image, torch.Tensor) and picture.image.is_floating_point():
+                    raise ArgumentError(
+                        f"Expected pictures to cut crops from, got {picture.name!r}, a tensor of floats, which is what "
+                        "a network takes. Give uint8 tensors, or a data set without the transform."
+                    ) from None
+                found = np.array([WHOLE], np.int32)
+            boxes.append(found)
+            photographs.append(np.full(len(found), index))
+        return Images(_Crops(self._source, np.concatenate(photographs), np.concatenate(boxes)))
+
+    @property
+    def cropped(self) -> bool:
+        """Whether any of them is a crop of another picture (`crops`)."""
+        return self._source.cropped
+
+    @cached_property
+    def places(self) -> Places:
+        """Where in which photograph each picture lies. One that is no crop is a photograph."""
+        found = [self._source.place(index) for index in range(len(self))]
+        numbers: dict[Hashable, int] = {}
+        return Places([numbers.setdefault(key, len(numbers)) for key, _ in found], [box for _, box in found])
+
+    def crop(self, index: int) -> Box | None:
+        """Top, left, bottom and right of a crop in its photograph, pixels; None of a picture that is no crop."""
+        box = self._source.place(index)[1]
+        return None if box == WHOLE else box
+
     @property
     def folder(self) -> Path | None:
         """The folder that the pictures were found in, or None."""
@@ -262,24 +340,34 @@ class Images(Sequence[Picture]):
 
 
 def sample_images() -> Images:
-    """Photographs that the scikit-image package carries: colour first, then grey. Nothing is downloaded.
+    """Photographs that Python packages carry: colour first, then grey. Nothing is downloaded.
 
     The first three have clear ImageNet classes: ``chelsea`` (a tabby cat), ``coffee`` (an espresso) and
-    ``rocket`` (a missile).
+    ``rocket`` (a missile). Most are scikit-image's (CC0 or public domain, see `skimage.data`). ``china`` and ``flower``
+    are scikit-learn's (CC BY 2.0, by danielbuechele and vultilion), ``grace_hopper`` is matplotlib's (public domain,
+    US Navy), where these are installed. With `Images.crops` they make a survey of some two hundred pictures.
 
     Raises
     ------
     ImageError
         When scikit-image is not installed, or carries none of them.
     """
-    folder = _sample_folder()
-    names = [name for name in _SAMPLES if (folder / name).is_file()]
-    if not names:
+    if _data_folder("skimage", "data") is None:
+        raise ImageError(
+            "Expected scikit-image, which brings the sample pictures, got none: it is not installed. "
+            'pip install "convscope[demo]"'
+        )
+    found = []
+    for package, below, names in _SAMPLES:
+        folder = _data_folder(package, below)
+        paths = [] if folder is None else [folder / name for name in names]
+        found += [Picture(path, path.stem, None, path) for path in paths if path.is_file()]
+    if not found:
         raise ImageError(
             "Expected sample photographs in scikit-image, got a build without. "
             'Reinstall it: pip install --force-reinstall "convscope[demo]"'
         )
-    return Images(_Given(tuple(Picture(folder / n, Path(n).stem, None, folder / n) for n in names)))
+    return Images(_Given(tuple(found)))
 
 
 def sample(name: str) -> Picture:
@@ -301,22 +389,23 @@ def sample(name: str) -> Picture:
 
 _SAMPLES = (
     # colour
-    "chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png",
-    "hubble_deep_field.jpg", "retina.jpg", "ihc.png",
+    ("skimage", "data", ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png", "motorcycle_left.png")),
+    ("sklearn", "datasets/images", ("china.jpg", "flower.jpg")),
+    ("matplotlib", "mpl-data/sample_data", ("grace_hopper.jpg",)),
+    ("skimage", "data", ("hubble_deep_field.jpg", "retina.jpg", "ihc.png")),
     # grey
-    "camera.png", "coins.png", "moon.png", "brick.png", "grass.png", "gravel.png", "clock_motion.png",
+    ("skimage", "data", ("camera.png", "coins.png", "moon.png", "brick.png", "grass.png", "gravel.png",
+                         "clock_motion.png")),
 )  # fmt: skip
+"""Package, folder in it, and the files of photographs there."""
 
 
-def _sample_folder() -> Path:
-    # Found without importing the package: its import is slow, and its own loaders may download.
-    spec = importlib.util.find_spec("skimage")
-    if spec is None or not spec.submodule_search_locations:
-        raise ImageError(
-            "Expected scikit-image, which brings the sample pictures, got none: it is not installed. "
-            'pip install "convscope[demo]"'
-        )
-    return Path(spec.submodule_search_locations[0]) / "data"
+def _data_folder(package: str, below: str) -> Path | None:
+    """A folder in an installed package, which is not imported: that is slow, and loaders of data may download."""
+    spec = importlib.util.find_spec(package)
+    return (
+        None if spec is None or not spec.submodule_search_locations else Path(spec.submodule_search_locations[0], below)
+    )
 
 
 class _Source(ABC):
@@ -355,6 +444,15 @@ class _Source(ABC):
     def decoded(self, index: int) -> bool:  # noqa: ARG002
         """Whether a picture has to be decoded to know its content."""
         return False
+
+    @property
+    def cropped(self) -> bool:
+        """Whether any is a crop."""
+        return False
+
+    def place(self, index: int) -> tuple[Hashable, Box]:
+        """The `key` of the photograph that a picture is of, and its place there."""
+        return self.key(index), WHOLE
 
     def only(self, indices: Sequence[int]) -> _Source:
         """The pictures of `indices`, by themselves."""
@@ -559,6 +657,13 @@ class _Chosen(_Source):
     def decoded(self, index: int) -> bool:
         return self._chosen_from.decoded(self._indices[index])
 
+    @property
+    def cropped(self) -> bool:
+        return self._chosen_from.cropped
+
+    def place(self, index: int) -> tuple[Hashable, Box]:
+        return self._chosen_from.place(self._indices[index])
+
     def only(self, indices: Sequence[int]) -> _Source:
         return self._chosen_from.only([self._indices[index] for index in indices])
 
@@ -607,6 +712,106 @@ class _Chain(_Source):
     def decoded(self, index: int) -> bool:
         part, within = self._locate(index)
         return part.decoded(within)
+
+    @property
+    def cropped(self) -> bool:
+        return any(part.cropped for part in self._parts)
+
+    def place(self, index: int) -> tuple[Hashable, Box]:
+        part, within = self._locate(index)
+        return part.place(within)
+
+
+class _Crops(_Source):
+    """Crops of the pictures of another source; whole where a picture's size is not known."""
+
+    def __init__(self, photographs: _Source, of: npt.NDArray[np.int64], boxes: npt.NDArray[np.int32]) -> None:
+        self._photographs = photographs
+        self._of = of
+        self._boxes = boxes
+        self._lock = Lock()
+        self._read: OrderedDict[int, Image.Image] = OrderedDict()
+        self.origin = f"crops of {photographs.origin}"
+
+    @property
+    def cropped(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def _box(self, index: int) -> Box:
+        top, left, bottom, right = self._boxes[index].tolist()
+        return top, left, bottom, right
+
+    def place(self, index: int) -> tuple[Hashable, Box]:
+        return self._photographs.key(int(self._of[index])), self._box(index)
+
+    def _named(self, name: str, index: int) -> str:
+        top, left, bottom, right = box = self._box(index)
+        return name if box == WHOLE else f"{name} [{top}:{bottom}, {left}:{right}]"
+
+    def __getitem__(self, index: int) -> Picture:
+        photograph = self._photographs[int(self._of[index])]
+        box = top, left, bottom, right = self._box(index)
+        if box == WHOLE:
+            return photograph
+        image = self._decoded(int(self._of[index]), photograph).crop((left, top, right, bottom))
+        return Picture(image, self._named(photograph.name, index), photograph.label)
+
+    def _decoded(self, number: int, photograph: Picture) -> Image.Image:
+        """A photograph, of which many crops may be asked for, one after the other."""
+        with self._lock:
+            found = self._read.pop(number, None)
+            if found is None:
+                found = read_image(photograph.image)
+                while self._read and sum(map(_pixels, self._read.values())) + _pixels(found) > _REMEMBERED:
+                    self._read.popitem(last=False)
+            self._read[number] = found
+            return found
+
+    def key(self, index: int) -> Hashable:
+        return self.place(index)
+
+    def path(self, index: int) -> Path | None:  # noqa: ARG002
+        return None  # what is at the photograph's is another picture
+
+    def identities(self, indices: Sequence[int]) -> list[str]:
+        found = self._photographs.identities([int(self._of[index]) for index in indices])
+        named = []
+        for index, identity in zip(indices, found, strict=True):
+            name, *more = identity.split(_APART)
+            named.append(_APART.join([self._named(name, index), *more]))
+        return named
+
+    def stamp(self, index: int) -> tuple[int, int, int]:
+        return self._photographs.stamp(int(self._of[index]))
+
+    def digest(self, index: int, picture: Picture | None = None) -> int:  # noqa: ARG002
+        return self._photographs.digest(int(self._of[index]))
+
+    def decoded(self, index: int) -> bool:
+        return self._photographs.decoded(int(self._of[index]))
+
+    def only(self, indices: Sequence[int]) -> _Source:
+        chosen = np.asarray(indices, np.int64)
+        used, of = np.unique(self._of[chosen], return_inverse=True)
+        return _Crops(self._photographs.only(used.tolist()), of, self._boxes[chosen])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_read")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock, self._read = Lock(), OrderedDict()
+
+
+_REMEMBERED = 2**24
+"""Pixels of decoded photographs that are kept for their other crops."""
+
+
+def _pixels(image: Image.Image) -> int:
+    return image.width * image.height
 
 
 class WrittenLabel(str):

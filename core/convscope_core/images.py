@@ -16,7 +16,7 @@ import torch
 
 from convscope_core.errors import ImageError
 
-__all__ = ["ImageLike", "SUFFIXES", "read_image"]
+__all__ = ["ImageLike", "SUFFIXES", "picture_size", "read_image"]
 
 #: What is taken as a picture: a path, the bytes of a file, a PIL picture, an array or a tensor.
 ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, PIL.Image.Image, np.ndarray[Any, Any], torch.Tensor]
@@ -84,6 +84,37 @@ def read_image(source: ImageLike, mode: str = "RGB", *, scale: tuple[float, floa
             f"4]) or a tensor, got {type(source).__name__}. Convert it to one of these."
         )
     return _flat(picture, scale).convert(mode)
+
+
+def picture_size(source: ImageLike) -> tuple[int, int]:
+    """Return width and height, pixels, of what `read_image` gives of a source; of files only the beginning is read.
+
+    Raises
+    ------
+    ImageError
+        When it is no picture, or its size cannot be read.
+    """
+    if isinstance(source, (np.ndarray, torch.Tensor)):
+        return read_image(source, scale=None).size
+    if not isinstance(source, PIL.Image.Image):
+        file = io.BytesIO(bytes(source)) if isinstance(source, (bytes, bytearray, memoryview)) else source
+        try:
+            with PIL.Image.open(file) as opened:
+                return picture_size(opened)
+        except ImageError:
+            raise
+        except Exception as error:
+            raise ImageError(
+                f"Expected a picture file, got {type(source).__name__} without a size: {error}."
+            ) from error
+    # EXIF orientations from 5 on lie on their side (PIL.ImageOps.exif_transpose).
+    size = (source.height, source.width) if source.getexif().get(_ORIENTATION, 1) >= 5 else source.size
+    if 0 in size:
+        raise ImageError(f"Expected a picture with pixels, got one of {size[0]}×{size[1]}.")
+    return size
+
+
+_ORIENTATION = 0x0112
 
 
 def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:

@@ -93,6 +93,17 @@ def test_top_k_equals_brute_force_for_every_split_and_order(case: Case) -> None:
 
 
 @given(cases())
+def test_distinct_batches_may_wait_to_be_sorted_and_copies_do_not_see_it(case: Case) -> None:
+    top, begun = TopK(case.values.shape[1], case.k), 0
+    for batch in case.batches:
+        before = top.copy()
+        top.add(reduction.ImageStatistics.of(case.values[batch]), batch, distinct=True)
+        assert sum(image >= 0 for image in before.images[0].tolist()) == min(begun, case.k)
+        begun += len(batch)
+    assert listed(top) == brute_force_top(case.values, case.k)
+
+
+@given(cases())
 def test_merged_shards_equal_brute_force(case: Case) -> None:
     top = TopK(case.values.shape[1], case.k)
     for batch in case.batches:

@@ -321,6 +321,14 @@ def test_sample_photographs_are_local_files_colour_first(monkeypatch: pytest.Mon
     assert sample("coffee").path == images[1].path
 
 
+def test_photographs_of_packages_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("skimage")
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name != "skimage" else find(name))
+    assert all("skimage" in picture.path.parts for picture in sample_images())
+    assert {"chelsea", "clock_motion"} < set(names(sample_images()))
+
+
 def test_an_unknown_sample_lists_the_names() -> None:
     pytest.importorskip("skimage")
     with pytest.raises(ImageError, match=r"'chelsey'.*Close matches: chelsea.*There are: chelsea, coffee, rocket"):
@@ -334,7 +342,7 @@ def test_without_scikit_image_the_error_says_how_to_install_it(monkeypatch: pyte
 
 
 def test_a_scikit_image_without_its_data_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_sample_folder", lambda: tmp_path)
+    monkeypatch.setattr(datasets, "_data_folder", lambda package, below: tmp_path)
     with pytest.raises(ImageError, match="got a build without"):
         sample_images()
 

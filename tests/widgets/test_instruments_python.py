@@ -356,6 +356,25 @@ class TestThePicturesAtHand:
             assert widget.picture == expected
         assert [one.name for one in widget.images[2:]] == ["red.png", "green.png"]
 
+    def test_of_the_photographs_that_come_along_crops_are_surveyed_which_a_patch_leads_to(self, net, show):
+        widget = show(cs.Explorer(net))
+        assert widget.wait(120)
+        survey = widget.survey
+        assert survey.images.cropped
+        assert not widget.images.cropped
+        assert survey.seen.all()
+        images = [exemplar.image for exemplar in survey.top("3", 4)]
+        overlap = survey.images.places.overlap(np.array(images)[:, None], np.array(images))
+        assert (overlap == np.eye(9, dtype=bool)).all()
+        before = len(widget.images)
+        for _ in range(2):
+            widget._handle_custom_msg({"kind": "look", "image": images[0]}, [])
+            assert widget.wait(30)
+            crop = widget.images[widget.picture]
+            assert (crop.name, len(widget.images)) == (survey.images[images[0]].name, before + 1)
+            np.testing.assert_array_equal(np.asarray(crop.image), np.asarray(survey.images[images[0]].image))
+        assert widget.survey is survey  # it has seen that crop
+
     @pytest.mark.parametrize("own", [True, False])
     def test_a_picture_that_was_added_is_removed_and_everything_that_counts_pictures_follows(
         self, net, pictures, folder, browser_end, show, own

@@ -45,7 +45,7 @@ class Explorer(HerePane, SilencePane, StripPane, GridPane, UnitPane, Charted):
     ----------
     net : Network
     images : folder, list, data set or single picture, optional
-        The pictures at hand (see `Images.of`); by default scikit-image's photographs.
+        The pictures at hand (see `Images.of`); by default `sample_images`, whose crops are surveyed (`Images.crops`).
     survey : Survey, optional
         From `survey`. By default the pictures at hand are surveyed in the background: at most 256 of them, evenly
         spaced.
@@ -95,7 +95,8 @@ class Explorer(HerePane, SilencePane, StripPane, GridPane, UnitPane, Charted):
         pictures = sample_images() if images is None else Images.of(images)
         net.prepare(pictures[int(traits.get("picture", 0))].image)
         super().__init__(net, images=pictures, survey=survey, layer=layer or middle(net), **traits)
-        self._growth = Growth(pictures) if survey is None else None
+        surveyed = pictures.crops(overlap=0) if images is None else pictures
+        self._growth = Growth(surveyed) if survey is None else None
         # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
         from ._history import History
 
@@ -103,7 +104,7 @@ class Explorer(HerePane, SilencePane, StripPane, GridPane, UnitPane, Charted):
         self._put_beneath(None, self.history.close)
         self._show_history()
         if survey is None:
-            self.start_survey(pictures, k, indices=spaced(len(pictures), SURVEYED))
+            self.start_survey(surveyed, k, indices=in_turns(spaced(len(surveyed), SURVEYED)))
 
     @traitlets.observe("show_history")
     def _show_history(self, _change: Any = None) -> None:
@@ -204,11 +205,13 @@ class Growth:
         """Note which pictures are at hand beside the given, by numbers of their own; whether they are others by now."""
         for number in added.keys() - self._known.keys():
             self._known[number] = self._place(added[number])
-        before, self.places = self.places, sorted({self._known[number] for number in added})
+        places = {self._known[number] for number in added}
+        before, self.places = self.places, sorted(place for place in places if place >= self._given)
         return self.places != before
 
     def _place(self, picture: Picture) -> int:
-        for place in range(self._given, len(self.images)):
+        # A patch of a crop puts the crop under the occluder, which is one of the given.
+        for place in range(0 if self.images.cropped else self._given, len(self.images)):
             if same_picture(self.images[place], picture):
                 return place
         self.images = self.images + Images.of([picture])
@@ -218,3 +221,8 @@ class Growth:
 def spaced(count: int, most: int) -> range | list[int]:
     """At most `most` indices of `count` pictures, evenly spaced, so that every folder has its share."""
     return range(count) if count <= most else [(index * count) // most for index in range(most)]
+
+
+def in_turns(indices: Sequence[int]) -> list[int]:
+    """The same indices, first every seventh, so that what is found soon is of pictures from everywhere."""
+    return [index for turn in range(7) for index in indices[turn::7]]

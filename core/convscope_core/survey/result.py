@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.arguments import listed, require_choice
+from convscope_core.crops import non_overlapping
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.jobs.ledger import Ledger, Skipped
@@ -57,7 +58,7 @@ class Survey:
     layers : tuple of Layer
         In execution order.
     k : int
-        Number of top images kept for each unit.
+        Number of top images of each unit. Of crops (`Images.crops`) that share pixels only the strongest is among them.
     images : Images
         What the indices of exemplars point into.
     """
@@ -72,13 +73,15 @@ class Survey:
         images: Images,
         statistics: Statistics,
         ledger: Ledger,
+        k: int | None = None,
     ) -> None:
         self.network = network
         self.fingerprint = fingerprint
         self.preprocessing = preprocessing
         self.layers = layers
         self.images = images
-        self.k = statistics.top.k
+        self.k = statistics.top.k if k is None else k
+        self._tops: dict[str, TopActivations] = {}
         self._statistics = statistics
         self._ledger = ledger
         ends = np.cumsum([0, *(layer.channels for layer in layers)]).tolist()
@@ -86,7 +89,13 @@ class Survey:
 
     @classmethod
     def of(
-        cls, net: Network, layers: tuple[Layer, ...], images: Images, statistics: Statistics, ledger: Ledger
+        cls,
+        net: Network,
+        layers: tuple[Layer, ...],
+        images: Images,
+        statistics: Statistics,
+        ledger: Ledger,
+        k: int | None = None,
     ) -> Survey:
         """Put together the survey of layers of a network."""
         return cls(
@@ -97,6 +106,7 @@ class Survey:
             images=images,
             statistics=statistics,
             ledger=ledger,
+            k=k,
         )
 
     def with_layers(self, layers: tuple[Layer, ...]) -> Survey:
@@ -127,7 +137,7 @@ class Survey:
         seen, ledger = self._ledger.state()
         arrays.update({f"ledger.{key}": array for key, array in seen.items()})
         of = {"network": self.network, "fingerprint": self.fingerprint, "preprocessing": dict(self.preprocessing)}
-        return arrays, {**of, "ledger": ledger}
+        return arrays, {**of, "k": self.k, "ledger": ledger}
 
     @classmethod
     def of_state(
@@ -161,6 +171,7 @@ class Survey:
             images=images,
             statistics=statistics,
             ledger=Ledger.of_state(ledger, settings["ledger"]),
+            k=settings.get("k"),
         )
 
     @property
@@ -247,8 +258,27 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self.layer(layer).name]
-        return TopActivations(**{key: values[part] for key, values in self._top_arrays.items()})
+        name = self.layer(layer).name
+        if name not in self._tops:
+            part = self._channels[name]
+            self._tops[name] = self._apart({key: values[part] for key, values in self._top_arrays.items()})
+        return self._tops[name]
+
+    def _apart(self, top: dict[str, npt.NDArray[Any]]) -> TopActivations:
+        """The top k of candidates: of pictures that share pixels of a photograph, the strongest."""
+        if not self.images.cropped:
+            return TopActivations(**top)
+        columns = non_overlapping(top["images"], self.images.places, self.k)
+        empty = {"values": -np.inf}
+        found = {
+            key: np.where(
+                columns < 0, empty.get(key, -1), np.take_along_axis(values, np.maximum(columns, 0), 1)
+            ).astype(values.dtype)
+            for key, values in top.items()
+        }
+        for array in found.values():
+            array.flags.writeable = False
+        return TopActivations(**found)
 
     def health(self, layer: str | Layer) -> LayerHealth:
         """How alive each unit of a layer is.
@@ -627,6 +657,7 @@ class Survey:
             images=longer.images,
             statistics=statistics,
             ledger=ledger,
+            k=self.k,
         )
 
     def _unit(self, layer: str | Layer, channel: int) -> tuple[Layer, int]:

@@ -76,7 +76,9 @@ def surveying(
     layers
         Default: all layers but the pools, whose activations are those of the layer before, again.
     k : int, default 9
-        Top images to keep for each unit. Nine is the number of Zeiler & Fergus (2014, fig. 2).
+        Top images to keep for each unit. Nine is the number of Zeiler & Fergus (2014, fig. 2). Of crops
+        (`Images.crops`), as many candidates are kept as it takes that k of them share no pixel: (k - 1) m + 1 with m
+        crops of a photograph, 28 bytes each.
     store
         `load_survey` opens it later.
     executor
@@ -126,12 +128,14 @@ def surveying(
     require_counts(k=k, sample=sample)
     if start is None:
         chosen, before = choose(net, layers), None
+        crops = pictures.places.most if pictures.cropped else 1
     else:
         chosen = _continued(net, pictures, layers, k, start)
         sample, before = start._statistics.sample.size, (start._statistics, start._ledger)
+        crops = _crops(start)
     names = tuple(layer.name for layer in chosen)
     return begin(
-        SurveyJob(net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample),
+        SurveyJob(net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample, crops=crops),
         pictures, SurveyProgress, store=store, executor=executor, shards=shards, resume=resume, indices=indices,
         start=before, progress=progress,
     )  # fmt: skip
@@ -177,6 +181,24 @@ class SurveyJob(Job[Statistics, Survey]):
     layers: Sequence[str]
     k: int
     sample: int
+    crops: int = 1
+    """The most pictures that are of one photograph."""
+
+    def settings(self) -> dict[str, Any]:
+        """See `Job`."""
+        found = super().settings()
+        if self.crops == 1:  # as in stores from before there were crops
+            del found["crops"]
+        return found
+
+    @classmethod
+    def of_store(cls, net: Network, about: Mapping[str, Any]) -> SurveyJob:
+        """See `Job`."""
+        return super().of_store(net, {"crops": 1, **about})
+
+    @property
+    def _kept(self) -> int:
+        return _candidates(self.k, self.crops)
 
     @cached_property
     def _layers(self) -> tuple[Layer, ...]:
@@ -188,11 +210,11 @@ class SurveyJob(Job[Statistics, Survey]):
 
     def empty(self, device: torch.device) -> Statistics:
         """See `Job`."""
-        return Statistics(self._channels, self.k, self.sample, device=device)
+        return Statistics(self._channels, self._kept, self.sample, device=device)
 
     def room(self, images: int, labels: Collection[str]) -> int:
         """See `Job`."""
-        return Statistics.room(self._channels, self.k, min(self.sample, images), labels)
+        return Statistics.room(self._channels, self._kept, min(self.sample, images), labels)
 
     @classmethod
     def restored(cls, state: Mapping[str, Tensor]) -> Statistics:
@@ -201,7 +223,7 @@ class SurveyJob(Job[Statistics, Survey]):
 
     def result(self, part: Statistics, images: Images, ledger: Ledger) -> Survey:
         """See `Job`."""
-        return Survey.of(self.net, self._layers, images, part, ledger)
+        return Survey.of(self.net, self._layers, images, part, ledger, self.k)
 
     def add(
         self,
@@ -274,4 +296,19 @@ def _continued(
             "Expected images that begin with those of the survey to continue, "
             f"{start.images!r}, got {images!r}. Add new pictures at the end: survey.images + [...]."
         )
+    if images.cropped and _candidates(k, images.places.most) > start._statistics.top.k:
+        raise ArgumentError(
+            f"Expected to continue with pictures of which at most {_crops(start)} are of one photograph, as in that "
+            f"survey, got {images.places.most}: of those that overlap it kept too few. Survey them together."
+        )
     return start.layers
+
+
+def _candidates(k: int, crops: int) -> int:
+    """Images to keep for each unit, so that k of them share no pixel: see `convscope_core.crops.non_overlapping`."""
+    return (k - 1) * crops + 1
+
+
+def _crops(start: Survey) -> int:
+    """The crops of a photograph that a survey has kept candidates for."""
+    return (start._statistics.top.k - 1) // max(1, start.k - 1) or 1

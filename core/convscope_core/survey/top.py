@@ -20,6 +20,9 @@ _NOWHERE = torch.iinfo(torch.int64).max
 
 _STATE = ("_values", "_images", "_rows", "_columns")
 
+_MANY = 4
+"""So many times a batch have to be kept before batches wait."""
+
 _EMPTY: dict[str, float] = {"values": -torch.inf, "images": _NOWHERE, "rows": -1, "columns": -1}
 """The entries of a `TopK` and what an empty place holds."""
 
@@ -56,6 +59,7 @@ class TopK(Accumulator):
         self._images = torch.full((channels, k), _NOWHERE, device=self.device)
         self._rows = torch.full((channels, k), -1, device=self.device)
         self._columns = torch.full((channels, k), -1, device=self.device)
+        self._waiting: tuple[dict[str, Tensor], ...] = ()
 
     def __repr__(self) -> str:
         return f"TopK(channels={self.channels}, k={self.k})"
@@ -63,21 +67,25 @@ class TopK(Accumulator):
     @property
     def values(self) -> Tensor:
         """(channels, k) float32, descending; -inf in an empty place."""
+        self._settle()
         return self._values
 
     @property
     def images(self) -> Tensor:
         """(channels, k) int64, image indices; -1 in an empty place."""
+        self._settle()
         return torch.where(self._images == _NOWHERE, -1, self._images)
 
     @property
     def rows(self) -> Tensor:
         """(channels, k) int64; -1 in an empty place."""
+        self._settle()
         return self._rows
 
     @property
     def columns(self) -> Tensor:
         """(channels, k) int64; -1 in an empty place."""
+        self._settle()
         return self._columns
 
     def update(self, values: Tensor, images: Sequence[int] | Tensor) -> None:
@@ -116,9 +124,19 @@ class TopK(Accumulator):
             raise ArgumentError(f"Expected image indices of 0 or greater, got {int(index.min())}.")
         values, rows, columns = statistics.peaks.T, statistics.rows.T, statistics.columns.T
         numbers = index.to(self.device, non_blocking=True).expand(self.channels, -1)
+        if distinct and self.k >= _MANY * len(index):
+            # Where many are kept, nearly every batch is among the best of nearly every channel: several are sorted
+            # together.
+            arrays = (values, numbers, rows, columns)
+            batch = {name: array.to(self.device) for name, array in zip(_EMPTY, arrays, strict=True)}
+            self._waiting = (*self._waiting, batch)
+            if sum(one["values"].shape[1] for one in self._waiting) >= self.k:
+                self._settle()
+            return
         if distinct and self.device.type == "cpu":
             # Before long a batch is among the best of few channels: only those are sorted. Elsewhere asking which would
             # make the accelerator wait.
+            self._settle()
             worst, image, peaks = self._values[:, -1], self._images[:, -1], statistics.peaks
             enters = (peaks > worst) | ((peaks == worst) & (index[:, None] < image))
             few = enters.any(dim=0).nonzero().flatten()
@@ -132,6 +150,13 @@ class TopK(Accumulator):
                 return
         self._insert(values, numbers, rows, columns, distinct)
 
+    def _settle(self) -> None:
+        """Sort in the batches that wait, of distinct images."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ()
+            joined = {name: torch.cat([one[name] for one in waiting], dim=1) for name in _EMPTY}
+            self._insert(**joined, distinct=True)
+
     def merge(self, other: TopK) -> None:
         """Take in all that `other` has seen.
 
@@ -141,28 +166,30 @@ class TopK(Accumulator):
             When the number of channels or k differ.
         """
         self._require_like(other, "k")
+        other._settle()
         self._insert(other._values, other._images, other._rows, other._columns)
 
     def _insert(self, values: Tensor, images: Tensor, rows: Tensor, columns: Tensor, distinct: bool = False) -> None:
+        self._settle()
         entries = {
             "values": torch.cat([self._values, values.to(self.device)], dim=1),
             "images": torch.cat([self._images, images.to(self.device)], dim=1),
             "rows": torch.cat([self._rows, rows.to(self.device)], dim=1),
             "columns": torch.cat([self._columns, columns.to(self.device)], dim=1),
         }
-        # Sorted by image first, a stable sort by value leaves equal values in the order of their images.
-        ordered = _sorted_by(entries, "images")
-        if not distinct and bool(_repeats(ordered["images"]).any()):
+        if not distinct and bool(_repeats(entries["images"].sort(dim=1).values).any()):
             # Of the entries of one image the larger value comes first, then the earlier row and column; the
             # others are emptied.
             for key in ("columns", "rows", "values", "images"):
                 entries = _sorted_by(entries, key, descending=key == "values")
             repeated = _repeats(entries["images"])
-            ordered = {name: tensor.masked_fill(repeated, _EMPTY[name]) for name, tensor in entries.items()}
-            ordered = _sorted_by(ordered, "images")
+            entries = {name: tensor.masked_fill(repeated, _EMPTY[name]) for name, tensor in entries.items()}
+        # Sorted by image first, a stable sort by value leaves equal values in the order of their images.
+        by_image = entries["images"].sort(dim=1, stable=True).indices
+        by_value = entries["values"].gather(1, by_image).sort(dim=1, stable=True, descending=True).indices
+        best = by_image.gather(1, by_value[:, : self.k])
         # New tensors every time, never written in place: a copy of the accumulator stays as it was.
-        best = _sorted_by(ordered, "values", descending=True, keep=self.k)
-        self._values, self._images, self._rows, self._columns = (best[name] for name in _EMPTY)
+        self._values, self._images, self._rows, self._columns = (entries[name].gather(1, best) for name in _EMPTY)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return values, images, rows and columns as plain CPU tensors."""
@@ -187,20 +214,29 @@ class TopK(Accumulator):
             )
         top = cls(*values.shape, device=device, name=name)
         images = state["images"].long()
-        top._insert(
+        found = (
             values.float(),
             torch.where(images < 0, _NOWHERE, images),
             state["rows"].long(),
             state["columns"].long(),
         )
+        if _ordered(*found[:2]):
+            top._values, top._images, top._rows, top._columns = (array.to(top.device) for array in found)
+        else:
+            top._insert(*found)
         return top
 
 
-def _sorted_by(
-    entries: Mapping[str, Tensor], key: str, *, descending: bool = False, keep: int | None = None
-) -> dict[str, Tensor]:
-    """Sort each row of all entries by one of them, stably, and keep the first few columns."""
-    order = entries[key].sort(dim=1, stable=True, descending=descending).indices[:, :keep]
+def _ordered(values: Tensor, images: Tensor) -> bool:
+    """Whether each row is as `TopK` keeps it: larger values first, of equal ones smaller images, and none twice."""
+    falls = values[:, 1:] < values[:, :-1]
+    tie = (values[:, 1:] == values[:, :-1]) & (images[:, 1:] >= images[:, :-1])
+    return bool((falls | tie).all()) and not bool(_repeats(images.sort(dim=1).values).any())
+
+
+def _sorted_by(entries: Mapping[str, Tensor], key: str, *, descending: bool = False) -> dict[str, Tensor]:
+    """Sort each row of all entries by one of them, stably."""
+    order = entries[key].sort(dim=1, stable=True, descending=descending).indices
     return {name: tensor.gather(1, order) for name, tensor in entries.items()}
 
 

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import torch
 import traitlets
 
 from convscope._instrument import Answer, Content, Instrument, Request, framed
 from convscope._still import Strip
 from convscope._wire import Whole, fields
+from convscope_core.contents import digest_of
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.graph.geometry import Box
@@ -23,6 +26,9 @@ __all__ = ["PicturesPane", "StripPane", "one_picture", "same_picture"]
 #: Side of a thumbnail, px; and how many the strip shows.
 THUMBNAIL_SIDE = 84
 STRIP = 48
+
+#: Pictures that are no files. Those of a data set, and crops, are made anew each time.
+PIXELS = (PIL.Image.Image, np.ndarray, torch.Tensor)
 
 
 class PicturesPane(Instrument):
@@ -178,9 +184,11 @@ class StripPane(PicturesPane):
 
 
 def same_picture(one: Picture, other: Picture) -> bool:
-    """Whether two pictures are one: the same object, the same file, or files of the same content."""
+    """Whether two pictures are one: the same object, the same file, or files or pixels of the same content."""
     if one.image is other.image or (one.path is not None and one.path == other.path):
         return True
+    if isinstance(one.image, PIXELS) and isinstance(other.image, PIXELS):
+        return one.name == other.name and digest_of(one.image) == digest_of(other.image)
     sizes = file_size(one), file_size(other)
     return sizes[0] is not None and sizes[0] == sizes[1] and file_content(one) == file_content(other)
 
