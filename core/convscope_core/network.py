@@ -30,6 +30,7 @@ from convscope_core.graph.trace import Traceable, made, probe, traced
 from convscope_core.images import ImageLike
 from convscope_core.locks import Lock
 from convscope_core.preprocessing import Preprocess, Preprocessing
+from convscope_core.wordnet import class_name
 
 __all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index"]
 
@@ -913,6 +914,8 @@ def class_index(target: int | str, labels: Sequence[str], name: str) -> int:
     count = len(labels)
     if isinstance(target, str):
         found = [index for index, label in enumerate(labels) if label == target]
+        if not found and (name_of := class_name(target)) != target:  # a folder of ImageNet
+            found = [index for index, label in enumerate(labels) if label == name_of]
         if len(found) == 1:
             return found[0]
         if len(found) > 1:

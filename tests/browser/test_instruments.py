@@ -249,9 +249,13 @@ def test_finger_drags_and_corner_resizes(notebook):
 
 
 def test_position_set_from_python_moves_the_square_and_the_numbers(notebook):
-    book = notebook(SMALL + BY_HAND, "w = cs.Occluder(net, pictures[0], size=16); w")
+    book = notebook(SMALL + BY_HAND, "w = cs.Occluder(net, cs.Picture(pictures[0], 'picture', 'class 3'), size=16); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
+    # Of a picture whose class is known it is said whether it was classified right.
+    first = book.value("net.predict(pictures[0]).label")
+    verdict = "classified right" if first == "class 3" else f"taken for {first}"
+    expect(root.locator(".cs-heading__name")).to_have_text(f"class 3, {verdict}")
     book.run("w.position = (3, 40)")
     shown_at(root, 3, 40)
     style = root.locator(OCCLUDER).evaluate("(element) => [element.style.top, element.style.left]")

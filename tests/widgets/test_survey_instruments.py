@@ -116,6 +116,30 @@ class TestUnit:
         assert place(np.array([]), [0.0, 0.0]).tolist() == []
 
 
+class TestWordNet:
+    """Folders of ImageNet have ids for names; the classes' names are shown."""
+
+    def test_ids_are_shown_and_searched_by_name_and_matched_with_the_networks_classes(
+        self, module, pictures, browser_end, show
+    ):
+        labels = ["tench", "coucal", *"cdefg"]
+        net = cs.Network(module, labels=labels, input_size=32)
+        ids = ["n01824575", "n01440764"]
+        given = [cs.Picture(one, f"{at}", ids[at % 2] if at < 10 else None) for at, one in enumerate(pictures)]
+        survey = cs.survey(net, given, progress=False)
+        explorer = show(cs.Explorer(net, given, survey=survey, layer="3", selected=2))
+        assert explorer._labels == ["tench", "coucal"]
+        assert [(one["label"], one["class"]) for one in explorer._pictures[::5]] == [
+            ("coucal", 1), ("tench", 0), (None, None),
+        ]  # fmt: skip
+        for label in ("coucal", "n01824575"):
+            answer, _ = browser_end.ask(explorer, "search", label=label, layer="0")
+            assert answer["label"] == "coucal"
+            assert answer["units"] == [[one.layer, one.channel, one.preference] for one in survey.units("coucal", n=8)]
+        answer, _ = browser_end.ask(explorer, "unit", layer="3", channel=2)
+        assert {one["label"] for one in answer["exemplars"]} <= {"tench", "coucal", None}
+
+
 class TestSigned:
     """Logits: a value below zero says "not this class", and is neither silent nor dead."""
 

@@ -34,6 +34,7 @@ from convscope_core.survey.findings import (
 from convscope_core.survey.health import histogram_edges
 from convscope_core.survey.minima import MINIMA
 from convscope_core.survey.statistics import Statistics
+from convscope_core.wordnet import class_names
 
 __all__ = ["Survey"]
 
@@ -191,12 +192,17 @@ class Survey:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Labels of the images seen, in alphabetical order."""
-        return self._ledger.labels
+        """Labels of the images seen, in alphabetical order; names in place of WordNet ids, in the order of these."""
+        return tuple(self._names[label] for label in self._ledger.labels)
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        return class_names(self._ledger.labels)
 
     def label(self, image: int) -> str | None:
         """The label that an image had when it was seen; None if it had none."""
-        return self._ledger.label(image)
+        label = self._ledger.label(image)
+        return None if label is None else self._names[label]
 
     def require(self, net: Network) -> None:
         """Raise ArgumentError unless this is a survey of a network, with these weights and this preprocessing."""
@@ -384,7 +390,7 @@ class Survey:
         Parameters
         ----------
         label : str
-            One of `labels`.
+            One of `labels`; of ImageNet's folders the id will do, too.
         layers : str, Layer or several of them, optional
             Where to look. Default: all surveyed layers.
         n : int, default 20
@@ -402,6 +408,7 @@ class Survey:
         LayerError
             When a layer is not part of the survey.
         """
+        label = self._names.get(label, label)
         self._require_class(label)
         chosen = self.layers if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
         matches = []
@@ -717,7 +724,7 @@ class Survey:
     def _class_arrays(self) -> tuple[tuple[str, ...], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         profile = self._statistics.profile
         arrays = _frozen({"counts": profile.counts, "means": profile.means.cpu(), "spread": profile.spread.cpu()})
-        return profile.labels, arrays["counts"], arrays["means"], arrays["spread"]
+        return tuple(class_names(profile.labels).values()), arrays["counts"], arrays["means"], arrays["spread"]
 
     @cached_property
     def _sample_arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

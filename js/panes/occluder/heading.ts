@@ -1,12 +1,20 @@
 /** Which picture it is. */
 import { el, text } from "../../lib/dom";
 import type { View } from "../../seam";
-import type { PicturesSlice } from "../shared/pictures";
+import type { OccluderState } from "./state";
 
-export function pictureHeading({ store }: View<PicturesSlice>, root: HTMLElement): void {
+export function pictureHeading({ store }: View<OccluderState>, root: HTMLElement): void {
   const name = el("span.cs-heading__name");
   root.append(el("h3.cs-heading", "Picture", name));
-  store.watch(["picture", "_pictures"], () =>
-    text(name, store.get("_pictures")[store.get("picture")]?.name ?? ""),
-  );
+  store.watch(["picture", "_pictures", "frame"], () => {
+    const picture = store.get("_pictures")[store.get("picture")];
+    const frame = store.get("frame");
+    const first = frame?.picture === store.get("picture") ? frame.before : null;
+    name.title = picture?.name ?? "";
+    if (typeof picture?.class !== "number" || !first) return text(name, name.title);
+    // Whose class is known is classified right or not.
+    const verdict = first.index === picture.class ? "classified right" : `taken for ${first.label}`;
+    text(name, `${picture.label}, ${verdict}`);
+    name.title = `${name.title}: ${name.textContent}`;
+  });
 }

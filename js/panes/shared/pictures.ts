@@ -4,6 +4,8 @@ import type { Slice } from "../../seam";
 export interface PictureInfo {
   name: string;
   label: string | null;
+  /** Which of the network's classes that is; null where it is none. */
+  class?: number | null;
   /** Of one that was added, and so can be removed: a number that is none other's, however they move. */
   added?: number;
 }

@@ -19,6 +19,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.experiments import CorrespondenceResult, SignScores
 from convscope_core.experiments.part_correspondence import checked_run, chosen_layers
 from convscope_core.network import Network
+from convscope_core.wordnet import class_name
 
 __all__ = ["CorrespondencePane"]
 
@@ -96,7 +97,7 @@ class CorrespondencePane(Instrument):
         #: Counts how often scoring was begun.
         self._turn = 0
         self._scoring = Job(self, "correspondence", "_work", between=True, patient=True)
-        self._pictures = [{"name": one.name, "label": one.label} for one in images]
+        self._pictures = [{"name": one.name, "label": one.label and class_name(one.label)} for one in images]
         options = {"size": max(1, min(net.input_shape[1:]) // 8), "points": [None] * len(images), **options}
         options["layers"] = list(chosen_layers(net, options.get("layers")))
         if "part" not in options:

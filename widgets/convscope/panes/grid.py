@@ -16,6 +16,7 @@ from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
 from convscope_core.render import filters_apart, quantise, shrink
 from convscope_core.survey import Survey
+from convscope_core.wordnet import class_name
 
 from .pictures import PicturesPane
 from .projection import ProjectionPane, projection_tile
@@ -161,8 +162,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         """The units that prefer a class, of all layers; and the preference of every unit of one."""
         survey, layer, label = self._surveyed(), self._layer(content), content["label"]
         units = [[one.layer, one.channel, one.preference] for one in survey.units(label, n=SEARCHED)]
-        preference = survey.classes(layer.name).preference(label)
-        return {"label": label, "layer": layer.name, "units": units}, [np.asarray(preference, np.float32)]
+        preference = survey.classes(layer.name).preference(class_name(label))
+        return {"label": class_name(label), "layer": layer.name, "units": units}, [np.asarray(preference, np.float32)]
 
     def _forget(self) -> None:
         super()._forget()

@@ -12,6 +12,7 @@ from convscope_core.datasets import Images
 from convscope_core.network import Network
 from convscope_core.render import crop
 from convscope_core.survey import Exemplar
+from convscope_core.wordnet import class_name
 
 __all__ = ["Patches"]
 
@@ -70,7 +71,7 @@ class Patches:
                     "image": one.image,
                     "name": picture.name,
                     "path": None if picture.path is None else str(picture.path.absolute()),
-                    "label": picture.label,
+                    "label": None if picture.label is None else class_name(picture.label),
                     "row": one.row,
                     "column": one.column,
                     "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.graph.geometry import Box
 from convscope_core.network import Network
 from convscope_core.render import crop
+from convscope_core.wordnet import class_name
 
 __all__ = ["PicturesPane", "StripPane", "one_picture", "same_picture"]
 
@@ -50,6 +52,9 @@ class PicturesPane(Instrument):
 
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
         self.images = images
+        # Of equal names none says which class it is.
+        counts = Counter(net.labels)
+        self._classes = {name: index for index, name in enumerate(net.labels) if counts[name] == 1}
         self._uploads = itertools.count()
         #: Of those that were added, at the end of the pictures at hand: numbers that they keep, however they move.
         self._added: list[int] = []
@@ -62,9 +67,16 @@ class PicturesPane(Instrument):
         given = len(self.images) - len(self._added)
         numbers: list[dict[str, int]] = [{}] * given + [{"added": number} for number in self._added]
         self._pictures = [
-            {"name": picture.name, "label": picture.label, **number}
+            {"name": picture.name, **self._class_of(picture.label), **number}
             for picture, number in zip(self.images, numbers, strict=True)
         ]
+
+    def _class_of(self, label: str | None) -> dict[str, Any]:
+        """A picture's label by its name, and which of the network's classes that is, if it is one."""
+        if label is None:
+            return {"label": None, "class": None}
+        name = class_name(label)
+        return {"label": name, "class": self._classes.get(name)}
 
     def _append(self, added: Images) -> None:
         """Put pictures at the end of those at hand, from where they can be removed."""
