@@ -1,6 +1,9 @@
 import { instrument } from "../host/widget";
 import { el, pane } from "../lib/dom";
 import { addressPane } from "../panes/address/address";
+import { detailButton } from "../panes/detail/detail";
+import { linkDetail } from "../panes/detail/requests";
+import { detailSlice } from "../panes/detail/state";
 import { gridPane } from "../panes/grid/grid";
 import { ordered } from "../panes/grid/order";
 import { linkGrid } from "../panes/grid/requests";
@@ -59,6 +62,7 @@ const { widget, showSaved } = instrument({
     stripSlice,
     wholeSlice,
     silenceSlice,
+    detailSlice,
   ],
   link: (session) => {
     linkOccluder(session);
@@ -67,6 +71,7 @@ const { widget, showSaved } = instrument({
     linkHere(session);
     linkStrip(session);
     linkSilence(session);
+    linkDetail(session);
     selectStrongest(session);
   },
   mount: (view, root) => {
@@ -89,7 +94,7 @@ const { widget, showSaved } = instrument({
     gridPane(view, pane(body, "grid"));
     unitPane(view, pane(body, "unit"), {
       headed: (figures) => herePane(view, figures, () => isSilentHere(view)),
-      actions: silenceButtons(view),
+      actions: [detailButton(view, root), ...silenceButtons(view)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
   },

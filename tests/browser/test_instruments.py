@@ -609,6 +609,33 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     reaches(book, "w.picture", 0)
 
 
+def test_a_unit_is_looked_at_large_with_its_fields(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    button = root.get_by_role("button", name="enlarge")
+    button.click()
+    dialog = root.get_by_role("dialog", name="One unit, large")
+    facts = dialog.locator(".cs-detail__facts")
+    x = "w._occlusion(0, 'grey', 'square').occlude((24, 24), 16)"
+    strongest = book.value(f"divmod(int(net.activations({x}, '3')['3'][0, 2].argmax()), 16)")
+    fields = "(lambda f: [[b.height, b.width] for b in (f.field, f.box)])(cs.effective_field(net, {}, '3', 2, {}))"
+    for place, keys in ((strongest, []), ([0, 0], ["ArrowUp"] * 16 + ["ArrowLeft"] * 16)):
+        frame = dialog.get_by_role("application")
+        for key in keys:
+            frame.press(key)
+        expect(frame).to_have_attribute("data-place", ",".join(map(str, place)))
+        (high, wide), (h, w) = book.value(fields.format(x, tuple(place)))
+        expect(facts).to_contain_text(f"receptive field {high} × {wide} px")
+        expect(facts).to_contain_text(f"{h} × {w} px hold 95 % of the gradient’s energy")
+    box = frame.bounding_box()
+    book.page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + box["height"] * 0.5)
+    expect(frame).to_have_attribute("data-place", "8,15")
+    book.page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(button).to_be_focused()
+
+
 def test_silenced_units_are_said_and_the_classes_follow(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
     root = book.cell(1).locator(".cs-root")

@@ -18,8 +18,8 @@ from ._job import Step
 from ._layers import middle
 from ._static import bundle
 from ._wire import Whole, fields
+from .panes.detail import DetailPane
 from .panes.grid import GridPane
-from .panes.here import HerePane
 from .panes.pictures import StripPane, same_picture
 from .panes.silence import SilencePane
 from .panes.unit import UnitPane
@@ -30,7 +30,7 @@ __all__ = ["Explorer"]
 SURVEYED = 256
 
 
-class Explorer(HerePane, SilencePane, StripPane, GridPane, UnitPane, Charted):
+class Explorer(DetailPane, SilencePane, StripPane, GridPane, UnitPane, Charted):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:

@@ -1,0 +1,53 @@
+"""One unit, large: its map on what is under the occluder, and the fields of a place."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import convscope as cs
+
+
+@pytest.fixture
+def explorer(net, pictures, show):
+    survey = cs.survey(net, pictures, progress=False)
+    widget = show(cs.Explorer(net, pictures[:2], survey, layer="3", selected=5, size=10, position=(3, 4)))
+    assert widget.wait(30)
+    return widget
+
+
+def occluded(net, picture):
+    x = net.prepare(picture).clone()
+    x[..., 3:13, 4:14] = net.to_network(x.new_full((3, 10, 10), 0.5))
+    return x
+
+
+def test_it_is_the_map_with_the_occluder_on_and_the_fields_of_a_place(net, pictures, explorer, browser_end):
+    x = occluded(net, pictures[0])
+    values = net.activations(x, "3")["3"][0, 5]
+    strongest = divmod(int(values.argmax()), 8)
+    for place in (None, (0, 0), (7, 2)):
+        row, column = place or (None, None)
+        answer, (data,) = browser_end.ask(explorer, "detail", layer="3", channel=5, row=row, column=column)
+        shown = place or strongest
+        found = cs.effective_field(net, x, "3", 5, shown)
+        np.testing.assert_allclose(np.frombuffer(data, np.float32).reshape(8, 8), values, atol=1e-6)
+        assert (answer["height"], answer["width"], answer["strongest"]) == (8, 8, list(strongest))
+        assert (answer["place"], answer["field"]) == (list(shown), list(net.layer("3").box(*shown)))
+        assert (answer["effective"], answer["share"]) == (list(found.box), 0.95)
+    explorer.silenced = {"3": 5}
+    assert explorer.wait(30)
+    answer, (data,) = browser_end.ask(explorer, "detail", layer="3", channel=5, row=0, column=0)
+    assert answer["effective"] is None
+    assert not np.frombuffer(data, np.float32).any()
+    refused, _ = browser_end.ask(explorer, "detail", layer="3", channel=5, row=8, column=0)
+    assert "inside the 8×8 maps" in refused["error"]["message"]
+
+
+def test_a_saved_page_holds_that_of_the_strongest_place(explorer):
+    saved = json.loads(re.search(r'id="saved">(.*?)</script>', explorer.to_html(), re.DOTALL)[1])
+    (one,) = [one["content"] for one in saved["answers"] if one["content"]["kind"] == "detail"]
+    assert one["place"] == one["strongest"]
