@@ -36,6 +36,7 @@ __all__ = [
     "guarded",
     "inflated",
     "opened_result",
+    "reading_result",
     "replacing",
     "require_file",
     "save_result",
@@ -295,8 +296,7 @@ def opened_result(
     """
     source = require_path("the file to read", path)
     require_file(source, f"a file of {writer}")
-    safe, cure = "Nothing was changed in it.", "Save the result again, or copy the file again."
-    with guarded(source, f"a file of {writer}", safe, cure):
+    with reading_result(source, writer):
         with safe_open(source, framework="np") as file:
             metadata = file.metadata() or {}
             form = metadata.get("format", "other tensors")
@@ -312,6 +312,17 @@ def opened_result(
             if "digest" in metadata and metadata["digest"] != _digest(form, text, arrays):
                 raise Damage("its contents are not those that were written")
             yield form, arrays, json.loads(text)
+
+
+@contextmanager
+def reading_result(path: str | os.PathLike[str], writer: str) -> Generator[None, None, None]:
+    """Take what goes wrong with a file of results as damage of it, unless it is an error of ours.
+
+    For what is made of its contents and of other things, too, once `opened_result` has given them.
+    """
+    safe, cure = "Nothing was changed in it.", "Save the result again, or copy the file again."
+    with guarded(Path(path), f"a file of {writer}", safe, cure):
+        yield
 
 
 def _digest(form: str, settings: str, arrays: Mapping[str, npt.NDArray[Any]]) -> str:

@@ -31,7 +31,8 @@ from convscope_core.measures.dormancy import TAU, require_tau
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure
 from convscope_core.preprocessing import Preprocessing
-from convscope_core.saving import opened_result, save_result
+from convscope_core.saved_result import Values, require_values, typed
+from convscope_core.saving import Damage, inflated, opened_result, reading_result, save_result
 from convscope_core.survey import Survey
 
 __all__ = ["EvolutionResult"]
@@ -42,6 +43,14 @@ Flags = npt.NDArray[np.bool_]
 X = TypeVar("X")
 
 _FORM = "convscope evolution 2"
+_WEIGHTS = {
+    "rms": Values("float64", "layers", 0, unknown=True),
+    "first": Values("float32", "filters channels height width"),
+}
+_COMPONENTS = {"components": Values("float64", "components pixels"), "variances": Values("float64", "components", 0)}
+_LONGEST = 2**15
+"""Bytes that a picture's name and path may take."""
+
 _CELLS = 4096
 """Projections that are kept."""
 
@@ -547,19 +556,35 @@ class EvolutionResult:
         """
         taken = Checkpoints.of(checkpoints, **options)
         with opened_result(path, "EvolutionResult.save", (_FORM,)) as (_, arrays, settings):
-            pictures = json.loads(zlib.decompress(arrays["pictures"].tobytes()))
-            known = KnownPictures(tuple(name for name, _ in pictures), arrays["traces"].view(TRACES))
+            traces = arrays["traces"].view(TRACES)
+            packed = inflated(arrays["pictures"].tobytes(), _LONGEST * (1 + len(traces)))
+            pictures = typed(json.loads(packed), tuple[tuple[str, str | None], ...], "pictures")
+            if traces.shape != (len(pictures),):
+                raise Damage("other numbers of pictures and their traces")
+            known = KnownPictures(tuple(name for name, _ in pictures), traces)
+            folder = typed(settings["folder"], str | None, "folder")
+            names = typed(settings["layers"], tuple[str, ...], "layers")
+            tau = typed(settings["tau"], float, "tau")
+            for i, about in enumerate(settings["moments"]):
+                for name, hint in (("step", int), ("label", str), ("digest", str)):
+                    typed(about[name], hint, name)
+                weights = {key: arrays[f"{i}.{key}"] for key in _WEIGHTS if f"{i}.{key}" in arrays}
+                require_values(weights, {name: _WEIGHTS[name] for name in {"rms", *weights}}, {"layers": len(names)})
+            if "components" in arrays:
+                components = {name: arrays[name] for name in _COMPONENTS}
+                require_values(components, _COMPONENTS, {})
         chosen = _chosen(taken, settings["moments"], str(path))
-        found = _pictures(pictures, settings["folder"], images, str(path))
+        found = _pictures(pictures, folder, images, str(path))
         if images is not None:
             known.require_names(found, repr(str(path)))
         net = chosen.network(0)
-        layers = tuple(net.layer(name) for name in settings["layers"])
+        layers = tuple(net.layer(name) for name in names)
         moments = []
-        for i, (checkpoint, about) in enumerate(zip(chosen, settings["moments"], strict=True)):
-            survey = Survey.of_state(_part(arrays, f"{i}.survey."), about["survey"], layers, found)
-            moments.append(Moment(checkpoint, survey, Weights(arrays[f"{i}.rms"], arrays.get(f"{i}.first"))))
-        result = cls(chosen, moments, known, settings["tau"])
+        with reading_result(path, "EvolutionResult.save"):
+            for i, (checkpoint, about) in enumerate(zip(chosen, settings["moments"], strict=True)):
+                survey = Survey.of_state(_part(arrays, f"{i}.survey."), about["survey"], layers, found)
+                moments.append(Moment(checkpoint, survey, Weights(arrays[f"{i}.rms"], arrays.get(f"{i}.first"))))
+            result = cls(chosen, moments, known, tau)
         result.require(net, found, repr(str(path)), result.moments[0])
         if "components" in arrays:
             result._kept[("components",)] = arrays["components"], arrays["variances"]

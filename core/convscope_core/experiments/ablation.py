@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,22 +20,16 @@ from convscope_core.graph.node import needed_for
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.plots import axes, draws_figure
-from convscope_core.saving import opened_result, save_result
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["Ablation", "ablating", "ablation"]
-
-_FORM = "convscope ablation 1"
-_ARRAYS = ("right", "probability", "kept", "counts", "images")
 
 Silence = Mapping[str, Sequence[int] | None]
 """By layer, which units say nothing; None: all."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ablation:
+class Ablation(SavedResult):
     """How often a network is right when units are silent.
 
     Attributes
@@ -59,6 +52,15 @@ class Ablation:
         Pictures that could not be read, with the reason.
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope ablation 1"
+    _arrays: ClassVar = {
+        "right": Values("int64", "labels classes", 0),
+        "probability": Values("float64", "labels classes", 0),
+        "kept": Values("int64", "labels classes", 0),
+        "counts": Values("int64", "classes", 0),
+        "images": Values("int64", "pictures", 0),
+    }
 
     labels: tuple[str, ...]
     right: npt.NDArray[np.int64]
@@ -139,28 +141,6 @@ class Ablation:
         panel.set_xlabel("silent")
         panel.legend(fontsize="small")
         return figure
-
-    def save(self, path: str | Path) -> Path:
-        """Write to a file (safetensors)."""
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _ARRAYS}
-        return save_result(path, _FORM, {name: getattr(self, name) for name in _ARRAYS}, settings)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            If the file holds something else.
-        StoreError
-            If it cannot be read, or is damaged.
-        """
-        with opened_result(path, "Ablation.save", [_FORM]) as (_, arrays, settings):
-            for name in ("labels", "classes"):
-                settings[name] = tuple(settings[name])
-            settings["skipped"] = tuple((int(image), str(reason)) for image, reason in settings["skipped"])
-            return cls(**{name: arrays[name] for name in _ARRAYS}, **settings)
 
 
 class _Counts:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +25,7 @@ from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documen
 from convscope_core.network import Network
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 from convscope_core.plots import axes, draws_figure
-from convscope_core.saving import Damage, opened_result, save_result
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["MODES", "Degradation", "degradation", "degrading"]
 
@@ -47,7 +46,7 @@ Methods = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Degradation:
+class Degradation(SavedResult):
     """Probabilities of the class that was most probable, as pictures are degraded in the order of explanations.
 
     Attributes
@@ -70,6 +69,15 @@ class Degradation:
         As they were asked for; fill in words, "patch mean" in mode "degradation".
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope degradation 1"
+    _arrays: ClassVar = {
+        "probability": Values("float32", "methods pictures steps", 0, 1),
+        "replaced": Values("float64", "steps", 0, 1),
+        "patches": Values("int64", "steps", 0),
+        "targets": Values("int64", "pictures", 0),
+        "images": Values("int64", "pictures", 0),
+    }
 
     probability: npt.NDArray[np.float32]
     methods: tuple[str, ...]
@@ -141,48 +149,6 @@ class Degradation:
         panel.set_ylabel("probability of the class")
         panel.legend(fontsize=8)
         return figure
-
-    def save(self, path: str | Path) -> Path:
-        """Write the result to a file of safetensors, settings in its metadata."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return save_result(path, _FORMAT, arrays, {name: getattr(self, name) for name in _SETTINGS})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Degradation:
-        """Read a result that `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            If there is no such file, or it holds something else.
-        StoreError
-            If it cannot be read, or is damaged.
-        """
-        with opened_result(path, "Degradation.save", (_FORMAT,)) as (_, arrays, settings):
-            settings["methods"] = tuple(settings["methods"])
-            settings["skipped"] = tuple((int(i), str(why)) for i, why in settings["skipped"])
-            result = cls(**arrays, **settings)
-            images, steps = len(result.images), len(result.patches)
-            for name, dtype, shape in (
-                ("probability", "float32", (len(result.methods), images, steps)),
-                ("replaced", "float64", (steps,)),
-                ("patches", "int64", (steps,)),
-                ("targets", "int64", (images,)),
-                ("images", "int64", (images,)),
-            ):
-                found = getattr(result, name)
-                if found.dtype != dtype or found.shape != shape:
-                    raise Damage(f"{name} of {found.dtype} {found.shape} where {dtype} {shape} fits the rest")
-            texts = (*result.methods, result.mode, result.fill, result.network, result.fingerprint)
-            whole = type(result.patch) is int and type(result.seed) is int
-            if not (whole and result.methods and all(isinstance(text, str) for text in texts)):
-                raise Damage("settings of another type")
-            return result
-
-
-_FORMAT = "convscope degradation 1"
-_ARRAYS = ("probability", "replaced", "patches", "targets", "images")
-_SETTINGS = ("methods", "skipped", "patch", "mode", "fill", "seed", "network", "fingerprint")
 
 
 @documented

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +18,16 @@ from convscope_core.errors import ArgumentError
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Network
 from convscope_core.plots import axes, draws_figure
-from convscope_core.saving import opened_result, save_result
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["CLASSIFIERS", "Probes", "probe", "probing"]
 
 #: What a probe may be.
 CLASSIFIERS = ("svm", "softmax")
 
-_FORM = "convscope probes 1"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Probes:
+class Probes(SavedResult):
     """How well the classes can be told apart linearly by what each layer passes on.
 
     Attributes
@@ -54,6 +48,14 @@ class Probes:
         As they were asked for.
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope probes 1"
+    _arrays: ClassVar = {
+        "accuracy": Values("float64", "layers splits", 0, 1),
+        "fitted": Values("float64", "layers splits", 0, 1),
+        "features": Values("int64", "layers", 1),
+        "images": Values("int64", "pictures", 0),
+    }
 
     layers: tuple[str, ...]
     accuracy: npt.NDArray[np.float64]
@@ -102,32 +104,6 @@ class Probes:
         panel.tick_params(axis="x", rotation=45)
         panel.legend(fontsize="small")
         return figure
-
-    def save(self, path: str | Path) -> Path:
-        """Write to a file (safetensors)."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _ARRAYS}
-        return save_result(path, _FORM, arrays, settings)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            If the file holds something else.
-        StoreError
-            If it cannot be read, or is damaged.
-        """
-        with opened_result(path, "Probes.save", [_FORM]) as (_, arrays, settings):
-            for name in ("layers", "classes"):
-                settings[name] = tuple(settings[name])
-            settings["skipped"] = tuple((int(image), str(reason)) for image, reason in settings["skipped"])
-            return cls(**{name: arrays[name] for name in _ARRAYS}, **settings)
-
-
-_ARRAYS = ("accuracy", "fitted", "features", "images")
 
 
 class _Features:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from convscope_core.errors import ArgumentError
-from convscope_core.saving import guarded, opened_result, save_result
+from convscope_core.saved_result import typed
+from convscope_core.saving import guarded, opened_result, reading_result, save_result
 
 __all__ = ["Progress", "as_array", "read_checkpoint", "write_checkpoint"]
 
@@ -49,6 +50,10 @@ class Progress:
     scaler: dict[str, Any]
 
 
+_NUMBERS = {"step": int, "within": int, "loss": float, "right": int}
+_STATES = {"history": list, "schedule": dict, "scaler": dict}
+
+
 def write_checkpoint(
     path: Path, module: nn.Module, optimiser: torch.optim.SGD, progress: Progress, settings: Mapping[str, Any]
 ) -> None:
@@ -82,11 +87,14 @@ def read_checkpoint(path: Path, module: nn.Module, optimiser: torch.optim.SGD, s
         If it cannot be read, or is damaged.
     """
     with opened_result(path, "train(checkpoint=)", [_FORM]) as (_, arrays, kept):
-        progress = Progress(**kept["progress"])
+        told = kept["progress"]
+        numbers = {name: typed(told[name], hint, name) for name, hint in _NUMBERS.items()}
+        progress = Progress(**numbers, **{name: kind(told[name]) for name, kind in _STATES.items()})
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        found = kept["settings"]
+        found = dict(kept["settings"])
     _check_tensors(path, tensors, module)
-    _check_settings(path, found, json.loads(json.dumps(settings)))
+    with reading_result(path, "train(checkpoint=)"):
+        _check_settings(path, found, json.loads(json.dumps(settings)))
     module.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items() if k.startswith("module/")})
     for name, parameter in module.named_parameters():
         momentum = tensors.get(f"momentum/{name}")

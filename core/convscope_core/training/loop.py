@@ -22,6 +22,8 @@ from convscope_core.graph.classifier import named_parts
 from convscope_core.jobs import completed, last
 from convscope_core.jobs.forms import documented, shown
 from convscope_core.models.mean_subtraction import MeanSubtraction
+from convscope_core.saved_result import typed
+from convscope_core.saving import reading_result
 from convscope_core.training.callbacks import Callback, Step, begun, checked_callbacks, notified
 from convscope_core.training.checkpoint import Progress, read_checkpoint, write_checkpoint
 from convscope_core.training.clip import Radius, clip_filters, measured_filters
@@ -260,10 +262,12 @@ class _Loop:
 
     def resume(self, path: Path) -> None:
         self.at = read_checkpoint(path, self.module, self.optimiser, self.settings)
-        self.schedule.load_state_dict(self.at.schedule)
-        self.scaler.load_state_dict(self.at.scaler)
-        for group, rate in zip(self.optimiser.param_groups, self.at.schedule["_last_lr"], strict=True):
-            group["lr"] = rate
+        with reading_result(path, "train(checkpoint=)"):
+            typed(self.at.history, tuple[Epoch, ...], "history", unknown=True)
+            self.schedule.load_state_dict(self.at.schedule)
+            self.scaler.load_state_dict(self.at.scaler)
+            for group, rate in zip(self.optimiser.param_groups, self.at.schedule["_last_lr"], strict=True):
+                group["lr"] = float(rate)
 
     def keep(self, path: Path | None) -> None:
         if path is not None:

@@ -15,6 +15,7 @@ from torch import nn
 from convscope_core.models.mean_subtraction import MeanSubtraction
 from convscope_core.network import Network
 from convscope_core.plots import draws_figure, panels
+from convscope_core.saved_result import typed
 from convscope_core.saving import opened_result, save_result
 from convscope_core.training.checkpoint import as_array
 from convscope_core.weights import fill
@@ -125,10 +126,11 @@ class Training:
             If the file cannot be read, or is damaged.
         """
         with opened_result(path, "Training.save", [_FORM]) as (_, arrays, kept):
-            history = tuple(Epoch(**one) for one in kept["history"])
+            history = typed(kept["history"], tuple[Epoch, ...], "history", unknown=True)
             preprocess = MeanSubtraction(**kept["preprocess"])
-            classes, settings = tuple(kept["classes"]), kept["settings"]
-        fill(module, {name: torch.from_numpy(array) for name, array in arrays.items()}, "module", os.fspath(path))
+            classes, settings = typed(kept["classes"], tuple[str, ...], "classes"), dict(kept["settings"])
+            state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        fill(module, state, "module", os.fspath(path))
         return cls(module.eval(), history, classes, preprocess, settings)
 
     def __repr__(self) -> str:

@@ -21,7 +21,8 @@ from convscope_core.measures.cka import FEWEST
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure, panels
 from convscope_core.render import signed
-from convscope_core.saving import opened_result, save_result
+from convscope_core.saved_result import Values, require_values, typed
+from convscope_core.saving import opened_result, reading_result, save_result
 from convscope_core.survey import Survey
 
 __all__ = ["Comparison", "Cost", "Disagreement", "Side", "UnitPair"]
@@ -31,7 +32,12 @@ Which = Literal["a", "b"]
 X = TypeVar("X")
 
 _FORM = "convscope comparison 1"
-_ANSWERS = Answers._fields
+_ANSWERS = {
+    "images": Values("int64", "pictures", 0),
+    "classes": Values("int64", "pictures 5", -1),
+    "probabilities": Values("float32", "pictures 5", 0, 1),
+    "expected": Values("float32", "pictures", 0, 1, unknown=True),
+}
 
 _NAMED = 24
 """Layers whose names stand beside the matrix."""
@@ -486,23 +492,32 @@ class Comparison:
         """
         pictures = Images.of(images)
         with opened_result(path, "Comparison.save", (_FORM,)) as (_, arrays, settings):
-            count = int(settings["images"])
+            count = typed(settings["images"], int, "images")
+            told = {}
+            for name in ("a", "b"):
+                about = settings[name]
+                require_values(_part(arrays, f"{name}.answers."), _ANSWERS, {})
+                names = (about["survey"]["fingerprint"], about["survey"]["network"])
+                told[name] = (
+                    typed(names[0], str, "fingerprint"), typed(names[1], str, "network"), about["survey"],
+                    typed(about["layers"], tuple[str, ...], "layers"), typed(about["cost"], Cost, "cost"),
+                )  # fmt: skip
         if len(pictures) != count:
             raise ArgumentError(f"Expected the {count} pictures that {str(path)!r} is of, got {len(pictures)}.")
         sides = []
         for name, net in (("a", net_a), ("b", net_b)):
-            about = settings[name]
-            was, now = about["survey"]["fingerprint"], net.fingerprint
+            (was, network, about, names, cost), now = told[name], net.fingerprint
             if was != now:
                 raise ArgumentError(
-                    f"Expected {about['survey']['network']} with the weights of {str(path)!r} ({was[:8]}), got "
+                    f"Expected {network} with the weights of {str(path)!r} ({was[:8]}), got "
                     f"{net.name} ({now[:8]}). Give the networks in the order in which they were compared."
                 )
-            layers = tuple(net.layer(one) for one in about["layers"])
-            survey = Survey.of_state(_part(arrays, f"{name}.survey."), about["survey"], layers, pictures)
+            with reading_result(path, "Comparison.save"):
+                layers = tuple(net.layer(one) for one in names)
+                survey = Survey.of_state(_part(arrays, f"{name}.survey."), about, layers, pictures)
+                answers = Answers(**_part(arrays, f"{name}.answers."))
             survey.require(net)
-            answers = Answers(**_part(arrays, f"{name}.answers."))
-            sides.append(Side(net, survey, answers, Cost(**about["cost"])))
+            sides.append(Side(net, survey, answers, cost))
         return cls(sides[0], sides[1], pictures)
 
     # -- inside --

@@ -8,12 +8,13 @@ at stride 4), aliasing in the second layer. They give no numbers; here are some.
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,8 @@ from convscope_core.measures import coverage, frequencies, orientation, radial_s
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure, panels
 from convscope_core.render import filters_rgb
-from convscope_core.saving import opened_result, save_result
+from convscope_core.saved_result import Values, require_values, typed
+from convscope_core.saving import Damage, opened_result, save_result
 from convscope_core.survey import Survey
 from convscope_core.survey.sample import mixed
 
@@ -56,10 +58,20 @@ DUPLICATE = 0.95
 """Filters repeat one another from this cosine on."""
 
 _FORM = "convscope filter health 1"
-_ARRAYS = (
-    "filters", "rms", "dominance", "dominant", "dead", "duplicates", "frequencies", "spectra", "centroid", "angle",
-    "coherence",
-)  # fmt: skip
+_SETTINGS = ("network", "fingerprint", "layer", "dead_by", "images")
+_ARRAYS = {
+    "filters": Values("float32", "filters channels height width"),
+    "rms": Values("float64", "filters", 0),
+    "dominance": Values("float64", "filters", 0, unknown=True),
+    "dominant": Values("bool", "filters"),
+    "dead": Values("bool", "filters"),
+    "duplicates": Values("int64", "filters", 0),
+    "frequencies": Values("float64", "frequencies", 0, 0.5),
+    "spectra": Values("float64", "filters frequencies", 0, 1.0001, unknown=True),
+    "centroid": Values("float64", "filters", 0, unknown=True),
+    "angle": Values("float64", "filters", unknown=True),
+    "coherence": Values("float64", "filters", 0, 1.0001, unknown=True),
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -223,9 +235,8 @@ class FilterHealth(Sequence[Aliasing]):
             shares = {name: None if np.isnan(v := getattr(row, name)) else v for name in ("folded", "above")}
             settings = {name: getattr(row, name) for name in ("layer", "kind", "stride", "next", "next_stride")}
             rows.append({**settings, **shares})
-        names = ("network", "fingerprint", "layer", "dead_by", "images")
-        settings = {name: getattr(self, name) for name in names}
-        return save_result(path, _FORM, arrays, {**settings, "aliasing": rows})
+        about = {name: getattr(self, name) for name in _SETTINGS}
+        return save_result(path, _FORM, arrays, {**about, "aliasing": rows})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -241,13 +252,19 @@ class FilterHealth(Sequence[Aliasing]):
         with opened_result(path, "FilterHealth.save", (_FORM,)) as (_, arrays, settings):
             rows = []
             for i, row in enumerate(settings.pop("aliasing")):
-                shares = {name: float("nan") if row[name] is None else row[name] for name in ("folded", "above")}
-                strides = {name: row[name] and tuple(row[name]) for name in ("stride", "next_stride")}
-                units = {"units_folded": arrays[f"{i}.folded"], "units_above": arrays[f"{i}.above"]}
-                rows.append(Aliasing(**{**row, **shares, **strides, **units}))
-            known = {name: arrays[name] for name in _ARRAYS}
-            alive = known["spectra"][~known["dead"]]
-            return cls(**known, coverage=coverage(alive), aliasing=tuple(rows), **settings)
+                found = {f"units_{name}": arrays.pop(f"{i}.{name}") for name in ("folded", "above")}
+                require_values(found, dict.fromkeys(found, Values("float64", "units", 0, unknown=True)), {})
+                for name in ("folded", "above"):
+                    row[name] = math.nan if row[name] is None else row[name]
+                hints = {name: hint for name, hint in get_type_hints(Aliasing).items() if name not in found}
+                known = {name: typed(row[name], hint, name, unknown=True) for name, hint in hints.items()}
+                rows.append(Aliasing(**known, **found))
+            require_values(arrays, _ARRAYS, {})
+            if not (arrays["duplicates"] < len(arrays["rms"])).all():
+                raise Damage("filters that repeat others that are not there")
+            told = {name: typed(settings[name], get_type_hints(cls)[name], name) for name in _SETTINGS}
+            alive = arrays["spectra"][~arrays["dead"]]
+            return cls(**arrays, coverage=coverage(alive), aliasing=tuple(rows), **told)
 
 
 @dataclass(frozen=True, eq=False)

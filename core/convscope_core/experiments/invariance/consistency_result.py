@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from convscope_core.plots import axes, draws_figure
-from convscope_core.saving import Damage, opened_result, save_result
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["ConsistencyResult", "Measured"]
 
 Integers = npt.NDArray[np.int64]
-
-_FORM = "convscope consistency 1"
 
 
 class Measured(NamedTuple):
@@ -37,7 +31,7 @@ class Measured(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ConsistencyResult:
+class ConsistencyResult(SavedResult):
     """How often the most probable class stays when pictures are shifted and turned a little.
 
     Attributes
@@ -60,6 +54,18 @@ class ConsistencyResult:
         As they were asked for.
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope consistency 1"
+    _arrays: ClassVar = {
+        "images": Values("int64", "pictures", 0),
+        "targets": Values("int64", "pictures", 0),
+        "truths": Values("int64", "pictures", -1),
+        "clean_classes": Values("int64", "pictures", 0),
+        "pairs": Values("int64", "pictures passes 2", 0),
+        "steps": Values("int64", "pictures 9", 0),
+        "changes": Values("float32", "pictures 8", 0, 1),
+        "attempts": Values("int64", "pictures attempts", 0),
+    }
 
     images: Integers
     skipped: tuple[tuple[int, str], ...]
@@ -141,35 +147,6 @@ class ConsistencyResult:
         panel.set_yticks(range(len(self.table())), list(reversed(self.table())), fontsize=8)
         panel.set_xlim(0, 1.15)
         return figure
-
-    def save(self, path: str | Path) -> Path:
-        """Write the result to a file of safetensors, settings in its metadata."""
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in _ARRAYS}
-        return save_result(path, _FORM, {name: getattr(self, name) for name in _ARRAYS}, settings)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            When there is no such file, or it holds something else.
-        StoreError
-            When it cannot be read, or is damaged.
-        """
-        with opened_result(path, "ConsistencyResult.save", (_FORM,)) as (_, arrays, settings):
-            settings["skipped"] = tuple((int(image), str(reason)) for image, reason in settings["skipped"])
-            found = cls(**arrays, **settings)
-            count = len(found.images)
-            if not count or any(len(getattr(found, name)) != count for name in _ARRAYS):
-                raise Damage("arrays of other numbers of pictures")
-            if found.pairs.shape[2:] != (2,) or found.steps.shape[1] != found.changes.shape[1] + 1:
-                raise Damage("arrays of other shapes")
-            return found
-
-
-_ARRAYS = ("images", "targets", "truths", "clean_classes", "pairs", "steps", "changes", "attempts")
 
 
 def _measured(rows: npt.NDArray[Any]) -> Measured:

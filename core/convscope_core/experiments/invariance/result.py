@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,7 @@ from convscope_core.experiments.invariance.table import InvarianceRow, Invarianc
 from convscope_core.experiments.invariance.transforms import SHIFTS, Transform
 from convscope_core.network import Layer
 from convscope_core.plots import draws_figure
-from convscope_core.saving import Damage, opened_result, save_result
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["DISTANCES", "InvarianceResult"]
 
@@ -29,11 +26,9 @@ Floats = npt.NDArray[np.float64]
 
 DISTANCES = ("raw", "relative", "cosine")
 
-_FORM = "convscope invariance 1"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class InvarianceResult:
+class InvarianceResult(SavedResult):
     """How far features and class follow when pictures are moved or changed.
 
     N pictures, L layers, V values of all transformations one after the other, S of those that shift. The methods take a
@@ -78,6 +73,25 @@ class InvarianceResult:
         As they were asked for.
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope invariance 1"
+    _arrays: ClassVar = {
+        "images": Values("int64", "pictures", 0),
+        "targets": Values("int64", "pictures", 0),
+        "truths": Values("int64", "pictures", -1),
+        "clean_classes": Values("int64", "pictures", 0),
+        "clean_probability": Values("float32", "pictures", 0, 1),
+        "clean_norm": Values("float64", "pictures layers", 0),
+        "distance": Values("float64", "pictures layers values", 0),
+        "norm": Values("float64", "pictures layers values", 0),
+        "probability": Values("float32", "pictures values", 0, 1),
+        "classes": Values("int64", "pictures values", 0),
+        "inside": Values("float32", "pictures layers shifts", 0, unknown=True),
+        "overlap": Values("float32", "pictures layers shifts", 0, unknown=True),
+        "over_transforms": Values("float64", "transforms channels", 0, unknown=True),
+        "over_pictures": Values("float64", "transforms channels", 0, unknown=True),
+        "strips": Values("uint8", "shown transforms 5 64 64 3"),
+    }
 
     transforms: tuple[Transform, ...]
     layers: tuple[str, ...]
@@ -298,49 +312,12 @@ class InvarianceResult:
             rows.append(FigureRow(transform, self.strips[:, number], [*distances, probability]))
         return drawn(rows)
 
-    # -- kept --
-
-    def save(self, path: str | Path) -> Path:
-        """Write the result to a file of safetensors, settings in its metadata."""
-        arrays = {name: getattr(self, name) for name in _arrays()}
-        settings = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in arrays}
-        return save_result(path, _FORM, arrays, settings)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            When there is no such file, or it holds something else.
-        StoreError
-            When it cannot be read, or is damaged.
-        """
-        with opened_result(path, "InvarianceResult.save", (_FORM,)) as (_, arrays, settings):
-            settings["transforms"] = tuple(
-                Transform(str(name), tuple(values)) for name, values in settings["transforms"]
-            )
-            for name in ("layers", "units", "labels"):
-                settings[name] = tuple(settings[name])
-            settings["skipped"] = tuple((int(image), str(reason)) for image, reason in settings["skipped"])
-            found = cls(**arrays, **settings)
-            n, layers, kinds = len(found.images), len(found.layers), len(found.transforms)
-            values = sum(len(t.values) for t in found.transforms)
-            shifts = sum(len(t.values) for t in found.transforms if t.name in SHIFTS)
-            fitting: dict[str, tuple[int, ...]] = dict.fromkeys(
-                ("images", "targets", "truths", "clean_classes", "clean_probability"), (n,)
-            )
-            fitting |= {"clean_norm": (n, layers), "distance": (n, layers, values), "norm": (n, layers, values)}
-            fitting |= {"probability": (n, values), "classes": (n, values)}
-            fitting |= {"inside": (n, layers, shifts), "overlap": (n, layers, shifts)}
-            fitting |= {name: (kinds, sum(found.units)) for name in ("over_transforms", "over_pictures")}
-            for name, shape in fitting.items():
-                if getattr(found, name).shape != shape:
-                    raise Damage(f"{name} of {getattr(found, name).shape} where {shape} fits the rest")
-            if not (layers == len(found.units) and n and found.strips.shape[1:2] == (kinds,)):
-                raise Damage("layers, pictures or strips of another number")
-            return found
+    def _sizes(self) -> Mapping[str, int]:
+        return {
+            "values": sum(len(t.values) for t in self.transforms),
+            "shifts": sum(len(t.values) for t in self.transforms if t.name in SHIFTS),
+            "channels": sum(self.units),
+        }
 
     def _columns(self, transform: str) -> slice:
         self.transform(transform)
@@ -359,13 +336,6 @@ class InvarianceResult:
                 f"{', ...' * (len(self.layers) > 8)}), got {name!r}.{did_you_mean(str(name), self.layers)}"
             )
         return self.layers.index(name)
-
-
-def _arrays() -> list[str]:
-    settings = {
-        "transforms", "layers", "units", "skipped", "labels", "fill", "target", "seed", "network", "fingerprint",
-    }  # fmt: skip
-    return [name for name in InvarianceResult.__dataclass_fields__ if name not in settings]
 
 
 def _average(values: Floats) -> float:

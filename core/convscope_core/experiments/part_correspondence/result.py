@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from convscope_core.experiments.part_correspondence.signs import SignScores
 from convscope_core.plots import curves, draws_figure
-from convscope_core.saving import Damage, opened_result, save_result
+from convscope_core.saved_result import SavedResult, Values
 
 __all__ = ["CorrespondenceResult"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class CorrespondenceResult:
+class CorrespondenceResult(SavedResult):
     """How alike masking the same part acts on features, in one picture and another.
 
     Lower is more alike. What a score is worth is seen beside that of random places of the same area, and in `p`.
@@ -39,6 +39,16 @@ class CorrespondenceResult:
         In words.
     network, fingerprint : str
     """
+
+    _form: ClassVar = "convscope correspondence 1"
+    _arrays: ClassVar = {
+        name: Values("float64", "parts layers", 0, math.inf if name.endswith("spread") else 1, unknown=True)
+        for name in (
+            *(f"{which}.{field.name}" for which in ("all_entries", "changed_entries") for field in fields(SignScores)),
+            "changed",
+            "random_changed",
+        )
+    }
 
     parts: tuple[str, ...]
     layers: tuple[str, ...]
@@ -131,43 +141,3 @@ class CorrespondenceResult:
         two[0].set_ylabel("share of signs that differ")
         figure.legend(*two[0].get_legend_handles_labels(), fontsize=8, loc="outside right", title="grey: random")
         return figure
-
-    def save(self, path: str | Path) -> Path:
-        """Write the result to a file of safetensors, settings in its metadata."""
-        arrays = {
-            f"{name}.{field.name}": getattr(getattr(self, name), field.name)
-            for name in _SCORES
-            for field in fields(SignScores)
-        }
-        arrays |= {name: getattr(self, name) for name in _SHARES}
-        return save_result(path, _FORMAT, arrays, {name: getattr(self, name) for name in _SETTINGS})
-
-    @classmethod
-    def load(cls, path: str | Path) -> CorrespondenceResult:
-        """Read a result that `save` wrote.
-
-        Raises
-        ------
-        ArgumentError
-            If there is no such file, or it holds something else.
-        StoreError
-            If it cannot be read, or is damaged.
-        """
-        with opened_result(path, "CorrespondenceResult.save", (_FORMAT,)) as (_, arrays, settings):
-            settings["parts"], settings["layers"] = tuple(settings["parts"]), tuple(settings["layers"])
-            settings["pictures"] = tuple(tuple(map(int, pictures)) for pictures in settings["pictures"])
-            shape = len(settings["parts"]), len(settings["layers"])
-            for name, array in arrays.items():
-                if array.dtype != "float64" or array.shape != shape:
-                    raise Damage(f"{name} of {array.dtype} {array.shape} where float64 {shape} fits the rest")
-            scores: dict[str, Any] = {
-                name: SignScores(**{field.name: arrays[f"{name}.{field.name}"] for field in fields(SignScores)})
-                for name in _SCORES
-            }
-            return cls(**scores, **{name: arrays[name] for name in _SHARES}, **settings)
-
-
-_FORMAT = "convscope correspondence 1"
-_SCORES = ("all_entries", "changed_entries")
-_SHARES = ("changed", "random_changed")
-_SETTINGS = ("parts", "layers", "pictures", "places", "permutations", "seed", "fill", "network", "fingerprint")
