@@ -2,22 +2,81 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import operator
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import numpy as np
 import torch
 
 from convscope_core.errors import ArgumentError, did_you_mean
 
-__all__ = ["is_number", "is_whole", "listed", "require_between", "require_choice", "require_counts", "require_path"]
+__all__ = [
+    "is_number",
+    "is_whole",
+    "listed",
+    "plain_number",
+    "plain_methods",
+    "plain_numbers",
+    "require_between",
+    "require_choice",
+    "require_counts",
+    "require_path",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T", bound=type)
+
+_FEW = 8
+"""Tuples and lists up to this long are numbers that belong together, such as a size; longer ones are data."""
 
 
-def is_whole(value: Any) -> bool:
+def plain_number(value: Any) -> Any:
+    """Return a number of NumPy or torch, on any device, as Python's; also in a short tuple or list; all else as it is.
+
+    What is kept, compared, or written to a file is then the same, whoever's number it was.
+    """
+    if isinstance(value, (np.generic, np.ndarray, torch.Tensor)) and not value.ndim:
+        return value if isinstance(value, torch.Tensor) and value.is_meta else value.item()
+    if type(value) in (tuple, list) and len(value) <= _FEW:
+        made = [plain_number(one) for one in value]
+        return value if all(one is other for one, other in zip(made, value, strict=True)) else type(value)(made)
+    return value
+
+
+def plain_numbers(function: F) -> F:
+    """Let a function be given numbers of NumPy and of torch: it sees Python's."""
+
+    @functools.wraps(function)
+    def door(*args: Any, **kwargs: Any) -> Any:
+        return function(*map(plain_number, args), **{name: plain_number(value) for name, value in kwargs.items()})
+
+    made: Any = door
+    return made  # type: ignore[no-any-return]
+
+
+def plain_methods(kind: T) -> T:
+    """Let all public methods of a class that take numbers, and its constructor, be given those of NumPy and torch."""
+    for name, method in list(vars(kind).items()):
+        if name.startswith("_") and name != "__init__":
+            continue
+        inner = getattr(method, "__func__", method)
+        if inspect.isfunction(inner) and any(_NUMBER.search(str(hint)) for hint in inner.__annotations__.values()):
+            door = plain_numbers(inner)
+            setattr(kind, name, type(method)(door) if isinstance(method, (classmethod, staticmethod)) else door)
+    return kind
+
+
+_NUMBER = re.compile(r"\b(int|float)\b")
+
+
+def is_whole(value: Any) -> TypeGuard[int]:
     """Whether a value is one whole number: of Python, of NumPy or of torch, but not True or False."""
     if isinstance(value, (bool, np.bool_)) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool):
         return False
@@ -30,24 +89,25 @@ def is_whole(value: Any) -> bool:
     return True
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value is one real number: of Python, of NumPy or of torch, but not True or False."""
     if isinstance(value, torch.Tensor) and not value.ndim:
         return value.dtype != torch.bool and not value.is_complex()
+    if isinstance(value, np.ndarray) and not value.ndim:
+        return value.dtype.kind in "iuf"
     return is_whole(value) or isinstance(value, (float, np.floating))
 
 
 def require_counts(least: int = 1, /, **counts: object) -> None:
     """Raise ArgumentError unless every argument is a whole number of at least `least`."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+        if not is_whole(count) or count < least:
             raise ArgumentError(f"Expected {name} to be a whole number of at least {least}, got {count!r}.")
 
 
 def require_between(name: str, value: object, least: float, most: float = math.inf, *, closed: bool = False) -> None:
     """Raise ArgumentError unless an argument is a number above `least` (or it, if `closed`) and below `most`."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (least <= value if closed else least < value) or not value < most:  # type: ignore[operator]
+    if not is_number(value) or not (least <= value if closed else least < value) or not value < most:
         lower = f"of at least {least:g}" if closed else f"above {least:g}"
         upper = "" if math.isinf(most) else f" and below {most:g}"
         raise ArgumentError(f"Expected {name} to be a number {lower}{upper}, got {value!r}.")

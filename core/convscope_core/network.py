@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from convscope_core.arguments import is_whole, plain_methods
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner
@@ -35,6 +36,8 @@ from convscope_core.wordnet import class_name
 __all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index"]
 
 
+@plain_methods
+@plain_methods
 @dataclass(frozen=True)
 class Layer:
     """One layer of a network: an operation with its batch norm and the activation that directly follows.
@@ -103,6 +106,7 @@ class Layer:
         return self._geometry.box(self._node, row, column, self._axes)
 
 
+@plain_methods
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """Class probabilities of one picture.
@@ -176,6 +180,7 @@ _PREPARING = frozenset({"scale", "shift", "pad"})
 """Kinds of nodes that may come between the picture and the first convolution."""
 
 
+@plain_methods
 class Network:
     """A classifier to look into.
 
@@ -367,7 +372,7 @@ class Network:
             layer, found = self.layer(key), self.graph_layer(key)
             numbers = list(range(layer.channels)) if which is None else _numbers(which)
             for number in numbers:
-                if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+                if not is_whole(number):
                     raise LayerError(f"Expected units of {layer.name} by number, got {number!r}.")
                 if not 0 <= number < layer.channels:
                     raise LayerError(f"Expected a unit of {layer.name}, 0 to {layer.channels - 1}, got {number!r}.")
@@ -927,7 +932,7 @@ def class_index(target: int | str, labels: Sequence[str], name: str) -> int:
             f"{target!r}.{did_you_mean(target, labels)}"
         )
     index: Any = target
-    if isinstance(index, bool) or not isinstance(index, (int, np.integer)) or not 0 <= index < count:
+    if not is_whole(index) or not 0 <= index < count:
         raise ArgumentError(f"Expected a class of {name}, by label or by an index of 0 to {count - 1}, got {target!r}.")
     return int(index)
 

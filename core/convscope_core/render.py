@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from convscope_core.arguments import is_whole
 from convscope_core.errors import ArgumentError
 
 __all__ = ["Planes", "quantise", "shrink", "crop", "filters_apart", "filters_rgb", "signed"]
@@ -281,7 +282,7 @@ def _as_maps(maps: Tensor | npt.NDArray[Any]) -> Tensor:
 
 
 def _require_side(side: object) -> int:
-    if isinstance(side, bool) or not isinstance(side, (int, np.integer)) or side < 1:
+    if not is_whole(side) or side < 1:
         raise ArgumentError(f"Expected a side of at least 1 pixel, as a whole number, got {side!r}.")
     return int(side)
 

@@ -97,7 +97,12 @@ class SavedResult:
                 fields[head] = hints[head](**group) if "" not in group else group[""]
             found = cls(**fields)
             lengths = {name: len(value) for name, value in fields.items() if isinstance(value, tuple)}
-            require_values(arrays, cls._arrays, {**lengths, **found._sizes()})
+            derived = found._sizes()
+            if any(lengths.get(name, size) != size for name, size in derived.items()) or not all(
+                size for name, size in lengths.items() if name != "skipped"
+            ):
+                raise Damage("settings that do not fit together")
+            require_values(arrays, cls._arrays, {**lengths, **derived})
             return found
 
     @classmethod
@@ -110,7 +115,10 @@ class SavedResult:
 def require_values(
     arrays: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, Values], sizes: Mapping[str, int]
 ) -> None:
-    """Raise Damage unless arrays are those that are wanted, fit together, and hold what they may."""
+    """Raise Damage unless arrays are those that are wanted, fit together, and hold what they may.
+
+    What is not in `sizes` has at least one entry.
+    """
     if arrays.keys() != wanted.keys():
         raise Damage(f"arrays {', '.join(arrays)} where {', '.join(wanted)} are wanted")
     known = dict(sizes)
@@ -120,7 +128,7 @@ def require_values(
         if array.dtype != dtype or array.ndim != len(named):
             raise Damage(f"{name} of {array.dtype} {array.shape} where {dtype} ({axes}) is wanted")
         for axis, size in zip(named, array.shape, strict=True):
-            if size != (int(axis) if axis.isdecimal() else known.setdefault(axis, size)):
+            if size != (int(axis) if axis.isdecimal() else known.setdefault(axis, size or -1)):
                 raise Damage(f"{name} of {array.shape}, which does not fit the rest, for ({axes})")
         bounded = (array >= least) & (array <= most)
         if not (bounded | np.isnan(array) if unknown else bounded).all():

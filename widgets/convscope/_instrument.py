@@ -15,6 +15,7 @@ import anywidget
 import numpy as np
 import traitlets
 
+from convscope_core.arguments import plain_methods
 from convscope_core.errors import ArgumentError, ConvscopeError
 from convscope_core.locks import Lock
 from convscope_core.network import Network
@@ -45,6 +46,7 @@ Request: TypeAlias = tuple[str, dict[str, Any]]
 PAGES = 64
 
 
+@plain_methods
 class Instrument(anywidget.AnyWidget):
     """Base of the panes, and so of the instruments: the network, and the way from a request to its answer.
 
@@ -87,6 +89,11 @@ class Instrument(anywidget.AnyWidget):
 
     #: Python also closes widgets whose constructor raised: what it did not get to is not there.
     _complete = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Let all public methods be given numbers of NumPy and torch."""
+        super().__init_subclass__(**kwargs)
+        plain_methods(cls)
 
     def setup_instance(self, *args: Any, **kwargs: Any) -> None:
         """Make what the panes' constructors and validators stand on; called before any of them."""

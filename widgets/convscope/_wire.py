@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import traitlets
 
+from convscope_core.arguments import plain_number
 from convscope_core.errors import ArgumentError
 
 __all__ = ["Message", "Real", "Value", "Whole", "fields", "plain", "refusing"]
@@ -30,9 +31,10 @@ class Whole(traitlets.Int):
 
     def validate(self, obj: Any, value: Any) -> int | None:
         """Refuse True and False, which Python counts as 1 and 0."""
-        if isinstance(value, (bool, np.bool_)):
+        value = plain_number(value)
+        if isinstance(value, bool):
             self.error(obj, value)
-        return super().validate(obj, int(value) if isinstance(value, np.integer) else value)
+        return super().validate(obj, value)
 
 
 class Real(traitlets.Float):
@@ -42,7 +44,8 @@ class Real(traitlets.Float):
 
     def validate(self, obj: Any, value: Any) -> float | None:
         """Refuse what is not finite."""
-        if isinstance(value, (bool, np.bool_)) or (isinstance(value, (int, float)) and not np.isfinite(value)):
+        value = plain_number(value)
+        if isinstance(value, bool) or (isinstance(value, (int, float)) and not np.isfinite(value)):
             self.error(obj, value)
         return super().validate(obj, value)
 

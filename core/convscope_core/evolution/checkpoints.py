@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from convscope_core.arguments import is_number, require_choice
+from convscope_core.arguments import is_number, is_whole, plain_methods, require_choice
 from convscope_core.errors import ArgumentError, NetworkError, StoreError, did_you_mean
 from convscope_core.evolution.folder import Entry, begin_folder, digest_of, entries, read_about, read_entry, write_entry
 from convscope_core.graph.classifier import own_path, unwrapped, wrapper_paths
@@ -36,6 +36,7 @@ _SAVED = ("labels", "input_size", "name", "scores", "output")
 """Those of its options that JSON holds."""
 
 
+@plain_methods
 class Checkpoint:
     """The weights of a network at one moment of its training.
 
@@ -218,6 +219,7 @@ class Origin:
         return self._network
 
 
+@plain_methods
 class Checkpoints(Sequence[Checkpoint]):
     """Checkpoints of one training, in order, and the network of each.
 
@@ -464,7 +466,7 @@ def _size_of(module: nn.Module) -> dict[str, Any]:
     """Return the size of the pictures that a module says it takes, as ZFNet does, as an option of `Network`."""
     size = getattr(module, "input_size", None)
     sides = size if isinstance(size, tuple) else (size,)
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    whole = all(is_whole(side) and side > 0 for side in sides)
     return {"input_size": size} if whole and len(sides) <= 3 else {}
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _python_dispatch
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import plain_methods, require_counts
 from convscope_core.errors import ArgumentError, LayerError, StoreError, did_you_mean
 from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints, Origin, about, number_of
 from convscope_core.evolution.folder import (
@@ -39,6 +39,7 @@ _MOST = 10**6
 """Moments that may be chosen: an endless sequence is refused rather than read to its end."""
 
 
+@plain_methods
 class EvolutionRecorder:
     """Keeps the weights of a network at chosen moments of its training, and changes nothing.
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import is_whole, plain_methods, require_counts
 from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
@@ -58,6 +58,7 @@ _PATCHES, _PICTURES = 64, 256
 """Patches of a picture and pictures of the sample whose principal components the energy profile is measured along."""
 
 
+@plain_methods
 class EvolutionResult:
     """What the units of a network looked for at each checkpoint of its training.
 
@@ -174,7 +175,7 @@ class EvolutionResult:
 
     def _moment(self, index: int) -> Moment:
         asked: Any = index
-        whole = isinstance(asked, (int, np.integer)) and not isinstance(asked, bool)
+        whole = is_whole(asked)
         if not whole or not -len(self) <= index < len(self):
             raise ArgumentError(f"Expected the index of one of {len(self)} checkpoints, got {index!r}.")
         return self.moments[index]

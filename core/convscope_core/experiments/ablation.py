@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import is_whole, plain_methods
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.graph import Node
@@ -28,6 +29,7 @@ Silence = Mapping[str, Sequence[int] | None]
 """By layer, which units say nothing; None: all."""
 
 
+@plain_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class Ablation(SavedResult):
     """How often a network is right when units are silent.
@@ -364,7 +366,7 @@ def _units(net: Network, name: str, which: Any) -> list[int] | None:
     layer = net.layer(name)
     numbers = list(which) if isinstance(which, Iterable) and not isinstance(which, str) else [which]
     for number in numbers:
-        whole = isinstance(number, (int, np.integer)) and not isinstance(number, bool)
+        whole = is_whole(number)
         if not whole or not 0 <= number < layer.channels:
             raise LayerError(f"Expected units of {layer.name}, 0 to {layer.channels - 1}, got {number!r}.")
     return [int(number) for number in numbers]

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from convscope_core.arguments import is_whole, plain_numbers
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.explain.conservation import Conservation
@@ -132,6 +133,7 @@ class Attribution:
         return figure
 
 
+@plain_numbers
 def attribute(
     net: Network,
     image: ImageLike | Picture,
@@ -302,7 +304,7 @@ def unit_index(
 
 
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    if not is_whole(value):
         raise ArgumentError(f"Expected {name} as a whole number, got {value!r}.")
     return int(value)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import is_number, is_whole, plain_numbers
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
 from convscope_core.network import Network, Redrawn
@@ -17,6 +18,7 @@ from convscope_core.network import Network, Redrawn
 __all__ = ["randomised", "similarity"]
 
 
+@plain_numbers
 def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
     """Return the network with its upper layers' weights redrawn at random; the given one is untouched.
 
@@ -76,13 +78,13 @@ def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
 
 
 def _share(top: Any) -> float:
-    if isinstance(top, bool) or not isinstance(top, (int, float, np.number)) or not 0 <= float(top) <= 1:
+    if not is_number(top) or not 0 <= float(top) <= 1:
         raise ArgumentError(f"Expected top as a share of the layers, from 0 (the classifier alone) to 1, got {top!r}.")
     return float(top)
 
 
 def _seed(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+    if not is_whole(seed) or seed < 0:
         raise ArgumentError(f"Expected seed as a whole number, 0 or more, got {seed!r}.")
     return int(seed)
 

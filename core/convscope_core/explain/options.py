@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from convscope_core.arguments import is_number, is_whole
 from convscope_core.errors import ArgumentError, did_you_mean
 
 __all__ = ["require_choice", "require_flag", "require_number", "require_whole"]
@@ -18,13 +19,13 @@ def require_flag(value: object, name: str) -> None:
 
 def require_whole(value: object, name: str, least: int) -> None:
     """Raise an `ArgumentError` unless it is an int of at least so much."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+    if not is_whole(value) or value < least:
         raise ArgumentError(f"Expected {name} as a whole number of at least {least}, got {value!r}.")
 
 
 def require_number(value: object, name: str) -> None:
     """Raise an `ArgumentError` unless it is a finite number of at least 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise ArgumentError(f"Expected {name} as a number of at least 0, got {value!r}.")
 
 

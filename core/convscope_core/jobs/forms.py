@@ -15,6 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from tqdm.auto import tqdm
 
+from convscope_core.arguments import plain_numbers
+
 __all__ = ["SHARED", "completed", "documented", "last", "shown"]
 
 Q = ParamSpec("Q")
@@ -59,7 +61,9 @@ _ORDER = ("", "Parameters", "Returns", "Yields", "Raises", "See Also", "Notes", 
 
 
 def documented(function: F) -> F:
-    """Fill in the docstring of a function: parameters that all long work shares, and the defaults of those.
+    """Make a door of a function: with numbers of NumPy and torch as Python's, and its docstring filled in.
+
+    That is with the parameters that all long work shares, and the defaults of those.
 
     In its section of parameters a name without a type, or several of them on a line, stands for the shared description;
     text below it is added to that.
@@ -73,7 +77,7 @@ def documented(function: F) -> F:
         sections = _sections(inspect.cleandoc(function.__doc__))
         sections["Parameters"] = _filled(sections["Parameters"], inspect.signature(function))
         function.__doc__ = _joined(sections)
-    return function
+    return plain_numbers(function)
 
 
 def completed(

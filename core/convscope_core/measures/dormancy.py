@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from convscope_core.arguments import is_number
 from convscope_core.errors import ArgumentError
 
 __all__ = ["TAU", "dormant", "require_tau"]
@@ -41,6 +42,6 @@ def dormant(magnitudes: npt.ArrayLike, tau: float = TAU) -> npt.NDArray[np.bool_
 
 def require_tau(tau: object) -> float:
     """Return tau; ArgumentError where it is not a number of 0 or greater."""
-    if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not 0 <= tau < float("inf"):
+    if not is_number(tau) or not 0 <= tau < float("inf"):
         raise ArgumentError(f"Expected tau as a number of 0 or greater, got {tau!r}.")
     return float(tau)

@@ -10,12 +10,13 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import plain_methods, require_counts
 from convscope_core.errors import ArgumentError
 
 __all__ = ["MeanSubtraction", "squared"]
 
 
+@plain_methods
 @dataclass(frozen=True)
 class MeanSubtraction:
     """Scale and crop a picture to a square, then subtract the mean of the training pictures.

@@ -14,7 +14,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from convscope_core.arguments import require_between, require_choice, require_counts
+from convscope_core.arguments import (
+    is_whole,
+    plain_methods,
+    plain_numbers,
+    require_between,
+    require_choice,
+    require_counts,
+)
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.classifier import named_parts
 from convscope_core.weights import require_own_weight
@@ -43,6 +50,7 @@ class _Convolution(NamedTuple):
 _POOL = _Convolution(3, 2, 0)
 
 
+@plain_methods
 class _Staged(nn.Module):
     """Five convolutions, three pools, two hidden linear layers and the class scores."""
 
@@ -154,6 +162,7 @@ _PARAMETERS = """
 """
 
 
+@plain_methods
 class ZFNet(_Staged):
     """The network of Zeiler and Fergus (2013), figure 3: filters of 7 pixels, stride 2; 62,357,608 parameters.
 
@@ -166,6 +175,7 @@ class ZFNet(_Staged):
     _between = ("pool", "norm")
 
 
+@plain_methods
 class AlexNet2012(_Staged):
     """The network of Krizhevsky et al. (2012) in one column: filters of 11 pixels, stride 4; 62,378,344 parameters.
 
@@ -183,6 +193,7 @@ for _network in (ZFNet, AlexNet2012):
         _network.__doc__ += _PARAMETERS
 
 
+@plain_numbers
 def initialise(module: nn.Module, scheme: str = "paper", seed: int | None = None) -> None:
     """Draw the weights of convolutions and linear layers; set their biases to 0.
 
@@ -261,7 +272,7 @@ def _checked_without(without: Any) -> frozenset[int]:
 def _counted(maps: Any, width: Any) -> tuple[int, ...]:
     require_between("width", width, 0)
     found = tuple(maps) if isinstance(maps, Iterable) else ()
-    if len(found) != 5 or not all(isinstance(m, int) and not isinstance(m, bool) and m >= 1 for m in found):
+    if len(found) != 5 or not all(is_whole(m) and m >= 1 for m in found):
         raise ArgumentError(
             f"Expected maps as the numbers of feature maps of layers 1 to 5, such as {_MAPS}, got {maps!r}."
         )

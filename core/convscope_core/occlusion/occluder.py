@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from convscope_core.arguments import plain_methods
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.regions import Regions
 from convscope_core.network import Network, Prediction
@@ -27,6 +28,7 @@ from convscope_core.occlusion.shapes import Outline, Shape, box_mask, checked_sh
 __all__ = ["Occlusion"]
 
 
+@plain_methods
 class Occlusion:
     """A picture with an occluder that can be put anywhere.
 

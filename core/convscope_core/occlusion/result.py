@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from convscope_core.arguments import plain_methods
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Prediction, class_index
 from convscope_core.occlusion.box import whole_number
@@ -36,6 +37,7 @@ _FORMAT_1 = "convscope occlusion map 1"
 _ARRAYS = ("probability", "label", "activities", "clean_activities", "positions", "picture")
 
 
+@plain_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class OcclusionResult:
     """What a network predicts for a picture, for every position of an occluder.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import require_choice
+from convscope_core.arguments import plain_methods, require_choice
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.neurons import EXTENDED, Neurons
@@ -187,6 +187,7 @@ def pattern_of(
     return pattern.float().cpu().contiguous(), fit
 
 
+@plain_methods
 class Patterns(Mapping[str, Tensor]):
     """The patterns of a network's neurons: for each layer a tensor of its weight's shape, units first.
 

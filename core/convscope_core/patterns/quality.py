@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from convscope_core.arguments import require_choice, require_counts
+from convscope_core.arguments import is_number, require_choice, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
@@ -174,7 +174,7 @@ def signal_quality(
     require_choice("regime", regime, ("all", "positive"))
     require_counts(units=units, samples=samples, batch_size=batch_size)
     number: Any = ridge
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < float("inf"):
+    if not is_number(number) or not 0 < number < float("inf"):
         raise ArgumentError(f"Expected ridge as a number greater than 0, got {ridge!r}. For example 1e-3.")
     if patterns is not None:
         patterns.require(net)

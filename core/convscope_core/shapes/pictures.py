@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from convscope_core.arguments import is_number, is_whole, require_choice, require_counts
+from convscope_core.arguments import is_number, is_whole, plain_methods, require_choice, require_counts
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.shapes.compose import Amounts, compose
 from convscope_core.shapes.drawing import draw
@@ -31,6 +31,7 @@ _GAP = 4
 _VERSION = 1
 
 
+@plain_methods
 @dataclass(frozen=True)
 class Shapes(torch.utils.data.Dataset[tuple[Image.Image, int]]):
     """Synthetic pictures with known answers: objects made of parts, on textured grounds, among clutter, in any light.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from convscope_core.arguments import plain_methods
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.shapes.drawing import weights
 from convscope_core.shapes.scene import Light, Role, Scene
@@ -14,6 +15,7 @@ from convscope_core.shapes.scene import Light, Role, Scene
 __all__ = ["ShapesTruth"]
 
 
+@plain_methods
 @dataclass(frozen=True, eq=False)
 class ShapesTruth:
     """What is in a picture of `Shapes`, and where.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import listed, require_choice
+from convscope_core.arguments import is_whole, listed, plain_methods, require_choice
 from convscope_core.crops import non_overlapping
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
@@ -42,6 +42,7 @@ _ALIKE = 8
 """Images of the sample that must activate a unit before it is called a duplicate of another."""
 
 
+@plain_methods
 class Survey:
     """What excites every unit of chosen layers of a network, over many images.
 
@@ -669,7 +670,7 @@ class Survey:
 
     def _unit(self, layer: str | Layer, channel: int) -> tuple[Layer, int]:
         found = self.layer(layer)
-        if isinstance(channel, bool) or not isinstance(channel, (int, np.integer)):
+        if not is_whole(channel):
             raise ArgumentError(f"Expected a channel as a whole number, got {channel!r}.")
         if not 0 <= channel < found.channels:
             raise ArgumentError(f"Expected a channel of {found.name!r} from 0 to {found.channels - 1}, got {channel}.")

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from convscope_core.arguments import require_between, require_choice, require_counts, require_path
+from convscope_core.arguments import is_whole, require_between, require_choice, require_counts, require_path
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.classifier import named_parts
 from convscope_core.jobs import completed, last
@@ -402,7 +402,7 @@ def _input_size(module: nn.Module) -> int:
     stated: Any = getattr(module, "input_size", None)
     sides = {224} if stated is None else set(stated) if isinstance(stated, (tuple, list)) else {stated}
     side = next(iter(sides)) if len(sides) == 1 else None
-    if not isinstance(side, int) or isinstance(side, bool) or side < 1:
+    if not is_whole(side) or side < 1:
         raise ArgumentError(
             f"Expected the module's input_size as the side of a square in pixels, got {stated!r}. Say what it takes "
             f"with preprocess=MeanSubtraction(resize, size)."

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import require_counts
+from convscope_core.arguments import plain_methods, require_counts
 from convscope_core.datasets import Images, WrittenLabel, find_classes
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.images import read_image
@@ -25,6 +25,7 @@ _MEASURED = 5000
 """Pictures, evenly spaced, of which the mean colour is taken."""
 
 
+@plain_methods
 class LabelledPictures:
     """Pictures scaled to squares of one size, with the number of the class of each.
 

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from convscope_core.arguments import plain_methods
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.experiments.architecture.answers import Answered, Answers
@@ -130,6 +131,7 @@ class Disagreement(NamedTuple):
     probability_b: float
 
 
+@plain_methods
 class Comparison:
     """Two networks on the same pictures. Made by `compare`; never changes.
 

@@ -317,6 +317,7 @@ class InvarianceResult(SavedResult):
             "values": sum(len(t.values) for t in self.transforms),
             "shifts": sum(len(t.values) for t in self.transforms if t.name in SHIFTS),
             "channels": sum(self.units),
+            "layers": len(self.units),
         }
 
     def _columns(self, transform: str) -> slice:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from convscope_core.arguments import require_choice
+from convscope_core.arguments import is_number, require_choice
 from convscope_core.errors import ArgumentError
 
 __all__ = [
@@ -145,7 +145,7 @@ def checked_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> t
 def _values(name: str, values: Any, shape: tuple[int, int, int]) -> tuple[float, ...]:
     kind = KINDS[name]
     try:
-        numbers = sorted(float(value) for value in ([values] if isinstance(values, (int, float)) else values))
+        numbers = sorted(float(value) for value in ([values] if is_number(values) else values))
     except (TypeError, ValueError):
         raise ArgumentError(f"Expected numbers as the values of {name}, got {values!r}.") from None
     if not numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -63,6 +64,9 @@ class CorrespondenceResult(SavedResult):
     fill: str
     network: str
     fingerprint: str
+
+    def _sizes(self) -> Mapping[str, int]:
+        return {"parts": len(self.pictures)}
 
     @property
     def delta(self) -> npt.NDArray[np.float64]:

@@ -35,7 +35,7 @@ COLOUR = re.compile(r"#[0-9a-f]{6}")
 class OccluderPane(PicturesPane):
     """An occluder on the current picture, the probabilities that follow it, and where it has been."""
 
-    position = traitlets.Tuple(traitlets.Int(), traitlets.Int(), default_value=(0, 0)).tag(sync=True)
+    position = traitlets.Tuple(Whole(), Whole(), default_value=(0, 0)).tag(sync=True)
     """(int, int): row and column of the occluder's top-left corner, px of the network's input. Written when a drag
     ends; setting it moves the square. Clipped so that the occluder lies inside the picture, as in Zeiler &
     Fergus, Fig. 7."""
