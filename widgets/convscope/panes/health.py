@@ -39,7 +39,8 @@ class HealthPane(SurveyPane):
 
     def _strips(self) -> list[Strip]:
         texts = [
-            f"{row['layer']}: {row['channels']} units, {row['dead']:.0%} dead, {row['rare']:.0%} rare"
+            f"{row['layer']}: {row['channels']} units, "
+            + ", ".join(f"{row[name]:.0%} {name}" for name in ("dead", "rare") if row[name] is not None)
             for row in self._health[:STILL]
         ]
         return [*super()._strips(), *map(Strip, texts)]
