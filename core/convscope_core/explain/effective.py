@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from convscope_core.arguments import plain_numbers
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import unit_index
@@ -96,6 +97,7 @@ class EffectiveField:
         return figure
 
 
+@plain_numbers
 def effective_field(
     net: Network,
     image: ImageLike | Picture,
