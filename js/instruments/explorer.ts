@@ -17,6 +17,10 @@ import { pictureHeading } from "../panes/occluder/heading";
 import { picturePane } from "../panes/occluder/picture";
 import { linkOccluder } from "../panes/occluder/requests";
 import { occluderSlice } from "../panes/occluder/state";
+import { pinnedPicture, pinPictureButton } from "../panes/pin/picture";
+import { linkPin } from "../panes/pin/requests";
+import { pinSlice } from "../panes/pin/state";
+import { pinnedUnit, pinUnitButton } from "../panes/pin/unit";
 import { ribbonPane } from "../panes/ribbon/ribbon";
 import { networkSlice } from "../panes/shared/network";
 import { picturesSlice } from "../panes/shared/pictures";
@@ -63,6 +67,7 @@ const { widget, showSaved } = instrument({
     wholeSlice,
     silenceSlice,
     detailSlice,
+    pinSlice,
   ],
   link: (session) => {
     linkOccluder(session);
@@ -72,6 +77,7 @@ const { widget, showSaved } = instrument({
     linkStrip(session);
     linkSilence(session);
     linkDetail(session);
+    linkPin(session);
     selectStrongest(session);
   },
   mount: (view, root) => {
@@ -85,18 +91,22 @@ const { widget, showSaved } = instrument({
     const body = root.appendChild(el("div.cs-body"));
     const left = pane(body, "picture");
     const picture = left.appendChild(el("div.cs-part"));
-    pictureHeading(view, picture);
+    const pinPicture = pinPictureButton(view);
+    pictureHeading(view, picture, pinPicture);
     picturePane(view, picture);
     controlsPane(view, picture);
     const answer = left.appendChild(el("div.cs-part"));
     classesPane(view, answer);
+    pinnedPicture(view, answer, pinPicture);
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
-    unitPane(view, pane(body, "unit"), {
+    const [pin, unit] = [pinUnitButton(view), pane(body, "unit")];
+    unitPane(view, unit, {
       headed: (figures) => herePane(view, figures, () => isSilentHere(view)),
-      actions: [detailButton(view, root), ...silenceButtons(view)],
+      actions: [detailButton(view, root), pin, ...silenceButtons(view)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
+    pinnedUnit(view, unit, pin);
   },
 });
 

@@ -609,6 +609,30 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     reaches(book, "w.picture", 0)
 
 
+def test_a_unit_and_a_picture_are_pinned_beside_others(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    unit, picture = root.get_by_role("region", name="Pinned unit"), root.get_by_role("region", name="Pinned picture")
+    root.get_by_role("button", name="pin", exact=True).click()
+    root.get_by_role("button", name="Pin this picture").click()
+    root.locator(".cs-thumbnail[data-picture='3']").click()
+    book.run("w.selected = 9")
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 9")
+    expect(unit.get_by_title("Go to it")).to_have_text("3/2")
+    expect(unit.locator("canvas")).to_have_count(18)
+    x = "w._occlusion(3, 'grey', 'square').occlude((24, 24), 16)"
+    value = book.value(f"float(net.activations({x}, '3')['3'][0, 2].max())")
+    expect(unit).to_contain_text(f"{value:#.3g} on this picture")
+    expect(picture).to_contain_text(book.value("net.predict(pictures[0]).label"))
+    assert in_sight(root, unit)
+    unit.get_by_role("button", name="unpin").click()
+    expect(unit).to_be_hidden()
+    expect(root.get_by_role("button", name="pin", exact=True)).to_be_focused()
+    picture.get_by_role("button", name="unpin").click()
+    expect(picture).to_be_hidden()
+
+
 def test_a_unit_is_looked_at_large_with_its_fields(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
     root = book.cell(1).locator(".cs-root")
@@ -748,6 +772,11 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     grid.click(position={"x": 60, "y": 10})
     expect(title).not_to_have_text(before)
     assert in_sight(root, title)
+    assert root.locator(".cs-unit__lines").evaluate("(e) => e.getBoundingClientRect().height") <= 72
+    # What is pinned stands beneath.
+    root.get_by_role("button", name="pin", exact=True).click()
+    place = "(e) => e.getBoundingClientRect().top"
+    assert root.locator(".cs-pinned").evaluate(place) > root.locator(".cs-patches--weaker").evaluate(place)
     root.locator(".cs-body").evaluate("(e) => { e.scrollTop = 9999; }")
     root.evaluate("(e) => e.scrollIntoView()")
     assert in_sight(root, title)

@@ -1,4 +1,4 @@
-"""One unit, large: its map on what is under the occluder, and the fields of a place."""
+"""One unit, large, and what is pinned: on what is under the occluder, with what is silent."""
 
 from __future__ import annotations
 
@@ -51,3 +51,17 @@ def test_a_saved_page_holds_that_of_the_strongest_place(explorer):
     saved = json.loads(re.search(r'id="saved">(.*?)</script>', explorer.to_html(), re.DOTALL)[1])
     (one,) = [one["content"] for one in saved["answers"] if one["content"]["kind"] == "detail"]
     assert one["place"] == one["strongest"]
+
+
+def test_what_is_pinned_follows_the_occluder_and_what_is_silent(net, pictures, explorer, browser_end):
+    values = net.activations(occluded(net, pictures[0]), "3")["3"][0, 7]
+    answer, _ = browser_end.ask(explorer, "pinned_unit", layer="3", channel=7)
+    assert answer["value"] == pytest.approx(float(values.max()), abs=1e-6)
+    assert [answer["row"], answer["column"]] == list(divmod(int(values.argmax()), 8))
+    for silenced in ({}, {"3": [0, 1, 2, 3]}):
+        explorer.silenced = silenced
+        assert explorer.wait(30)
+        answer, _ = browser_end.ask(explorer, "pinned_picture", picture=1)
+        truth = net.silenced(silenced).predict(pictures[1]).top(3)
+        assert [label for label, _ in answer["classes"]] == [label for label, _ in truth]
+        assert [p for _, p in answer["classes"]] == pytest.approx([p for _, p in truth], abs=1e-6)

@@ -21,6 +21,7 @@ from ._wire import Whole, fields
 from .panes.detail import DetailPane
 from .panes.grid import GridPane
 from .panes.pictures import StripPane, same_picture
+from .panes.pin import PinPane
 from .panes.silence import SilencePane
 from .panes.unit import UnitPane
 
@@ -30,7 +31,7 @@ __all__ = ["Explorer"]
 SURVEYED = 256
 
 
-class Explorer(DetailPane, SilencePane, StripPane, GridPane, UnitPane, Charted):
+class Explorer(DetailPane, PinPane, SilencePane, StripPane, GridPane, UnitPane, Charted):
     """Put a network under the microscope.
 
     Left: the pictures, the occluder on the current one, class probabilities before and after. Top: the layers. Middle:

@@ -3,9 +3,14 @@ import { el, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
 
-export function pictureHeading({ store }: View<OccluderState>, root: HTMLElement): void {
+/** `more`: what can be done with it. */
+export function pictureHeading(
+  { store }: View<OccluderState>,
+  root: HTMLElement,
+  ...more: HTMLElement[]
+): void {
   const name = el("span.cs-heading__name");
-  root.append(el("h3.cs-heading", "Picture", name));
+  root.append(el("h3.cs-heading", "Picture", name, ...more));
   store.watch(["picture", "_pictures", "frame"], () => {
     const picture = store.get("_pictures")[store.get("picture")];
     const frame = store.get("frame");

@@ -1,0 +1,90 @@
+/** The pinned unit beneath the one that is looked at: its patches and projections in a row each, aligned. */
+import { rgba, signedRgba } from "../../lib/atlas";
+import { dim, el, on, text } from "../../lib/dom";
+import { activation } from "../../lib/format";
+import { show } from "../../lib/photo";
+import type { View } from "../../seam";
+import { isSilent } from "../silence/state";
+import { type Exemplar, type Of, sameUnit } from "../unit/state";
+import type { PinnedUnit, PinState } from "./state";
+
+export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
+  const pin = el("button.cs-button.cs-toggle", { title: "Keep this unit in sight beneath others" }, "pin");
+  const isHere = (of: Of | undefined) =>
+    of?.layer === store.get("layer") && of.channel === store.get("selected");
+  on(pin, "click", () => {
+    const [pinned, unit, projections] = [store.get("pinned"), store.get("unit"), store.get("projections")];
+    if (isHere(pinned?.unit)) store.set({ pinned: null });
+    // Until what is known of it has come there is nothing to pin.
+    else if (unit && isHere(unit)) {
+      const known = projections && sameUnit(unit, projections) ? projections : null;
+      store.set({ pinned: { unit, projections: known } });
+    }
+  });
+  store.watch(["pinned", "layer", "selected", "offline"], () => {
+    pin.setAttribute("aria-pressed", String(isHere(store.get("pinned")?.unit)));
+    pin.disabled = store.get("offline");
+  });
+  return pin;
+}
+
+/** `pin`: what takes the focus when it goes. */
+export function pinnedUnit({ store }: View<PinState>, root: HTMLElement, pin: HTMLElement): void {
+  const address = el("button.cs-link", { title: "Go to it" });
+  const value = dim();
+  const unpin = el("button.cs-button", { title: "Keep it in sight no longer" }, "unpin");
+  const patches = el("div.cs-pinned__row", { role: "img" });
+  const projections = el("div.cs-pinned__row", { role: "img" });
+  const card = el(
+    "section.cs-pinned",
+    { "aria-label": "Pinned unit" },
+    el("div.cs-pinned__head", el("b", "pinned"), address, value, unpin),
+    patches,
+    projections,
+  );
+  root.append(card);
+  on(unpin, "click", () => {
+    store.set({ pinned: null });
+    pin.focus({ preventScroll: true });
+  });
+  on(address, "click", () => {
+    const pinned = store.get("pinned");
+    if (pinned) store.set({ layer: pinned.unit.layer, selected: pinned.unit.channel, exemplar: null });
+  });
+  store.follow("pinned", (pinned) => {
+    card.hidden = !pinned;
+    if (!pinned) return;
+    const { layer, channel, exemplars } = pinned.unit;
+    text(address, `${layer}/${channel}`);
+    patches.setAttribute("aria-label", `Its top patches: ${exemplars.map(describe).join("; ")}`);
+    projections.setAttribute(
+      "aria-label",
+      `Their projections, ${pinned.projections?.method ?? "not there yet"}`,
+    );
+    patches.replaceChildren(...tilesOf(pinned, false));
+    projections.replaceChildren(...tilesOf(pinned, true));
+  });
+  store.watch(["pinned", "pinnedValue", "silenced"], () => {
+    const [pinned, found] = [store.get("pinned"), store.get("pinnedValue")];
+    if (!pinned) return;
+    const { layer, channel } = pinned.unit;
+    const come = found?.layer === layer && found.channel === channel;
+    if (isSilent(store.get("silenced"), layer, channel)) text(value, "silenced");
+    else text(value, come ? `${activation(found.value)} on this picture` : "…");
+  });
+}
+
+const describe = ({ value, label, name }: Exemplar): string => `${activation(value)} · ${label ?? name}`;
+
+function tilesOf({ unit, projections }: PinnedUnit, projected: boolean): HTMLElement[] {
+  return unit.exemplars.map((exemplar, index) => {
+    const canvas = el("canvas.cs-pinned__tile", { title: describe(exemplar) });
+    canvas.classList.toggle("cs-pinned__tile--projection", projected);
+    canvas.classList.toggle("cs-pinned__tile--silent", exemplar.value === 0);
+    const [crop, shades] = [unit.crops[index], projections?.tiles[index]];
+    if (projected && projections && shades)
+      show(canvas, signedRgba(shades, 1), projections.side, projections.side);
+    else if (!projected && crop) show(canvas, rgba(crop), unit.side, unit.side);
+    return canvas;
+  });
+}

@@ -1,0 +1,31 @@
+"""What is kept in sight while something else is looked at: a unit's value, a picture's classes."""
+
+from __future__ import annotations
+
+from convscope._instrument import Answer, Content
+from convscope._wire import Whole, fields
+
+from .here import HerePane
+
+__all__ = ["PinPane"]
+
+#: Classes of a pinned picture.
+CLASSES = 3
+
+
+class PinPane(HerePane):
+    """A unit or a picture that is pinned beside the present one."""
+
+    @fields(channel=Whole())
+    def _answer_pinned_unit(self, content: Content) -> Answer:
+        """How strong a unit is on the current picture, with the occluder on it, and where."""
+        _, feature_map, of = self._seen(content)
+        row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
+        return {**of, "value": float(feature_map[row, column]), "row": row, "column": column}, []
+
+    def _answer_pinned_picture(self, content: Content) -> Answer:
+        """The most probable classes of a picture."""
+        picture = self._current(content)
+        prediction = self._acting_net.predict(picture.image)
+        classes = [[label, probability] for label, probability in prediction.top(CLASSES)]
+        return {"picture": content.get("picture", self.picture), "name": picture.name, "classes": classes}, []
