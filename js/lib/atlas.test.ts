@@ -1,5 +1,16 @@
 import { describe, expect, it } from "vitest";
-import { layout, type Planes, paintTile, place, ranges, rgba, signedRgba, tileAt, visible } from "./atlas";
+import {
+  clearBeyond,
+  layout,
+  type Planes,
+  paintTile,
+  place,
+  ranges,
+  rgba,
+  signedRgba,
+  tileAt,
+  visible,
+} from "./atlas";
 import { css, table } from "./colormaps";
 
 describe("layout", () => {
@@ -131,6 +142,19 @@ describe("colouring", () => {
     expect(css("inferno", 255)).toBe("rgb(252 255 164)");
     expect(table("gray")).toHaveLength(256);
     expect(css("gray", 77)).toBe("rgb(77 77 77)");
+  });
+});
+
+describe("clearBeyond", () => {
+  it("leaves of a tile what is the picture, at its place", () => {
+    const words = new Uint32Array(5 * 6).fill(1);
+    clearBeyond(words, 4, [0.25, 0, 1, 0.6], 6, 6);
+    const rows = Array.from({ length: 5 }, (_, y) => [...words.slice(6 * y, 6 * y + 6)].join(""));
+    // The row before the tile and the columns behind it are another's; the third column is the picture's only in part.
+    expect(rows).toEqual(["111111", "000011", "110011", "110011", "110011"]);
+    const whole = new Uint32Array(4).fill(1);
+    clearBeyond(whole, 2, [0, 0, 1, 1]);
+    expect([...whole]).toEqual([1, 1, 1, 1]);
   });
 });
 

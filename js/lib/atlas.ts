@@ -128,6 +128,31 @@ export function paintTile(
   }
 }
 
+/** Where in a tile the picture is, as shares of its height and width: beyond it there is nothing to show. */
+export type Inside = readonly [top: number, left: number, bottom: number, right: number];
+
+/** Make transparent what of a tile of `side` px lies beyond the picture: words as `paintTile` fills them. */
+export function clearBeyond(
+  words: Uint32Array,
+  side: number,
+  [top, left, bottom, right]: Inside,
+  offset = 0,
+  stride = side,
+): void {
+  // A pixel that the edge goes through is not the picture's alone.
+  const first = (share: number) => Math.ceil(share * side - 1e-3);
+  const last = (share: number) => Math.floor(share * side + 1e-3);
+  for (let y = 0; y < side; y++) {
+    const within = y >= first(top) && y < last(bottom);
+    const row = offset + y * stride;
+    if (!within) words.fill(0, row, row + side);
+    else {
+      words.fill(0, row, row + Math.min(side, first(left)));
+      words.fill(0, row + Math.max(0, last(right)), row + side);
+    }
+  }
+}
+
 /** RGB bytes as the pixels of an ImageData. */
 export function rgba(rgb: Uint8Array): Uint8ClampedArray<ArrayBuffer> {
   const out = new Uint8ClampedArray((rgb.length / 3) * 4);

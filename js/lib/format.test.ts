@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { activation, change, duration, field, probability, share, side } from "./format";
+import { activation, change, duration, field, probability, share, shareOf, side } from "./format";
 
 it("writes numbers so that they do not mislead", () => {
   expect([0, 0.0001, 0.0005, 0.36251, 1].map(probability)).toEqual([
@@ -12,7 +12,14 @@ it("writes numbers so that they do not mislead", () => {
   expect([probability(Number.NaN), change(Number.NaN)]).toEqual(["NaN", ""]);
   expect([0.1234, -0.5, 0.0001].map(change)).toEqual(["+0.123", "−0.500", "±0"]);
   expect([0, 0.004, 0.07, 0.996, 1].map(share)).toEqual(["0 %", "<1 %", "7 %", ">99 %", "100 %"]);
-  expect([5.0612, 0, 12345, 0.00012].map(activation)).toEqual(["5.06", "0", "1.2e+4", "1.2e-4"]);
+  expect([5.0612, 0, 12345, 0.00012, -0.5].map(activation)).toEqual([
+    "5.06",
+    "0",
+    "1.2e+4",
+    "1.2e-4",
+    "−0.500",
+  ]);
+  expect([shareOf(2 / 11, 11), shareOf(0.5, 800)]).toEqual(["2 of 11 pictures", "50 % of 800 pictures"]);
   expect(field({ size: [14, 14], field: 147, gated: false })).toBe("147");
   expect(field({ size: [14, 14], field: 147, gated: true })).toBe("147+");
   expect(field({ size: [1, 1], field: 224, gated: false })).toBe("all");

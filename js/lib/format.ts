@@ -32,9 +32,9 @@ export function share(value: number): string {
   return `${Math.round(value * 100)} %`;
 }
 
-/** A share of so many things: counted where they are few, "3 of 11", else in per cent. */
+/** A share of some pictures: counted where they are few, "3 of 11 pictures", else "12 % of 800 pictures". */
 export function shareOf(value: number, count: number): string {
-  return count < 100 ? `${Math.round(value * count)} of ${count}` : share(value);
+  return `${count < 100 ? Math.round(value * count) : share(value)} of ${many(count, "picture")}`;
 }
 
 /** "1 unit", "1,024 units" */

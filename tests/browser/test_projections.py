@@ -12,12 +12,13 @@ EXPLORER = "w = cs.Explorer(net, pictures, layer='0', selected=3, size=16); w"
 
 
 def pixels(canvas):
-    """What a canvas shows, (height, width, 3)."""
+    """What a canvas shows, (height, width, 3); mid-grey where it is transparent."""
     size, data = canvas.evaluate(
         """canvas => [[canvas.height, canvas.width],
            [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]]"""
     )
-    return np.array(data).reshape(*size, 4)[..., :3]
+    rgba = np.array(data).reshape(*size, 4)
+    return np.where(rgba[..., 3:] == 0, 128, rgba[..., :3])
 
 
 def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
@@ -44,6 +45,30 @@ def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
     root.locator(PROJECTION).nth(6).hover()
     expect(root.locator(PATCH).nth(6)).to_have_attribute("aria-selected", "true")
     expect(root.locator(PROJECTION).nth(6)).to_have_attribute("aria-selected", "true")
+    # Of a patch at the border what lies beyond the picture is not shown, and neither is its projection's.
+    at, (top, left) = book.value(
+        """next((i, [one.box.top, one.box.left]) for i, one in enumerate(survey.top('0', 3))
+           if min(one.box.top, one.box.left) < 0)"""
+    )
+    for where in (PATCH, PROJECTION):
+        alpha = (
+            root.locator(where)
+            .nth(at)
+            .locator("canvas")
+            .evaluate(
+                """(canvas) => [...canvas.getContext("2d").getImageData(0, 0, 112, 112).data]
+                   .filter((_, index) => index % 4 === 3)"""
+            )
+        )
+        shown_there = np.array(alpha).reshape(112, 112) > 0
+        rows, columns = ((np.arange(112) + 0.5) * 5 / 112 + edge for edge in (top, left))
+        truth_there = ((rows > 0) & (rows < 64))[:, None] & (columns > 0) & (columns < 64)
+        assert (shown_there != truth_there).mean() < 0.03
+    # Bars say what the shades stand for; the crop can be no larger than what holds the projection's energy.
+    expect(root.get_by_role("img", name="Projections of")).to_have_count(1)
+    root.get_by_role("radio", name="95 %").click()
+    book.wait_for("() => !document.querySelector(\"[aria-label='Top patches']\").classList.contains('cs-is-stale')")
+    assert book.value("w.crop") == "effective"
     root.get_by_label("Method of the projections").select_option("gradient")
     book.wait_for("() => !document.querySelector(\"[aria-label='Projections']\").classList.contains('cs-is-stale')")
     assert book.value("w.method") == "gradient"

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import convscope as cs
 from convscope.explorer import Explorer
-from convscope.panes.projection import projection_tile, signed_bytes
+from convscope.panes.patches import inside
+from convscope.panes.projection import effective_box, projection_tile, signed_bytes, visible
 from convscope_core.explain import project
 
 
@@ -21,13 +24,30 @@ def correlation(one, other):
     return float(np.corrcoef(one.ravel().astype(np.float64), other.ravel().astype(np.float64))[0, 1])
 
 
+@given(
+    top=st.integers(-40, 40), left=st.integers(-40, 40), side=st.integers(1, 60),
+    size=st.tuples(st.integers(1, 50), st.integers(1, 50)),
+)  # fmt: skip
+def test_the_picture_is_where_the_shares_say(top, left, side, size):
+    box = (top, left, top + side, left + side)
+    first, start, last, end = inside(box, size)
+    if side >= max(size):
+        assert (first, start, last, end) == (0, 0, 1, 1)
+        return
+    rows, columns = (np.arange(side) + at for at in (top, left))
+    for low, high, places, most in ((first, last, rows, size[0]), (start, end, columns, size[1])):
+        middles = (np.arange(side) + 0.5) / side
+        np.testing.assert_array_equal((low < middles) & (middles < high), (places >= 0) & (places < most))
+
+
 class TestUnitPanel:
     @pytest.mark.parametrize("method", ["deconvnet", "guided_backprop", "gradient"])
     def test_projections_are_those_of_the_exemplars_in_their_order(
         self, net, pictures, survey, browser_end, show, method
     ):
         panel = show(cs.UnitPanel(net, survey=survey, layer="0", channel=3))
-        answer, (shades,) = browser_end.ask(panel, "projections", layer="0", channel=3, method=method)
+        answer, (shades, crops) = browser_end.ask(panel, "projections", layer="0", channel=3, method=method)
+        assert (answer["crop"], answer["inside"], bytes(crops)) == ("field", [], b"")
         side = answer["side"]
         tiles = np.frombuffer(shades, np.int8).reshape(-1, side, side, 3)
         exemplars = survey.top("0", 3)
@@ -41,6 +61,33 @@ class TestUnitPanel:
             columns = (np.arange(width) * side + side // 2) // width
             read = shown[rows[:, None], columns] * (peak / 127)
             np.testing.assert_allclose(read, np.moveaxis(truth.values, 0, -1).clip(-peak, peak), atol=peak / 127)
+
+    def test_the_effective_crop_holds_nearly_all_of_each_projection(self, net, pictures, survey, browser_end, show):
+        panel = show(cs.UnitPanel(net, survey=survey, layer="7", channel=2, crop="effective"))
+        answer, (_, crops) = browser_end.ask(panel, "projections", layer="7", channel=2)
+        side, top = answer["side"], survey.top("7", 2)
+        assert answer["crop"] == "effective"
+        patches = np.frombuffer(crops, np.uint8).reshape(-1, side, side, 3)
+        assert len(patches) == len(answer["inside"]) == len(answer["sides"]) == len(top)
+        for one, patch, within, size in zip(top, patches, answer["inside"], answer["sides"], strict=True):
+            made = project(net, pictures[one.image], "7", 2, (one.row, one.column))
+            values, (above, before, _, _) = visible(made, (32, 32))
+            energy = (values.astype(np.float64) ** 2).sum(0)
+            box = effective_box(made, (32, 32))
+            assert box.bottom - box.top == box.right - box.left == size
+            rows = slice(max(box.top - above, 0), max(box.bottom - above, 0))
+            columns = slice(max(box.left - before, 0), max(box.right - before, 0))
+            assert energy[rows, columns].sum() >= 0.95 * energy.sum() * (1 - 1e-6)
+            # What lies beyond the picture is told by shares of the tile; what lies in it is the picture.
+            first, start, last, end = (round(share * side) for share in within)
+            assert first == max(0, round(-box.top / size * side))
+            middle = ((first + last) // 2, (start + end) // 2)
+            y, x = (
+                int(at + (place + 0.5) / side * size) for at, place in zip((box.top, box.left), middle, strict=True)
+            )
+            near = net.picture(pictures[one.image])[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2].astype(int)
+            assert near.min() - 2 <= patch[middle].min()
+            assert patch[middle].max() <= near.max() + 2
 
     def test_a_field_larger_than_the_picture_shows_the_picture_as_the_crop_does(self, net, pictures):
         made = project(net, pictures[0], "7", 2, (0, 0))

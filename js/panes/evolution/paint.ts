@@ -1,4 +1,5 @@
 /** Painting the cells in sight, on a canvas that stays put while rows and columns scroll. */
+import { clearBeyond } from "../../lib/atlas";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { Arranged } from "./arrangement";
@@ -157,6 +158,7 @@ function cellPainter() {
           const from = ((row - rows[0]) * parts.length + index) * side * width + (column - columns[0]) * side;
           if (part === "crop") plain(cell.crop, side, words, from, width);
           else signed(cell.shades, gain, side, words, from, width);
+          clearBeyond(words, side, cell.inside, from, width);
         });
       }
       paper.putImageData(image, 0, 0);

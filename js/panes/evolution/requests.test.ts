@@ -27,6 +27,7 @@ function answerCells(made: ReturnType<typeof evolving>, have = (_: number) => tr
     names: channels.map(String),
     labels: channels.map(() => null),
     peaks: channels.map(() => 1),
+    insides: [],
   };
   const answer = { ...request, layer: "conv", method: "deconvnet", side: 1, ...fields, channels };
   made.kernel.answer("cells", answer, [bytes, bytes]);

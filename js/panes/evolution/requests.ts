@@ -1,4 +1,5 @@
 /** What the evolution asks of the kernel, and when. */
+import type { Inside } from "../../lib/atlas";
 import { bytes, floats, int8s, int32s } from "../../lib/buffers";
 import type { Session } from "../../seam";
 import type { Method } from "../shared/selection";
@@ -83,6 +84,7 @@ function askForCells({ store, kernel }: Session<EvolutionState>): void {
           shades: all.subarray(...part),
           crop: pictures.subarray(...part),
           peak: (answer.peaks as number[])[index] ?? 0,
+          inside: (answer.insides as Inside[])[index] ?? [0, 0, 1, 1],
           name: (answer.names as string[])[index] ?? "",
           label: (answer.labels as (string | null)[])[index] ?? null,
         });

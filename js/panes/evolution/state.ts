@@ -1,4 +1,5 @@
 /** How the units of a layer change while a network is trained: a row a unit, a column a checkpoint. */
+import type { Inside } from "../../lib/atlas";
 import type { Store } from "../../lib/store";
 import type { Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -63,6 +64,8 @@ export interface Cell {
   shades: Int8Array;
   peak: number;
   crop: Uint8Array;
+  /** Where in the patch the picture is. */
+  inside: Inside;
   name: string;
   label: string | null;
 }

@@ -16,7 +16,14 @@ it("a cell says which picture won, how strongly, and whether another did before"
   store.set({ winners: WINNERS });
   expect(cellText(store, [1, 3])).toBe("unit 1 · epoch 10 · 5.00 · jump: another picture than at epoch 5");
   expect(cellText(store, [2, 1])).toBe("unit 2 · epoch 2 · dead: the same on every picture");
-  const cell = { shades: new Int8Array(), crop: new Uint8Array(), peak: 1, name: "7.png", label: "cup" };
+  const cell = {
+    shades: new Int8Array(),
+    crop: new Uint8Array(),
+    peak: 1,
+    inside: [0, 0, 1, 1] as const,
+    name: "7.png",
+    label: "cup",
+  };
   store.set({
     cells: { layer: "conv", method: "deconvnet", side: 1, known: new Map([[cellKey(0, 0), cell]]) },
   });

@@ -1,5 +1,5 @@
 /** Painting the grid: only the rows in sight, on a canvas that stays put while the rows scroll. */
-import { isSigned, type Layout, paintTile, place, ranges, visible } from "../../lib/atlas";
+import { clearBeyond, isSigned, type Layout, paintTile, place, ranges, visible } from "../../lib/atlas";
 import { colouring } from "../../lib/colormaps";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
@@ -68,7 +68,7 @@ export function keepPainted(
 /** Colour the tiles in sight at their own resolution, side by side, then let the canvas enlarge each. */
 function tilePainter() {
   const scratch = document.createElement("canvas");
-  return (sight: Sight, { planes, lens }: Grid, { store, page }: View<GridState>): void => {
+  return (sight: Sight, { planes, lens, inside }: Grid, { store, page }: View<GridState>): void => {
     const { context, layout, order, first, last, density, at } = sight;
     const paper = scratch.getContext("2d");
     if (!paper) return;
@@ -87,6 +87,9 @@ function tilePainter() {
       const [row = 0, column = 0] = cell(index);
       const offset = row * planes.height * scratch.width + column * planes.width;
       paintTile(planes, channel, range(channel), colours, words, offset, scratch.width);
+      const [top, left, bottom = 1, right = 1] = inside.subarray(4 * channel, 4 * channel + 4);
+      if (bottom < 1 || right < 1 || top || left)
+        clearBeyond(words, planes.width, [top ?? 0, left ?? 0, bottom, right], offset, scratch.width);
     }
     paper.putImageData(image, 0, 0);
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);

@@ -12,7 +12,7 @@ const SLICE = 300;
 const MOST = 64;
 
 export function linkGrid({ store, kernel }: Session<GridState>): void {
-  kernel.answers("grid", (answer, [data, low, high, max, mean, active]) => {
+  kernel.answers("grid", (answer, [data, low, high, max, mean, active, inside]) => {
     const planes = answer as unknown as Omit<Planes, "data" | "low" | "high">;
     store.set({
       grid: {
@@ -21,6 +21,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
         max: floats(max),
         mean: floats(mean),
         active: floats(active),
+        inside: floats(inside),
       },
     });
   });

@@ -20,6 +20,8 @@ export interface Grid {
   max: Float32Array;
   mean: Float32Array;
   active: Float32Array;
+  /** Of patches and their projections: where in the tile the picture is, four shares a unit. */
+  inside: Float32Array;
   /** Names of the units, where they are the classes. */
   names: readonly string[] | null;
 }

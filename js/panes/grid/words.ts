@@ -18,10 +18,7 @@ export function unitText(store: Store<GridState>, channel: number): string {
   if (here !== undefined) parts.push(`max ${activation(here)} here`);
   if (isSigned(store)) parts.push(health ? ailing(health, channel) : "");
   else if (health) {
-    parts.push(
-      ailing(health, channel),
-      `active in ${shareOf(health.share[channel] ?? 0, health.images)} pictures`,
-    );
+    parts.push(ailing(health, channel), `active in ${shareOf(health.share[channel] ?? 0, health.images)}`);
   } else if (grid) parts.push(`active in ${share(grid.active[channel] ?? 0)} of places`);
   if (found && found.layer === grid?.layer) {
     parts.push(`${(found.preference[channel] ?? 0).toFixed(1)} σ for ${found.label}`);

@@ -15,7 +15,7 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
   store.follow("unit", (unit) => {
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
-    const active = `active in ${shareOf(unit.share, unit.images)} pictures`;
+    const active = `active in ${shareOf(unit.share, unit.images)}`;
     bars.setAttribute("aria-label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),

@@ -1,25 +1,50 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
-import { rgba } from "../../lib/atlas";
+import { clearBeyond, rgba } from "../../lib/atlas";
 import { dim, el, text } from "../../lib/dom";
 import { activation, share } from "../../lib/format";
 import { show } from "../../lib/photo";
+import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import { describe, isSilent, putAtMiddle } from "./exemplar";
-import { type Exemplar, type Exemplars, type Unit, type UnitState, weakerOf } from "./state";
+import {
+  currentProjections,
+  type Exemplar,
+  type Exemplars,
+  type Unit,
+  type UnitState,
+  weakerOf,
+} from "./state";
 import { tileList } from "./tiles";
 
 export function topPatches(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const count = dim();
   const list = tileList(view, "Top patches");
-  store.follow("unit", (unit) => {
+  store.watch(["unit", "projections", "crop"], () => {
+    const unit = store.get("unit");
     if (!unit) return;
     text(count, countText(unit));
-    list.show(tilesOf(view, unit, ({ value }) => activation(value)));
+    const shown = cropped(store);
+    list.element.classList.toggle("cs-is-stale", !shown);
+    list.show(tilesOf(view, shown ?? unit, ({ value }) => activation(value)));
     if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
   });
   return el("div", el("h3.cs-heading", "Top patches", count), list.element);
+}
+
+/** The patches as large as is asked for; null while these are still to come. */
+function cropped(store: Store<UnitState>): Exemplars | null {
+  const unit = store.get("unit");
+  if (!unit || store.get("crop") === "field") return unit;
+  const found = currentProjections(store);
+  if (!found) return null;
+  const exemplars = unit.exemplars.map((exemplar, index) => ({
+    ...exemplar,
+    whole: false,
+    inside: found.inside[index] ?? exemplar.inside,
+  }));
+  return { ...unit, exemplars, crops: found.crops };
 }
 
 function countText({ purity, images }: Unit): string {
@@ -57,7 +82,11 @@ function tilesOf(
   return exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
     const [crop, silent] = [crops[index], isSilent(exemplar)];
-    if (crop) show(canvas, rgba(crop), side, side);
+    if (crop) {
+      const pixels = rgba(crop);
+      clearBeyond(new Uint32Array(pixels.buffer), side, exemplar.inside);
+      show(canvas, pixels, side, side);
+    }
     const tile = el(
       "button",
       {

@@ -1,5 +1,5 @@
 /** What the unit picked out of the patches, in their order. */
-import { signedRgba } from "../../lib/atlas";
+import { clearBeyond, signedRgba } from "../../lib/atlas";
 import { SHADES } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
 import { el } from "../../lib/dom";
@@ -8,21 +8,21 @@ import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
-import { type Contrast, type Projections, sameUnit, type UnitState } from "./state";
+import { type Contrast, type Crop, currentProjections, type Projections, type UnitState } from "./state";
 import { tileList } from "./tiles";
 
 export function projectionsPart(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const list = tileList(view, "Projections");
   const bar = scaleBar("Projections");
-  store.watch(["unit", "projections", "contrast", "method"], () => {
-    const projections = currentOf(view);
+  store.watch(["unit", "projections", "contrast", "method", "crop"], () => {
+    const projections = currentProjections(store);
     const stale = projections?.method !== store.get("method");
     list.element.classList.toggle("cs-is-stale", stale);
     if (store.get("unit")) list.show(tilesOf(view, projections));
   });
-  store.watch(["unit", "projections", "contrast", "exemplar"], () => {
-    const projections = currentOf(view);
+  store.watch(["unit", "projections", "contrast", "exemplar", "crop"], () => {
+    const projections = currentProjections(store);
     const at = store.get("exemplar") ?? 0;
     const strongest = Math.max(...(projections?.peaks ?? []), 0);
     const all = store.get("contrast") === "group";
@@ -30,14 +30,9 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
     const name = all ? "all" : `of ${at + 1}`;
     bar.show(end > 0 ? { range: [-end, end], colours: SHADES, name } : null);
   });
+  const foot = el("div.cs-unit__scale", bar.element, el("span.cs-tools__field", "crop", cropField(view)));
   const tools = el("span.cs-heading__tools", methodField(view), contrastField(view));
-  return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element, bar.element);
-}
-
-/** The projections, where they are those of the unit that is shown. */
-function currentOf({ store }: View<UnitState>): Projections | null {
-  const [unit, projections] = [store.get("unit"), store.get("projections")];
-  return unit && projections && sameUnit(unit, projections) ? projections : null;
+  return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element, foot);
 }
 
 /** A tile for each exemplar, empty while there is no projection of it. */
@@ -50,7 +45,13 @@ function tilesOf({ store }: View<UnitState>, projections: Projections | null): H
     const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
     if (projections && shades) {
       const gain = store.get("contrast") === "group" && strongest > 0 ? peak / strongest : 1;
-      show(canvas, signedRgba(shades, gain), projections.side, projections.side);
+      const pixels = signedRgba(shades, gain);
+      clearBeyond(
+        new Uint32Array(pixels.buffer),
+        projections.side,
+        projections.inside[index] ?? exemplar.inside,
+      );
+      show(canvas, pixels, projections.side, projections.side);
     }
     return el(
       "button.cs-patch.cs-patch--projection",
@@ -76,6 +77,17 @@ function methodField({ store }: View<UnitState>): HTMLElement {
     methods.element.disabled = offline;
   });
   return tied(store, "method", methods).element;
+}
+
+function cropField({ store }: View<UnitState>): HTMLElement {
+  const crops = segmented<Crop>("What patches show", {
+    field: ["field", "The whole receptive field"],
+    effective: ["95 %", "The part of it that holds 95 % of the projection's energy"],
+  });
+  store.follow("offline", (offline) => {
+    if (offline) crops.offer([store.get("crop")]);
+  });
+  return tied(store, "crop", crops).element;
 }
 
 function contrastField({ store }: View<UnitState>): HTMLElement {

@@ -1,10 +1,18 @@
 /** What the unit panel asks of the kernel, and when. */
+import type { Inside } from "../../lib/atlas";
 import { bytes, int8s } from "../../lib/buffers";
 import { photoOf } from "../../lib/photo";
 import type { Answer, Session } from "../../seam";
-import type { Method } from "../shared/selection";
 import { isSurveyed } from "../shared/survey";
-import { type Exemplar, type Exemplars, exemplarsOf, type Of, type Unit, type UnitState } from "./state";
+import {
+  type Exemplar,
+  type Exemplars,
+  exemplarsOf,
+  type Of,
+  type Projections,
+  type Unit,
+  type UnitState,
+} from "./state";
 
 /** Equal parts of a buffer: `count` square RGB tiles. */
 function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: number): T[] {
@@ -34,13 +42,14 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
     store.set({ unit: { ...(answer as unknown as Unit), ...exemplarsIn(answer, crops) } });
   });
   kernel.answers("weaker", (answer, [crops]) => store.set({ weaker: exemplarsIn(answer, crops) }));
-  kernel.answers("projections", (answer, [shades]) => {
+  kernel.answers("projections", (answer, [shades, crops]) => {
     const side = answer.side as number;
     const peaks = answer.peaks as number[];
     store.set({
       projections: {
         ...unitIn(answer),
-        method: answer.method as Method,
+        ...(answer as unknown as Pick<Projections, "method" | "crop" | "inside" | "sides">),
+        crops: cut(bytes(crops), (answer.inside as Inside[]).length, side),
         side,
         tiles: cut(int8s(shades), peaks.length, side),
         peaks,
@@ -60,11 +69,17 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
     kernel.ask("unit", { layer, channel, checkpoint });
   });
   // After the crops, which are there at once.
-  store.watch(["unit", "method"], () => {
+  store.watch(["unit", "method", "crop"], () => {
     const unit = store.get("unit");
     if (!unit) return store.set({ projections: null });
     const { layer, channel, checkpoint } = unit;
-    kernel.ask("projections", { layer, channel, checkpoint, method: store.get("method") });
+    kernel.ask("projections", {
+      layer,
+      channel,
+      checkpoint,
+      method: store.get("method"),
+      crop: store.get("crop"),
+    });
   });
   // These last: they take a forward pass each.
   store.follow("unit", (unit) => {

@@ -1,5 +1,7 @@
 /** One unit: what a survey found of it, and what it picked out of its pictures. */
+import type { Inside } from "../../lib/atlas";
 import type { Photo } from "../../lib/photo";
+import type { Store } from "../../lib/store";
 import type { Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { Method, SelectionSlice } from "../shared/selection";
@@ -15,6 +17,8 @@ export interface Exemplar {
   column: number;
   /** Top, left, bottom, right in the picture's pixels; may reach outside. */
   box: [number, number, number, number];
+  /** Where in the patch the picture is. */
+  inside: Inside;
   /** The receptive field is as large as the picture: the patch shows the whole of it. */
   whole: boolean;
   /** Of a weaker example: the share of the sampled pictures that excite the unit less. */
@@ -67,13 +71,22 @@ export interface Projections extends Of {
   /** Signed RGB, 127 for the strongest value; and what that is. */
   tiles: Int8Array[];
   peaks: number[];
+  /** What patches and projections show: the receptive field, or what holds nearly all of the projection's energy. */
+  crop: Crop;
+  /** Of the latter: the patches, where in them the picture is, and how large they are in it, px. */
+  crops: Uint8Array[];
+  inside: Inside[];
+  sides: number[];
 }
+
+export type Crop = "field" | "effective";
 
 /** What shares a range of shades: each projection alone, or those of a unit. */
 export type Contrast = "tile" | "group";
 
 export interface UnitSlice {
   contrast: Contrast;
+  crop: Crop;
   unit: Unit | null;
   projections: Projections | null;
   /** Pictures of a random sample that excite the unit less than the top ones do. */
@@ -83,11 +96,20 @@ export interface UnitSlice {
 }
 
 export const unitSlice: Slice<UnitSlice> = {
-  initial: { contrast: "tile", unit: null, projections: null, weaker: null, context: null },
-  writes: ["contrast"],
+  initial: { contrast: "tile", crop: "field", unit: null, projections: null, weaker: null, context: null },
+  writes: ["contrast", "crop"],
+  asks: ["crop"],
 };
 
 export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
+
+/** The projections that have come of the unit that is shown, with the crop that is asked for. */
+export function currentProjections(store: Store<UnitState>): Projections | null {
+  const [unit, projections] = [store.get("unit"), store.get("projections")];
+  return unit && projections && sameUnit(unit, projections) && projections.crop === store.get("crop")
+    ? projections
+    : null;
+}
 
 /** The weaker examples that have come for the unit that is shown. */
 export function weakerOf(unit: Unit | null, weaker: Exemplars | null): Exemplars | null {

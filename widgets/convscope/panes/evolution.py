@@ -21,6 +21,7 @@ from convscope_core.network import Layer, Network
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey import Exemplar, Survey
 
+from .patches import inside
 from .projection import Projector, projection_tile
 from .unit import UnitPane
 
@@ -294,6 +295,7 @@ class EvolutionPane(UnitPane):
             "channels": channels,
             "side": SIDE,
             "peaks": [peak for _, peak, _ in cells],
+            "insides": [inside(found[one].box, self._input_size) if one in found else [0, 0, 1, 1] for one in channels],
             "names": ["" if one is None else one.name for one in pictures],
             "labels": [None if one is None else one.label for one in pictures],
         }

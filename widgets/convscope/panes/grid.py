@@ -18,6 +18,7 @@ from convscope_core.render import filters_apart, quantise, shrink
 from convscope_core.survey import Survey
 from convscope_core.wordnet import class_name
 
+from .patches import inside
 from .pictures import PicturesPane
 from .projection import ProjectionPane, projection_tile
 from .selection import SelectionPane
@@ -76,6 +77,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     def _answer_grid(self, content: Content) -> Answer:
         layer = self._layer(content)
         lens = content.get("lens", self.lens)
+        parts = np.zeros((0, 4), np.float32)
         maps = self._acting_net.activations(self._current(content).image, [layer.name])[layer.name][0]
         flat = maps.flatten(1)
         summary = [
@@ -88,6 +90,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             data, low, high, depth = planes.data, planes.low, planes.high, 1
         else:
             data, peaks = self._lens_pictures(layer, lens)
+            if lens != "weights":
+                parts = self._insides(layer)
             low, high, depth = -peaks, peaks, 3
         height, width = data.shape[1:3]
         answer = {
@@ -99,7 +103,15 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             "depth": depth,
             "names": class_names(self.net, layer),
         }
-        return answer, [data, low, high, *summary]
+        return answer, [data, low, high, *summary, parts]
+
+    def _insides(self, layer: Layer) -> np.ndarray:
+        """Where in the best patch of each unit the picture is, as shares of the patch: float32 (channels, 4)."""
+        survey = self._surveyed()
+        best = [best_of(survey, layer, channel) for channel in range(layer.channels)]
+        return np.array(
+            [inside(one[0].box, self._input_size) if one else (0, 0, 1, 1) for one in best], np.float32
+        ).reshape(-1, 4)
 
     def _lens_pictures(self, layer: Layer, lens: str) -> tuple[np.ndarray, np.ndarray]:
         """A picture of each unit, (channels, h, w, 3) uint8, and what its brightest shade stands for; 0 of patches."""

@@ -14,10 +14,25 @@ from convscope_core.render import crop
 from convscope_core.survey import Exemplar
 from convscope_core.wordnet import class_name
 
-__all__ = ["Patches"]
+__all__ = ["Patches", "inside"]
 
 #: Pictures that are kept as pixels.
 KEPT = 64
+
+
+def inside(box: Sequence[int], size: Sequence[int]) -> list[float]:
+    """Where in a patch the picture is, as shares of its height and width: top, left, bottom, right.
+
+    Beyond it a patch at the border has nothing to show. A patch that is the whole picture has no beyond.
+    """
+    top, left, bottom, right = box
+    (height, width), (tall, wide) = size, (bottom - top, right - left)
+    if tall >= height and wide >= width:
+        return [0.0, 0.0, 1.0, 1.0]
+    rows, columns = (
+        np.clip(one, 0, 1) for one in ([-top / tall, (height - top) / tall], [-left / wide, (width - left) / wide])
+    )
+    return [float(rows[0]), float(columns[0]), float(rows[1]), float(columns[1])]
 
 
 class Patches:
@@ -76,6 +91,7 @@ class Patches:
                     "column": one.column,
                     "box": [one.box.top, one.box.left, one.box.bottom, one.box.right],
                     "whole": whole,
+                    "inside": inside(one.box, self._net.input_shape[1:]),
                 }
             )
         return rows, b"".join(patches)

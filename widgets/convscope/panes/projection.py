@@ -14,9 +14,11 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Projection, Unit, project_many
 from convscope_core.explain.method import find, logits
+from convscope_core.graph.geometry import Box
+from convscope_core.measures import energy_box
 from convscope_core.network import Layer, Network
 
-__all__ = ["ProjectionPane", "Projector", "projection_tile", "signed_bytes", "visible"]
+__all__ = ["ProjectionPane", "Projector", "effective_box", "projection_tile", "signed_bytes", "visible"]
 
 #: Prepared pictures that are kept, about 600 kB each.
 KEPT = 64
@@ -118,13 +120,35 @@ def visible(projection: Projection, size: tuple[int, int]) -> tuple[np.ndarray, 
     return values, [top, left, bottom, right]
 
 
-def projection_tile(projection: Projection, size: tuple[int, int], side: int) -> tuple[np.ndarray, float]:
+def effective_box(projection: Projection, size: tuple[int, int], share: float = 0.95) -> Box:
+    """The square of the picture around what holds a share of a projection's energy."""
+    values, (top, left, _, _) = visible(projection, size)
+    if values.size == 0:
+        return projection.box
+    first, start, last, end = energy_box(values, share)
+    side = max(last - first, end - start)
+    row, column = top + (first + last - side) // 2, left + (start + end - side) // 2
+    return Box(row, column, row + side, column + side)
+
+
+def projection_tile(
+    projection: Projection, size: tuple[int, int], side: int, shown: Box | None = None
+) -> tuple[np.ndarray, float]:
     """A projection as the tile beside its crop: int8 (side, side, 3), and the magnitude of 127.
 
-    Like the crop it shows the receptive field, or the whole picture where the field is as large as that.
+    Like the crop it shows the receptive field, or the whole picture where the field is as large as that; or the box of
+    the picture that is asked for.
     """
     values, box = projection.values, projection.box
-    if box.bottom - box.top >= size[0] and box.right - box.left >= size[1]:
+    if shown is not None:
+        values = np.zeros((len(values), shown.bottom - shown.top, shown.right - shown.left), np.float32)
+        part, (top, left, bottom, right) = visible(projection, size)
+        above, before = max(top, shown.top), max(left, shown.left)
+        below, after = max(min(bottom, shown.bottom), above), max(min(right, shown.right), before)
+        values[:, above - shown.top : below - shown.top, before - shown.left : after - shown.left] = part[
+            :, above - top : below - top, before - left : after - left
+        ]
+    elif box.bottom - box.top >= size[0] and box.right - box.left >= size[1]:
         part, (top, left, bottom, right) = visible(projection, size)
         values = np.zeros((len(values), *size), np.float32)
         values[:, top:bottom, left:right] = part

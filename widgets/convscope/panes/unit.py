@@ -14,7 +14,7 @@ from convscope._wire import Whole, fields
 from convscope_core.explain import Unit
 from convscope_core.survey import MINIMA, Exemplar, Survey
 
-from .projection import ProjectionPane, projection_tile
+from .projection import ProjectionPane, effective_box, projection_tile
 from .selection import SelectionPane
 from .survey import SurveyPane
 
@@ -37,6 +37,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     contrast = traitlets.Enum(("tile", "group"), default_value="tile").tag(sync=True)
     """str: whether each projection spans the range from black to white, or the projections of a unit share it."""
+
+    crop = traitlets.Enum(("field", "effective"), default_value="field").tag(sync=True)
+    """str: what a patch shows: the whole receptive field, or the square around what holds 95 % of the energy of its
+    projection."""
 
     def _unit_of(self, content: Content) -> dict[str, Any]:
         """What tells a request's unit from others; its answer repeats it."""
@@ -73,21 +77,34 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         }
         return answer, [patches]
 
-    @UNIT
+    @fields(
+        channel=Whole(),
+        checkpoint=CHECKPOINT,
+        crop=traitlets.Enum(("field", "effective"), default_value=None, allow_none=True),
+    )
     def _answer_projections(self, content: Content) -> Answer:
-        """The projections of a unit's exemplars, in their order."""
+        """The projections of a unit's exemplars, in their order; and the patches, where they are as large as these."""
         survey = self._surveyed(content)
         (layer, channel), method = self._unit(content), self._method(content)
-        units = [Unit(one.image, channel, one.row, one.column, one.value) for one in survey.top(layer.name, channel)]
+        top, crop = survey.top(layer.name, channel), content.get("crop") or self.crop
+        units = [Unit(one.image, channel, one.row, one.column, one.value) for one in top]
         projections = self._projecting(content)(survey.images, layer, units, method)
-        tiles = [projection_tile(one, self._input_size, PATCH_SIDE) for one in projections]
+        boxes = [effective_box(one, self._input_size) if crop == "effective" else None for one in projections]
+        tiles = [
+            projection_tile(one, self._input_size, PATCH_SIDE, box) for one, box in zip(projections, boxes, strict=True)
+        ]
+        small = [one._replace(box=box) for one, box in zip(top, boxes, strict=True) if box is not None]
+        shown, patches = self._patches.shown(survey.images, small, PATCH_SIDE)
         answer = {
             **self._unit_of(content),
             "method": method,
+            "crop": crop,
+            "inside": [one["inside"] for one in shown],
+            "sides": [one.box.bottom - one.box.top for one in small],
             "side": PATCH_SIDE,
             "peaks": [peak for _, peak in tiles],
         }
-        return answer, [b"".join(shades.tobytes() for shades, _ in tiles)]
+        return answer, [b"".join(shades.tobytes() for shades, _ in tiles), patches]
 
     @UNIT
     def _answer_weaker(self, content: Content) -> Answer:
