@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["axes", "curves", "draws_figure", "panels"]
+__all__ = ["axes", "blank", "curves", "draws_figure", "panels"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list
     ImportError
         Without matplotlib.
     """
-    figure = _figure((size[0] * across, size[1] * down))
+    figure = blank((size[0] * across, size[1] * down))
     every = list(figure.subplots(down, across, squeeze=False).flat)
     for panel in every:
         panel.set_xticks([])
@@ -102,11 +102,27 @@ def curves(across: int, size: tuple[float, float]) -> tuple[Any, list[Any]]:
     ImportError
         Without matplotlib.
     """
-    figure = _figure((size[0] * across, size[1]))
+    figure = blank((size[0] * across, size[1]))
     return figure, list(figure.subplots(1, across, squeeze=False)[0])
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def blank(size: tuple[float, float]) -> Any:
+    """Return an empty figure.
+
+    Parameters
+    ----------
+    size : (width, height)
+        In inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ImportError
+        Without matplotlib.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as e:

@@ -8,6 +8,7 @@ import { Store } from "../lib/store";
 import type { Session, Slice, Slices, Sum, View } from "../seam";
 import { showAbsence } from "./absence";
 import { errorBox, showErrors } from "./errors";
+import { linkFigures } from "./figures";
 import { openPage } from "./page";
 import { type Saved, savedModel } from "./saved";
 import { type Model, openSession } from "./session";
@@ -53,6 +54,7 @@ const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   session.store.set({ offline: true });
   session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
+  linkFigures(session);
   mount(session, known, host, signal);
 };
 
@@ -71,6 +73,7 @@ const widget = (known: Known) => () => {
     const controller = new AbortController();
     session = openSession(model, known.slices, controller.signal);
     known.link(session);
+    linkFigures(session);
     closeSession = () => controller.abort();
     return session;
   };

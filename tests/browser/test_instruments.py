@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 
@@ -321,6 +322,12 @@ print(json.dumps(found[:9]))
     )
     assert [one[1:] for one in shown] == [one[1:] for one in truth]
     assert [one[0] for one in shown] == pytest.approx([one[0] for one in truth], rel=1e-5)
+    with book.page.expect_download() as saved:
+        root.get_by_label("Save the unit as PNG").click()
+    assert saved.value.suggested_filename == "small-unit-3-17.png"
+    book.run("import hashlib; from convscope._figure import written")
+    digest = book.value("hashlib.sha256(written(w.figure('unit'), 'png')).hexdigest()")
+    assert hashlib.sha256(saved.value.path().read_bytes()).hexdigest() == digest
 
 
 def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):

@@ -23,7 +23,7 @@ INSTRUMENTS = [
 ]  # fmt: skip
 
 #: What panes add to, each by a call to its ``super()``.
-COOPERATIVE = {"__init__", "_snapshot", "_strips", "_forget", "close", "_repr_mimebundle_"}
+COOPERATIVE = {"__init__", "_snapshot", "_strips", "_figures", "_forget", "close", "_repr_mimebundle_"}
 
 
 class Empty(Instrument):

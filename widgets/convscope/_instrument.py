@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import re
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,17 +17,18 @@ import numpy as np
 import traitlets
 
 from convscope_core.arguments import plain_methods
-from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.errors import ArgumentError, ConvscopeError, did_you_mean
 from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.saving import write_text
 
+from ._figure import FORMATS, figure_of, written
 from ._job import Job
 from ._layers import description
 from ._saved import saved_page
 from ._static import styles
 from ._still import Strip, drawn
-from ._wire import Message, plain, refusing
+from ._wire import Message, fields, plain, refusing
 from ._worker import Worker
 
 __all__ = ["Answer", "Content", "Instrument", "described", "framed"]
@@ -64,8 +66,9 @@ class Instrument(anywidget.AnyWidget):
       end's callback thread and must return at once. Fields of either that are no traits are declared by `fields`, and
       all are checked before (`Message`);
     - a `Job` for long work;
-    - ``_snapshot()``, the requests whose answers a saved page holds, ``_strips()``, what a still picture shows, and
-      ``_forget()``, which drops cached tensors: each adds to that of ``super()``.
+    - ``_snapshot()``, the requests whose answers a saved page holds, ``_strips()``, what a still picture shows,
+      ``_figures()``, what `figure` draws, and ``_forget()``, which drops cached tensors: each adds to that of
+      ``super()``.
 
     Parameters
     ----------
@@ -336,6 +339,65 @@ class Instrument(anywidget.AnyWidget):
         if path is not None:
             Path(path).write_bytes(picture)
         return picture
+
+    # ---- figures
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        """What `figure` can draw, by name: each gives a figure of matplotlib's, or strips; the default comes first."""
+        return {}
+
+    def figure(self, what: str | None = None, path: str | Path | None = None) -> Any:
+        """Draw what the instrument shows, as it stands, as a figure for a paper: what its buttons PNG and SVG save.
+
+        Parameters
+        ----------
+        what : str, optional
+            Which of its figures, such as ``"unit"`` of an `Explorer`, or ``"row 0"`` of a `Gallery`: a wrong name is
+            answered by those that there are. By default the first of them.
+        path : str or Path, optional
+            File to write; its ending says as what (``.png``, ``.svg``, ``.pdf``). By default nothing is written.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        ImportError
+            Without matplotlib.
+        ArgumentError
+            If there is no such figure, or nothing to draw yet.
+        """
+        figures = self._figures()
+        name = next(iter(figures), "") if what is None else what
+        if name not in figures:
+            kinds = f"one of the figures {', '.join(map(repr, figures))}" if figures else "an instrument with figures"
+            raise ArgumentError(
+                f"Expected {kinds} of {type(self).__name__}, got {what!r}.{did_you_mean(name, figures)}"
+            )
+        made = figures[name]()
+        figure = figure_of(made) if isinstance(made, list) else made
+        if path is not None:
+            figure.savefig(path, dpi=200)
+        return figure
+
+    @staticmethod
+    def _plotted(result: Any) -> Any:
+        """The figure of a result, which has a method ``plot``; None is one that is not there yet."""
+        if result is None:
+            raise ArgumentError("Expected a result, to draw it, got none yet. Wait until there is one: wait().")
+        return result.plot()
+
+    @fields(what=traitlets.Unicode(), format=traitlets.Enum(FORMATS))
+    def _answer_figure(self, content: Content) -> Answer:
+        what, kind = content["what"], content["format"]
+        return {"file": f"{self._file_name(what)}.{kind}"}, [written(self.figure(what), kind)]
+
+    def _file_name(self, what: str) -> str:
+        """What a figure is of, as the name of its file."""
+        names = {"unit": ("layer", "selected"), "grid": ("layer",), "maps": ("layer",)}.get(what, ())
+        words = [self.net.name, what, *(str(getattr(self, name, "")) for name in names)]
+        return re.sub(r"[^\w.]+", "-", " ".join(words)).strip("-")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._with_still(super()._repr_mimebundle_(**kwargs))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Strip", "drawn"]
+__all__ = ["Bar", "Strip", "drawn"]
 
 #: Of the whole, px.
 WIDTH, MARGIN, GAP = 760, 12, 4
@@ -20,8 +20,26 @@ COLOURS = 128
 INK, GROUND = (60, 66, 74), (255, 255, 255)
 
 
+class Bar(NamedTuple):
+    """What the colours of pictures stand for.
+
+    Attributes
+    ----------
+    colours : str
+        Name of matplotlib's colour map that the pictures were made with.
+    low, high : float
+        What its ends stand for.
+    text : str
+    """
+
+    colours: str
+    low: float
+    high: float
+    text: str
+
+
 class Strip(NamedTuple):
-    """A line of text, and pictures beneath, of which as many are drawn as there is room for.
+    """A line of text, and pictures beneath, of which a still picture has as many as there is room for.
 
     Attributes
     ----------
@@ -30,11 +48,17 @@ class Strip(NamedTuple):
         Each (h, w, 3) uint8.
     side : int
         Of a picture's longer side when drawn, px.
+    captions : sequence of str
+        Beneath each picture of a figure; a still picture has none.
+    bar : Bar, optional
+        Beside the pictures of a figure.
     """
 
     text: str
     pictures: Sequence[np.ndarray] = ()
     side: int = 84
+    captions: Sequence[str] = ()
+    bar: Bar | None = None
 
 
 def drawn(strips: Sequence[Strip]) -> bytes:

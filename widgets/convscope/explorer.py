@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import traitlets
@@ -150,6 +150,10 @@ class Explorer(DetailPane, PinPane, SilencePane, StripPane, GridPane, UnitPane, 
             self.picture = image
         else:
             self._show(picture)
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        figures = super()._figures()
+        return {"unit": figures["unit"], **figures}
 
     @property
     def address(self) -> str:

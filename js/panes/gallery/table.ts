@@ -1,6 +1,7 @@
 /** The table of maps: a row a picture, a column a method; every map with its control beneath it. */
 import { el, on, onFrame, within } from "../../lib/dom";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
 import { type MapCell, mapCell, type PictureCell, pictureCell } from "./cells";
 import { showClasses } from "./classes";
@@ -52,7 +53,10 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   store.watch(["rows", "_columns", "_network"], () => {
     ({ cells, pictures } = build(view, table));
     const look = (frame: HTMLElement, row: number) => lookByPointer(view, frame, row);
-    for (const { frame, row } of pictures) look(frame, row);
+    for (const { element, frame, row } of pictures) {
+      look(frame, row);
+      element.append(figureButtons(view, `row ${row}`, "the row"));
+    }
     for (const { button, controlFrame, row, column } of cells) {
       page.keepMenu(button);
       look(button, row);

@@ -3,6 +3,7 @@ import { type Diverging, divergingGradient } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
 import { el, keepTyping, on } from "../../lib/dom";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import type { GallerySlice, GalleryState } from "./state";
 import { randomised } from "./words";
 
@@ -18,6 +19,7 @@ export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): v
       controlField(view),
       el("span.cs-spring"),
       coloursField(view),
+      figureButtons(view, "gallery", "the gallery"),
     ),
   );
 }

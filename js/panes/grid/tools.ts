@@ -6,6 +6,7 @@ import { el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { isSurveyed } from "../shared/survey";
 import { type Arranged, ZOOM } from "./arrangement";
 import { type GridState, type Lens, type Order, type Show, scaleKey } from "./state";
@@ -18,7 +19,13 @@ export function gridTools(view: View<GridState>, arranged: Arranged, search: Nod
     orderField(view),
     showField(view),
     // What does not fit beside the lenses goes to the next line together.
-    el("div.cs-tools.cs-tools__end", ...colourFields(view, arranged), zoomButtons(arranged), ...search),
+    el(
+      "div.cs-tools.cs-tools__end",
+      ...colourFields(view, arranged),
+      zoomButtons(arranged),
+      figureButtons(view, "grid", "the strongest units"),
+      ...search,
+    ),
   );
 }
 

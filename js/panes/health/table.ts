@@ -3,13 +3,15 @@ import { dim, el, text } from "../../lib/dom";
 import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import type { HealthRow, HealthState } from "./state";
 import { rowText, summaryText } from "./words";
 
 const KINDS = ["dead", "rare", "duplicated"] as const;
 const NAMES = { dead: "dead", rare: "rarely active", duplicated: "repeated" };
 
-export function healthPane({ store }: View<HealthState>, root: HTMLElement): void {
+export function healthPane(view: View<HealthState>, root: HTMLElement): void {
+  const { store } = view;
   const summary = el("p.cs-summary.cs-health__summary");
   const legend = el(
     "p.cs-health__legend",
@@ -18,6 +20,7 @@ export function healthPane({ store }: View<HealthState>, root: HTMLElement): voi
       el("span", el("i", { class: `cs-health__part cs-health__part--${kind}` }), NAMES[kind]),
     ),
   );
+  const save = figureButtons(view, "health", "the health of the layers");
   const head = el(
     "div.cs-row.cs-row--head.cs-health__row",
     { role: "row" },
@@ -28,7 +31,7 @@ export function healthPane({ store }: View<HealthState>, root: HTMLElement): voi
   const list = el("div.cs-rows.cs-health__rows", { role: "rowgroup" });
   const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
   const empty = el("p.cs-empty");
-  root.append(summary, legend, table, empty);
+  root.append(summary, save, legend, table, empty);
 
   const rows = new Rows(
     list,
@@ -38,7 +41,7 @@ export function healthPane({ store }: View<HealthState>, root: HTMLElement): voi
   store.watch(["_health", "_survey"], () => {
     const found = store.get("_health");
     const survey = store.get("_survey");
-    table.hidden = legend.hidden = found.length === 0;
+    table.hidden = save.hidden = legend.hidden = found.length === 0;
     text(summary, found.length > 0 ? summaryText(found, survey.done) : "");
     text(
       empty,

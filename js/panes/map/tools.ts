@@ -2,12 +2,18 @@
 import { dim, el, focused, keepTyping, on } from "../../lib/dom";
 import { extent } from "../../lib/geometry";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { layerOf } from "../shared/network";
 import type { MapState } from "./state";
 
 export function mapToolsPane(view: View<MapState>, root: HTMLElement): void {
   const { store } = view;
-  const pane = el("div.cs-tools", ...layerFields(view), strideField(view));
+  const pane = el(
+    "div.cs-tools",
+    ...layerFields(view),
+    strideField(view),
+    figureButtons(view, "maps", "the maps"),
+  );
   root.append(pane);
   store.follow("offline", (offline) => {
     pane.inert = offline;

@@ -1,16 +1,15 @@
 /** Which picture it is. */
 import { el, text } from "../../lib/dom";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import type { OccluderState } from "./state";
 
-/** `more`: what can be done with it. */
-export function pictureHeading(
-  { store }: View<OccluderState>,
-  root: HTMLElement,
-  ...more: HTMLElement[]
-): void {
+/** `more`: what else can be done with it. */
+export function pictureHeading(view: View<OccluderState>, root: HTMLElement, ...more: HTMLElement[]): void {
+  const { store } = view;
   const name = el("span.cs-heading__name");
-  root.append(el("h3.cs-heading", "Picture", name, ...more));
+  const save = figureButtons(view, "occluder", "the picture and its classes");
+  root.append(el("h3.cs-heading", "Picture", name, ...more, save));
   store.watch(["picture", "_pictures", "frame"], () => {
     const picture = store.get("_pictures")[store.get("picture")];
     const frame = store.get("frame");

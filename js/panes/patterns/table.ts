@@ -2,14 +2,17 @@
 import { dim, el, on, text } from "../../lib/dom";
 import { Rows } from "../../lib/rows";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import type { PatternRow, PatternsState } from "./state";
 import { compact, ESTIMATORS, problemText, regimeText, rowText, summaryText } from "./words";
 
-export function patternsPane({ store }: View<PatternsState>, root: HTMLElement): void {
+export function patternsPane(view: View<PatternsState>, root: HTMLElement): void {
+  const { store } = view;
   const summary = el("p.cs-summary");
   const box = el("input", { type: "checkbox" }) as HTMLInputElement;
+  const save = figureButtons(view, "quality", "the quality of the estimators");
   const legend = el("span.cs-patterns__legend", { "aria-hidden": "true" });
-  const tools = el("div.cs-patterns__tools", el("label", box, "only layers with problems"), legend);
+  const tools = el("div.cs-patterns__tools", el("label", box, "only layers with problems"), legend, save);
   const head = el("div.cs-row.cs-row--head.cs-patterns__row", { role: "row" });
   const list = el("div.cs-rows.cs-patterns__rows", { role: "rowgroup" });
   const table = el("div.cs-patterns", { role: "grid", "aria-label": "Fitted layers" }, head, list);
@@ -28,6 +31,7 @@ export function patternsPane({ store }: View<PatternsState>, root: HTMLElement):
     box.checked = store.get("only_problems");
     const shown = found.rows.filter((row) => !box.checked || row.problems.length > 0);
     text(summary, summaryText(found));
+    save.hidden = found.estimators.length === 0;
     table.classList.toggle("cs-patterns--measured", found.estimators.length > 0);
     const names = ["layer", "regime", "units fitted", "samples", "problems"];
     if (found.estimators.length > 0) names.push("quality ρ, 0 to 1");

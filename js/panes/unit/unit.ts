@@ -2,6 +2,7 @@
 import { el, on, text, within } from "../../lib/dom";
 import { side } from "../../lib/format";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { layerOf } from "../shared/network";
 import { contextFigure } from "./context";
 import { histogram } from "./histogram";
@@ -44,7 +45,8 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   );
   const empty = el("p.cs-empty");
   const head = el("div.cs-unit__head", el("div.cs-unit__lines", ...headLines(view)));
-  if (options.actions) head.firstChild?.appendChild(el("div.cs-unit__actions", ...options.actions));
+  const actions = [...(options.actions ?? []), figureButtons(view, "unit", "the unit")];
+  head.firstChild?.appendChild(el("div.cs-unit__actions", ...actions));
   if (options.headed) head.append(figures);
   const rest = el("div.cs-unit__rest", content, empty);
   const section = el("section.cs-unit", { "aria-label": "Unit" }, head, rest);

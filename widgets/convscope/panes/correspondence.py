@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -329,6 +329,9 @@ class CorrespondencePane(Instrument):
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("views", {}), *(("covered", {"shown": name}) for name in self._masks)]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"scores": lambda: self._plotted(self.result), **super()._figures()}
 
     def _strips(self) -> list[Strip]:
         name = self.shown or (self.part if self._clicked > 1 else next(iter(self._masks), ""))

@@ -338,6 +338,10 @@ class EvolutionPane(UnitPane):
         units = order[: self.rows or len(order)]
         return units if self.selected is None or self.selected in units else [*units, self.selected]
 
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        own = {"evolution": lambda: self._evolved().plot(self.layer), "curves": lambda: self._evolved().plot_curves()}
+        return {**own, **super()._figures()}
+
     def _moments(self) -> list[dict[str, int]]:
         return [{"checkpoint": index} for index in range(self._columns)]
 

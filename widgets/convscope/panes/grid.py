@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ KEPT = 4096
 SEARCHED = 8
 #: Units that a still picture shows.
 STILL = 10
+#: And a figure.
+FIGURE = 36
 #: What a tile shows where there is nothing to show.
 GREY = 128
 
@@ -182,12 +185,31 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         self._projection_tiles.clear()
 
     def _strips(self) -> list[Strip]:
+        return [*super()._strips(), self._strongest(STILL)]
+
+    def _strongest(self, count: int) -> Strip:
+        """The feature maps of the units that answer most strongly to the current picture, each on its own scale."""
         maps = self._acting_net.activations(self._current().image, [self.layer])[self.layer][0]
-        order = maps.flatten(1).amax(1).argsort(descending=True)[:STILL].tolist()
+        peaks = maps.flatten(1).amax(1)
+        order = peaks.argsort(descending=True)[:count].tolist()
         planes = quantise(shrink(maps[order], MAP_SIDE)).data
         tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in planes]
-        text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order))}"
-        return [*super()._strips(), Strip(text, tiles, 70)]
+        text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order[:STILL]))}"
+        return Strip(text, tiles, 70, [f"{channel}: {float(peaks[channel]):.3g}" for channel in order])
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"grid": self._grid_figure, **super()._figures()}
+
+    def _grid_figure(self) -> list[Strip]:
+        """The strongest units on the current picture, or for the lens "weights" all filters of the layer."""
+        picture = self._current()
+        if self.lens == "weights":
+            tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights")
+            text = f"{self.net.name}, {self.layer}: weights, each filter on its own scale"
+            return [Strip(text, list(tiles), 70, [str(number) for number in range(len(tiles))])]
+        strip = self._strongest(FIGURE)
+        text = f"{self.net.name}, {self.layer}, on {picture.name}: units and their maxima, each map on its own scale"
+        return [Strip("", [self.net.picture(picture.image)], 70, [picture.name]), strip._replace(text=text)]
 
     def _snapshot(self) -> list[Request]:
         requests = [*super()._snapshot(), ("grid", {})]

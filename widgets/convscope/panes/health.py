@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import traitlets
@@ -44,6 +44,9 @@ class HealthPane(SurveyPane):
             for row in self._health[:STILL]
         ]
         return [*super()._strips(), *map(Strip, texts)]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"health": lambda: self.table.plot(), **super()._figures()}
 
     def _survey_news(self) -> Mapping[str, Any]:
         if self.survey is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -297,6 +297,9 @@ class InvariancePane(StripPane):
         self._clean = None
 
     # ---- a page without a kernel
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"curves": lambda: self._plotted(self.results.get(self.transform)), **super()._figures()}
 
     def _snapshot(self) -> list[Request]:
         now = {"transform": self.transform, "value": self.value, "fill": self.fill}

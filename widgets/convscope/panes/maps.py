@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -202,6 +202,9 @@ class MapsPane(OccluderPane):
         if unknown := int(np.isnan(result.probability).sum()):
             text += f", and black at {unknown} places where the network returns NaN"
         return [*super()._strips(), Strip(text, [np.repeat(shades[..., None], 3, axis=2)], 224)]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"maps": lambda: self._plotted(self.result), **super()._figures()}
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("map", {})]

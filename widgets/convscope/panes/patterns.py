@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import traitlets
@@ -53,6 +54,9 @@ class PatternsPane(Instrument):
     def _strips(self) -> list[Strip]:
         fits = self.patterns.report[:STILL]
         return [*super()._strips(), *(Strip(f"{fit.layer}: {fit.fitted} of {fit.units} units fitted") for fit in fits)]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {**({} if self.quality is None else {"quality": self.quality.plot}), **super()._figures()}
 
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:

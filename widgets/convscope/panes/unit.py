@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from convscope._instrument import Answer, Content, Request, framed
 from convscope._layers import class_names
 from convscope._still import Strip
 from convscope._wire import Whole, fields
+from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.survey import MINIMA, Exemplar, Survey
 
@@ -22,6 +24,8 @@ __all__ = ["UnitPane", "bars", "few"]
 
 #: Side of the patches, px.
 PATCH_SIDE = 112
+#: Zero of a projection.
+GREY = 128
 #: Weaker examples, beside the top ones.
 WEAKER = 6
 #: Bars of the histogram of activations, at most and (where there are as many bins) at least.
@@ -136,10 +140,34 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     def _strips(self) -> list[Strip]:
         if self.survey is None or self.selected is None:
             return super()._strips()
-        shown, patches = self._patches.shown(self.survey.images, self.survey.top(self.layer, self.selected), PATCH_SIDE)
+        return [*super()._strips(), self._patch_strip(self.survey, self.selected)]
+
+    def _patch_strip(self, survey: Survey, channel: int) -> Strip:
+        """The patches that excite a unit of the present layer most."""
+        top = survey.top(self.layer, channel)
+        _, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
-        text = f"{self.layer}, unit {self.selected}: what excites it most in {int(self.survey.seen.sum())} pictures"
-        return [*super()._strips(), Strip(text, list(tiles[: len(shown)]), 78)]
+        text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
+        return Strip(text, list(tiles), 78, [f"{one.value:.3g}" for one in top])
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"unit": self._unit_figure, **super()._figures()}
+
+    def _unit_figure(self) -> list[Strip]:
+        """The paper's figure 2 of one unit: its patches, and what it picked out of each."""
+        chosen = getattr(self, "checkpoint", None)  # of an evolution
+        content = {} if chosen is None else {"checkpoint": chosen}
+        survey, layer = self._surveyed(content), self.net.layer(self.layer)
+        if self.selected is None:
+            raise ArgumentError("Expected a selected unit, to draw its figure, got none. Set selected=... first.")
+        top, method = survey.top(layer.name, self.selected), self.method
+        units = [Unit(one.image, self.selected, one.row, one.column, one.value) for one in top]
+        tiles = [
+            (projection_tile(one, self._input_size, PATCH_SIDE)[0].astype(np.int16) + GREY).astype(np.uint8)
+            for one in self._projecting(content)(survey.images, layer, units, method)
+        ]
+        text = f"what it picked out of each ({method.replace('_', ' ')}, each on its own scale; grey is zero)"
+        return [self._patch_strip(survey, self.selected), Strip(text, tiles, 78)]
 
     def _snapshot(self) -> list[Request]:
         requests = super()._snapshot()

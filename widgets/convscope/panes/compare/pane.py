@@ -457,6 +457,9 @@ class ComparePane(OccluderPane, StripPane):
         second: list[Request] = [(kind, {}) for kind in ("photo_b", "fill_b", "occlude_b", "trail_b", "together")]
         return [*super()._snapshot(), ("filters", {}), *known, *second]
 
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"comparison": lambda: self._plotted(self.result), **super()._figures()}
+
     def _strips(self) -> list[Strip]:
         strips = []
         tiles = [one for one in self._tiles() if one is not None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from convscope._instrument import Answer, Content, Instrument, Request, described
 from convscope._job import Job, Step, progress
-from convscope._still import Strip
+from convscope._still import Bar, Strip
 from convscope._wire import Real, Value, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
@@ -336,11 +337,44 @@ class GalleryPane(Instrument):
     def _strips(self) -> list[Strip]:
         strips = super()._strips()
         for row in range(len(self.images)):
-            found = [(c["name"], self._computed.get(self._key((row, c["name"], False)))) for c in self._columns]
-            made = [(name, tile.attribution) for name, tile in found if tile is not None and tile.attribution]
+            made = self._made(row)
             names = ", ".join(["the picture", *(name for name, _ in made)])
             pictures = [self.net.picture(self._input(row).cpu()), *(shaded(one.heatmap) for _, one in made)]
             strips.append(Strip(f"{self.images[row].name}: {names}", pictures, 100))
+        return strips
+
+    def _made(self, row: int) -> list[tuple[str, Attribution]]:
+        """The maps of a row that are computed, by method."""
+        found = [(c["name"], self._computed.get(self._key((row, c["name"], False)))) for c in self._columns]
+        return [(name, tile.attribution) for name, tile in found if tile is not None and tile.attribution]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        rows = range(len(self.images))
+        each = {f"row {row}": partial(self._rows_figure, [row]) for row in rows}
+        return {"gallery": partial(self._rows_figure, rows), **each, **super()._figures()}
+
+    def _rows_figure(self, rows: Sequence[int]) -> list[Strip]:
+        """Rows of the gallery: maps, each on its own scale, and beneath them their controls."""
+        strips = []
+        for row in rows:
+            made, target = self._made(row), self._class(row)
+            if not made:
+                raise ArgumentError("Expected maps, to draw them, got none yet. Wait for the first: wait().")
+            picture = self.net.picture(self._input(row).cpu())
+            share = float(self._prediction(row).probabilities[target])
+            text = f"{self.images[row].name}: {self.net.labels[target]} ({share:.3f}), explained by {self.net.name}"
+            captions = ["picture", *(name.replace("_", " ") for name, _ in made)]
+            bar = Bar("bwr", -1, 1, "of each map’s largest")
+            strips.append(Strip(text, [picture, *(shaded(one.heatmap) for _, one in made)], 100, captions, bar))
+            if not self.control:
+                continue
+            tiles = [self._computed.get(self._key((row, name, True))) for name, _ in made]
+            controls = [tile.attribution if tile else None for tile in tiles]
+            blank = np.full((8, 8, 3), 255, np.uint8)
+            maps = [blank if one is None else shaded(one.heatmap) for one in controls]
+            rhos = ["–" if tile is None or tile.rho is None else f"ρ = {tile.rho:.2f}" for tile in tiles]
+            text = f"its controls: the top {self.top:.0%} of the layers at random"
+            strips.append(Strip(text, [blank, *maps], 100, ["", *rhos], bar))
         return strips
 
     def _snapshot(self) -> list[Request]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network, Prediction
 from convscope_core.occlusion import FILLS, Occlusion, clip, fill_name
+from convscope_core.plots import curves
 
 from .live import LiveOccluder, Setting
 from .shapes import ShapeValue, from_browser, shape_value, to_browser
@@ -270,6 +272,30 @@ class OccluderPane(PicturesPane):
             target = last[1]["target"]
             text += f" · {target['label']}: {target['clean']:.3f}, occluded {target['now']:.3f}"
         return [Strip(text, [pixels], photo.side), *others]
+
+    def _figures(self) -> Mapping[str, Callable[[], Any]]:
+        return {"occluder": self._occluder_figure, **super()._figures()}
+
+    def _occluder_figure(self) -> Any:
+        """The picture under the occluder as the network gets it, and the classes before and after."""
+        setting = self._setting_of(None)
+        found = self._framed(self._occluder, setting, self.position)
+        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape)
+        figure, (photo, bars) = curves(2, (3.4, 2.4))
+        photo.imshow(self.net.picture(occlusion.occlude(self.position, setting.size).cpu()))
+        photo.set_axis_off()
+        photo.set_title(self._current().name, fontsize=9)
+        rows = found["classes"][::-1]
+        places = np.arange(len(rows))
+        for name, shift, colour, legend in (("clean", 0.2, "0.65", "clean"), ("now", -0.2, "#1c7ed6", "occluded")):
+            bars.barh(places + shift, [row[name] for row in rows], 0.36, color=colour, label=legend)
+        bars.set_yticks(places, [row["label"] for row in rows], fontsize=8)
+        bars.set_xlim(0, 1)
+        bars.set_xlabel("probability", fontsize=8)
+        bars.tick_params(axis="x", labelsize=8)
+        bars.spines[["top", "right"]].set_visible(False)
+        bars.legend(frameon=False, fontsize=8)
+        return figure
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("fill", {}), ("occlude", {}), ("trail", {})]
