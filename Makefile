@@ -21,7 +21,7 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint types js-test py-test slow-test benchmark js format clean node-version
+.PHONY: help demo docs test lint types js-test py-test slow-test benchmark js format clean node-version
 
 help:
 	@echo "make demo              open the tour in JupyterLab"
@@ -32,6 +32,7 @@ help:
 	@echo "                       (PYTEST_ARGS='tests/core -x' and the like are passed on)"
 	@echo "make slow-test         the tests marked slow, which make test leaves out and CI does not"
 	@echo "make benchmark         the README's table of speeds"
+	@echo "make docs              build the documentation's site in docs/_site/html; executes the notebooks (minutes)"
 	@echo "make js                build the JavaScript bundle"
 	@echo "make format            format Python and TypeScript"
 	@echo "make clean             remove everything that make has made"
@@ -84,6 +85,12 @@ else
 	$(PY) tests/execute_notebook.py $(TOUR)
 endif
 
+# ---- documentation ---------------------------------------------------------------------------------------------------
+
+docs: $(VENV)/.installed-dev $(STATIC)/.built
+	$(PY) docs/live_notebooks.py notebooks/*.ipynb
+	$(PY) -m sphinx -W --keep-going -b html docs docs/_site/html
+
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
 test: lint types js-test py-test
@@ -116,5 +123,5 @@ format: $(VENV)/.installed-dev node_modules/.installed
 	npm run --silent format
 
 clean:
-	rm -rf $(VENV) node_modules $(STATIC) dist build .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) node_modules $(STATIC) dist build docs/_extra docs/_site docs/api docs/notebooks .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find core widgets tests -name __pycache__ -type d -prune -exec rm -rf {} +

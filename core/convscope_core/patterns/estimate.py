@@ -192,8 +192,8 @@ class Patterns(Mapping[str, Tensor]):
     """The patterns of a network's neurons: for each layer a tensor of its weight's shape, units first.
 
     ``patterns["features.0"]`` is the pattern of the regime that was asked for. A residual sum has (channels, 2): the
-    share of each operand; an average pool (channels, 1, *kernel); a transposed convolution (units, inputs a group,
-    *kernel), in which the taps of each phase of the stride are a pattern. Pass it on as ``patterns=`` to
+    share of each operand; an average pool ``(channels, 1, *kernel)``; a transposed convolution ``(units, inputs a
+    group, *kernel)``, in which the taps of each phase of the stride are a pattern. Pass it on as ``patterns=`` to
     ``attribute(net, image, "patternnet")``.
 
     Attributes

@@ -82,11 +82,11 @@ def fitting_patterns(
         Like those that the network was trained on; their labels do not matter. The paper took half of ImageNet's
         training pictures.
     regime : {"positive", "negative", "all"} or several of them, default "positive"
-        Of which samples. "positive": where the unit is active, the paper's a_+, which both methods use. "negative":
-        where it is not, a_-, which only the quality of the two-component estimator needs. "all": the linear estimator's
-        a. With several, the first is the main one. Whether a unit is active is decided by the rectifier that its output
-        goes to, the bias included; for class scores by their own sign. Layers whose outputs go to no rectifier of
-        their own (before a residual sum, bottlenecks without activation) are always fitted on all samples.
+        Of which samples. "positive": where the unit is active, the paper's ``a_+``, which both methods use. "negative":
+        where it is not, ``a_-``, which only the quality of the two-component estimator needs. "all": the linear
+        estimator's a. With several, the first is the main one. Whether a unit is active is decided by the rectifier
+        that its output goes to, the bias included; for class scores by their own sign. Layers whose outputs go to no
+        rectifier of their own (before a residual sum, bottlenecks without activation) are always fitted on all samples.
     denominator : {"paper", "bias_neuron"}, default "paper"
         See `convscope_core.patterns.estimate.pattern_of`.
     layers
