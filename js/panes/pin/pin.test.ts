@@ -30,6 +30,7 @@ const unit = (channel: number, layer = "conv"): Unit =>
         column: 0,
         box: [0, 0, 1, 1],
         whole: false,
+        inside: [0, 0, 1, 1],
       },
       {
         value: 0,
@@ -41,6 +42,7 @@ const unit = (channel: number, layer = "conv"): Unit =>
         column: 0,
         box: [0, 0, 1, 1],
         whole: false,
+        inside: [0, 0, 1, 1],
       },
     ],
     side: 1,
@@ -55,6 +57,10 @@ const projections = (channel: number) => ({
   side: 1,
   tiles: [new Int8Array(3), new Int8Array(3)],
   peaks: [1, 1],
+  crop: "field" as const,
+  crops: [],
+  inside: [],
+  sides: [],
 });
 
 function setup() {

@@ -1,9 +1,8 @@
 /** The pinned unit beneath the one that is looked at: its patches and projections in a row each, aligned. */
-import { rgba, signedRgba } from "../../lib/atlas";
 import { dim, el, on, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
-import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
 import { isSilent } from "../silence/state";
 import { type Exemplar, type Of, sameUnit } from "../unit/state";
 import type { PinnedUnit, PinState } from "./state";
@@ -81,10 +80,8 @@ function tilesOf({ unit, projections }: PinnedUnit, projected: boolean): HTMLEle
     const canvas = el("canvas.cs-pinned__tile", { title: describe(exemplar) });
     canvas.classList.toggle("cs-pinned__tile--projection", projected);
     canvas.classList.toggle("cs-pinned__tile--silent", exemplar.value === 0);
-    const [crop, shades] = [unit.crops[index], projections?.tiles[index]];
-    if (projected && projections && shades)
-      show(canvas, signedRgba(shades, 1), projections.side, projections.side);
-    else if (!projected && crop) show(canvas, rgba(crop), unit.side, unit.side);
+    if (!projected) paintPatch(canvas, projections ? croppedAs(unit, projections) : unit, index);
+    else if (projections) paintProjection(canvas, projections, unit, index);
     return canvas;
   });
 }

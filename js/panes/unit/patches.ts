@@ -1,11 +1,10 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
-import { clearBeyond, rgba } from "../../lib/atlas";
 import { dim, el, text } from "../../lib/dom";
 import { activation, share } from "../../lib/format";
-import { show } from "../../lib/photo";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
+import { croppedAs, paintPatch } from "../shared/patches";
 import { describe, isSilent, putAtMiddle } from "./exemplar";
 import {
   currentProjections,
@@ -38,13 +37,7 @@ function cropped(store: Store<UnitState>): Exemplars | null {
   const unit = store.get("unit");
   if (!unit || store.get("crop") === "field") return unit;
   const found = currentProjections(store);
-  if (!found) return null;
-  const exemplars = unit.exemplars.map((exemplar, index) => ({
-    ...exemplar,
-    whole: false,
-    inside: found.inside[index] ?? exemplar.inside,
-  }));
-  return { ...unit, exemplars, crops: found.crops };
+  return found && croppedAs(unit, found);
 }
 
 function countText({ purity, images }: Unit): string {
@@ -75,18 +68,14 @@ export function weakerPatches(view: View<UnitState>): HTMLElement {
 
 function tilesOf(
   { store }: View<NetworkSlice>,
-  { exemplars, crops, side }: Exemplars,
+  shown: Exemplars,
   value: (exemplar: Exemplar) => string,
 ): HTMLElement[] {
   const picture = store.get("_network").size;
-  return exemplars.map((exemplar, index) => {
+  return shown.exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
-    const [crop, silent] = [crops[index], isSilent(exemplar)];
-    if (crop) {
-      const pixels = rgba(crop);
-      clearBeyond(new Uint32Array(pixels.buffer), side, exemplar.inside);
-      show(canvas, pixels, side, side);
-    }
+    const silent = isSilent(exemplar);
+    paintPatch(canvas, shown, index);
     const tile = el(
       "button",
       {

@@ -1,11 +1,10 @@
 /** What the unit picked out of the patches, in their order. */
-import { clearBeyond, signedRgba } from "../../lib/atlas";
 import { SHADES } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
 import { el } from "../../lib/dom";
-import { show } from "../../lib/photo";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
+import { paintProjection } from "../shared/patches";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
 import { type Contrast, type Crop, currentProjections, type Projections, type UnitState } from "./state";
@@ -40,18 +39,11 @@ function tilesOf({ store }: View<UnitState>, projections: Projections | null): H
   const unit = store.get("unit");
   const strongest = Math.max(...(projections?.peaks ?? []), 0);
   return (unit?.exemplars ?? []).map((exemplar, index) => {
-    const shades = projections?.tiles[index];
     const peak = projections?.peaks[index] ?? 0;
     const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
-    if (projections && shades) {
+    if (projections && unit) {
       const gain = store.get("contrast") === "group" && strongest > 0 ? peak / strongest : 1;
-      const pixels = signedRgba(shades, gain);
-      clearBeyond(
-        new Uint32Array(pixels.buffer),
-        projections.side,
-        projections.inside[index] ?? exemplar.inside,
-      );
-      show(canvas, pixels, projections.side, projections.side);
+      paintProjection(canvas, projections, unit, index, gain);
     }
     return el(
       "button.cs-patch.cs-patch--projection",
