@@ -10,6 +10,8 @@ import { likeness } from "./words";
 /** Layers whose names stand beside the matrix, and the largest side of a cell, CSS px. */
 const NAMED = 24;
 const CELL = 40;
+/** Of the matrix: its height as a share of its width. */
+const TALLEST = 1.2;
 
 type Cell = [row: number, column: number];
 
@@ -39,7 +41,9 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
   );
   const rows = el("div.cs-cka__rows", { "aria-hidden": "true" });
   const columns = el("div.cs-cka__columns", { "aria-hidden": "true" });
-  const [down, across] = [el("span.cs-cka__down"), el("span.cs-cka__across")];
+  const [down, across] = ["down", "across"].map((way) =>
+    el("span", { class: `cs-cka__${way}`, "aria-hidden": "true" }),
+  ) as [HTMLElement, HTMLElement];
   const bar = el("i.cs-cka__bar");
   bar.style.background = gradient("viridis");
   const whole = el(
@@ -112,15 +116,17 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
       cka ?? (matrix ? "" : known ? "Comparing layers…" : "Compared when both have seen all pictures."),
     );
     const [a, b] = names(store);
-    text(down, a);
-    text(across, b);
+    text(down, `${a} ↓`);
+    text(across, `${b} →`);
     if (!matrix) return;
     const named = Math.max(matrix.rows, matrix.columns) <= NAMED;
     const label = (name: string) => el("span", { title: name }, named ? name : "");
     rows.replaceChildren(...(layers()[0] ?? []).map(label));
     columns.replaceChildren(...(layers()[1] ?? []).map(label));
     whole.style.setProperty("--cs-cka-width", `${CELL * matrix.columns}px`);
-    frame.style.aspectRatio = `${matrix.columns} / ${matrix.rows}`;
+    // Square cells, unless the one network is much deeper.
+    const tall = clamp(matrix.rows / matrix.columns, 0.5, TALLEST);
+    frame.style.aspectRatio = `1 / ${tall}`;
     frame.setAttribute("aria-valuemax", String(matrix.rows * matrix.columns - 1));
     frame.setAttribute(
       "aria-label",
