@@ -7,7 +7,7 @@ from typing import Any
 
 import traitlets
 
-from convscope._instrument import Answer, Content
+from convscope._instrument import Answer, Content, Request
 from convscope._wire import Value, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
@@ -103,6 +103,9 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
             self.silenced = {**self.silenced, layer: units}
 
         self._worker.submit("silence more", lambda: self._guarded("silence", silence))
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), ("silenceable", {"layer": self.layer})]
 
     def _forget(self) -> None:
         super()._forget()
