@@ -614,7 +614,12 @@ class _Dataset(_Source):
         return (NO_FILE, 0, 0) if file is None else stamp_of(file)
 
     def digest(self, index: int, picture: Picture | None = None) -> int:
-        return digest_of((picture or self[index]).image) if self.decoded(index) else 0
+        if not self.decoded(index):
+            return 0
+        found, item = picture or self[index], _Item.of(self._dataset, index)
+        # A label that only decoding tells, such as that of a `target_transform`, is part of what was decoded.
+        told = found.label == item.named(item.target, self._dataset)
+        return digest_of(found.image) ^ (0 if told else digest_of(f"label {found.label}".encode()))
 
     def decoded(self, index: int) -> bool:
         return not _Item.of(self._dataset, index).settings

@@ -30,6 +30,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+from torchvision.datasets import ImageFolder
 
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ExecutorError, ImageError, StoreError
@@ -515,7 +516,7 @@ def test_other_items_labels_and_transforms_are_refused(net: Network, tmp_path: P
     go(net, TensorDataset(x, y), store)
     with pytest.raises(ArgumentError, match=r"picture 3 was 'TensorDataset 3' labelled '3' and is .* labelled '5'"):
         go(net, TensorDataset(x, torch.where(y == 3, 5, y)), store)
-    with pytest.raises(ArgumentError, match="picture 0 'TensorDataset 0' labelled '0' has another content now"):
+    with pytest.raises(ArgumentError, match="picture 0 'TensorDataset 0' labelled '0' has another content or label"):
         go(net, TensorDataset(x + 1, y), store)
     with pytest.raises(ArgumentError, match="at the end, got 5"):
         go(net, TensorDataset(x[:5], y[:5]), store)
@@ -558,6 +559,47 @@ def test_data_sets_are_decoded_a_little_or_not_at_all(net: Network, tmp_path: Pa
     go(net, Labelled(0, targets, random=True), tmp_path / "random")
     with pytest.raises(ArgumentError, match=r"If the data set draws at random, leave that out\. Give"):
         go(net, Labelled(0, targets, random=True), tmp_path / "random")
+
+
+class Unsaid(Dataset[Any]):
+    """Labels that only decoding tells."""
+
+    def __init__(self, shift: int) -> None:
+        self.shift = shift
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        return Image.new("RGB", (8, 8), (index, 0, 0)), (index + self.shift) % 3
+
+
+def test_what_a_data_set_makes_of_its_files_and_labels_is_known(net: Network, tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    files(tmp_path / "p" / "a", 4)
+    files(tmp_path / "p" / "b", 3)
+    touched = [tmp_path / "p" / "a" / f"{number}.bmp" for number in range(4)]
+    made = {
+        "plain": lambda: ImageFolder(tmp_path / "p"),
+        "labels": lambda: ImageFolder(tmp_path / "p", target_transform=lambda target: 1 - target),
+        "pictures": lambda: ImageFolder(tmp_path / "p", transform=lambda image: image.transpose(0)),
+        "unsaid": lambda: Unsaid(0),
+        "other": lambda: Unsaid(1),
+        "later": lambda: ConcatDataset([Unsaid(0), ImageFolder(tmp_path / "p")]),
+        "later labels": lambda: ConcatDataset(
+            [Unsaid(0), ImageFolder(tmp_path / "p", target_transform=lambda target: 1 - target)]
+        ),
+    }
+    for was in made:
+        go(net, made[was](), tmp_path / was)
+        for now in made:
+            if was == now:
+                for file in touched:
+                    os.utime(file, (1, 1))
+                go(net, made[now](), tmp_path / was)
+            else:
+                with pytest.raises(ArgumentError, match="the pictures that the store"):
+                    go(net, made[now](), tmp_path / was)
 
 
 def test_labels_of_lists_belong_to_what_a_store_is_of(net: Network, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.contents import MISSING, NO_FILE
+from convscope_core.contents import MISSING
 from convscope_core.datasets import Images, described
 from convscope_core.errors import ArgumentError
 
@@ -81,13 +81,16 @@ def require_same_contents(
         name = images.described(int(indices[place]))
         raise _changed(made, int(indices[place]), f"was {name}{was} and is {name}{now}", cure)
     moved = there & ((stamps[:, 1] != traces["modified"]) | (stamps[:, 2] != traces["changed"]))
-    suspects = np.flatnonzero(moved)
+    # What a data set makes of a file, which may be as it was, is not to be seen in the file.
+    decoded = np.fromiter((images.decoded(index) for index in indices.tolist()), np.bool_, len(indices))
+    known = ~decoded | (traces["digest"] != 0)
+    suspects = np.flatnonzero(moved & known)
     if len(suspects) > _READ:
         suspects = np.random.default_rng().choice(suspects, _READ, replace=False)
-    opaque = np.flatnonzero((stamps[:, 0] == NO_FILE) & (traces["digest"] != 0))
+    opaque = np.flatnonzero(decoded & known & there)
     if len(opaque):
         opaque = opaque[spread(len(opaque))]
-    for place in np.sort(np.concatenate([suspects, opaque])).tolist():
+    for place in np.unique(np.concatenate([suspects, opaque])).tolist():
         index = int(indices[place])
         try:
             digest = images.trace(index).digest
@@ -95,8 +98,8 @@ def require_same_contents(
             continue
         if digest != traces["digest"][place]:
             name = images.described(index)
-            hint = " If the data set draws at random, leave that out." if images.decoded(index) else ""
-            raise _changed(made, index, f"{name} has another content now.{hint}", cure)
+            hint = " or label now. If the data set draws at random, leave that out." if decoded[place] else " now."
+            raise _changed(made, index, f"{name} has another content{hint}", cure)
 
 
 def spread(count: int) -> npt.NDArray[np.int64]:
