@@ -215,7 +215,7 @@ class TestLife:
 class TestFilterGrid:
     def test_planes_are_the_activations(self, net, pictures, browser_end, show):
         widget = show(cs.FilterGrid(net, pictures[0], layer="0"))
-        answer, (data, low, high, most, mean, active) = browser_end.ask(widget, "grid", layer="0")
+        answer, (data, low, high, most, mean, active, _) = browser_end.ask(widget, "grid", layer="0")
         maps = net.activations(pictures[0], ["0"])["0"][0].numpy()
         shape = (answer["channels"], answer["height"], answer["width"])
         assert shape == maps.shape
@@ -377,7 +377,7 @@ class TestThePicturesAtHand:
 
     @pytest.mark.parametrize("own", [True, False])
     def test_a_picture_that_was_added_is_removed_and_everything_that_counts_pictures_follows(
-        self, net, pictures, folder, browser_end, show, own
+        self, net, pictures, folder, browser_end, show, monkeypatch, own
     ):
         given = None if own else cs.survey(net, pictures[:2], progress=False)
         widget = show(cs.Explorer(net, pictures[:2], given, selected=3))
@@ -416,6 +416,10 @@ class TestThePicturesAtHand:
                     [one[:4] for one in plain.top("3", channel)],
                     rtol=1e-5,
                 )
+        monkeypatch.setattr("convscope.panes.pictures.STRIP", 1)  # of many given ones only the first are shown small
+        thumbnails, (tiles,) = browser_end.ask(widget, "thumbnails")
+        assert thumbnails["pictures"] == [0, 3]
+        assert len(tiles) == 2 * thumbnails["side"] ** 2 * 3
         for index in (0, 1, 4, -1, True):
             with pytest.raises(cs.ArgumentError, match=r"picture that was added, 2 to 3, got"):
                 widget.remove_picture(index)

@@ -57,7 +57,7 @@ def test_probabilities_maps_and_projections_are_those_of_the_network_without_the
     for channel in (4, 5):
         here, _ = browser_end.ask(explorer, "here", layer="3", channel=channel)
         assert here["value"] == pytest.approx(float(maps[channel].max()), abs=1e-6)
-    _, (*_, maximum, _, _) = browser_end.ask(explorer, "grid")
+    _, (_, _, _, maximum, *_) = browser_end.ask(explorer, "grid")
     expected = silent.activations(pictures[0], "3")["3"][0].flatten(1).amax(1)
     np.testing.assert_allclose(np.frombuffer(maximum, np.float32), expected, atol=1e-6)
     # What a survey found is of the whole network.

@@ -80,6 +80,8 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     { signal },
   );
   signal.addEventListener("abort", () => dialog.close());
+  // Without a kernel nothing takes clicks, not even what closes it.
+  store.onChange(["absent"], () => store.get("absent") !== null && dialog.close());
 
   const tell = () => {
     const detail = currentOf(view);

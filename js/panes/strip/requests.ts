@@ -1,9 +1,17 @@
-/** What the strip asks of the kernel: all thumbnails at once. */
-import { photosOf } from "../../lib/photo";
+/** What the strip asks of the kernel: thumbnails, all at once. */
+import { type Photo, photosOf } from "../../lib/photo";
 import type { Session } from "../../seam";
 import type { StripState } from "./state";
 
 export function linkStrip({ store, kernel }: Session<StripState>): void {
-  kernel.answers("thumbnails", (answer, [rgb]) => store.set({ thumbnails: photosOf(answer, rgb) }));
+  kernel.answers("thumbnails", (answer, [rgb]) => {
+    const pictures = answer.pictures as number[];
+    const thumbnails: Photo[] = [];
+    photosOf(answer, rgb).forEach((photo, index) => {
+      const picture = pictures[index] ?? index;
+      thumbnails[picture] = { ...photo, picture };
+    });
+    store.set({ thumbnails });
+  });
   store.watch(["_pictures"], () => kernel.ask("thumbnails", {}));
 }

@@ -4,7 +4,8 @@ import type { Slice } from "../../seam";
 import type { PicturesSlice } from "../shared/pictures";
 
 export interface StripSlice {
-  thumbnails: Photo[];
+  /** By picture; of some there are none. */
+  thumbnails: (Photo | undefined)[];
 }
 
 export const stripSlice: Slice<StripSlice> = { initial: { thumbnails: [] } };

@@ -1,6 +1,7 @@
 import { expect, it } from "vitest";
 import { viewOf } from "../../testing";
 import { picturesSlice } from "../shared/pictures";
+import { linkStrip } from "./requests";
 import { stripSlice } from "./state";
 import { stripPane } from "./strip";
 
@@ -51,4 +52,12 @@ it("gives the focus of one that is removed to its neighbour", () => {
   named("Add pictures")?.focus();
   store.set({ _pictures: [given, first] as never });
   expect(document.activeElement).toBe(named("Add pictures"));
+});
+
+it("has thumbnails of the first pictures and of those that were added", () => {
+  const { kernel, store, ...view } = setup();
+  linkStrip({ kernel, store, ...view });
+  expect(kernel.ask).toHaveBeenLastCalledWith("thumbnails", {});
+  kernel.answer("thumbnails", { side: 1, count: 2, pictures: [0, 2] }, [new DataView(new ArrayBuffer(6))]);
+  expect(store.get("thumbnails").map((photo) => photo?.picture)).toEqual([0, undefined, 2]);
 });

@@ -188,8 +188,12 @@ class StripPane(PicturesPane):
     """The pictures at hand as a strip of thumbnails."""
 
     def _answer_thumbnails(self, _content: Content) -> Answer:
-        tiles = [thumbnail(self.net.picture(one.image), THUMBNAIL_SIDE) for one in self.images[:STRIP]]
-        return {"side": THUMBNAIL_SIDE, "count": len(tiles)}, [b"".join(tile.tobytes() for tile in tiles)]
+        """The first pictures, and those that were added, however many there are before them."""
+        given = len(self.images) - len(self._added)
+        shown = [*range(min(given, STRIP)), *range(given, len(self.images))[-STRIP:]]
+        tiles = [thumbnail(self.net.picture(self.images[index].image), THUMBNAIL_SIDE) for index in shown]
+        answer = {"side": THUMBNAIL_SIDE, "count": len(tiles), "pictures": shown}
+        return answer, [b"".join(tile.tobytes() for tile in tiles)]
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("thumbnails", {})]
