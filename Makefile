@@ -31,7 +31,7 @@ help:
 	@echo "make js-test           TypeScript tests alone   make py-test   Python and browser tests alone"
 	@echo "                       (PYTEST_ARGS='tests/core -x' and the like are passed on)"
 	@echo "make slow-test         the tests marked slow, which make test leaves out and CI does not"
-	@echo "make benchmark         the README's table of speeds"
+	@echo "make benchmark         all tables of speeds; ONLY=first_light,drag prints those"
 	@echo "make docs              build the documentation's site in docs/_site/html; executes the notebooks (minutes)"
 	@echo "make js                build the JavaScript bundle"
 	@echo "make format            format Python and TypeScript"
@@ -115,7 +115,7 @@ slow-test: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) -m pytest $(PARALLEL) -m slow $(PYTEST_ARGS)
 
 benchmark: $(VENV)/.installed-dev $(STATIC)/.built
-	$(PY) tests/benchmarks/first_light.py
+	$(PY) tests/benchmarks $(if $(ONLY),--only $(ONLY))
 
 format: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/ruff check --select I --fix

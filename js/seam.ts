@@ -20,9 +20,9 @@ export interface Answer {
 
 /** The line to the kernel. */
 export interface Kernel {
-  /** Say what to do with the answers of a kind. */
-  answers(kind: string, handler: (answer: Answer, buffers: DataView[]) => void): void;
-  /** Ask. While an earlier request of the kind is under way only the newest is kept. */
+  /** Say what to do with the answers of a kind, of which `inFlight` (1) may be awaited. None follows a newer one. */
+  answers(kind: string, handler: (answer: Answer, buffers: DataView[]) => void, inFlight?: number): void;
+  /** Ask. While as many requests of the kind are under way as may be, only the newest is kept. */
   ask(kind: string, request: Record<string, unknown>): void;
   /** Whether an answer of a kind is still to come. */
   awaits(kind: string): boolean;
@@ -67,12 +67,26 @@ export interface HostSlice {
   offline: boolean;
   /** What to say where the kernel is gone, or was never there; null while it is, and on a saved page. */
   absent: string | null;
+  /** What is asked passes the cells that run; in a queue with them it would wait for their end. */
+  beside: boolean;
+  /** What is asked waits: the kernel is busy. */
+  queued: boolean;
   /** The instrument as it stood when it was last displayed: a PNG in base64, or nothing. */
   _still: string;
 }
 
 export const hostSlice: Slice<HostSlice> = {
-  initial: { errors: {}, slow: [], latency: null, dragging: false, offline: false, absent: null, _still: "" },
+  initial: {
+    errors: {},
+    slow: [],
+    latency: null,
+    dragging: false,
+    offline: false,
+    absent: null,
+    beside: false,
+    queued: false,
+    _still: "",
+  },
   given: ["_still"],
 };
 

@@ -1,3 +1,7 @@
+/** What is said while a kernel is there, and answers nobody. */
+export const QUEUED =
+  "The kernel is busy, with a cell it may be: what you ask here is answered when that ends.";
+
 /** Without a kernel an instrument says so, takes no clicks, and shows what there was when it was last displayed. */
 import { el } from "../lib/dom";
 import type { View } from "../seam";
@@ -6,7 +10,14 @@ import { UNANSWERED } from "./presence";
 export function showAbsence({ store }: View<object>, outer: HTMLElement, root: HTMLElement): void {
   const text = el("p.cs-absent", { role: "alert", hidden: true });
   const still = el("img.cs-still", { alt: "As it stood when it was last displayed", hidden: true });
-  outer.prepend(text, still);
+  const wait = el("p.cs-queued", { role: "status", hidden: true }, QUEUED);
+  outer.prepend(text, wait, still);
+  store.watch(["absent", "queued"], () => {
+    wait.hidden = !store.get("queued") || store.get("absent") !== null;
+  });
+  store.follow("beside", (beside) => {
+    root.dataset.beside = String(beside);
+  });
   store.follow("absent", (absent) => {
     text.hidden = absent === null;
     text.textContent = absent;

@@ -34,6 +34,15 @@ function setup() {
   return { channel, controller, slow, failed, news, kernel, answers, heard, unsent };
 }
 
+/** Numbers that are the same in every run. */
+function random(seed: number) {
+  let state = seed;
+  return (below: number) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
 describe("the line to the kernel", () => {
   beforeEach(() => {
     vi.useFakeTimers();
@@ -129,16 +138,156 @@ describe("the line to the kernel", () => {
   });
 });
 
-describe("what no kernel sends", () => {
-  /** Numbers that are the same in every run. */
-  function random(seed: number) {
-    let state = seed;
-    return (below: number) => {
-      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-      return Math.floor((state / 2 ** 32) * below);
+describe("several in flight", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    return () => vi.useRealTimers();
+  });
+
+  function several() {
+    const made = setup();
+    const shown: unknown[] = [];
+    made.kernel.answers("drag", ({ x }) => shown.push(x), 2);
+    const drag = (...places: number[]) => {
+      for (const x of places) made.kernel.ask("drag", { x });
     };
+    const answer = (index: number, more: object = { ok: true }) =>
+      made.channel.receive({ ...made.channel.messages[index], ...more });
+    const places = () => made.channel.messages.map(({ x }) => x);
+    return { ...made, shown, drag, answer, places };
   }
 
+  it("two are sent, the newest waits, the last is always sent", () => {
+    const { drag, answer, places, shown } = several();
+    drag(1, 2, 3, 4, 5);
+    expect(places()).toEqual([1, 2]);
+    answer(0);
+    expect(places()).toEqual([1, 2, 5]);
+    answer(1);
+    answer(2);
+    expect(shown).toEqual([1, 2, 5]);
+  });
+
+  it("an older answer never takes the place of a newer one", () => {
+    const { drag, answer, shown } = several();
+    drag(1, 2, 3);
+    answer(1);
+    answer(0);
+    answer(2);
+    expect(shown).toEqual([2, 3]);
+  });
+
+  it("an error of one is shown until the next good answer", () => {
+    const { drag, answer, shown, failed } = several();
+    drag(1, 2, 3);
+    answer(0, { ok: false, error: { name: "E", message: "m", details: "" } });
+    expect(failed).toHaveBeenLastCalledWith("drag", { kind: "drag", name: "E", message: "m", details: "" });
+    answer(1);
+    expect(failed).toHaveBeenLastCalledWith("drag", null);
+    answer(2);
+    expect(shown).toEqual([2, 3]);
+  });
+
+  it("they are late when no answer has come for 300 ms, however many were asked since", () => {
+    const { drag, answer, slow } = several();
+    const states = () => slow.mock.calls.filter(([kind]) => kind === "drag").map(([, late]) => late);
+    const late = () => states().at(-1);
+    drag(1);
+    vi.advanceTimersByTime(200);
+    drag(2);
+    vi.advanceTimersByTime(100);
+    expect(late()).toBe(true);
+    drag(3);
+    answer(0); // late itself, and others are awaited
+    expect(late()).toBe(true);
+    vi.advanceTimersByTime(299);
+    answer(1); // in time
+    expect(late()).toBe(false);
+    vi.advanceTimersByTime(300);
+    expect(late()).toBe(true);
+    answer(2); // late, but the last
+    expect(late()).toBe(false);
+    vi.advanceTimersByTime(60_000);
+    expect(late()).toBe(false);
+  });
+
+  it("one that another took the place of is neither an answer nor late", () => {
+    const { drag, answer, places, shown, slow } = several();
+    drag(1, 2, 3);
+    answer(1, { superseded: true });
+    expect(places()).toEqual([1, 2, 3]);
+    answer(2, { superseded: true });
+    answer(0);
+    expect(shown).toEqual([1]);
+    vi.advanceTimersByTime(60_000);
+    expect(slow).not.toHaveBeenCalledWith("drag", true);
+    // Of a request that was alone, too: another page asked for the same.
+    drag(4);
+    answer(3, { superseded: true });
+    vi.advanceTimersByTime(60_000);
+    expect(slow).not.toHaveBeenCalledWith("drag", true);
+  });
+
+  it("all are given up with a kernel that is lost, and the newest goes to the next", () => {
+    const { drag, answer, places, shown } = several();
+    drag(1, 2, 3, 4);
+    vi.advanceTimersByTime(30_000);
+    expect(places()).toEqual([1, 2, 4]);
+    answer(0);
+    answer(1);
+    answer(2);
+    drag(5);
+    answer(3);
+    expect(shown).toEqual([4, 5]);
+  });
+
+  it("any mix of places, answers, drops, losses and repeats ends at the last place, in order", () => {
+    for (let seed = 1; seed <= 300; seed++) {
+      const draw = random(seed);
+      const { kernel, channel, drag, shown } = several();
+      // As the kernel does: it takes a number once, computes one, keeps the newest that waits, drops the others.
+      const [queue, taken]: [Answer[], Set<unknown>] = [[], new Set()];
+      let read = 0;
+      let waiting: Answer | undefined;
+      let computing: Answer | undefined;
+      const take = () => {
+        const message = channel.messages[read];
+        if (!message) return;
+        read += 1;
+        if (taken.has(message.id)) return;
+        taken.add(message.id);
+        if (waiting) queue.push({ ...waiting, superseded: true });
+        waiting = message;
+        if (!computing) compute();
+      };
+      const compute = () => {
+        if (computing) queue.push({ ...computing, ok: draw(8) > 0, error: {} });
+        [computing, waiting] = [waiting, undefined];
+      };
+      let place = 0;
+      const steps = [
+        () => drag(++place),
+        take,
+        compute,
+        () => channel.receive(queue.splice(draw(queue.length), 1)[0]), // in any order
+        () => kernel.repeat(),
+        () => vi.advanceTimersByTime(draw(4) * 11_000),
+      ];
+      for (let step = 0; step < 200; step++) steps[draw(steps.length)]?.();
+      drag(++place);
+      for (let round = 0; kernel.awaiting && round < 20; round++) {
+        while (read < channel.messages.length) take();
+        compute();
+        compute();
+        while (queue.length) channel.receive({ ...queue.shift(), ok: true });
+      }
+      expect(shown.at(-1)).toBe(place);
+      expect(shown).toEqual([...shown].sort((a, b) => (a as number) - (b as number)));
+    }
+  });
+});
+
+describe("what no kernel sends", () => {
   const values = [
     null,
     undefined,

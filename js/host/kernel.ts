@@ -1,11 +1,11 @@
 /**
- * The line to the kernel: numbered requests by kind, each kind its own single flight.
+ * The line to the kernel: numbered requests by kind, each kind its own flights.
  *
  * Request: `{kind, id, client, ...}`. Answer: `{kind, id, client, ok: true, ...}` with binary buffers, or
  * `{kind, id, client, ok: false, error}`. News that nobody asked for (progress, say): `{event, ...}`.
  */
 import type { Answer, Kernel, KernelError } from "../seam";
-import { SingleFlight } from "./singleflight";
+import { Flights } from "./flights";
 
 /** What a kernel-side model offers; the part of anywidget's that is used here, so that a static page can stand in. */
 export interface Channel {
@@ -18,16 +18,17 @@ export interface Channel {
 export type Listener = (message: unknown, buffers: DataView[]) => void;
 
 interface Line {
-  flight: SingleFlight<Record<string, unknown>>;
+  flights: Flights<Record<string, unknown>>;
   handler: (answer: Answer, buffers: DataView[]) => void;
-  /** What was sent last. */
-  message: Record<string, unknown>;
-  slow: ReturnType<typeof setTimeout> | undefined;
-  lost: ReturnType<typeof setTimeout> | undefined;
+  /** Run while answers are awaited, from the last that came. */
+  timers: ReturnType<typeof setTimeout>[];
+  /** Whether the answer that is awaited now is late, and whether that is what was said last. */
+  late: boolean;
+  slow: boolean;
 }
 
 export interface KernelOptions {
-  /** An answer has been awaited for 300 ms (true) or has come (false). */
+  /** No answer has come for 300 ms (true), or they come in time (false). */
   onSlow: (kind: string, slow: boolean) => void;
   onError: (kind: string, error: KernelError | null) => void;
   /** The kernel has said something. */
@@ -37,7 +38,7 @@ export interface KernelOptions {
 }
 
 export const SLOW_MS = 300;
-/** After this long an answer is taken as lost, so that a restarted kernel does not leave the widget deaf. */
+/** After this long without an answer those awaited are taken as lost, so that a restarted kernel does not leave the widget deaf. */
 const LOST_MS = 30_000;
 
 export class KernelLine implements Kernel {
@@ -59,20 +60,21 @@ export class KernelLine implements Kernel {
     });
   }
 
-  answers(kind: string, handler: Line["handler"]): void {
-    const flight = new SingleFlight<Record<string, unknown>>(
+  answers(kind: string, handler: Line["handler"], inFlight = 1): void {
+    const flights = new Flights<Record<string, unknown>>(
       (request, id) => this.#transmit(kind, request, id),
       () => ++this.#sequence,
+      inFlight,
     );
-    this.#lines.set(kind, { flight, handler, message: {}, slow: undefined, lost: undefined });
+    this.#lines.set(kind, { flights, handler, timers: [], late: false, slow: false });
   }
 
   ask(kind: string, request: Record<string, unknown>): void {
-    this.#line(kind).flight.submit(request);
+    this.#line(kind).flights.submit(request);
   }
 
   awaits(kind: string): boolean {
-    return this.#line(kind).flight.busy;
+    return this.#line(kind).flights.busy;
   }
 
   tell(kind: string, content: Record<string, unknown> = {}, buffers: ArrayBuffer[] = []): void {
@@ -85,12 +87,12 @@ export class KernelLine implements Kernel {
 
   /** Whether any answer is still to come. */
   get awaiting(): boolean {
-    return [...this.#lines.values()].some(({ flight }) => flight.busy);
+    return [...this.#lines.values()].some(({ flights }) => flights.busy);
   }
 
   /** Send once more what is under way; the kernel takes a request of a number only once. */
   repeat(): void {
-    for (const { flight, message } of this.#lines.values()) if (flight.busy) this.#send(message);
+    for (const { flights } of this.#lines.values()) flights.repeat();
   }
 
   /** The line of a kernel that is gone throws, in some hosts. */
@@ -110,16 +112,35 @@ export class KernelLine implements Kernel {
 
   #transmit(kind: string, request: Record<string, unknown>, id: number): void {
     const line = this.#line(kind);
+    if (line.timers.length === 0) this.#time(kind, line);
+    this.#send({ kind, id, client: this.#client, ...request });
+  }
+
+  /** Count from now how long answers are awaited, if any are. */
+  #time(kind: string, line: Line): void {
     this.#quiet(line);
-    line.slow = setTimeout(() => this.#options.onSlow(kind, true), SLOW_MS);
-    line.lost = setTimeout(() => line.flight.abandon(), LOST_MS);
-    line.message = { kind, id, client: this.#client, ...request };
-    this.#send(line.message);
+    const { busy } = line.flights;
+    // While every answer is late, it stays so between them.
+    if (line.slow && !(line.late && busy)) {
+      line.slow = false;
+      this.#options.onSlow(kind, false);
+    }
+    line.late = false;
+    if (!busy) return;
+    const slow = setTimeout(() => {
+      line.late = line.slow = true;
+      this.#options.onSlow(kind, true);
+    }, SLOW_MS);
+    const lost = setTimeout(() => {
+      this.#quiet(line);
+      line.flights.abandon();
+    }, LOST_MS);
+    line.timers = [slow, lost];
   }
 
   #quiet(line: Line): void {
-    clearTimeout(line.slow);
-    clearTimeout(line.lost);
+    for (const timer of line.timers) clearTimeout(timer);
+    line.timers = [];
   }
 
   #receive(message: Answer, buffers: DataView[]): void {
@@ -132,12 +153,13 @@ export class KernelLine implements Kernel {
     }
     const kind = message.kind as string;
     const line = this.#lines.get(kind);
-    // Another page's answer, a kind nobody here asked for, or one given up on and overtaken.
-    if (!line || message.client !== this.#client || !line.flight.busy) return;
     const id = message.id as number;
-    this.#quiet(line);
-    if (!line.flight.settle(id)) return;
-    if (!line.flight.busy) this.#options.onSlow(kind, false);
+    // Another page's answer, a kind nobody here asked for, or one given up on and overtaken.
+    if (!line || message.client !== this.#client || !line.flights.awaits(id)) return;
+    // Of the others in flight that says nothing.
+    if (message.superseded) line.flights.drop(id);
+    else line.flights.settle(id);
+    if (!message.superseded || !line.flights.busy) this.#time(kind, line);
     if (message.superseded) return;
     if (message.ok) {
       this.#options.onError(kind, null);

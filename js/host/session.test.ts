@@ -166,39 +166,79 @@ describe("a kernel that is busy with a cell", () => {
   });
   const hello = (main: boolean) => ({ event: "hello", main });
 
-  it("is asked again once there is a way beside the cell", () => {
-    const { model, kernel } = setup();
-    kernel.answers("move", () => {});
+  const kinds = (model: FakeModel) => model.messages.map(({ kind }) => kind);
+
+  it("is greeted until messages pass the cell, and asked again then", () => {
+    const { model, kernel, store } = setup();
+    kernel.answers("move", () => {}, 2);
     kernel.ask("move", { x: 1 }); // behind the cell, as is the first greeting
+    kernel.ask("move", { x: 2 });
+    expect(kinds(model)).toEqual(["hello", "move", "move"]);
+    vi.advanceTimersByTime(100 + 150 + 225);
+    expect(kinds(model).slice(3)).toEqual(["hello", "hello", "hello"]);
+    expect(store.get("beside")).toBe(false);
     model.messages = [];
-    vi.advanceTimersByTime(299);
-    expect(model.messages).toEqual([]);
-    vi.advanceTimersByTime(1 + 300 + 600);
-    expect(model.messages.map(({ kind }) => kind)).toEqual(["hello", "hello", "hello"]);
     model.receive(hello(false));
-    expect(model.messages.at(-1)).toMatchObject({ kind: "move", x: 1 });
+    expect(store.get("beside")).toBe(true);
+    expect(model.messages.map(({ kind, x }) => [kind, x])).toEqual([
+      ["move", 1],
+      ["move", 2],
+    ]);
     model.receive({ ...model.messages.at(-1), ok: true });
     model.messages = [];
     // What is late from here on is being computed.
-    kernel.ask("move", { x: 2 });
+    kernel.ask("move", { x: 3 });
     vi.advanceTimersByTime(20_000);
     model.receive(hello(false));
     expect(model.messages).toHaveLength(1);
+    expect(store.get("queued")).toBe(false);
   });
 
-  it("is not asked where nothing is awaited, nor for views that are gone", () => {
-    const { model, kernel, controller } = setup();
+  it("is waited for: that is said until it answers", () => {
+    const { model, kernel, store } = setup();
     kernel.answers("move", () => {});
     kernel.ask("move", {});
-    vi.advanceTimersByTime(300);
-    model.receive({ ...model.messages.at(-2), ok: true });
+    vi.advanceTimersByTime(2999);
+    expect(store.get("queued")).toBe(false);
+    vi.advanceTimersByTime(1);
+    expect(store.get("queued")).toBe(true);
+    model.receive(hello(true)); // the cell has ended
+    expect(store.get("queued")).toBe(false);
+    expect(store.get("beside")).toBe(false);
+  });
+
+  it("is soon left alone where nothing is awaited, and where there is no such way; greeted again when late", () => {
+    const { model, kernel } = setup();
+    kernel.answers("move", () => {});
+    const answering = () => {
+      vi.advanceTimersByTime(60_000);
+      model.receive(hello(true));
+    };
+    answering();
+    expect(model.messages.length).toBeLessThanOrEqual(10);
+    model.messages = [];
+    answering();
+    expect(model.messages).toEqual([]);
+    kernel.ask("move", {});
+    vi.advanceTimersByTime(299);
+    expect(kinds(model)).toEqual(["move"]);
+    vi.advanceTimersByTime(1);
+    expect(kinds(model)).toEqual(["move", "hello"]);
+    // However long the cell takes, a queue of greetings is not what it ends with.
+    model.messages = [];
+    vi.advanceTimersByTime(25_000);
+    expect(model.messages.length).toBeLessThan(10);
+  });
+
+  it("is not asked for views that are gone", () => {
+    const { model, kernel, store, controller } = setup();
+    kernel.answers("move", () => {});
+    kernel.ask("move", {});
+    controller.abort();
     model.messages = [];
     vi.advanceTimersByTime(60_000);
     expect(model.messages).toEqual([]);
-    kernel.ask("move", {});
-    controller.abort();
-    vi.advanceTimersByTime(60_000);
-    expect(model.messages).toHaveLength(1);
+    expect(store.get("queued")).toBe(false);
   });
 });
 

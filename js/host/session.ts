@@ -53,7 +53,7 @@ export function openSession<S extends object = object>(
     showError(store, work ? `work ${kind}` : String(kind), (error as KernelError | null) ?? null),
   );
   bindTraits(store, model, parts, presence, signal);
-  const late = greet(kernel, signal);
+  const late = greet(kernel, store as unknown as Store<HostSlice>, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
 }
 

@@ -87,9 +87,12 @@ class CellError(AssertionError):
 
 
 class Lab:
-    """A JupyterLab server of this interpreter; leaving its ``with`` block ends the server and all kernels."""
+    """A JupyterLab server of this interpreter; leaving its ``with`` block ends the server and all kernels.
 
-    def __init__(self) -> None:
+    ``options`` go onto its command line.
+    """
+
+    def __init__(self, *options: str) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="convscope-lab-")
         scratch = Path(self._scratch.name)
         self.folder = scratch / "notebooks"
@@ -132,6 +135,7 @@ class Lab:
                     "--MappingKernelManager.cull_idle_timeout=600",
                     "--ServerApp.shutdown_no_activity_timeout=900",
                     f"--ServerApp.root_dir={self.folder}",
+                    *options,
                 ],
                 env=environment,
                 stdout=log,
@@ -410,9 +414,13 @@ class Notebook:
     problems: list[str] = field(default_factory=list)  # page errors and console errors, in order
 
     @classmethod
-    def open(cls, lab: Lab, browser: Browser, cells: Sequence[str], **context: Any) -> Notebook:
-        """Open a notebook of ``cells``, not run yet. ``context`` goes to playwright's ``new_context``."""
+    def open(cls, lab: Lab, browser: Browser, cells: Sequence[str], script: str = "", **context: Any) -> Notebook:
+        """Open a notebook of ``cells``, not run yet. ``context`` goes to playwright's ``new_context``.
+
+        ``script`` runs in the page before anything else does.
+        """
         page = browser.new_context(**{"viewport": VIEWPORT, **context}).new_page()
+        page.add_init_script(script)
         page.set_default_timeout(30 * SECOND)
         notebook = cls(lab, page, lab.write(cells))
         page.on("pageerror", lambda error: notebook._note(f"page error: {error}\n{error.stack}"))

@@ -32,6 +32,9 @@ OCCLUDER = ".cs-occluder"
 SHOWN = ".cs-probabilities"
 PATCH = "[aria-label='Top patches'] .cs-patch"
 
+#: Frames of a drag that are awaited at a time, as `js/panes/occluder/requests.ts` has it.
+IN_FLIGHT = 3
+
 # What the network itself says of the clean picture with a rectangle painted over: no code of the occluder's.
 BY_HAND = """
 def by_hand(net, picture, position, size):
@@ -110,8 +113,8 @@ def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
         }"""
     )
     assert final["moves"] >= 100
-    # The answer that was under way may come first, then the last.
-    assert len(final["after"]) <= 2
+    # The answers that were under way may come first, then the last.
+    assert len(final["after"]) <= IN_FLIGHT + 1
     assert final["milliseconds"] < max(500, 4 * usual)
     position = [int(one) for one in final["place"].split(",")]
     assert position != [87, 87]
@@ -141,14 +144,17 @@ w._answer_occlude = held
     book.run("gate.set()")
     shown_at(root, 0, 0)
     book.run("w.wait()")
-    first, last = book.value("computed")
-    assert first != last == [0, 0]
+    computed = book.value("computed")
+    assert 2 <= len(computed) <= IN_FLIGHT + 1
+    assert computed[0] != computed[-1] == [0, 0]
 
 
 def test_drag_follows_while_a_cell_is_busy(notebook):
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", own=True)
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 24, 24)
+    # Messages pass the cells by now; until they do, the instrument says what is waited for.
+    expect(root).to_have_attribute("data-beside", "true")
     with book.busy("w.position = (30, 30)"):  # what a cell sends does not call the page's messages into its queue
         shown_at(root, 30, 30)
         book.drag(root.locator(OCCLUDER), -500, -500, steps=30)

@@ -151,6 +151,30 @@ class TestRequests:
         assert [number for number in range(2, 12) if answered[number].get("superseded")] == list(range(2, 11))
         assert answered[11]["position"] == [11, 0]
 
+    def test_of_several_in_flight_the_answers_keep_their_order(self, net, pictures, browser_end, show, monkeypatch):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        begun, go_on, answer = threading.Event(), threading.Event(), widget._answer_occlude
+
+        def held(content):
+            begun.set()
+            assert go_on.wait(30)
+            return answer(content)
+
+        def send(number):
+            widget._handle_custom_msg({"kind": "occlude", "id": number, "client": "a", "position": (number, 0)}, [])
+
+        monkeypatch.setattr(widget, "_answer_occlude", held)
+        send(1)
+        assert begun.wait(30)
+        for number in (2, 3, 3, 2, 4):  # one waits; each takes the place of that before it, at once, and only once
+            send(number)
+        replied = [one for one, _ in browser_end.received if "id" in one]
+        assert [(one["id"], one.get("superseded")) for one in replied] == [(2, True), (3, True)]
+        go_on.set()
+        assert widget.wait(30)
+        replied = [one for one, _ in browser_end.received if "id" in one][2:]
+        assert [(one["id"], one["ok"], one["position"]) for one in replied] == [(1, True, [1, 0]), (4, True, [4, 0])]
+
     def test_a_request_is_taken_once_and_never_after_a_newer_one(self, net, pictures, browser_end, show):
         widget = show(cs.Occluder(net, pictures[0], size=10))
 

@@ -37,7 +37,7 @@ export function second<V extends Session<CompareState>>(
 /** Requests, answers and news of the second network: each kind ends in "_b". */
 function aside(kernel: Kernel): Kernel {
   return {
-    answers: (kind, handler) => kernel.answers(`${kind}_b`, handler),
+    answers: (kind, handler, inFlight) => kernel.answers(`${kind}_b`, handler, inFlight),
     ask: (kind, request) => kernel.ask(`${kind}_b`, request),
     awaits: (kind) => kernel.awaits(`${kind}_b`),
     tell: (kind, content, buffers) => kernel.tell(`${kind}_b`, content, buffers),

@@ -7,23 +7,34 @@ import type { Session } from "../../seam";
 import { type ClassScore, type Frame, type OccluderState, SETTING, setting } from "./state";
 import { visited } from "./trail";
 
+/**
+ * Frames that are awaited at a time: one is computed, the newest waits in the kernel, one is on its way. So the kernel
+ * always has the newest place to go on with, and each message takes along the acknowledgement that a server without
+ * TCP_NODELAY waits for.
+ */
+const IN_FLIGHT = 3;
+
 export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
   kernel.answers("photo", (answer, [rgb]) => store.set({ photo: photoOf(answer, rgb) }));
   kernel.answers("fill", (answer, [rgb]) =>
     store.set({ filling: answer.height ? photoOf(answer, rgb) : null }),
   );
-  kernel.answers("occlude", (answer, [rgb]) => {
-    const frame = numbered(answer as unknown as Frame);
-    const { position, size } = frame;
-    // The first frame also waited for whatever the kernel did before it.
-    const latency = store.get("frame") ? performance.now() - (answer.at as number) : null;
-    store.set({
-      frame,
-      patch: rgb ? { position, size: extent(size), pixels: rgba(bytes(rgb)) } : null,
-      trail: visited(store.get("trail"), frame.trail, position, frame.target.now),
-      latency,
-    });
-  });
+  kernel.answers(
+    "occlude",
+    (answer, [rgb]) => {
+      const frame = numbered(answer as unknown as Frame);
+      const { position, size } = frame;
+      // The first frame also waited for whatever the kernel did before it.
+      const latency = store.get("frame") ? performance.now() - (answer.at as number) : null;
+      store.set({
+        frame,
+        patch: rgb ? { position, size: extent(size), pixels: rgba(bytes(rgb)) } : null,
+        trail: visited(store.get("trail"), frame.trail, position, frame.target.now),
+        latency,
+      });
+    },
+    IN_FLIGHT,
+  );
   kernel.answers("trail", (answer, [places, values]) => {
     const at = int32s(places);
     store.set({

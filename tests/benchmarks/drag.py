@@ -1,0 +1,239 @@
+"""Where the time of one frame of a drag goes: prints a table of its parts, beside a widget that only echoes.
+
+    python tests/benchmarks/drag.py [--rounds 5]
+
+JupyterLab runs twice, with the server extension and without; in each, the square is dragged over the picture fast
+as pointer events come. All take turns, round by round, so that what else the machine does meets all alike. Each figure
+is the median of the rounds, with the lowest and the highest.
+
+The clocks of page and kernel are the machine's; between them is what the server, both its connections, and the threads
+at either end take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "browser"))
+
+from machine import described, spread
+
+from lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium
+
+ENABLED = "--ServerApp.jpserver_extensions={'convscope_server': True}"
+SERVERS = {
+    "with the extension": [ENABLED],
+    "as it is": [ENABLED, "--ConvscopeServer.no_delay=False"],
+}
+
+#: The kernel's side: when a request arrives, when its frame is begun, and when its answer has been handed over.
+SETUP = """
+import time
+import anywidget, traitlets
+import convscope as cs
+from convscope._instrument import Instrument
+
+net = cs.load("efficientnet_lite0")
+stamps = {}
+
+def stamped(name, before, after):
+    method = getattr(Instrument, name)
+    def timed(self, *given):
+        content = given[1]
+        key = content.get("id") if content.get("kind") == "occlude" else None
+        if key is not None: stamps.setdefault((content["client"], key), {})[before] = 1000 * time.time()
+        method(self, *given)
+        if key is not None: stamps[content["client"], key][after] = 1000 * time.time()
+    setattr(Instrument, name, timed)
+
+stamped("_receive", "arrived", "taken")
+stamped("_reply", "begun", "answered")
+
+class Echo(anywidget.AnyWidget):
+    _esm = '''
+    export default { render({ model, el }) {
+      el.className = "echo";
+      let done;
+      model.on("msg:custom", () => done());
+      el.ask = () => new Promise((answer) => { done = answer; model.send({}); });
+    } }'''
+    def __init__(self):
+        super().__init__()
+        self.on_msg(lambda widget, content, buffers: self.send({}))
+"""
+
+#: The page's side, before anything else runs in it: what goes over the websocket, by the request's number.
+WIRE = """
+window.wire = new Map();
+window.now = () => performance.timeOrigin + performance.now();
+const noted = (data, what) => {
+  const text = typeof data === "string" ? data : new TextDecoder("latin1").decode(data);
+  if (!text.includes('"occlude"') || text.includes('"superseded"')) return;
+  const id = /"id": ?(\\d+)/.exec(text)?.[1];
+  const client = /"client": ?"(\\w+)"/.exec(text)?.[1];
+  if (!id || !client) return;
+  const key = client + " " + id;
+  window.wire.set(key, { ...window.wire.get(key), [what]: window.now() });
+  if (what === "received") window.newest = key;
+};
+window.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", ({ data }) => noted(data, "received"));
+  }
+  send(data) { noted(data, "sent"); super.send(data); }
+};
+"""
+
+PLACE = """(root) =>
+  /row (\\d+), column (\\d+)/.exec(root.querySelector(".cs-occluder").ariaValueText).slice(1).join()"""
+
+#: When the pointer was at each place, when its frame was shown, and when it was on the screen.
+WATCH = """(root) => {
+  const pane = root.querySelector(".cs-probabilities");
+  const occluder = root.querySelector(".cs-occluder");
+  const place = () => /row (\\d+), column (\\d+)/.exec(occluder.ariaValueText).slice(1).join(",");
+  const asked = new Map();
+  const drag = (root.drag = { moves: 0, frames: [] });
+  root.watching?.abort();
+  root.watching = new AbortController();
+  const { signal } = root.watching;
+  let last = place();
+  let moved = 0;
+  root.addEventListener("pointermove", () => { moved = window.now(); }, { capture: true, signal });
+  root.querySelector(".cs-picture").addEventListener("pointermove", () => {
+    drag.moves += 1;
+    if (place() !== last) asked.set(place(), moved);
+    last = place();
+  }, { signal });
+  const shown = new MutationObserver(() => {
+    const pointer = asked.get(pane.dataset.position);
+    if (pointer === undefined) return;
+    const frame = { pointer, key: window.newest, shown: window.now() };
+    drag.frames.push(frame);
+    // After the next frame has been drawn.
+    requestAnimationFrame(() => {
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => { frame.painted = window.now(); };
+      port2.postMessage(0);
+    });
+  });
+  shown.observe(pane, { attributes: true, attributeFilter: ["data-position"] });
+  signal.addEventListener("abort", () => shown.disconnect());
+}"""
+
+ECHOES = """async (el) => {
+  const times = [];
+  for (let i = 0; i < 40; i++) {
+    const begun = performance.now();
+    await el.ask();
+    times.push(performance.now() - begun);
+  }
+  return times;
+}"""
+
+PARTS = {
+    "pointer to websocket": ("pointer", "sent"),
+    "to the kernel": ("sent", "arrived"),
+    "waiting for the worker": ("arrived", "begun"),
+    "computing and answering": ("begun", "answered"),
+    "to the page": ("answered", "received"),
+    "to the probability shown": ("received", "shown"),
+    "to the screen": ("shown", "painted"),
+}
+
+
+def quantile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+class Bench:
+    """A notebook with an occluder, and a widget that echoes."""
+
+    def __init__(self, lab: Lab, browser: Browser) -> None:
+        cells = [SETUP, "echo = Echo(); echo", "w = cs.Occluder(net, cs.sample('chelsea')); w"]
+        self.book = Notebook.open(lab, browser, cells, script=WIRE)
+        self.book.run_all()
+        self.root = self.book.cell(2).locator(".cs-root")
+        self.root.locator(".cs-probabilities[data-position]").wait_for()
+
+    def echo(self) -> dict[str, float]:
+        times = self.book.cell(1).locator(".echo").evaluate(ECHOES)
+        return {"median": statistics.median(times), "95th percentile": quantile(times, 0.95)}
+
+    def drag(self) -> dict[str, float]:
+        """One drag to and fro; milliseconds, and how many moves and frames."""
+        root = self.root
+        root.evaluate(WATCH)
+        self.book.run("stamps.clear()")
+        for dx, dy in ((-90, -60), (120, 90), (-40, 80), (60, -120)):
+            self.book.drag(root.locator(".cs-occluder"), dx, dy, steps=100)
+        place = root.evaluate(PLACE)
+        root.locator(f".cs-probabilities[data-position='{place}']").wait_for()
+        found = root.evaluate("(root) => root.drag")
+        wire = self.book.page.evaluate("() => Object.fromEntries(window.wire)")
+        stamps = self.book.value("[[f'{client} {number}', times] for (client, number), times in stamps.items()]")
+        kernel = dict(stamps)
+        frames = [{**frame, **wire.get(frame["key"], {}), **kernel.get(frame["key"], {})} for frame in found["frames"]]
+        whole = [frame for frame in frames if all(name in frame for pair in PARTS.values() for name in pair)]
+        totals = [frame["shown"] - frame["pointer"] for frame in frames]
+        return {
+            "moves": found["moves"],
+            "frames": sum("begun" in one for one in kernel.values()),
+            "pointer to probability, median": statistics.median(totals),
+            "pointer to probability, 95th percentile": quantile(totals, 0.95),
+            **{
+                part + suffix: of([frame[end] - frame[begin] for frame in whole])
+                for suffix, of in (("", statistics.median), (", 95th percentile", lambda one: quantile(one, 0.95)))
+                for part, (begin, end) in PARTS.items()
+            },
+        }
+
+
+def shown(rounds: list[dict[str, float]], name: str) -> str:
+    return spread([one[name] for one in rounds], 0 if name in {"moves", "frames"} else 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    path = find_chromium()
+    if path is None:
+        sys.exit("the benchmark needs a Chromium or Chrome on PATH (on Debian: apt-get install chromium)")
+    with ExitStack() as stack:
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        benches = {name: Bench(stack.enter_context(Lab(*options)), browser) for name, options in SERVERS.items()}
+        echoes: dict[str, list[dict[str, float]]] = {name: [] for name in benches}
+        drags: dict[str, list[dict[str, float]]] = {name: [] for name in benches}
+        load = []
+        for turn in range(rounds + 1):
+            for name in list(benches)[:: 1 if turn % 2 else -1]:
+                bench = benches[name]
+                bench.book.page.bring_to_front()
+                echo, drag = bench.echo(), bench.drag()
+                if turn:  # the first warms up
+                    echoes[name].append(echo)
+                    drags[name].append(drag)
+                    load.append(os.getloadavg()[0])
+        for bench in benches.values():
+            bench.book.close()
+        browser.close()
+    print(f"\n{described()}; {rounds} rounds, load {min(load):.1f}–{max(load):.1f}. Milliseconds.\n")
+    print(f"| | {' | '.join(SERVERS)} |\n|---|{'---|' * len(SERVERS)}")
+    tables = (("echo, ", echoes), ("", drags))
+    for prefix, table in tables:
+        for name in table["as it is"][0]:
+            print(f"| {prefix}{name} | {' | '.join(shown(table[server], name) for server in SERVERS)} |")
+
+
+if __name__ == "__main__":
+    main()
