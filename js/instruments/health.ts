@@ -1,7 +1,7 @@
 import { instrument } from "../host/widget";
 import { pane } from "../lib/dom";
 import { healthSlice } from "../panes/health/state";
-import { healthPane } from "../panes/health/table";
+import { healthPane, linkHealth } from "../panes/health/table";
 import { networkSlice } from "../panes/shared/network";
 import { surveySlice, surveyWork } from "../panes/shared/survey";
 import { statusPane } from "../panes/status/status";
@@ -9,7 +9,7 @@ import { statusPane } from "../panes/status/status";
 const { widget, showSaved } = instrument({
   name: "health",
   slices: [networkSlice, surveySlice, healthSlice],
-  link: () => {},
+  link: linkHealth,
   mount: (view, root) => {
     healthPane(view, pane(root, "health"));
     statusPane(view, pane(root, "status"), surveyWork(view));

@@ -10,8 +10,9 @@ export interface Shown {
   colours: string;
   /** What it is the scale of, between the numbers. */
   name?: string;
-  /** A value that is marked. */
+  /** A value that is marked, and what is written under it. */
   mark?: number | null;
+  marked?: string;
 }
 
 export interface ScaleBar {
@@ -27,7 +28,8 @@ export function scaleBar(label: string, { write = activation, markTitle = "", va
   const strip = el("div.cs-bar__strip", zero, mark);
   const [low, name, high] = [el("span"), el("span.cs-bar__name"), el("span")];
   const ends = el("div.cs-bar__ends", low, name, high);
-  const element = el("div", { class: `cs-bar ${variant}`, role: "img" }, strip, ends);
+  const under = el("span.cs-bar__marked");
+  const element = el("div", { class: `cs-bar ${variant}`, role: "img" }, strip, ends, under);
   const put = (tick: HTMLElement, value: number | null | undefined, [from, to]: Shown["range"]) => {
     tick.hidden = value === null || value === undefined || !Number.isFinite(value);
     if (!tick.hidden) tick.style.left = `${100 * clamp(((value ?? 0) - from) / (to - from || 1), 0, 1)}%`;
@@ -44,6 +46,10 @@ export function scaleBar(label: string, { write = activation, markTitle = "", va
       strip.style.background = shown.colours;
       put(zero, from < 0 && to > 0 ? 0 : null, shown.range);
       put(mark, shown.mark, shown.range);
+      text(under, mark.hidden ? "" : (shown.marked ?? ""));
+      // Under its mark, and inside the bar at either end.
+      under.style.left = mark.style.left;
+      under.style.transform = `translateX(-${mark.style.left || "0%"})`;
       const of = shown.name ? ` of ${shown.name}` : "";
       element.setAttribute("aria-label", `${label}${of}: ${write(from)} to ${write(to)}`);
       element.title = element.getAttribute("aria-label") ?? "";

@@ -171,6 +171,17 @@ def test_what_the_network_does_not_support_is_said_and_can_be_extended(notebook)
     expect(root.locator(".cs-extended")).to_have_text("extended")
     expect(tile(root, 0, "deconvnet")).to_have_attribute("aria-label", re.compile(r"^deconvnet \(extended\)"))
     assert book.value("w.attribution(0, 'deconvnet').options['extension']") == "rectify"
+    # What is not shown is a button that adds it, or says what it needs.
+    more = root.locator(".cs-refused__more")
+    expect(more.locator("button[data-method=patternnet]")).to_be_disabled()
+    expect(more).to_contain_text("needs fitted patterns")
+    add = more.locator("button:not(:disabled)").first
+    name = add.get_attribute("data-method")
+    add.click()
+    expect(tile(root, 0, name)).to_have_attribute("data-number", re.compile(r"\d"))
+    assert book.value("w.methods") == ["gradient", "deconvnet", name]
+    expect(more.locator(f"button[data-method={name}]")).to_have_count(0)
+    done(root)
 
 
 def test_keyboard_alone_reaches_every_map_and_shows_it_large(notebook):

@@ -167,6 +167,16 @@ class TestMaps:
         # Hovering a cell says its value, on all panels, and where the occluder would be.
         book.page.mouse.move(*at(root, 24 + 8, 20 + 8, 64, FRAME.format("activity")))
         expect(root.locator(".cs-map__value").nth(1)).to_have_text(re.compile(rf"{truth[1][1]:.3f}"))
+        clean = book.value("float(w.result.clean.probabilities[w.result.target])")
+        under = root.locator(".cs-map .cs-bar__marked").nth(1)
+        expect(under).to_have_text(f"clean {clean:.3f}")
+        bar, mark, text = (
+            one.evaluate("e => e.getBoundingClientRect().toJSON()")
+            for one in (under.locator(".."), root.locator(".cs-map .cs-bar__clean").nth(1), under)
+        )
+        assert bar["left"] - 1 <= text["left"] <= mark["left"] + 2
+        assert mark["right"] - 2 <= text["right"] <= bar["right"] + 1
+        assert text["top"] >= mark["bottom"]
         ghost = root.locator(".cs-ghost")
         expect(ghost).to_be_visible()
         assert ghost.evaluate("e => [e.style.top, e.style.left]") == [f"{100 * 24 / 64}%", f"{100 * 20 / 64}%"]
@@ -186,6 +196,20 @@ class TestMaps:
         shown_at(root, 12, 16)
         assert book.value("w.position") == [12, 16]
         expect(root.locator(".cs-map__value").nth(1)).to_contain_text(f"{number(root):.3f}")
+        # Looked at no longer, the maps tell of the place of the ring.
+        probability.press("Escape")
+        expect(root.locator(".cs-map__value").nth(1)).to_contain_text(f"{number(root):.3f}")
+        opacity = root.get_by_label("Opacity of the maps")
+        frame = FRAME.format("probability")
+        covered = pixel(root, frame, 32, 50, 64)
+        opacity.fill("0")
+        book.wait_for(
+            """(before) => { const canvas = document.querySelector("[data-panel=probability] canvas");
+               const at = [50 / 64 * canvas.width, 32 / 64 * canvas.height].map(Math.floor);
+               return [...canvas.getContext("2d").getImageData(...at, 1, 1).data].join() !== before.join(); }""",
+            covered,
+        )
+        assert book.value("w.wait() and w.opacity") == 0
 
     def test_another_class_and_another_map_are_followed_without_computing(self, notebook):
         book = notebook(SMALL, MAPS)

@@ -134,3 +134,18 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     agrees(book, "w.layer", "3")
     book.run("w.layer = '0'")
     expect(rows.nth(0)).to_have_attribute("aria-selected", "true")
+    # The row opens its units, each of which can be chosen.
+    details = root.locator(".cs-details .cs-units")
+    expect(details).to_have_text(["1 dead4", "1 repeated3"])
+    details.nth(1).get_by_role("button").click()
+    expect(details.nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
+    expect(details.nth(1).get_by_role("button")).to_have_attribute("title", "3 repeats 0")
+    agrees(book, "w.selected", 3)
+    # Headings are over their numbers, beside a scroll bar, too.
+    for size in (700, 1280):
+        book.page.set_viewport_size({"width": size, "height": 900})
+        edges = root.evaluate(
+            """root => ['.cs-row--head', '[data-layer="0"]'].map((line) => [...root.querySelector(line).children]
+                 .map((cell) => Math.round(cell.getBoundingClientRect().right)))"""
+        )
+        assert edges[0] == edges[1]

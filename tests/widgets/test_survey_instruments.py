@@ -177,6 +177,21 @@ class TestSigned:
 
 
 class TestHealthView:
+    def test_a_row_opens_the_units_that_it_counts(self, net, survey, browser_end, show):
+        view = show(cs.HealthView(net, survey=survey))
+        for layer in survey.layers:
+            answer, _ = browser_end.ask(view, "units", layer=layer.name)
+            first, health = survey.duplicates(layer.name), survey.health(layer.name)
+            assert answer["dead"] == [unit for unit in range(layer.channels) if health.dead[unit]]
+            assert answer["duplicated"] == [[u, int(f)] for u, f in enumerate(first) if f != u]
+            assert answer["counts"]["rare"] == len(answer["rare"]) == 0  # of few pictures it is not told
+        with pytest.raises(Exception, match="a unit of no layer"):
+            view.selected = 0
+        view.layer = "3"
+        view.selected = 19
+        with pytest.raises(Exception, match="below 20"):
+            view.selected = 20
+
     def test_rows_are_those_of_the_table(self, net, survey, show):
         view = show(cs.HealthView(net, survey=survey))
         assert [row["layer"] for row in view._health] == [layer.name for layer in survey.layers]

@@ -17,7 +17,8 @@ __all__ = ["HealthView"]
 class HealthView(HealthPane):
     """Which units (filters) of each layer are dead, rarely active or repeat another, and which saturate.
 
-    A row for each layer with its shares; a click, or Enter, chooses one. The numbers are those of `layer_health`.
+    A row for each layer with its shares; a click, or Enter, chooses one and lists its dead, rarely active and repeated
+    units, of which a click chooses one (`selected`). The numbers are those of `layer_health`.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class HealthView(HealthPane):
     survey : Survey, optional
         From `survey`. Nothing is computed then.
     **traits
-        Initial traits: `layer`.
+        Initial traits: `layer`, `selected`.
 
     Raises
     ------
@@ -42,6 +43,7 @@ class HealthView(HealthPane):
     >>> view = cs.HealthView(net, survey=survey)
     >>> grid = cs.FilterGrid(net, "dog.jpg", survey=survey, show="dead")
     >>> ipywidgets.link((view, "layer"), (grid, "layer"))
+    >>> ipywidgets.link((view, "selected"), (grid, "selected"))
     """
 
     _name = "health"

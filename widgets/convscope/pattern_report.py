@@ -19,7 +19,8 @@ __all__ = ["PatternReport"]
 class PatternReport(PatternsPane, Charted):
     """For how many units of each layer a pattern was fitted, what is doubtful, and how good the estimators are.
 
-    A row for each layer; a click, or Enter, chooses one and lists its doubtful units. Displaying it shows `box`: the
+    A row for each layer; a click, or Enter, chooses one and lists its doubtful units, of which a click chooses one
+    (`selected`). Displaying it shows `box`: the
     table, and below it, where `quality` is given, the chart of the paper's figure 3.
 
     Parameters

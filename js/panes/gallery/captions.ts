@@ -4,7 +4,7 @@ import type { Store } from "../../lib/store";
 import type { MapCell, PictureCell } from "./cells";
 import { spotOf } from "./spot";
 import type { GalleryState, Tile } from "./state";
-import { endOf, keyOf, valuesAt } from "./tiles";
+import { isFaint, keyOf, valuesAt } from "./tiles";
 import {
   aboutOf,
   meaning,
@@ -38,15 +38,10 @@ export function showCaptions(
   }
 }
 
-/** That a map is too faint for its group's scale. */
+/** That a method is too faint for its group's scale. */
 function ownScale(store: Store<GalleryState>, tile: Tile): string {
-  const [tiles, columns] = [store.get("tiles"), store.get("_columns")];
-  const group = columns.find(({ name }) => name === tile.method)?.group;
-  const mates = columns.filter((column) => column.group === group && column.name !== tile.method);
-  const others = mates.map(({ name }) => tiles.get(keyOf(tile.row, name, false))?.map?.strong ?? 0);
-  const own = tile.map?.strong ?? 0;
-  const shared = store.get("scale_by") === "group" && Math.max(0, ...others) > own;
-  return shared && endOf(tile, tiles, columns, "group") === own ? " · own scale" : "";
+  const faint = isFaint(store.get("tiles"), store.get("_columns"), tile.method);
+  return faint && store.get("scale_by") === "group" ? " · own scale" : "";
 }
 
 /** One map and its control, in their words. */

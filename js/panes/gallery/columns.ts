@@ -12,6 +12,19 @@ const GROUPS = {
   attribution: ["Attribution", "How much each place contributed to the score of the class"],
 } as const;
 
+/** Between columns, and what is more between groups, px; and the least width of a column. */
+export const GAP = 12;
+const GROUP_GAP = 4;
+const LEAST = 116;
+
+/** The least width of a column with which all fit side by side, or as many as do are whole: none is cut off. */
+export function leastWidth(width: number, columns: readonly Column[]): number {
+  const gaps = (GAP + GROUP_GAP) * (new Set(columns.map(({ group }) => group)).size - 1);
+  const fit = Math.floor((width - Math.max(0, gaps) + GAP) / (LEAST + GAP));
+  if (fit > columns.length || fit < 2) return LEAST;
+  return Math.floor((width - Math.max(0, gaps) + GAP) / fit) - GAP;
+}
+
 /** A group's first column has a gap before it. */
 export function tracks(columns: readonly Column[]): string {
   const parts = columns.map(({ group }, index) => {

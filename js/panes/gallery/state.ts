@@ -16,8 +16,8 @@ export interface Column {
 
 export interface Refused extends Column {
   reason: string;
-  /** The network has an operation without a rule; a package is missing; there are too many methods. */
-  kind: "network" | "missing" | "more";
+  /** The network has an operation without a rule; a package is missing; patterns are; it was not chosen. */
+  kind: "network" | "missing" | "patterns" | "more";
   /** With which it would be possible. */
   extension: string | null;
 }
@@ -95,6 +95,8 @@ export interface GallerySlice {
   _refused: Refused[];
   _tiles: TileState;
   targets: (number | null)[];
+  /** Those chosen; null for as many as there is room for. */
+  methods: string[] | null;
   extended: string[];
   control: boolean;
   /** Share of the layers that the control randomises, from the output down. */
@@ -121,6 +123,7 @@ export const gallerySlice: Slice<GallerySlice> = {
     _refused: [],
     _tiles: { state: "none", revision: 0, done: 0, total: 0, left: null, failed: 0 },
     targets: [],
+    methods: null,
     extended: [],
     control: true,
     top: 0.5,
@@ -134,7 +137,7 @@ export const gallerySlice: Slice<GallerySlice> = {
     explained: [],
     awaited: false,
   },
-  writes: ["targets", "extended", "control", "top", "opacity", "scale_by", "colours"],
+  writes: ["targets", "methods", "extended", "control", "top", "opacity", "scale_by", "colours"],
   held: ["opacity"],
   given: ["_columns", "_refused", "_tiles"],
 };

@@ -1,11 +1,11 @@
 /** The table of maps: a row a picture, a column a method; every map with its control beneath it. */
-import { el, on, onFrame, within } from "../../lib/dom";
+import { el, on, onFrame, onResize, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
 import { type MapCell, mapCell, type PictureCell, pictureCell } from "./cells";
 import { showClasses } from "./classes";
-import { groupHeads, methodHeads, trackOf, tracks } from "./columns";
+import { GAP, groupHeads, leastWidth, methodHeads, trackOf, tracks } from "./columns";
 import { moveByKeys } from "./keys";
 import { largeView } from "./large";
 import { lookOf, paintPicture, paintTile } from "./paint";
@@ -21,7 +21,19 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     "aria-label": "Maps of every picture by every method",
   });
   page.keepKeys(table);
-  root.append(el("div.cs-gallery__scroller", table));
+  const scroller = el("div.cs-gallery__scroller", table);
+  root.append(scroller);
+  let width = 0;
+  const fit = () => {
+    const least = leastWidth(width, store.get("_columns"));
+    if (width > 0) table.style.setProperty("--cs-tile-least", `${least}px`);
+    // Beside the picture, which stays.
+    scroller.style.scrollPaddingLeft = `${least + GAP}px`;
+  };
+  onResize(scroller, (now) => {
+    width = now - 2 * MARGIN;
+    fit();
+  });
   const large = largeView(view, root);
   let cells: MapCell[] = [];
   let pictures: PictureCell[] = [];
@@ -67,6 +79,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     words();
     paint();
   });
+  store.watch(["_columns"], fit);
   store.onChange(["spot"], spot);
   store.onChange(["scale_by"], captions);
   store.onChange(["tiles", "control", "top"], words);
@@ -74,6 +87,9 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   store.onChange(["tiles", "opacity", "scale_by", "colours"], paint);
   page.onTheme(paint);
 }
+
+/** Of the scroller, px, on either side: room for the outline of what has the focus. */
+const MARGIN = 4;
 
 /** Lines of the table above the first picture's: groups and methods. */
 const HEADS = 2;

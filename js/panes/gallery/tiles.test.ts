@@ -109,7 +109,17 @@ describe("scales", () => {
   it("are a map's own where the group's would leave it blank", () => {
     const faint = new Map([...tiles, [keyOf(0, "b", false), tile("b", 0.2)]]);
     expect(endOf(tile("b", 0.2), faint, columns, "group")).toBe(0.2);
-    expect(endOf(tile("b", 0.26), faint, columns, "group")).toBe(5);
+    // In the other rows, too: a column's colours mean one thing.
+    const below = { ...tile("b", 4), row: 1 };
+    const both = new Map([
+      ...faint,
+      [keyOf(1, "a", false), { ...tile("a", 5), row: 1 }],
+      [keyOf(1, "b", false), below],
+    ]);
+    expect(endOf(below, both, columns, "group")).toBe(4);
+    expect(endOf({ ...tile("a", 5), row: 1 }, both, columns, "group")).toBe(5);
+    const fair = new Map([...tiles, [keyOf(0, "b", false), tile("b", 0.26)]]);
+    expect(endOf(tile("b", 0.26), fair, columns, "group")).toBe(5);
   });
 
   it("are a control's own", () => {

@@ -35,6 +35,33 @@ export function merged(
 /** A map weaker than this share of its group's strongest would be a blank tile on their scale. */
 const FAINT = 0.05;
 
+const strongOf = (tiles: ReadonlyMap<string, Tile>, row: number, method: string): number =>
+  tiles.get(keyOf(row, method, false))?.map?.strong ?? 0;
+
+/** The magnitude of the strongest map of a method's group in a row. */
+function groupEnd(
+  tiles: ReadonlyMap<string, Tile>,
+  columns: readonly Column[],
+  row: number,
+  method: string,
+): number {
+  const group = columns.find(({ name }) => name === method)?.group;
+  const mates = columns.filter((column) => column.group === group);
+  return Math.max(0, ...mates.map(({ name }) => strongOf(tiles, row, name)));
+}
+
+/** Whether a method is too faint for its group's scale in any row: it then has its own in all of them. */
+export function isFaint(
+  tiles: ReadonlyMap<string, Tile>,
+  columns: readonly Column[],
+  method: string,
+): boolean {
+  const own = [...tiles.values()].filter(
+    ({ method: name, control, map }) => name === method && !control && map,
+  );
+  return own.some(({ row, map }) => (map?.strong ?? 0) < FAINT * groupEnd(tiles, columns, row, method));
+}
+
 /**
  * The magnitude at which a tile's colours end: by group that of the group's strongest map, where that shows anything.
  *
@@ -47,12 +74,8 @@ export function endOf(
   by: "group" | "map",
 ): number {
   const own = tile.map?.strong ?? 0;
-  if (by === "map" || tile.control) return own;
-  const group = columns.find(({ name }) => name === tile.method)?.group;
-  const mates = columns.filter((column) => column.group === group);
-  const ends = mates.map(({ name }) => tiles.get(keyOf(tile.row, name, false))?.map?.strong ?? 0);
-  const end = Math.max(own, ...ends);
-  return own < FAINT * end ? own : end;
+  if (by === "map" || tile.control || isFaint(tiles, columns, tile.method)) return own;
+  return Math.max(own, groupEnd(tiles, columns, tile.row, tile.method));
 }
 
 /** Colour a map into the 32-bit words of an ImageData buffer; `end` is the magnitude at which colours end. */

@@ -1,9 +1,10 @@
 /** How the maps are shown: scale, opacity, colours, control. */
 import { type Diverging, divergingGradient } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
-import { el, keepTyping, on } from "../../lib/dom";
+import { el, on } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
+import { opacityField } from "../shared/opacity";
 import type { GallerySlice, GalleryState } from "./state";
 import { randomised } from "./words";
 
@@ -15,7 +16,7 @@ export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): v
     el(
       "div.cs-tools",
       scaleField(view),
-      opacityField(view),
+      opacityField(view.store),
       controlField(view),
       el("span.cs-spring"),
       coloursField(view),
@@ -26,29 +27,14 @@ export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): v
 
 function scaleField({ store }: View<GalleryState>): HTMLElement {
   const scale = segmented<GallerySlice["scale_by"]>("Scale of colours", {
-    group: ["per group", "The maps of a group in a row share a scale: compare how strong"],
+    group: [
+      "per group",
+      "The maps of a group in a row share a scale: compare how strong. A method too faint for it has its own, in all rows",
+    ],
     map: ["per map", "Each map has a scale of its own: compare structure"],
   });
   tied(store, "scale_by", scale);
   return el("span.cs-tools__field", "scale", scale.element);
-}
-
-function opacityField({ store }: View<GalleryState>): HTMLElement {
-  const opacity = el("input.cs-range", {
-    type: "range",
-    min: 0,
-    max: 100,
-    "aria-label": "Opacity of the maps over the picture",
-    title: "Opacity of the maps over the picture",
-  });
-  // Written to the kernel when the slider is let go; drawn at once.
-  on(opacity, "input", () => store.set({ dragging: true, opacity: Number(opacity.value) / 100 }));
-  on(opacity, "change", () => store.set({ dragging: false }));
-  keepTyping(opacity);
-  store.follow("opacity", (share) => {
-    opacity.value = String(Math.round(100 * share));
-  });
-  return el("label.cs-tools__field", "opacity", opacity);
 }
 
 /** Whether there is a control, and what it randomises. */

@@ -17,10 +17,26 @@ export interface HealthRow {
   saturated: number | null;
 }
 
-export interface HealthSlice {
-  _health: HealthRow[];
+/** Units of a layer, the first of many; of those that repeat another, which. */
+export interface HealthUnits {
+  layer: string;
+  counts: Record<"dead" | "rare" | "duplicated", number>;
+  dead: number[];
+  rare: number[];
+  duplicated: [unit: number, of: number][];
 }
 
-export const healthSlice: Slice<HealthSlice> = { initial: { _health: [] }, given: ["_health"] };
+export interface HealthSlice {
+  _health: HealthRow[];
+  /** The unit of the chosen layer that is chosen. */
+  selected: number | null;
+  units: HealthUnits | null;
+}
+
+export const healthSlice: Slice<HealthSlice> = {
+  initial: { _health: [], selected: null, units: null },
+  writes: ["selected"],
+  given: ["_health"],
+};
 
 export type HealthState = NetworkSlice & SurveySlice & HealthSlice;

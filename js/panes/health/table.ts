@@ -2,9 +2,10 @@
 import { dim, el, text } from "../../lib/dom";
 import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
-import type { View } from "../../seam";
+import type { Session, View } from "../../seam";
 import { figureButtons } from "../shared/figure";
-import type { HealthRow, HealthState } from "./state";
+import { unitLines } from "../shared/units";
+import type { HealthRow, HealthState, HealthUnits } from "./state";
 import { rowText, summaryText } from "./words";
 
 const KINDS = ["dead", "rare", "duplicated"] as const;
@@ -31,12 +32,13 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const list = el("div.cs-rows.cs-health__rows", { role: "rowgroup" });
   const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
   const empty = el("p.cs-empty");
-  root.append(summary, save, legend, table, empty);
+  const details = el("div.cs-details", { "aria-live": "polite" });
+  root.append(summary, save, legend, table, details, empty);
 
   const rows = new Rows(
     list,
     () => store.get("layer"),
-    (layer) => store.set({ layer }),
+    (layer) => store.set({ layer, selected: null }),
   );
   store.watch(["_health", "_survey"], () => {
     const found = store.get("_health");
@@ -54,6 +56,38 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
     rows.show(found.map(row));
   });
   store.watch(["layer"], () => rows.mark());
+  store.watch(["units", "layer", "selected"], () => {
+    const [units, layer] = [store.get("units"), store.get("layer")];
+    details.hidden = layer === "" || units?.layer !== layer;
+    if (!units || details.hidden) return;
+    const lines = unitLines(said(units), store.get("selected"), (selected) => store.set({ selected }));
+    details.replaceChildren(
+      el("b", layer),
+      ...(lines.length > 0 ? lines : [el("p", "No unit is dead, rarely active or repeated.")]),
+    );
+  });
+}
+
+/** What ails which units, in the words of the legend. */
+function said({ counts, dead, rare, duplicated }: HealthUnits) {
+  return [
+    { what: NAMES.dead, units: dead, count: counts.dead },
+    { what: NAMES.rare, units: rare, count: counts.rare },
+    {
+      what: NAMES.duplicated,
+      units: duplicated.map(([unit]) => unit),
+      count: counts.duplicated,
+      notes: duplicated.map(([unit, of]) => `${unit} repeats ${of}`),
+    },
+  ];
+}
+
+export function linkHealth({ store, kernel }: Session<HealthState>): void {
+  kernel.answers("units", (answer) => store.set({ units: answer as unknown as HealthUnits }));
+  store.watch(["layer", "_survey"], () => {
+    const layer = store.get("layer");
+    if (layer !== "" && store.get("_survey").revision > 0) kernel.ask("units", { layer });
+  });
 }
 
 function row(one: HealthRow): HTMLElement {

@@ -84,7 +84,17 @@ describe("values", () => {
     const second = colours(first, { clean: maps.clean, label });
     expect(second.get(3)).toBe(first.get(3));
     expect(second.get(7)).toBe(first.get(7));
-    expect(new Set(second.values()).size).toBe(11);
+    expect(new Set(second.values()).size).toBe(second.size);
+  });
+
+  it("a class has its colour on every picture, and no longer that of the clean one where it is not", () => {
+    const label = Int32Array.of(3, 7, 7);
+    const here = colours(new Map(), { clean: maps.clean, label });
+    const there = colours(new Map(), { clean: { ...maps.clean, index: 5 }, label: Int32Array.of(9, 7, 9) });
+    expect(there.get(7)).toBe(here.get(7));
+    const next = colours(here, { clean: { ...maps.clean, index: 7 }, label });
+    expect(next.get(7)).toBe(here.get(3));
+    expect(next.get(3)).not.toBe(next.get(7));
   });
 
   it("colours are written in the byte order of an ImageData", () => {

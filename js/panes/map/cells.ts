@@ -92,15 +92,25 @@ const HUES = [
   "#b2df3a",
 ];
 
-/** A colour for each class, in the order in which classes came up: a class keeps its colour while the maps refine. */
+/**
+ * A colour for each class that is there: a class keeps the one that it has while the maps refine, and has the same, by
+ * its number, on every picture and in every session, unless another class of these maps has that.
+ */
 export function colours(
   before: ReadonlyMap<number, string>,
   maps: Pick<Maps, "clean" | "label">,
 ): Map<number, string> {
-  const found = new Map(before);
-  found.set(maps.clean.index, CLEAN);
-  for (const [index] of frequencies(maps.label)) {
-    if (!found.has(index)) found.set(index, HUES[(found.size - 1) % HUES.length] ?? CLEAN);
+  const found = new Map([[maps.clean.index, CLEAN]]);
+  const present = frequencies(maps.label).map(([index]) => index);
+  // Those that have a colour come first: nothing that comes up takes it from them.
+  for (const index of [...present.filter((one) => before.has(one)), ...present]) {
+    if (found.has(index)) continue;
+    const taken = new Set(found.values());
+    const own = [...HUES.slice(index % HUES.length), ...HUES.slice(0, index % HUES.length)];
+    const known = before.get(index);
+    // What was the class of the clean picture, of another one, is grey no more.
+    const wanted = known && known !== CLEAN ? [known, ...own] : own;
+    found.set(index, wanted.find((colour) => !taken.has(colour)) ?? own[0] ?? CLEAN);
   }
   return found;
 }

@@ -18,9 +18,8 @@ export function labelPanel(view: View<MapState>): Panel {
     name: "label",
     title: () => "Most probable class",
     value: (maps, cell) => {
-      const index = cell === null ? maps.clean.index : (maps.label[cell] ?? -1);
-      const none = cell === null ? Number.isNaN(maps.clean.probability) : index === -2;
-      if (none) return "none: NaN";
+      const index = maps.label[cell] ?? -1;
+      if (index === -2) return "none: NaN";
       return index < 0 ? "" : index === maps.clean.index ? maps.clean.label : (maps.labels[index] ?? "");
     },
     paint: (maps, from, words) => {

@@ -34,8 +34,8 @@ function opened(clean: number | null) {
     labels: { 1: "dog" },
   };
   view.kernel.answer("map", answer as never, buffers);
-  const words = (column: number | null) => {
-    view.store.set({ cell: column === null ? null : [0, column] });
+  const words = (column: number | null, ring = 0) => {
+    view.store.set({ cell: column === null ? null : [0, column], position: [0, ring], size: [4, 4] });
     return [...root.querySelectorAll(".cs-map__value")].map(({ textContent }) => textContent);
   };
   return { root, words };
@@ -43,7 +43,11 @@ function opened(clean: number | null) {
 
 it("say where the network returns NaN, and that there is no class", () => {
   const { root, words } = opened(0.5);
-  expect(words(null)).toEqual(["0.500", "0.500", "dog"]);
+  // Where nothing is looked at it is about the place of the ring; the clean picture's values are under their marks.
+  expect(words(null, 0)).toEqual(words(0));
+  expect(words(null, 4)).toEqual(words(1));
+  const marks = [...root.querySelectorAll(".cs-bar__marked")].map(({ textContent }) => textContent);
+  expect(marks).toEqual(["clean 0.500", "clean 0.500"]);
   expect(words(0)).toEqual(["1.00", "−0.250  0.250", "dog"]);
   expect(words(1)).toEqual(["NaN", "NaN", "none: NaN"]);
   expect(words(2)).toEqual(["", "", ""]);
@@ -54,7 +58,10 @@ it("say where the network returns NaN, and that there is no class", () => {
 });
 
 it("say it of the picture without occluder, too", () => {
-  const { words } = opened(null);
-  expect(words(null)).toEqual(["NaN", "NaN", "none: NaN"]);
+  const { root, words } = opened(null);
+  expect([...root.querySelectorAll(".cs-bar__marked")].map(({ textContent }) => textContent)).toEqual([
+    "",
+    "",
+  ]);
   expect(words(0)).toEqual(["1.00", "0.250", "dog"]);
 });

@@ -21,21 +21,29 @@ export function paintMap(
   canvas.height = Math.round((width * ratio * picture[0]) / picture[1]);
   const scale = canvas.width / picture[1];
   context.scale(scale, scale);
-  paintPhoto(context, store, picture);
+  const opacity = store.get("opacity");
+  paintPhoto(context, store, picture, opacity);
   const maps = store.get("maps");
   if (!maps) return;
+  context.globalAlpha = opacity;
   paintCells(context, maps, panel);
+  context.globalAlpha = 1;
   const pixel = ratio / scale;
   paintRing(context, store.get("position"), store.get("size"), pixel);
   const cell = store.get("cell");
   if (cell) paintOutline(context, maps, cell, pixel);
 }
 
-/** So that one sees where one is, also beyond the outermost centres. */
-function paintPhoto(context: CanvasRenderingContext2D, store: Store<MapState>, [high, wide]: Extent): void {
+/** So that one sees where one is, also beyond the outermost centres; the stronger, the less the map covers. */
+function paintPhoto(
+  context: CanvasRenderingContext2D,
+  store: Store<MapState>,
+  [high, wide]: Extent,
+  opacity: number,
+): void {
   const photo = store.get("photo");
   if (!photo) return;
-  context.globalAlpha = 0.35;
+  context.globalAlpha = 1 - 0.65 * opacity;
   context.drawImage(bitmap(photo.pixels, photo.width, photo.height), 0, 0, wide, high);
   context.globalAlpha = 1;
 }

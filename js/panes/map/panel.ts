@@ -1,16 +1,18 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
 import { el, onFrame, onResize, text } from "../../lib/dom";
+import { extent, type Position } from "../../lib/geometry";
+import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
-import { isComputed } from "./cells";
+import { cellAt, isComputed } from "./cells";
 import { chooseByKeys, chooseByPointer } from "./choose";
 import { paintMap } from "./paint";
 import type { MapState, Maps } from "./state";
 
-/** What a panel is called, what it says of a cell (null: of the clean picture), how it colours the cells. */
+/** What a panel is called, what it says of a cell, how it colours the cells. */
 export interface Panel {
   name: string;
   title: (maps: Maps) => string;
-  value: (maps: Maps, cell: number | null) => string;
+  value: (maps: Maps, cell: number) => string;
   /** `from`: for each cell the one whose value it shows, or -1. */
   paint: (maps: Maps, from: Int32Array, words: Uint32Array) => void;
   /** What else changes its colours. */
@@ -48,29 +50,36 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
   keepPainted(panel, view, frame, canvas);
   chooseByPointer(view, frame);
   chooseByKeys(view, frame);
-  store.watch(["maps", "cell"], () => {
-    const [maps, cell] = [store.get("maps"), store.get("cell")];
+  store.watch(["maps", "cell", "position", "size"], () => {
+    // What is looked at, else where the ring is.
+    const maps = store.get("maps");
+    const cell = store.get("cell") ?? (maps && ringCell(maps, store));
     figure.classList.toggle("cs-is-loading", !maps);
     figure.hidden = !!maps && (panel.absent?.(maps) ?? false);
     if (!maps) return;
-    const at = cell && cell[0] * maps.columns + cell[1];
+    const [row, column] = cell ?? [0, 0];
+    const at = row * maps.columns + column;
     const valueText = panel.value(maps, at);
     text(title, panel.title(maps));
     text(value, valueText);
-    value.classList.toggle("cs-is-clean", !cell);
     figure.title = panel.title(maps);
     text(note, maps.preview ? panel.preview : "");
     frame.dataset.preview = String(maps.preview);
     frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (isComputed(one) ? 1 : 0), 0));
     frame.setAttribute("aria-label", panel.title(maps));
     frame.setAttribute("aria-valuemax", String(maps.rows * maps.columns - 1));
-    frame.setAttribute("aria-valuenow", String(at ?? 0));
-    const place = cell ? `row ${cell[0]}, column ${cell[1]}` : "without occluder";
-    frame.setAttribute("aria-valuetext", `${place}: ${valueText || "not computed yet"}`);
+    frame.setAttribute("aria-valuenow", String(at));
+    frame.setAttribute("aria-valuetext", `row ${row}, column ${column}: ${valueText || "not computed yet"}`);
   });
   store.follow("maps", (maps) => {
     if (maps) panel.showFoot(maps);
   });
+}
+
+/** The cell of the occluder where it is. */
+function ringCell(maps: Maps, store: Store<MapState>): Position {
+  const [[top, left], [high, wide]] = [store.get("position"), extent(store.get("size"))];
+  return cellAt(maps, [top + high / 2, left + wide / 2]);
 }
 
 function keepPainted(
@@ -85,7 +94,7 @@ function keepPainted(
     frame.style.aspectRatio = `${wide} / ${high}`;
     if (width > 0) paintMap(canvas, width, panel, store);
   });
-  store.watch(["maps", "photo", "position", "size", "cell", "_network"], paint);
+  store.watch(["maps", "photo", "position", "size", "cell", "_network", "opacity"], paint);
   page.onTheme(paint);
   if (panel.colouredBy) store.onChange(panel.colouredBy, paint);
   onResize(frame, (now) => {

@@ -33,6 +33,8 @@ export interface MapSlice {
   _map: Progress;
   stride: Size;
   channel: number | null;
+  /** Of the maps over the picture. */
+  opacity: number;
   /** The cell of the maps that is looked at: row and column. */
   cell: Position | null;
   /** The class whose cells are marked. */
@@ -45,11 +47,13 @@ export const mapSlice: Slice<MapSlice> = {
     _map: { state: "none", revision: 0, done: 0, total: 0, left: null },
     stride: 6,
     channel: null,
+    opacity: 1,
     cell: null,
     marked: null,
     maps: null,
   },
-  writes: ["stride", "channel"],
+  writes: ["stride", "channel", "opacity"],
+  held: ["opacity"],
   asks: ["stride", "channel"],
   given: ["_map"],
 };

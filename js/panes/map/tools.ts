@@ -4,19 +4,16 @@ import { extent } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { layerOf } from "../shared/network";
+import { opacityField } from "../shared/opacity";
 import type { MapState } from "./state";
 
 export function mapToolsPane(view: View<MapState>, root: HTMLElement): void {
   const { store } = view;
-  const pane = el(
-    "div.cs-tools",
-    ...layerFields(view),
-    strideField(view),
-    figureButtons(view, "maps", "the maps"),
-  );
-  root.append(pane);
+  const asks = el("span.cs-tools__asks", ...layerFields(view), strideField(view));
+  const save = figureButtons(view, "maps", "the maps");
+  root.append(el("div.cs-tools", asks, opacityField(store), save));
   store.follow("offline", (offline) => {
-    pane.inert = offline;
+    asks.inert = offline;
   });
 }
 

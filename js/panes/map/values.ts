@@ -22,9 +22,8 @@ export function activityPanel({ page }: View<MapState>): Panel {
     name: "activity",
     title: (maps) => (maps.layer === null ? "Activity" : `Activity of ${maps.layer} · ${maps.unit}`),
     value: (maps, cell) => {
-      const value = cell === null ? maps.clean.activity : (maps.activity[cell] ?? Number.NaN);
-      if (value === null || (cell !== null && !isComputed(maps.label[cell]) && !maps.preview)) return "";
-      return activation(value);
+      if (!isComputed(maps.label[cell]) && !maps.preview) return "";
+      return activation(maps.activity[cell] ?? Number.NaN);
     },
     paint: (maps, from, words) =>
       paintValues(maps.activity, activities(maps), colours(maps).words, from, words),
@@ -44,7 +43,6 @@ export function probabilityPanel(): Panel {
     name: "probability",
     title: (maps) => `Probability of ${maps.target.label}`,
     value: (maps, cell) => {
-      if (cell === null) return probability(maps.clean.probability);
       const value = maps.probability[cell] ?? Number.NaN;
       if (Number.isNaN(value)) return isComputed(maps.label[cell]) ? "NaN" : "";
       return `${change(value - maps.clean.probability)}  ${probability(value)}`.trim();
@@ -67,8 +65,8 @@ function shownOf(
   return {
     range,
     colours,
-    name: clean === null ? "" : `clean ${write(clean)}`,
     mark: clean,
+    marked: clean === null ? "" : `clean ${write(clean)}`,
   };
 }
 

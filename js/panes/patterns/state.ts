@@ -30,14 +30,17 @@ export interface PatternSummary {
 export interface PatternsSlice {
   _patterns: PatternSummary;
   only_problems: boolean;
+  /** The unit of the chosen layer that is chosen. */
+  selected: number | null;
 }
 
 export const patternsSlice: Slice<PatternsSlice> = {
   initial: {
     _patterns: { network: "", images: 0, regimes: [], denominator: "paper", estimators: [], rows: [] },
     only_problems: false,
+    selected: null,
   },
-  writes: ["only_problems"],
+  writes: ["only_problems", "selected"],
   given: ["_patterns"],
 };
 

@@ -3,8 +3,9 @@ import { dim, el, on, text } from "../../lib/dom";
 import { Rows } from "../../lib/rows";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
+import { unitLines } from "../shared/units";
 import type { PatternRow, PatternsState } from "./state";
-import { compact, ESTIMATORS, problemText, regimeText, rowText, summaryText } from "./words";
+import { compact, ESTIMATORS, meaningOf, problemText, regimeText, rowText, summaryText } from "./words";
 
 export function patternsPane(view: View<PatternsState>, root: HTMLElement): void {
   const { store } = view;
@@ -17,13 +18,13 @@ export function patternsPane(view: View<PatternsState>, root: HTMLElement): void
   const list = el("div.cs-rows.cs-patterns__rows", { role: "rowgroup" });
   const table = el("div.cs-patterns", { role: "grid", "aria-label": "Fitted layers" }, head, list);
   const none = el("p.cs-empty", "No layer has problems.");
-  const details = el("div.cs-patterns__details", { "aria-live": "polite" });
+  const details = el("div.cs-details", { "aria-live": "polite" });
   root.append(summary, tools, table, none, details);
 
   const rows = new Rows(
     list,
     () => store.get("layer"),
-    (layer) => store.set({ layer }),
+    (layer) => store.set({ layer, selected: null }),
   );
   on(box, "change", () => store.set({ only_problems: box.checked }));
   store.watch(["_patterns", "only_problems"], () => {
@@ -44,16 +45,24 @@ export function patternsPane(view: View<PatternsState>, root: HTMLElement): void
     table.hidden = shown.length === 0;
   });
   store.watch(["layer"], () => rows.mark());
-  store.watch(["layer", "_patterns"], () => {
+  store.watch(["layer", "_patterns", "selected"], () => {
     const chosen = store.get("_patterns").rows.find(({ layer }) => layer === store.get("layer"));
     details.hidden = !chosen;
     if (!chosen) return;
     const lines = [
       `Patterns over ${regimeText(chosen)}.`,
       ...(chosen.extended ? ["The paper does not speak of such a layer: an extension."] : []),
-      ...chosen.problems.map(problemText),
     ];
-    details.replaceChildren(el("b", chosen.layer), ...lines.map((line) => el("p", line)));
+    const said = chosen.problems.map((problem) => ({
+      what: `${problem.name}: ${meaningOf(problem)}`,
+      units: problem.units,
+      count: problem.count,
+    }));
+    details.replaceChildren(
+      el("b", chosen.layer),
+      ...lines.map((line) => el("p", line)),
+      ...unitLines(said, store.get("selected"), (selected) => store.set({ selected })),
+    );
   });
 }
 

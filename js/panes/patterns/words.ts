@@ -34,9 +34,12 @@ export function regimeText(row: PatternRow): string {
   return `${REGIMES[row.regime] ?? row.regime}; ${GATES[row.gate] ?? row.gate}`;
 }
 
+/** What a problem means. */
+export const meaningOf = (problem: PatternRow["problems"][number]): string => PROBLEMS[problem.name] ?? "";
+
 export function problemText(problem: PatternRow["problems"][number]): string {
   const more = problem.count > problem.units.length ? ", …" : "";
-  return `${many(problem.count, "unit")}, ${problem.name}: ${PROBLEMS[problem.name] ?? ""}. ${problem.units.join(", ")}${more}`;
+  return `${many(problem.count, "unit")}, ${problem.name}: ${meaningOf(problem)}. ${problem.units.join(", ")}${more}`;
 }
 
 /** 12345 as "12.3 k" */

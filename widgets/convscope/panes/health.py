@@ -7,17 +7,33 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import traitlets
 
+from convscope._instrument import Answer, Content, Request
 from convscope._still import Strip
+from convscope._wire import Whole
+from convscope_core.network import Network
 from convscope_core.survey import HealthTable, layer_health
 
 from .survey import SurveyPane
 
-__all__ = ["HealthPane"]
+__all__ = ["HealthPane", "checked_unit"]
 
 #: Layers that a still picture lists.
 STILL = 20
+#: Units listed of each kind.
+LISTED = 100
+
+
+def checked_unit(net: Network, layer: str, unit: int | None) -> int | None:
+    """A unit of a layer, or none."""
+    if unit is None:
+        return None
+    count = net.layer(layer).channels if layer else 0
+    if not 0 <= unit < count:
+        raise traitlets.TraitError(f"Expected selected, a unit of {layer or 'no layer'} below {count}, got {unit}.")
+    return unit
 
 
 class HealthPane(SurveyPane):
@@ -25,6 +41,9 @@ class HealthPane(SurveyPane):
 
     layer = traitlets.Unicode().tag(sync=True)
     """str: name of the chosen layer; empty for none."""
+
+    selected = Whole(None, allow_none=True).tag(sync=True)
+    """int or None: the unit of that layer that is chosen beneath the table; None for none."""
 
     _health = traitlets.List(traitlets.Dict()).tag(sync=True)
 
@@ -36,6 +55,27 @@ class HealthPane(SurveyPane):
     @traitlets.validate("layer")
     def _known_layer(self, proposal: Any) -> str:
         return self.net.layer(proposal["value"]).name if proposal["value"] else ""
+
+    @traitlets.validate("selected")
+    def _known_unit(self, proposal: Any) -> int | None:
+        return checked_unit(self.net, self.layer, proposal["value"])
+
+    def _answer_units(self, content: Content) -> Answer:
+        """The units of a layer that its row counts, the first of many."""
+        survey, name = self._surveyed(), self.net.layer(content["layer"]).name
+        health, first = survey.health(name), survey.duplicates(name)
+        rare = survey.shortage("rare") is None
+        found = {
+            "dead": np.flatnonzero(health.dead),
+            "rare": np.flatnonzero(health.rare) if rare else np.zeros(0, int),
+            "duplicated": np.flatnonzero(first != np.arange(len(first))),
+        }
+        units = {kind: one[:LISTED].tolist() for kind, one in found.items()}
+        units["duplicated"] = [[unit, int(first[unit])] for unit in units["duplicated"]]
+        return {"layer": name, "counts": {kind: len(one) for kind, one in found.items()}, **units}, []
+
+    def _snapshot(self) -> list[Request]:
+        return [*super()._snapshot(), *([("units", {"layer": self.layer})] if self.survey and self.layer else [])]
 
     def _strips(self) -> list[Strip]:
         texts = [

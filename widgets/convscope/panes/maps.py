@@ -11,7 +11,7 @@ import traitlets
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Job, Step, progress
 from convscope._still import Strip
-from convscope._wire import Whole
+from convscope._wire import Real, Whole
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.occlusion import OcclusionResult, occluding_map
@@ -42,6 +42,9 @@ class MapsPane(OccluderPane):
 
     channel = Whole(None, allow_none=True).tag(sync=True)
     """int or None: the unit of that layer; None for the strongest of the clean picture."""
+
+    opacity = Real(1.0, min=0.0, max=1.0).tag(sync=True)
+    """float: of the maps over the picture, 0..1."""
 
     show_trail = traitlets.Bool(False).tag(sync=True)
 

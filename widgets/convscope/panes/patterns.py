@@ -10,9 +10,12 @@ import traitlets
 
 from convscope._instrument import Instrument
 from convscope._still import Strip
+from convscope._wire import Whole
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
 from convscope_core.patterns import LayerFit, Patterns, SignalQuality
+
+from .health import checked_unit
 
 __all__ = ["PatternsPane"]
 
@@ -30,6 +33,9 @@ class PatternsPane(Instrument):
 
     only_problems = traitlets.Bool(False).tag(sync=True)
     """bool: whether layers without problems are hidden."""
+
+    selected = Whole(None, allow_none=True).tag(sync=True)
+    """int or None: the unit of that layer that is chosen beneath the table; None for none."""
 
     _patterns = traitlets.Dict().tag(sync=True)
 
@@ -50,6 +56,10 @@ class PatternsPane(Instrument):
         self.quality = quality
         self._patterns = summary(patterns, quality)
         super().__init__(net, **options)
+
+    @traitlets.validate("selected")
+    def _known_unit(self, proposal: Any) -> int | None:
+        return checked_unit(self.net, self.layer, proposal["value"])
 
     def _strips(self) -> list[Strip]:
         fits = self.patterns.report[:STILL]

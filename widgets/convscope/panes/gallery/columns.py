@@ -43,7 +43,8 @@ def arranged(
     """
     columns: list[dict[str, Any]] = []
     refused: list[dict[str, Any]] = []
-    asked = [method.name for method in all_methods(net)] if names is None else names
+    every = [method.name for method in all_methods(net)]
+    asked = every if names is None else names
     for name in sorted(asked, key=lambda name: GROUPS.index(find(name).group)):
         column = column_of(net, name, name in extended, options.get(name, {}))
         (refused if "reason" in column else columns).append(column)
@@ -53,9 +54,20 @@ def arranged(
         order = sorted(columns, key=lambda c: c["name"] not in wanted and takes_many_passes(find(c["name"])))
         for column in order[COLUMNS:]:
             columns.remove(column)
-            reason = f"At most {COLUMNS} are shown by themselves; methods=[...] chooses."
-            refused.append({**column, "reason": reason, "extension": None, "kind": "more"})
+            refused.append(_not_shown(column))
+    for name in every if names is not None else ():
+        # What was not asked for and is possible can be added; why the rest is not was not asked.
+        column = column_of(net, name, name in extended, options.get(name, {})) if name not in asked else {"reason": ""}
+        if "reason" not in column:
+            refused.append(_not_shown(column))
+        elif column.get("kind") == "patterns":
+            refused.append(column)
     return columns, refused
+
+
+def _not_shown(column: Mapping[str, Any]) -> dict[str, Any]:
+    reason = f"At most {COLUMNS} are shown by themselves; methods=[...] chooses."
+    return {**column, "reason": reason, "extension": None, "kind": "more"}
 
 
 def column_of(net: Network, name: str, extend: bool, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,7 +80,8 @@ def column_of(net: Network, name: str, extend: bool, options: Mapping[str, Any])
     except (ArgumentError, ImportError) as error:
         extension = possible_extension(net, method, settings)
         if extension is None or not extend:
-            kind = "missing" if isinstance(error, ImportError) else "network"
+            lacking = "patterns" in method.options and settings.get("patterns") is None
+            kind = "missing" if isinstance(error, ImportError) else "patterns" if lacking else "network"
             return {**column, "reason": str(error), "kind": kind, "extension": extension}
         settings = {**settings, "extension": extension}
         plan = plan_of(net, method, settings)
