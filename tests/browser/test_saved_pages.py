@@ -110,6 +110,7 @@ SHOWN = """root => {
     lens: all("[aria-label=Lens] [aria-checked=true]", (element) => element.dataset.value),
     cell: words(".cs-cka__rows [data-chosen], .cs-cka__columns [data-chosen]"),
     pairs: all("[data-units]", (element) => element.dataset.units),
+    pairShow: all("[aria-label='What is shown of them'] [aria-checked=true]", (element) => element.dataset.value),
     pairOrder: all("[aria-label='Which pairs first'] [aria-checked=true]", (element) => element.dataset.value),
   };
 }"""

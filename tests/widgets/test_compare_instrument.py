@@ -125,6 +125,26 @@ def test_a_cell_gives_matched_units_with_their_patches(
             assert len(buffers[which]) == sum(counts) * answer["side"] ** 2 * 3
 
 
+def test_units_may_show_what_they_picked_out(view: cs.Compare, found: cs.Comparison, browser_end: Any) -> None:
+    ask = {"layer_a": "3", "layer_b": "0", "pair_show": "projection", "pairs": 4}
+    answer, buffers = browser_end.ask(view, "matches", **ask)
+    assert answer["pair_show"] == "projection"
+    for which, (side, layer) in enumerate(((found.a, "3"), (found.b, "0"))):
+        tiles = np.frombuffer(buffers[which], np.uint8).reshape(-1, answer["side"], answer["side"], 3)
+        assert len(tiles) == sum(one["patches"][which] for one in answer["pairs"])
+        assert answer["pairs"][0]["patches"][which] == 4  # two projections, and the patch beside each
+        unit = answer["pairs"][0]["units"][which]
+        top = side.survey.top(layer, unit)[0]
+        truth = cs.project(side.network, found.images[top.image].image, layer, unit, (top.row, top.column))
+        shown = tiles[0].astype(int) - 128
+        assert np.abs(shown).max() >= 126
+        large = torch.nn.functional.interpolate(torch.from_numpy(truth.values)[None], tuple(shown.shape[:2]))[0]
+        correlation = np.corrcoef(large.numpy().transpose(1, 2, 0).ravel(), shown.ravel())[0, 1]
+        assert correlation > 0.9
+    view.pair_show = "projection"
+    assert view.still()
+
+
 def test_it_opens_on_the_layer_that_is_most_alike(view: cs.Compare, found: cs.Comparison) -> None:
     names = [[layer.name for layer in side] for side in found.layers]
     row = found.cka[names[0].index(view.layer_a)]

@@ -47,8 +47,8 @@ class Compare(ComparePane):
     store : path, optional
         A folder, as for `compare`: the same call goes on where it stopped.
     **traits
-        Initial traits: `layer_a`, `layer_b`, `pair_order`, `pairs`, `picture`, `position`, `size`, `shape`, `fill`,
-        `target`, `target_b`, `show_trail`.
+        Initial traits: `layer_a`, `layer_b`, `pair_order`, `pair_show`, `pairs`, `picture`, `position`, `size`,
+        `shape`, `fill`, `target`, `target_b`, `show_trail`.
 
     Attributes
     ----------

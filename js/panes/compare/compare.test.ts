@@ -141,7 +141,13 @@ it("asks for matched units when the comparison is known, and once for the same c
   view.store.set({ _comparison: { ...COMPARED } });
   expect(asked().map(([kind]) => kind)).toEqual(["cka", "matches"]);
   view.store.set({ layer_b: "c" });
-  expect(asked().at(-1)?.[1]).toEqual({ layer_a: "conv2", layer_b: "c", pair_order: "mutual", pairs: 12 });
+  expect(asked().at(-1)?.[1]).toEqual({
+    layer_a: "conv2",
+    layer_b: "c",
+    pair_order: "mutual",
+    pair_show: "patch",
+    pairs: 12,
+  });
 });
 
 it("walks the layers by keys, and says what is chosen", () => {
@@ -182,6 +188,7 @@ it("shows pairs with their patches, more of them on demand", () => {
       layer_a: "conv2",
       layer_b: "b",
       pair_order: "mutual",
+      pair_show: "patch",
       side: 2,
       all: 20,
       pairs: [pair([4, 1], 0.91, true, [2, 1]), pair([3, 1], -0.2, false, [0, 1])],

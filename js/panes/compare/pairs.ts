@@ -4,7 +4,7 @@ import { segmented, tied } from "../../lib/controls";
 import { dim, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
-import { type CompareState, type Matches, names, type Pair, type PairOrder } from "./state";
+import { type CompareState, type Matches, names, type Pair, type PairOrder, type PairShow } from "./state";
 import { likeness } from "./words";
 
 /** How many more pairs a click brings, and how many the kernel gives at most. */
@@ -19,6 +19,13 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     alike: ["most alike", "Every unit of the first network with its best match, the most alike first"],
     unlike: ["least alike", "The same, units first that no unit of the second network is like"],
   });
+  const showing = segmented<PairShow>("What is shown of them", {
+    patch: ["patches", "The patches that excite either most"],
+    projection: [
+      "projections",
+      "What the units picked out of them beside the patches, as in the paper's figure 6",
+    ],
+  });
   const [a, b] = [el("span.cs-pairs__side"), el("span.cs-pairs__side")];
   const head = el("div.cs-pairs__head", a, el("span.cs-pairs__middle", dim("r")), b);
   const list = el("div.cs-pairs", { role: "list", "aria-label": "Matched units", tabindex: 0 });
@@ -26,7 +33,7 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
   const more = el("button.cs-link", "more pairs");
   root.append(
     el("h3.cs-heading", "Matched units", count),
-    el("div.cs-tools", tied(store, "pair_order", order).element),
+    el("div.cs-tools", tied(store, "pair_order", order).element, tied(store, "pair_show", showing).element),
     head,
     empty,
     list,
@@ -38,7 +45,7 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     const matches = store.get("matches");
     const all = matches?.all ?? 0;
     head.hidden = list.hidden = all === 0;
-    order.element.inert = store.get("offline");
+    for (const { element } of [order, showing]) element.inert = store.get("offline");
     more.hidden = store.get("offline") || !matches || matches.pairs.length >= Math.min(all, MOST);
     if (!matches) return;
     text(count, many(all, "pair"));
@@ -46,13 +53,14 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     text(b, `${names(store)[1]}, ${matches.layer_b}`);
     list.replaceChildren(...rowsOf(matches));
   });
-  store.watch(["matches", "_comparison", "layer_a", "layer_b", "pair_order"], () => {
+  store.watch(["matches", "_comparison", "layer_a", "layer_b", "pair_order", "pair_show"], () => {
     const [matches, { known }] = [store.get("matches"), store.get("_comparison")];
     const stale =
       matches !== null &&
       (matches.layer_a !== store.get("layer_a") ||
         matches.layer_b !== store.get("layer_b") ||
-        matches.pair_order !== store.get("pair_order"));
+        matches.pair_order !== store.get("pair_order") ||
+        matches.pair_show !== store.get("pair_show"));
     list.classList.toggle("cs-is-stale", stale);
     list.setAttribute("aria-busy", String(stale));
     const nothing = "Every unit of the layer is the same on all pictures.";

@@ -46,12 +46,13 @@ export function linkCompare(session: Session<CompareState>): void {
     kernel.ask("cka", {});
   });
   let last = "";
-  store.watch(["_comparison", "layer_a", "layer_b", "pair_order", "pairs"], () => {
+  store.watch(["_comparison", "layer_a", "layer_b", "pair_order", "pair_show", "pairs"], () => {
     if (!store.get("_comparison").known) return;
     const wanted = {
       layer_a: store.get("layer_a"),
       layer_b: store.get("layer_b"),
       pair_order: store.get("pair_order"),
+      pair_show: store.get("pair_show"),
       pairs: store.get("pairs"),
     };
     // News of the filters changes nothing about units.

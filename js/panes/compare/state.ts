@@ -88,10 +88,14 @@ export interface Pair {
 
 export type PairOrder = "mutual" | "alike" | "unlike";
 
+/** The patches that excite a unit most, or what it picked out of them. */
+export type PairShow = "patch" | "projection";
+
 export interface Matches {
   layer_a: string;
   layer_b: string;
   pair_order: PairOrder;
+  pair_show: PairShow;
   side: number;
   /** How many pairs there are, of which some are shown. */
   all: number;
@@ -132,6 +136,7 @@ export interface CompareSlice extends SecondOccluder {
   layer_a: string;
   layer_b: string;
   pair_order: PairOrder;
+  pair_show: PairShow;
   pairs: number;
   filters: (Filters | null)[];
   matrix: Matrix | null;
@@ -162,6 +167,7 @@ export const compareSlice: Slice<CompareSlice> = {
     layer_a: "",
     layer_b: "",
     pair_order: "mutual",
+    pair_show: "patch",
     pairs: 12,
     filters: [],
     matrix: null,
@@ -181,8 +187,8 @@ export const compareSlice: Slice<CompareSlice> = {
     trail_b: { number: -1, visited: [] },
     slow_b: [],
   },
-  writes: ["layer_a", "layer_b", "pair_order", "pairs", "target_b"],
-  asks: ["layer_a", "layer_b", "pair_order", "pairs"],
+  writes: ["layer_a", "layer_b", "pair_order", "pair_show", "pairs", "target_b"],
+  asks: ["layer_a", "layer_b", "pair_order", "pair_show", "pairs"],
   given: ["_second", "_comparison", "_work"],
 };
 

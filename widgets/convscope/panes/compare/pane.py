@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
@@ -17,12 +18,15 @@ from convscope._wire import Value, Whole, fields
 from convscope.panes.occluder import LiveOccluder, OccluderPane, Setting, checked_size, shape_value, visited
 from convscope.panes.patches import Patches
 from convscope.panes.pictures import StripPane
+from convscope.panes.projection import Projector, projection_tile, usual_method
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.experiments import Comparison, ComparisonProgress, FilterHealth, measuring_filters
 from convscope_core.experiments.architecture import FilterProgress, Side, filter_tiles, first_layer
+from convscope_core.explain import Unit
 from convscope_core.network import Network
 from convscope_core.occlusion import fill_name
+from convscope_core.survey import Exemplar
 
 from .together import Together, picture_size, together
 from .words import answers, first_layer_row, numbers
@@ -31,8 +35,11 @@ __all__ = ["ComparePane"]
 
 #: Pictures that are offered to the occluders, at most.
 SHOWN = 24
-#: Patches of each unit, and their side, px.
+#: Patches of each unit, and their side, px. Where projections are shown: pictures of each, two tiles a picture.
 PATCHES, SIDE = 6, 40
+PROJECTED = 2
+#: Projections that are kept, 5 kB each.
+KEPT = 1024
 #: Pictures on which filters and strides are measured.
 LOOKED = 64
 #: Pairs of units that are shown at most.
@@ -40,6 +47,7 @@ MOST_PAIRS = 120
 #: Pictures a pass: a drag waits for one of them at most.
 BATCH = 4
 
+Tile = npt.NDArray[np.uint8]
 Steps = Callable[[], Generator[ComparisonProgress, None, None]]
 
 
@@ -79,6 +87,10 @@ class ComparePane(OccluderPane, StripPane):
     """str: which pairs are shown: those of which each is the other's best match, or every unit of the first network
     with its best match; the most alike first, or the least."""
 
+    pair_show = traitlets.Enum(("patch", "projection"), default_value="patch").tag(sync=True)
+    """str: what is shown of the pictures that excite a unit most: the patches, or beside them what the unit picked out
+    of them, by deconvnet where the network has max pooling and rules for it (see `ProjectionPane.method`)."""
+
     pairs = Whole(12).tag(sync=True)
     """int: how many pairs of units are shown."""
 
@@ -115,6 +127,11 @@ class ComparePane(OccluderPane, StripPane):
         self._answers: tuple[int | None, str | None, list[dict[str, Any]]] = None, None, []
         self._occluder_b = LiveOccluder(net_b)
         self._patches = Patches(net), Patches(net_b)
+        self._projectors = Projector(net), Projector(net_b)
+        #: How units of either are projected: found when that is first asked for.
+        self._methods: list[str | None] = [None, None]
+        #: By network, layer, unit and image.
+        self._projections: dict[tuple[int, str, int, int], Tile] = {}
         self._of_size = lru_cache(16)(partial(together, net, net_b))
         self._together_of = lru_cache(64)(self._found_together)
         self._chosen = "layer_a" in options or "layer_b" in options
@@ -253,6 +270,9 @@ class ComparePane(OccluderPane, StripPane):
             for name, layer in self._most_alike({"layer_a": self.layer_a}).items():
                 self.set_trait(name, layer)
             self._tell()
+        # The same index is another picture now.
+        self._follow(None)
+        self._follow_b(None)
 
     def _at_hand(self) -> Images:
         """The pictures of the occluders."""
@@ -339,16 +359,14 @@ class ComparePane(OccluderPane, StripPane):
         elif order == "unlike":
             found = found[::-1]
         count = min(max(1, content.get("pairs", self.pairs)), MOST_PAIRS)
+        show = content.get("pair_show", self.pair_show)
         rows, buffers = [], []
         units = [pair.a for pair in found[:count]], [pair.b for pair in found[:count]]
         for which, (side, layer) in enumerate(((result.a, layer_a), (result.b, layer_b))):
-            patches, counts = [], []
-            for unit in units[which]:
-                exemplars = side.survey.top(layer, unit)[:PATCHES]
-                patches += [self._patches[which].patch(result.images, one, SIDE)[0].tobytes() for one in exemplars]
-                counts.append(len(exemplars))
-            rows.append(counts)
-            buffers.append(b"".join(patches))
+            exemplars = [(unit, side.survey.top(layer, unit)) for unit in units[which]]
+            tiles = (self._projected if show == "projection" else self._patched)(which, layer, exemplars)
+            rows.append([len(one) for one in tiles])
+            buffers.append(b"".join(tile.tobytes() for one in tiles for tile in one))
         pairs = [
             {"units": [pair.a, pair.b], "r": pair.correlation, "mutual": pair.mutual, "patches": list(counts)}
             for pair, counts in zip(found[:count], zip(*rows, strict=True), strict=True)
@@ -357,10 +375,41 @@ class ComparePane(OccluderPane, StripPane):
             "layer_a": layer_a,
             "layer_b": layer_b,
             "pair_order": order,
+            "pair_show": show,
             "side": SIDE,
             "all": len(found),
             "pairs": pairs,
         }, buffers
+
+    def _patched(self, which: int, _layer: str, units: Sequence[tuple[int, Sequence[Exemplar]]]) -> list[list[Tile]]:
+        """The patches of each unit."""
+        images, patches = self._compared().images, self._patches[which]
+        return [[patches.patch(images, one, SIDE)[0] for one in exemplars[:PATCHES]] for _, exemplars in units]
+
+    def _projected(self, which: int, layer: str, units: Sequence[tuple[int, Sequence[Exemplar]]]) -> list[list[Tile]]:
+        """What each unit picked out of the pictures, mid-grey where nothing, and beside it the patch."""
+        net, images, kept = (self.net, self.net_b)[which], self._compared().images, self._projections
+        method = self._methods[which] = self._methods[which] or usual_method(net)
+        places = [(unit, one) for unit, exemplars in units for one in exemplars[:PROJECTED]]
+        missing = [
+            Unit(one.image, unit, one.row, one.column, one.value)
+            for unit, one in places
+            if one.value > 0 and (which, layer, unit, one.image) not in kept
+        ]
+        height, width = net.input_shape[1:]
+        for unit, found in zip(
+            missing, self._projectors[which](images, net.layer(layer), missing, method), strict=True
+        ):
+            shades, _ = projection_tile(found, (height, width), SIDE)
+            kept[which, layer, unit.channel, unit.image] = (shades.astype(np.int16) + 128).astype(np.uint8)
+        nothing = np.full((SIDE, SIDE, 3), 128, np.uint8)
+        rows = []
+        for (channel, exemplars), patches in zip(units, self._patched(which, layer, units), strict=True):
+            tiles = [kept.get((which, layer, channel, one.image), nothing) for one in exemplars[:PROJECTED]]
+            rows.append([tile for pair in zip(tiles, patches, strict=False) for tile in pair])
+        while len(kept) > KEPT:
+            kept.pop(next(iter(kept)))
+        return rows
 
     # ---- answering: the square on the second network's picture
 
@@ -445,8 +494,9 @@ class ComparePane(OccluderPane, StripPane):
     def _forget(self) -> None:
         super()._forget()
         self._occluder_b.forget()
-        for patches in self._patches:
-            patches.forget()
+        for kept in (*self._patches, *self._projectors):
+            kept.forget()
+        self._projections.clear()
 
     # ---- a page without a kernel
 
@@ -467,15 +517,22 @@ class ComparePane(OccluderPane, StripPane):
             names = " · ".join((self.net.name, self.net_b.name))
             strips.append(Strip(f"First layers on one scale: {names}", [_sheet(one) for one in tiles], 160))
         if self.result is not None:
-            strips += [Strip(line) for line in repr(self.result).splitlines()]
-            _, buffers = self._answer_matches({"pairs": 3})
-            rows = [np.frombuffer(one, np.uint8).reshape(-1, SIDE, SIDE, 3) for one in map(bytes, buffers)]
-            found = self.result.matches(self.layer_a, self.layer_b, 1)
-            if found:
-                a, b, r, _ = found[0]
+            strips += [Strip(f"{name}: {a} | {b}") for name, a, b in _written(self.result)]
+            answer, buffers = self._answer_matches({"pairs": 1})
+            tiles = [np.frombuffer(bytes(one), np.uint8).reshape(-1, SIDE, SIDE, 3) for one in buffers]
+            for pair in answer["pairs"]:
+                (a, b), r = pair["units"], pair["r"]
                 text = f"{self.layer_a} unit {a} | {self.layer_b} unit {b}, r {r:.2f}"
-                strips.append(Strip(text, [*rows[0][:PATCHES], *rows[1][:PATCHES]], 52))
+                strips.append(Strip(text, [*tiles[0], *tiles[1]], 52))
         return [*strips, *super()._strips()]
+
+
+def _written(result: Comparison) -> Iterator[tuple[str, str, str]]:
+    """The rows of the table in words."""
+    for row in numbers(result):
+        kind = {"share": "{:.1%}", "count": "{:,}", "seconds": "{:.2g} s"}[row["kind"]]
+        a, b = ("–" if value != value else kind.format(value) for value in row["values"])
+        yield row["name"], a, b
 
 
 def _some(names: Sequence[str]) -> str:
