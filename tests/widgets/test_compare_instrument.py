@@ -10,11 +10,13 @@ import pytest
 import torch
 import torchvision.transforms.v2 as tv
 import traitlets
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
 import convscope as cs
-from convscope.panes.compare.together import picture_size, together
+from convscope.panes.compare.together import Together, picture_size, together
 from convscope_core.errors import ArgumentError, ImageError, LayerError
 
 LABELS = [f"class {index}" for index in range(7)]
@@ -155,30 +157,58 @@ def test_it_opens_on_the_layer_that_is_most_alike(view: cs.Compare, found: cs.Co
 
 
 class Cut(nn.Module):
-    """Takes a part of a picture, of half its size, and scales it."""
+    """Takes a part of a picture, in shares of it (top, left, height, width), and scales it to a square."""
 
-    def __init__(self, size: int, left: float) -> None:
+    def __init__(self, size: int, part: tuple[float, float, float, float], mirrored: bool = False) -> None:
         super().__init__()
-        self.size, self.left = size, left
+        self.size, self.part, self.mirrored = size, part, mirrored
         self.rest = tv.Compose([tv.ToImage(), tv.ToDtype(torch.float32, scale=True)])
 
     def forward(self, picture: Image.Image) -> torch.Tensor:
-        w, h = picture.size
-        box = (self.left * w, 0, (self.left + 0.5) * w, h)
+        (w, h), (top, left, high, wide) = picture.size, self.part
+        box = (left * w, top * h, (left + wide) * w, (top + high) * h)
         found: torch.Tensor = self.rest(picture.resize((self.size, self.size), Image.Resampling.BILINEAR, box=box))
-        return found
+        return found.flip(2) if self.mirrored else found
 
 
-def test_a_place_is_found_through_both_preprocessings() -> None:
-    def net(size: int, left: float) -> cs.Network:
-        return cs.Network(other_module(), labels=LABELS, input_size=size, preprocess=Cut(size, left))
+def seeing(size: int, part: tuple[float, float, float, float], mirrored: bool = False) -> cs.Network:
+    return cs.Network(other_module(), labels=LABELS, input_size=size, preprocess=Cut(size, part, mirrored))
 
-    found = together(net(40, 0.0), net(60, 0.2), (300, 400))
-    # Rows: all of them, on 40 and 60 px. Columns: 0 to 0.5, and 0.2 to 0.7 of the picture.
-    np.testing.assert_allclose(found.rows, (0, 1.5), atol=0.15)
-    np.testing.assert_allclose(found.columns, (-0.2 / 0.5 * 60, 1.5), atol=0.15)
-    assert found.box((10, 20), 8, (60, 60)) == ((15, 6), (12, 12))
-    assert found.box((10, 0), (8, 4), (60, 60)) == ((15, 0), (12, 6))
+
+starts = st.tuples(st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0.4, 0.6), st.floats(0.4, 0.6))
+sides = st.integers(24, 90)
+
+
+@settings(max_examples=6, deadline=None, database=None)
+@given(starts, starts, sides, sides, st.tuples(st.integers(120, 500), st.integers(120, 500)))
+def test_a_place_is_found_through_both_preprocessings(
+    part: tuple[float, float, float, float],
+    other_part: tuple[float, float, float, float],
+    size: int,
+    other_size: int,
+    picture: tuple[int, int],
+) -> None:
+    found = together(seeing(size, part), seeing(other_size, other_part), picture)
+    for axis, (offset, scale) in enumerate(found):
+        # Where rows 0 and `size` are in the picture, and there on the other's input.
+        start, other_start = part[axis], other_part[axis]
+        long, other_long = part[axis + 2], other_part[axis + 2]
+        for row in (0, size):
+            truth = (start + long * row / size - other_start) / other_long * other_size
+            assert offset + scale * row == pytest.approx(truth, abs=1.0)  # a pixel
+
+
+def test_a_box_moves_as_in_the_browser() -> None:
+    found = Together((3, 1.5), (0, 2))
+    assert found.box((4, 4), 8, (60, 60)) == ((9, 8), (12, 16))
+    assert found.box((19, 19), 1, (30, 30)) == ((28, 28), (2, 2))
+    assert found.box((0, 0), 20, (12, 12)) == ((0, 0), (12, 12))
+
+
+def test_of_a_preprocessing_that_bends_the_picture_shares_are_taken() -> None:
+    whole = (0.0, 0.0, 1.0, 1.0)
+    found = together(seeing(40, whole), seeing(60, whole, mirrored=True), (100, 100))
+    assert found == ((0, 1.5), (0, 1.5))
 
 
 def test_with_the_same_preprocessing_it_is_the_same_place_to_the_pixel(net: cs.Network) -> None:
