@@ -99,7 +99,9 @@ def picture_size(source: ImageLike) -> tuple[int, int]:
     if isinstance(source, (np.ndarray, torch.Tensor)):
         return read_image(source, scale=None).size
     if not isinstance(source, PIL.Image.Image):
-        file = io.BytesIO(bytes(source)) if isinstance(source, (bytes, bytearray, memoryview)) else source
+        given: Any = source
+        in_memory = isinstance(source, (bytes, bytearray, memoryview))
+        file = io.BytesIO(bytes(given)) if in_memory else _picture_path(given)
         try:
             with PIL.Image.open(file) as opened:
                 return picture_size(opened)
@@ -120,6 +122,12 @@ _ORIENTATION = 0x0112
 
 
 def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
+    path = _picture_path(source)
+    return _open(path, repr(str(path)))
+
+
+def _picture_path(source: str | os.PathLike[str]) -> Path:
+    """Return the path of a file that may be opened; ImageError for whatever is none."""
     text = os.fspath(source)
     if "://" in text[:12] or text.startswith("data:"):
         raise ImageError(
@@ -147,7 +155,7 @@ def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
             f"Expected a picture file, got {str(path)!r}, which is a pipe, a device or a socket. Give a file, or the "
             "bytes that come out of it."
         )
-    return _open(path, repr(str(path)))
+    return path
 
 
 def _open(file: Path | io.BytesIO, what: str) -> PIL.Image.Image:
@@ -216,6 +224,10 @@ def _from_tensor(t: torch.Tensor) -> PIL.Image.Image:
 
 def _from_array(a: np.ndarray[Any, Any], scale: tuple[float, float] | None = None) -> PIL.Image.Image:
     shape = a.shape
+    if isinstance(a, np.ma.MaskedArray):
+        if np.ma.is_masked(a):
+            raise ImageError("Expected an array with all its values, got a masked one. Fill it: a.filled(value).")
+        a = a.data
     if a.ndim == 3 and shape[2] == 1:
         a = a[:, :, 0]
     if a.ndim not in (2, 3) or (a.ndim == 3 and a.shape[2] not in (3, 4)) or 0 in shape:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from convscope_core.errors import ImageError
-from convscope_core.images import read_image
+from convscope_core.images import picture_size, read_image
 
 
 def colours(height: int = 5, width: int = 7) -> np.ndarray[Any, Any]:
@@ -194,6 +194,16 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     refused("/dev/zero", "a device")
     (tmp_path / "folder.jpg").mkdir()
     refused(tmp_path / "folder.jpg", "the empty folder")
+    for path in (tmp_path / "pipe.jpg", "/dev/zero", tmp_path / "folder.jpg", tmp_path / "none.jpg"):
+        with pytest.raises(ImageError, match=r"^Expected (a picture file|one picture), got"):
+            picture_size(path)
+
+
+def test_what_is_masked_is_no_value() -> None:
+    values = np.ma.masked_array(colours(4, 4), mask=False)
+    assert np.array_equal(np.asarray(read_image(values)), values.data)
+    values[1, 1] = np.ma.masked
+    refused(values, "a masked one", "a.filled(value)")
 
 
 def test_damaged_files() -> None:
