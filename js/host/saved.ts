@@ -7,9 +7,14 @@ export interface Saved {
   answers: { content: Record<string, unknown>; buffers: string[] }[];
 }
 
-function unpack(base64: string): DataView {
-  const binary = atob(base64);
-  return new DataView(Uint8Array.from(binary, (character) => character.charCodeAt(0)).buffer);
+/** A buffer as `convscope._saved` packed it: deflated, as it is or as steps to the same colour of the next pixel. */
+async function unpack(packed: string): Promise<DataView> {
+  const deflated = Uint8Array.from(atob(packed.slice(1)), (character) => character.charCodeAt(0));
+  const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  if (packed[0] === "d")
+    for (let at = 3; at < bytes.length; at++) bytes[at] = (bytes[at] ?? 0) + (bytes[at - 3] ?? 0);
+  return new DataView(bytes.buffer);
 }
 
 /**
@@ -21,6 +26,7 @@ function unpack(base64: string): DataView {
 export function savedModel({ state, answers }: Saved): Model {
   const traits = new Map(Object.entries(state));
   const handlers = new Map<string, Set<Listener>>();
+  let answered: Promise<void> = Promise.resolve();
   const of = (event: string) => {
     const known = handlers.get(event) ?? new Set<Listener>();
     handlers.set(event, known);
@@ -56,12 +62,11 @@ export function savedModel({ state, answers }: Saved): Model {
       const reply = found
         ? { ...found.content, ...head }
         : { ...head, ok: false, error: { name: "Saved page", message: NOT_SAVED, details: "" } };
-      queueMicrotask(() => {
+      // One after the other, as a kernel answers.
+      answered = answered.then(async () => {
+        const buffers = await Promise.all((found?.buffers ?? []).map(unpack));
         for (const handler of of("msg:custom")) {
-          (handler as (message: unknown, buffers: DataView[]) => void)(
-            reply,
-            (found?.buffers ?? []).map(unpack),
-          );
+          (handler as (message: unknown, buffers: DataView[]) => void)(reply, buffers);
         }
       });
     },

@@ -77,7 +77,14 @@ def test_a_unit_and_a_checkpoint_are_chosen_by_pointer_and_keys_in_every_view(no
     expect(root.get_by_role("listbox", name="Top patches").get_by_role("option").first).to_have_attribute(
         "data-image", str(book.value("int(result.winners('0').image[0, 1])"))
     )
-    expect(root.locator(".cs-code")).to_have_text("w.explorer(0)")
+    expect(root.locator(".cs-code")).to_have_text("w.explorer(epoch=1)")
+    # A search for what there is not says what there is.
+    search = root.get_by_label("Find units by number")
+    search.fill("4711")
+    expect(root.locator(".cs-evolution__missing")).to_contain_text("No unit matches “4711”: this layer has units 0 to")
+    search.fill("")
+    expect(root.locator(".cs-evolution__missing")).to_be_empty()
+    expect(root.locator(".cs-jump")).to_contain_text("% of the steps")
     search = root.locator(".cs-search")
     search.fill("2")
     expect(grid).to_have_attribute("aria-rowcount", "1")

@@ -252,6 +252,13 @@ def test_the_explorer_opens_on_a_checkpoint(result: cs.EvolutionResult, show: Sh
     assert show(view.explorer(-1)).net.fingerprint == result.network(EPOCHS).fingerprint
     with pytest.raises(cs.ArgumentError, match="from 0 to 3, got 9"):
         view.explorer(9)
+    # An index is no epoch: which is meant is said.
+    epochs = [one.epoch for one in result.checkpoints]
+    assert show(view.explorer(epoch=epochs[2])).net.fingerprint == result.network(2).fingerprint
+    with pytest.raises(cs.ArgumentError, match=r"an epoch of which there is a checkpoint .*, got 77"):
+        view.explorer(epoch=77)
+    with pytest.raises(cs.ArgumentError, match="checkpoint or epoch, got both: 1 and 2"):
+        view.explorer(1, epoch=2)
 
 
 def test_the_curves_are_the_numbers_of_the_result(result: cs.EvolutionResult, show: Show) -> None:
@@ -281,6 +288,11 @@ def test_a_saved_page_holds_every_checkpoint_of_what_is_shown(result: cs.Evoluti
     assert all(len(content["channels"]) == 2 for kind, content in asked if kind == "cells")
     assert {content["checkpoint"] for kind, content in asked if kind == "unit"} == set(range(EPOCHS + 1))
     assert "small" in view.to_html()
+    # Patches of the checkpoint that is looked at are as large as ever, those of the others smaller.
+    moments = [content for kind, content in asked if kind == "unit"]
+    sides = [view._saved_answer("unit", content)[0]["side"] for content in moments]
+    assert sorted(set(sides)) == [56, 112]
+    assert sides[view.checkpoint] == 112
 
 
 def test_what_does_not_fit_is_refused(result: cs.EvolutionResult, pictures: list[cs.Picture], show: Show) -> None:

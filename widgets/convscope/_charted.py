@@ -27,6 +27,9 @@ class Charted(Instrument):
         """Make the box. `close` ends what draws the figure, and the figure."""
         self._close_chart = close
         self.box = ipywidgets.VBox([self] if figure is None else [self, figure], layout={"width": "100%"})
+        if figure is not None:  # one frame around both
+            self.box.add_class("cs-charted")
+            self.box.add_class(f"cs-charted--{self._name}")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._with_still(self.box._repr_mimebundle_(**kwargs))

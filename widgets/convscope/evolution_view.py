@@ -7,6 +7,7 @@ from typing import Any
 import IPython
 import traitlets
 
+from convscope_core.arguments import is_number
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.evolution import Checkpoints, EvolutionRecorder, EvolutionResult
@@ -17,7 +18,7 @@ from ._curves import Curves
 from ._layers import middle, shown_layers
 from ._static import bundle
 from .explorer import Explorer
-from .panes.evolution import EvolutionPane
+from .panes.evolution import EvolutionPane, short
 
 __all__ = ["Evolution"]
 
@@ -139,20 +140,35 @@ class Evolution(EvolutionPane, Charted):
         self._variable = variable(self)
         return super()._repr_mimebundle_(**kwargs)
 
-    def explorer(self, checkpoint: int | None = None) -> Explorer:
+    def explorer(self, checkpoint: int | None = None, *, epoch: float | None = None) -> Explorer:
         """Open the microscope on a checkpoint: its network, its survey, the layer and the unit that are chosen here.
 
         Parameters
         ----------
         checkpoint : int, optional
-            Its index; by default the one that is looked at.
+            Its index, from 0; by default the one that is looked at.
+        epoch : float, optional
+            Its epoch, in place of the index.
 
         Raises
         ------
         ArgumentError
-            If there is no such checkpoint yet.
+            If there is no such checkpoint yet, or both are given.
         """
         result = self._evolved()
+        if epoch is not None:
+            if checkpoint is not None:
+                raise ArgumentError(
+                    f"Expected checkpoint or epoch, got both: {checkpoint!r} and {epoch!r}. Leave one out."
+                )
+            known = {short(one): index for index, one in enumerate(result.checkpoints) if one.epoch is not None}
+            name = f"{epoch:g}" if is_number(epoch) else str(epoch)
+            if name not in known:
+                raise ArgumentError(
+                    f"Expected an epoch of which there is a checkpoint ({', '.join(known) or 'none is known'}), "
+                    f"got {epoch!r}."
+                )
+            checkpoint = known[name]
         count = len(result.checkpoints)
         index = self._index({"checkpoint": self.checkpoint}) if checkpoint is None else checkpoint
         if not -count <= index < count:

@@ -1,20 +1,21 @@
 /** What is seen in the cells: the range of the projections' shades in numbers, and the line that marks a jump. */
+import { SHADES } from "../../lib/colormaps";
 import { dim, el, text } from "../../lib/dom";
-import { activation } from "../../lib/format";
+import { share } from "../../lib/format";
+import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import type { Arranged } from "./arrangement";
 import { limits } from "./rows";
 import { cellOf, checkpointOf, type EvolutionState } from "./state";
-import { labelOf } from "./words";
+import { jumpShare, labelOf } from "./words";
 
 export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTMLElement {
-  const [low, high, of] = [el("span"), el("span"), dim()];
+  const of = dim();
+  const bar = scaleBar("Projections", { variant: "cs-bar--tool" });
   const shades = el(
     "span.cs-shades",
     { title: "Signed values of the projections, in the network's own units; grey is zero" },
-    low,
-    el("i.cs-shades__bar", { "aria-hidden": "true" }),
-    high,
+    bar.element,
     of,
   );
   const show = () => {
@@ -24,8 +25,7 @@ export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTM
     const peak = cellOf(store, place)?.peak ?? 0;
     const limit = limits(store, arranged.get("units"), length)(place[0], peak);
     shades.hidden = store.get("show") === "crop" || limit === 0;
-    text(low, `−${activation(limit)}`);
-    text(high, activation(limit));
+    bar.show({ range: [-limit, limit], colours: SHADES });
     text(
       of,
       {
@@ -37,13 +37,14 @@ export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTM
   };
   store.watch(["come", "spread", "selected", "checkpoint", "show", "_evolution"], show);
   arranged.onChange(["units"], show);
+  const jump = el("span");
+  store.follow("winners", (winners) => {
+    const often = winners ? `, ${share(jumpShare(winners))} of the steps` : "";
+    text(jump, `jump: another picture won, or none${often}`);
+  });
   return el(
     "div.cs-evolution__legend",
-    el(
-      "span.cs-jump",
-      el("i.cs-jump__mark", { "aria-hidden": "true" }),
-      "jump: another picture won, or none",
-    ),
+    el("span.cs-jump", el("i.cs-jump__mark", { "aria-hidden": "true" }), jump),
     shades,
   );
 }

@@ -9,7 +9,7 @@ import { scrubber } from "./scrubber";
 import { checkpointOf, type EvolutionState } from "./state";
 import { cellTip } from "./tip";
 import { evolutionTools, searchField } from "./tools";
-import { cellText, layerText } from "./words";
+import { cellText, complaintOf, layerText } from "./words";
 
 /** It scrolls inside itself beyond this height, CSS px. */
 const TALLEST = 720;
@@ -22,10 +22,12 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   const empty = el("p.cs-empty");
   const body = el("div.cs-evolution__body", scroller, cellTip(view, arranged, scroller));
   const foot = el("div.cs-grid__foot");
+  const missing = el("p.cs-evolution__missing", { role: "status" });
   const content = el(
     "div.cs-evolution",
     evolutionTools(view, arranged, search),
     scrubber(view, arranged),
+    missing,
     body,
     legend(view, arranged),
     foot,
@@ -44,7 +46,11 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   store.watch(["selected", "checkpoint", "winners", "order"], () => reveal(view, arranged, scroller));
   arranged.onChange(["zoom"], () => reveal(view, arranged, scroller));
   store.watch(["winners", "_evolution"], () => text(foot, layerText(store, arranged.get("units").length)));
-  arranged.follow("units", (units) => text(foot, layerText(store, units.length)));
+  arranged.watch(["units", "wrong"], () => {
+    const { length } = arranged.get("units");
+    text(foot, layerText(store, length));
+    text(missing, complaintOf(store, length, arranged.get("wrong")));
+  });
   store.watch(["_evolution", "_survey"], () => {
     const there = store.get("_evolution").checkpoints.length > 0;
     content.hidden = !there;

@@ -25,7 +25,10 @@ export function explorerLine({ store }: View<EvolutionState>, root: HTMLElement)
   store.watch(["checkpoint", "_evolution", "_variable", "offline"], () => {
     const at = checkpointOf(store);
     line.hidden = at < 0 || store.get("offline");
-    text(code, `${store.get("_variable")}.explorer(${at})`);
+    // By what the columns are called where that tells them apart: an index would be taken for an epoch.
+    const { counts, checkpoints } = store.get("_evolution");
+    const which = counts === "epoch" ? `epoch=${checkpoints[at]?.short}` : `checkpoint=${at}`;
+    text(code, `${store.get("_variable")}.explorer(${which})`);
     text(copy, "copy");
   });
 }

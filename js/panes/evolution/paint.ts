@@ -16,7 +16,7 @@ import {
   type Winners,
   winnersOf,
 } from "./state";
-import { fateOf } from "./words";
+import { fateOf, jumpShare } from "./words";
 
 type Colours = Record<"bg" | "fg" | "dim" | "line" | "soft" | "accent", string>;
 
@@ -233,16 +233,21 @@ function signed(
 
 /** A line between two checkpoints whose winners are different pictures. */
 function paintJumps({ context, layout, units, winners, rows, columns, x, y, colours }: Sight): void {
+  // Where nearly all jump, the lines step back behind the pictures.
+  const often = jumpShare(winners) > 0.5;
+  const wide = often ? 1 : 3;
   context.fillStyle = colours.accent;
+  context.globalAlpha = often ? 0.55 : 1;
   for (let row = rows[0]; row < rows[1]; row++) {
     for (let column = Math.max(1, columns[0]); column < Math.min(columns[1], columnsOf(winners)); column++) {
       if (!winners.jump[column * winners.channels + (units[row] ?? 0)]) continue;
       const middle = x(column) - layout.gap / 2;
       context.beginPath();
-      context.roundRect(middle - 1.5, y(row), 3, layout.cell, 1.5);
+      context.roundRect(middle - wide / 2, y(row), wide, layout.cell, wide / 2);
       context.fill();
     }
   }
+  context.globalAlpha = 1;
 }
 
 /** Around what is chosen and what is pointed at. */

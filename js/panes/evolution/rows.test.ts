@@ -13,6 +13,8 @@ it("there are as many rows as are asked for, in the order, and always the chosen
   store.set({ rows: 1, order: "jumps" });
   expect(units(store)).toEqual([1]);
   store.set({ selected: 2 });
+  expect(units(store)).toEqual([2]);
+  store.set({ rows: 2 });
   expect(units(store)).toEqual([1, 2]);
   store.set({ rows: 0, order: "index" });
   expect(units(store)).toEqual([0, 1, 2]);

@@ -10,7 +10,7 @@ export interface Shown {
 }
 
 /**
- * The first of the order, or those that are looked for; and always the one that is chosen.
+ * The first of the order, or those that are looked for; the one that is chosen is among the former.
  */
 export function shownUnits(store: Store<EvolutionState>): Shown {
   const winners = winnersOf(store);
@@ -21,7 +21,9 @@ export function shownUnits(store: Store<EvolutionState>): Shown {
   if (wanted && query) return { units: order.filter((unit) => wanted.has(unit)), wrong: false };
   const units = order.slice(0, store.get("rows") || order.length);
   const selected = store.get("selected");
-  if (selected !== null && selected < winners.channels && !units.includes(selected)) units.push(selected);
+  // In the place of the last: there are as many rows as are asked for.
+  if (selected !== null && selected < winners.channels && !units.includes(selected))
+    units.splice(-1, 1, selected);
   return { units, wrong: wanted === null };
 }
 

@@ -2,7 +2,15 @@ import { expect, it } from "vitest";
 import { evolving, WINNERS } from "./fixture";
 import { liveText } from "./head";
 import { cellKey } from "./state";
-import { cellText, fateOf, jumpsOf, layerText } from "./words";
+import { cellText, complaintOf, fateOf, jumpsOf, layerText } from "./words";
+
+it("a search that finds nothing says what there is", () => {
+  const { store } = evolving();
+  store.set({ winners: WINNERS, query: "77" });
+  expect(complaintOf(store, 0, false)).toBe("No unit matches “77”: this layer has units 0 to 2.");
+  expect(complaintOf(store, 3, true)).toContain("names no unit: type numbers");
+  expect([complaintOf(store, 1, false), complaintOf(evolving().store, 0, false)]).toEqual(["", ""]);
+});
 
 it("a unit's fate is its jumps, or that it died", () => {
   expect([0, 1, 2].map((unit) => fateOf(WINNERS, unit))).toEqual(["no jump", "3 jumps", "died"]);

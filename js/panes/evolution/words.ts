@@ -48,6 +48,12 @@ export function jumpsOf(winners: Winners, unit: number): number[] {
   );
 }
 
+/** Of all units and all steps from a checkpoint to the next: the share at which the winner is another picture. */
+export function jumpShare(winners: Winners): number {
+  const steps = winners.channels * (columnsOf(winners) - 1);
+  return steps > 0 ? winners.jump.reduce((sum, one) => sum + one, 0) / steps : 0;
+}
+
 /** What became of a unit in a few words: "2 jumps", "died". */
 export function fateOf(winners: Winners, unit: number): string {
   const columns = columnsOf(winners);
@@ -75,6 +81,15 @@ export function cellText(store: Store<EvolutionState>, place: Place): string {
   parts.push(activation(winners.value[index] ?? 0), cell ? (cell.label ?? cell.name) : "");
   if (winners.jump[index]) parts.push(`jump: another picture than at ${labelOf(store, checkpoint - 1)}`);
   return parts.filter(Boolean).join(" · ");
+}
+
+/** Why no unit has a row, or that what is looked for names none; "" where there is nothing to say. */
+export function complaintOf(store: Store<EvolutionState>, rows: number, wrong: boolean): string {
+  const [winners, query] = [winnersOf(store), store.get("query")];
+  if (!winners || !query) return "";
+  const range = `this layer has units 0 to ${winners.channels - 1}`;
+  if (wrong) return `“${query}” names no unit: type numbers, such as 24, or 12, 40-48; ${range}.`;
+  return rows === 0 ? `No unit matches “${query}”: ${range}.` : "";
 }
 
 /** All of the layer in a line. */

@@ -29,6 +29,8 @@ __all__ = ["CURVES", "EvolutionPane", "orders"]
 
 #: Side of the pictures in a cell, px.
 SIDE = 64
+#: Side of the patches of a saved page at other checkpoints than the one that is looked at, px.
+SAVED_SIDE = 56
 #: Cells that are kept, 25 kB each.
 KEPT = 2048
 #: Pictures a pass: a click waits for one of them at most.
@@ -336,14 +338,19 @@ class EvolutionPane(UnitPane):
         result = self._evolved()
         order = orders(result.winners(self.layer).value, result.jumps(self.layer))[self.order].tolist()
         units = order[: self.rows or len(order)]
-        return units if self.selected is None or self.selected in units else [*units, self.selected]
+        return units if self.selected is None or self.selected in units else [*units[:-1], self.selected]
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         own = {"evolution": lambda: self._evolved().plot(self.layer), "curves": lambda: self._evolved().plot_curves()}
         return {**own, **super()._figures()}
 
     def _moments(self) -> list[dict[str, int]]:
-        return [{"checkpoint": index} for index in range(self._columns)]
+        """All of them; the one that is looked at as large as ever, the others smaller: they make most of the page."""
+        chosen = self._index({"checkpoint": self.checkpoint})
+        return [
+            {"checkpoint": index} if index == chosen else {"checkpoint": index, "side": SAVED_SIDE}
+            for index in range(self._columns)
+        ]
 
     def _snapshot(self) -> list[Request]:
         if self.result is None:

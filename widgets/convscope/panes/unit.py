@@ -33,7 +33,8 @@ BARS, LEAST = 24, 10
 
 #: What a request about a unit says, beside the layer; where there are checkpoints it names one.
 CHECKPOINT = Whole(None, allow_none=True)
-UNIT = fields(channel=Whole(), checkpoint=CHECKPOINT)
+SIDE = Whole(None, allow_none=True, min=8, max=PATCH_SIDE)
+UNIT = fields(channel=Whole(), checkpoint=CHECKPOINT, side=SIDE)
 
 
 class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
@@ -46,6 +47,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     """str: what a patch shows: the whole receptive field, or the square around what holds 95 % of the energy of its
     projection."""
 
+    def _side(self, content: Content) -> int:
+        """How large patches are to be, px: a saved page asks for smaller ones where it keeps many."""
+        return int(content.get("side") or PATCH_SIDE)
+
     def _unit_of(self, content: Content) -> dict[str, Any]:
         """What tells a request's unit from others; its answer repeats it."""
         return {name: content[name] for name in ("channel", "checkpoint") if name in content} | {
@@ -54,10 +59,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     @UNIT
     def _answer_unit(self, content: Content) -> Answer:
-        survey = self._surveyed(content)
+        survey, side = self._surveyed(content), self._side(content)
         layer, channel = self._unit(content)
         top = survey.top(layer.name, channel)
-        exemplars, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
+        exemplars, patches = self._patches.shown(survey.images, top, side)
         health = survey.health(layer.name)
         labels = [label for one in top if one.value > 0 and (label := survey.label(one.image)) is not None]
         # The first of equally frequent ones is the stronger picture's.
@@ -66,7 +71,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         answer = {
             **self._unit_of(content),
             "exemplars": exemplars,
-            "side": PATCH_SIDE,
+            "side": side,
             "counts": counts,
             "edges": edges,
             "images": int(survey.seen.sum()),
@@ -84,28 +89,27 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     @fields(
         channel=Whole(),
         checkpoint=CHECKPOINT,
+        side=SIDE,
         crop=traitlets.Enum(("field", "effective"), default_value=None, allow_none=True),
     )
     def _answer_projections(self, content: Content) -> Answer:
         """The projections of a unit's exemplars, in their order; and the patches, where they are as large as these."""
         survey = self._surveyed(content)
         (layer, channel), method = self._unit(content), self._method(content)
-        top, crop = survey.top(layer.name, channel), content.get("crop") or self.crop
+        top, crop, side = survey.top(layer.name, channel), content.get("crop") or self.crop, self._side(content)
         units = [Unit(one.image, channel, one.row, one.column, one.value) for one in top]
         projections = self._projecting(content)(survey.images, layer, units, method)
         boxes = [effective_box(one, self._input_size) if crop == "effective" else None for one in projections]
-        tiles = [
-            projection_tile(one, self._input_size, PATCH_SIDE, box) for one, box in zip(projections, boxes, strict=True)
-        ]
+        tiles = [projection_tile(one, self._input_size, side, box) for one, box in zip(projections, boxes, strict=True)]
         small = [one._replace(box=box) for one, box in zip(top, boxes, strict=True) if box is not None]
-        shown, patches = self._patches.shown(survey.images, small, PATCH_SIDE)
+        shown, patches = self._patches.shown(survey.images, small, side)
         answer = {
             **self._unit_of(content),
             "method": method,
             "crop": crop,
             "inside": [one["inside"] for one in shown],
             "sides": [one.box.bottom - one.box.top for one in small],
-            "side": PATCH_SIDE,
+            "side": side,
             "peaks": [peak for _, peak in tiles],
         }
         return answer, [b"".join(shades.tobytes() for shades, _ in tiles), patches]
@@ -113,7 +117,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     @UNIT
     def _answer_weaker(self, content: Content) -> Answer:
         """Pictures that excite a unit less than the top ones do, from a random sample."""
-        survey, net = self._surveyed(content), self._projecting(content).net
+        survey, net, side = self._surveyed(content), self._projecting(content).net, self._side(content)
         layer, channel = self._unit(content)
         weaker, quantiles = [], []
         for one in survey.quantiles(layer.name, channel, WEAKER):
@@ -122,10 +126,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
             weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
             quantiles.append(one.quantile)
-        exemplars, patches = self._patches.shown(survey.images, weaker, PATCH_SIDE)
+        exemplars, patches = self._patches.shown(survey.images, weaker, side)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
             exemplar["quantile"] = quantile
-        return {**self._unit_of(content), "exemplars": exemplars, "side": PATCH_SIDE}, [patches]
+        return {**self._unit_of(content), "exemplars": exemplars, "side": side}, [patches]
 
     @fields(picture=Whole(min=0), checkpoint=CHECKPOINT)
     def _answer_whole(self, content: Content) -> Answer:
@@ -177,7 +181,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         for moment in self._moments():
             channel = self.selected
             unit, survey = {"layer": self.layer, "channel": channel, **moment}, self._surveyed(moment)
-            requests += [("unit", unit), ("projections", unit), ("weaker", unit)]
+            requests += [(kind, unit) for kind in ("unit", "projections", "weaker")]
             pictures |= {one.image for one in survey.top(self.layer, channel)}
             pictures |= {one.image for one in survey.quantiles(self.layer, channel, WEAKER)}
         return [*requests, *[("whole", {"picture": image}) for image in sorted(pictures)]]
