@@ -33,6 +33,7 @@ help:
 	@echo "make slow-test         the tests marked slow, which make test leaves out and CI does not"
 	@echo "make benchmark         all tables of speeds; ONLY=first_light,drag prints those"
 	@echo "make docs              build the documentation's site in docs/_site/html; executes the notebooks (minutes)"
+	@echo "make pictures          every instrument in every state, as pictures to look at (build/pictures)"
 	@echo "make js                build the JavaScript bundle"
 	@echo "make format            format Python and TypeScript"
 	@echo "make clean             remove everything that make has made"
@@ -116,6 +117,10 @@ slow-test: $(VENV)/.installed-dev $(STATIC)/.built
 
 benchmark: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) tests/benchmarks $(if $(ONLY),--only $(ONLY))
+
+# PICTURES='Gallery full'   takes those of some instruments, or states
+pictures: $(VENV)/.installed-dev $(STATIC)/.built
+	$(PY) tests/browser/pictures.py $(PICTURES)
 
 format: $(VENV)/.installed-dev node_modules/.installed
 	$(BIN)/ruff check --select I --fix
