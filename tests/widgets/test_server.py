@@ -123,8 +123,11 @@ def test_one_setting_leaves_them_as_they_are(serve, caplog):
     assert "off (ConvscopeServer.no_delay)" in caplog.text
 
 
-async def upgrade(app: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Ask for something else first, as a proxy does on a connection that it keeps, then for a kernel's websocket."""
+async def upgrade(app: Any, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool | None:
+    """Ask for something else first, as a proxy does on a connection that it keeps, then for a kernel's websocket.
+
+    Whether that sends at once.
+    """
     upgrading = {
         "Connection": "Upgrade",
         "Upgrade": "websocket",
@@ -141,8 +144,9 @@ async def upgrade(app: Any, reader: asyncio.StreamReader, writer: asyncio.Stream
         if not more:
             await reader.readexactly(int(answer.lower().partition("content-length: ")[2].splitlines()[0]))
     assert answer.startswith("HTTP/1.1 101")
-    app.upgraded = await Echo.accepted.get()
+    at_once = await Echo.accepted.get()
     writer.close()
+    return at_once
 
 
 def test_so_does_one_on_a_connection_that_was_kept(serve):
@@ -150,8 +154,7 @@ def test_so_does_one_on_a_connection_that_was_kept(serve):
     seen = []
 
     async def talk(app: Any) -> None:
-        await upgrade(app, *await asyncio.open_connection("127.0.0.1", port(app)))
-        seen.append(app.upgraded)
+        seen.append(await upgrade(app, *await asyncio.open_connection("127.0.0.1", port(app))))
 
     serve(talk)
     assert seen == [True]
@@ -163,8 +166,7 @@ def test_a_unix_socket_has_no_such_option_and_works(serve, tmp_path, caplog, mon
     seen = []
 
     async def talk(app: Any) -> None:
-        await upgrade(app, *await asyncio.open_unix_connection("jupyter.sock"))
-        seen.append(app.upgraded)
+        seen.append(await upgrade(app, *await asyncio.open_unix_connection("jupyter.sock")))
 
     serve(talk, ServerApp={"sock": "jupyter.sock"})
     assert seen == [None]
