@@ -785,7 +785,10 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     grid.click(position={"x": 60, "y": 10})
     expect(title).not_to_have_text(before)
     assert in_sight(root, title)
-    assert root.locator(".cs-unit__lines").evaluate("(e) => e.getBoundingClientRect().height") <= 72
+    lines = "(e) => [e.getBoundingClientRect().height, e.scrollWidth - e.clientWidth]"
+    height, beyond = root.locator(".cs-unit__lines").evaluate(lines)
+    assert height <= 72
+    assert beyond <= 0
     # What is pinned stands beneath.
     root.get_by_role("button", name="pin", exact=True).click()
     place = "(e) => e.getBoundingClientRect().top"

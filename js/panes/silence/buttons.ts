@@ -38,12 +38,13 @@ export function silenceButtons(view: View<SilenceState>): HTMLElement[] {
     const refused = found?.layer === layer ? found.refused : null;
     const silent = isSilentHere(view);
     toggle.setAttribute("aria-pressed", String(silent));
-    toggle.title = refused ?? (silent ? "It is held at zero" : "Hold this unit at zero");
-    toggle.disabled = refused !== null || unit === null || store.get("offline");
-    more.element.disabled = refused !== null || store.get("offline");
+    toggle.title = silent ? "It is held at zero" : "Hold this unit at zero";
+    toggle.disabled = unit === null || store.get("offline");
+    more.element.disabled = store.get("offline");
+    toggle.hidden = more.element.hidden = refused !== null;
     more.offer(isSurveyed(store) ? ["", "strongest", "weakest", "all", "none"] : ["", "all", "none"]);
     refusal.title = refused ?? "";
-    text(refusal, refused === null ? "" : "cannot be silenced here");
+    text(refusal, refused === null ? "" : "cannot be silenced");
   });
   return [toggle, more.element, refusal];
 }

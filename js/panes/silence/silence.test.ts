@@ -34,8 +34,8 @@ function setup() {
     selected: 3,
   });
   linkSilence(view);
-  const [toggle, more] = silenceButtons(view) as [HTMLButtonElement, HTMLSelectElement];
-  root.append(toggle, more);
+  const [toggle, more, why] = silenceButtons(view) as [HTMLButtonElement, HTMLSelectElement, HTMLElement];
+  root.append(toggle, more, why);
   silenceChips(view, root, root);
   const chips = () => [...root.querySelectorAll<HTMLElement>(".cs-chip")];
   const words = () => root.querySelector(".cs-silenced summary")?.textContent;
@@ -102,13 +102,10 @@ it("asks for more of the layer, and whether its units can be silent at all", () 
   expect(kernel.tell).toHaveBeenLastCalledWith("silence", { layer: "stem", which: "weakest" });
   expect(more.value).toBe("");
   kernel.answer("silenceable", { layer: "stem", refused: "Expected a convolution, got a sum." });
-  expect([toggle.disabled, more.disabled, toggle.title]).toEqual([
-    true,
-    true,
-    "Expected a convolution, got a sum.",
-  ]);
+  const why = root.querySelector<HTMLElement>("[title^='Expected a convolution']");
+  expect([toggle.hidden, more.hidden, why?.textContent]).toEqual([true, true, "cannot be silenced"]);
   store.set({ layer: "head", selected: 0 });
-  expect(toggle.disabled).toBe(false);
+  expect([toggle.hidden, toggle.disabled, why?.textContent]).toEqual([false, false, ""]);
   store.set({ offline: true, silenced: [["head", [0]]] });
   expect([toggle.disabled, root.querySelector<HTMLButtonElement>(".cs-chip")?.disabled]).toEqual([
     true,
