@@ -49,6 +49,23 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     grid = root.locator(".cs-grid")
     expect(grid).to_have_attribute("aria-rowcount", "1")
     expect(root.locator("datalist option")).to_have_count(3)
+    # A search that finds nothing says so; what can be found is promised, and no more.
+    expect(search).to_have_attribute("placeholder", "unit or class")
+    search.fill("purple")
+    expect(root.locator(".cs-empty")).to_contain_text("“purple” names no unit, and no class")
+    search.fill("77")
+    expect(root.locator(".cs-empty")).to_have_text("No unit of this layer matches “77”: it has units 0 to 5.")
+    # What is of before, and what is not there yet, say so in a word.
+    words = root.evaluate(
+        """(root) => ["cs-is-stale", "cs-is-loading"].map((name) => {
+          const body = root.querySelector(".cs-grid__body");
+          body.classList.add(name);
+          const { content } = getComputedStyle(body, "::after");
+          body.classList.remove(name);
+          return content;
+        })"""
+    )
+    assert words == ['"updating…"', '"loading…"']
     search.fill("green")
     search.press("Enter")
     chip = root.locator(".cs-found .cs-chip")
@@ -109,7 +126,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(patches.first).to_have_attribute("aria-label", re.compile("^silent · "))
     # Nothing activates it: there is no histogram.
     expect(output.locator(".bqplot")).to_be_hidden()
-    expect(root.locator(".cs-unit__values")).to_contain_text("active in 0 of 36 pictures")
+    expect(root.locator(".cs-unit__values")).to_contain_text("dead: active in 0 of 36 pictures")
 
 
 def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]

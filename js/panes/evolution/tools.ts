@@ -27,15 +27,16 @@ export function evolutionTools(view: View<EvolutionState>, arranged: Arranged, s
     row: ["row", "One range a unit: its projections can be compared over the training"],
     layer: ["layer", "One range for all that are shown: units can be compared, too"],
   });
+  const shades = el("span.cs-tools__field", "shades", tied(store, "spread", spreads).element);
   store.follow("show", (show) => {
-    spreads.element.hidden = show === "crop";
+    shades.hidden = show === "crop";
   });
   return el(
     "div.cs-tools",
     tied(store, "show", shows).element,
     tied(store, "order", select("Order of the units", ORDERS)).element,
     rowsField(view),
-    el("div.cs-tools.cs-tools__end", tied(store, "spread", spreads).element, zoomButtons(arranged), search),
+    el("div.cs-tools.cs-tools__end", shades, zoomButtons(arranged), search),
   );
 }
 

@@ -51,8 +51,11 @@ describe("the units that are shown", () => {
     expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, false]);
     arranged.set({ query: "zebra" });
     expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, true]);
+    expect(arranged.get("complaint")).toBe(
+      "“zebra” names no unit, and no class of which enough pictures were surveyed: all are shown.",
+    );
     arranged.set({ query: "77" });
-    expect(arranged.get("complaint")).toBe("No unit of this layer matches “77”.");
+    expect(arranged.get("complaint")).toBe("No unit of this layer matches “77”: it has units 0 to 3.");
   });
 
   it("are left out by what a survey of this layer found", () => {

@@ -55,8 +55,6 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
   let order = grid ? ordered(grid, store.get("order"), health, store.get("found")) : [];
   if (wanted && query) order = order.filter((channel) => wanted.has(channel));
   if (health && health.layer === grid?.layer) order = order.filter((channel) => shows(show, health, channel));
-  const shown = show === "rare" ? "rarely active" : show;
-  const short = show === "rare" && health?.layer === grid?.layer ? health?.short : null;
   return {
     order,
     // On a tile that has a name there is to be room for it.
@@ -66,11 +64,24 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
       (grid?.names ? 2 : 1) * (ZOOM[arranged.get("zoom")] ?? 42),
     ),
     wrong: wanted === null && !isClass,
-    complaint:
-      !grid || order.length > 0
-        ? ""
-        : (short ?? `No unit of this layer ${query && !isClass ? `matches “${query}”` : `is ${shown}`}.`),
+    complaint: complaintOf(store, isClass ? "" : query, wanted === null && !isClass, order.length === 0),
   };
+}
+
+/** Why nothing is shown, or that what is looked for is not known. */
+function complaintOf(store: View<GridState>["store"], query: string, wrong: boolean, empty: boolean): string {
+  const [grid, health, show] = [store.get("grid"), store.get("health"), store.get("show")];
+  if (!grid) return "";
+  if (wrong) {
+    const classes =
+      store.get("_labels").length > 0 ? ", and no class of which enough pictures were surveyed" : "";
+    return `“${query}” names no unit${classes}: all are shown.`;
+  }
+  if (!empty) return "";
+  if (query)
+    return `No unit of this layer matches “${query}”: it has units 0 to ${grid.planes.channels - 1}.`;
+  const short = show === "rare" && health?.layer === grid.layer ? health.short : null;
+  return short ?? `No unit of this layer is ${show === "rare" ? "rarely active" : show}.`;
 }
 
 /** Units whose names hold a text; null where none does. */

@@ -5,7 +5,14 @@ import { chooseUnit } from "../shared/selection";
 import type { Arranged } from "./arrangement";
 import type { GridState } from "./state";
 
-const HINT = "Find units by number (244, or 12, 40-48), or by the class that they prefer";
+/** What can be found is promised, and no more: classes where there are some, names where units have them. */
+function hintOf(store: View<GridState>["store"]): readonly [placeholder: string, hint: string] {
+  const numbers = "Find units by number (244, or 12, 40-48)";
+  if (store.get("grid")?.names) return ["unit or name", `${numbers}, or by the name of their class`];
+  return store.get("_labels").length > 0
+    ? ["unit or class", `${numbers}, or by the class that they prefer`]
+    : ["unit", numbers];
+}
 
 /** The field, and the list of classes that it offers. */
 export function searchField(
@@ -14,9 +21,12 @@ export function searchField(
 ): { search: HTMLInputElement; labels: HTMLElement } {
   const search = el("input.cs-search", {
     type: "search",
-    placeholder: "unit or class",
-    "aria-label": HINT,
-    title: HINT,
+  });
+  store.watch(["_labels", "grid"], () => {
+    const [placeholder, hint] = hintOf(store);
+    search.placeholder = placeholder;
+    search.title = hint;
+    search.setAttribute("aria-label", hint);
   });
   const labels = el("datalist", { id: uniqueId("labels") });
   search.setAttribute("list", labels.id);

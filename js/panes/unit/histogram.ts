@@ -22,8 +22,9 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
       el("span", { title: HINT }, `${active} · log, √`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
+    const dead = unit.share === 0 ? "dead: " : "";
     const each = unit.values?.map(activation).join(", ");
-    text(values, `${active}${each ? `: ${each}` : ""}`);
+    text(values, `${dead}${active}${each ? `: ${each}` : ""}`);
   });
   store.watch(["offline", "unit"], () => {
     const listed = Array.isArray(store.get("unit")?.values);
