@@ -41,6 +41,7 @@ __all__ = [
     "require_file",
     "save_result",
     "understood",
+    "write_bytes",
     "write_text",
 ]
 
@@ -234,6 +235,12 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write text as UTF-8; all or nothing, see `replacing`."""
     with replacing(path) as beside:
         beside.write_text(text, "utf-8")
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write bytes; all or nothing, see `replacing`."""
+    with replacing(path) as beside:
+        beside.write_bytes(data)
 
 
 def save_result(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import resource
 import stat
 import subprocess
@@ -23,6 +25,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from torch import nn
 
+import convscope_core
 from convscope_core.errors import ArgumentError, ConvscopeError, StoreError
 from convscope_core.evolution import Checkpoints, EvolutionResult, evolution
 from convscope_core.experiments import (
@@ -302,6 +305,7 @@ def limited(script: str, *arguments: object, **options: Any) -> subprocess.Compl
 
 FULL = """
 import resource, sys
+import convscope_core
 from convscope_core.errors import StoreError
 from convscope_core.saving import write_text
 from convscope_core.patterns import Patterns
@@ -344,8 +348,25 @@ def test_writing_takes_the_place_of_a_file_and_nothing_else_of_it(tmp_path: Path
     assert stat.S_IMODE((tmp_path / "fresh").stat().st_mode) == 0o644, "as any other file"
 
 
+def test_no_file_is_written_but_through_the_door() -> None:
+    """Which writes beside and renames: what a full disk leaves is whole."""
+    for package in (convscope_core, pytest.importorskip("convscope")):
+        for file in Path(package.__path__[0]).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+                if not isinstance(node, ast.Call) or file.name == "saving.py":
+                    continue
+                called, said = ast.unparse(node.func), [ast.unparse(one) for one in node.args]
+                opens = called.rpartition(".")[2] == "open" and any(re.fullmatch(r"'[wax]b?\+?'", one) for one in said)
+                assert not opens, f"{file}:{node.lineno}"
+                writes = called.endswith((".write_bytes", ".write_text"))
+                assert not writes, f"{file}:{node.lineno}"
+                if called.endswith((".savefig", "save_file")):
+                    assert {*said} & {"file", "beside"}, f"{file}:{node.lineno}"
+
+
 PROTECTED = """
 import os, sys
+import convscope_core
 from convscope_core.errors import StoreError
 from convscope_core.saving import write_text
 if os.getuid() == 0:  # who may write everywhere

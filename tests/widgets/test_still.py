@@ -78,3 +78,15 @@ def test_nbconvert_shows_it_where_the_state_of_the_widgets_was_not_saved(net, pi
     book.cells = [cell]
     page, _ = HTMLExporter().from_notebook_node(book)
     assert f"data:image/png;base64,{bundle['image/png'][:100]}" in page
+
+
+def test_pictures_are_written_whole_or_not_at_all(net, pictures, show, tmp_path):
+    widget = show(cs.Occluder(net, pictures[0], size=8))
+    for write in (widget.still, lambda path: widget.figure(path=path)):
+        write(tmp_path / "made.png")
+        assert Image.open(tmp_path / "made.png").size[0] > 100
+        with pytest.raises(cs.ArgumentError, match="a folder that exists"):
+            write(tmp_path / "none" / "made.png")
+    with pytest.raises(cs.ArgumentError, match=r"ending of the figure's file as one of .*'png'.*, got 'xyz'"):
+        widget.figure(path=tmp_path / "made.xyz")
+    assert [one.name for one in tmp_path.iterdir()] == ["made.png"]

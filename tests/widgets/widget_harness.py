@@ -250,6 +250,10 @@ def lives(workshop: Workshop, name: str, count: int) -> tuple[int, list[weakref.
         assert widget._repr_mimebundle_() is not None
         assert widget.wait(60)
         widget.close()
+        for number, kind in enumerate(kinds_of(type(widget))):  # messages that were on their way
+            widget._handle_custom_msg({"kind": kind, "id": number, "client": "late"}, [])
+        assert not widget._worker._slots, "a closed instrument computes"
+        assert not widget._worker._jobs, "a closed instrument computes"
         assert not widget._worker.alive or widget._worker.wait(60)
         gone += [weakref.ref(widget), weakref.ref(net), weakref.ref(widget._worker)]
         del widget, net

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import logging
 import re
 import threading
@@ -16,11 +17,11 @@ import anywidget
 import numpy as np
 import traitlets
 
-from convscope_core.arguments import plain_methods
+from convscope_core.arguments import plain_methods, require_choice
 from convscope_core.errors import ArgumentError, ConvscopeError, did_you_mean
 from convscope_core.locks import Lock
 from convscope_core.network import Network
-from convscope_core.saving import write_text
+from convscope_core.saving import write_bytes, write_text
 
 from ._figure import FORMATS, figure_of, written
 from ._job import Job
@@ -304,8 +305,7 @@ class Instrument(anywidget.AnyWidget):
     def close(self) -> None:
         """Close the widget: its views go, its thread ends, its tensors are freed."""
         if self._complete:
-            self._worker.cancel()
-            self._worker.stop()
+            self._worker.end()
             self._forget()
             self.layout.close()
         super().close()
@@ -326,7 +326,7 @@ class Instrument(anywidget.AnyWidget):
         Parameters
         ----------
         path : str or Path, optional
-            File to write; by default nothing is written.
+            File to write, all of it or nothing; by default nothing is written.
 
         Returns
         -------
@@ -337,7 +337,7 @@ class Instrument(anywidget.AnyWidget):
         picture = drawn([*strips, *self._strips()])
         self._still = base64.b64encode(picture).decode("ascii")
         if path is not None:
-            Path(path).write_bytes(picture)
+            write_bytes(path, picture)
         return picture
 
     # ---- figures
@@ -366,7 +366,9 @@ class Instrument(anywidget.AnyWidget):
         ImportError
             Without matplotlib.
         ArgumentError
-            If there is no such figure, or nothing to draw yet.
+            If there is no such figure, nothing to draw yet, or no such kind of file.
+        StoreError
+            If it cannot be written; what was there before is as it was.
         """
         figures = self._figures()
         name = next(iter(figures), "") if what is None else what
@@ -378,7 +380,11 @@ class Instrument(anywidget.AnyWidget):
         made = figures[name]()
         figure = figure_of(made) if isinstance(made, list) else made
         if path is not None:
-            figure.savefig(path, dpi=200)
+            kind = Path(path).suffix.removeprefix(".").lower()
+            require_choice("the ending of the figure's file", kind, figure.canvas.get_supported_filetypes())
+            file = io.BytesIO()
+            figure.savefig(file, format=kind, dpi=200)
+            write_bytes(path, file.getvalue())
         return figure
 
     @staticmethod

@@ -47,6 +47,7 @@ class Worker:
         self._jobs: dict[str, Iterator[object]] = {}
         self._running = False
         self._stopping = False
+        self._ended = False
         self._thread: threading.Thread | None = None
         #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
         self._asked = False
@@ -72,6 +73,8 @@ class Worker:
             Called, instead of `run`, if a newer request takes the slot first.
         """
         with self._condition:
+            if self._ended:
+                return
             dropped = self._slots.pop(kind, None)
             self._slots[kind] = (run, superseded)
             self._asked = True
@@ -91,11 +94,13 @@ class Worker:
             and would wait for the slice that began in between. It begins at the latest after `HEAD_START` seconds.
         """
         with self._condition:
-            if patient and not self._asked:
-                self._patience_ends = time.monotonic() + HEAD_START
-            previous = self._jobs.pop(kind, None)
-            self._jobs[kind] = job
-            self._wake()
+            previous: Iterator[object] | None = job
+            if not self._ended:
+                if patient and not self._asked:
+                    self._patience_ends = time.monotonic() + HEAD_START
+                previous = self._jobs.pop(kind, None)
+                self._jobs[kind] = job
+                self._wake()
         _close(previous)
 
     def cancel(self) -> None:
@@ -121,6 +126,13 @@ class Worker:
             self._condition.notify_all()
         if timeout is not None and thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
+
+    def end(self) -> None:
+        """Stop for good: jobs are dropped, and what is asked from now on is not done."""
+        with self._condition:
+            self._ended = True
+        self.cancel()
+        self.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until no request waits or runs and no job is left; False if `timeout` seconds passed first."""
