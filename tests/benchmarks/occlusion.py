@@ -26,6 +26,7 @@ from collections.abc import Callable
 import torch
 import torchvision
 from captum.attr import Occlusion as CaptumOcclusion
+from machine import described, spread
 
 from convscope_core.network import Network
 
@@ -51,8 +52,8 @@ class Stopping(torch.nn.Module):
         return self.module(x)
 
 
-def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Median milliseconds a position; each function returns how many positions it did."""
+def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+    """Milliseconds a position, of each turn; each function returns how many positions it did."""
     spent: dict[str, list[float]] = {name: [] for name in functions}
     for turn in range(repeat + 1):
         for name, function in functions.items():
@@ -60,7 +61,7 @@ def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callabl
             done = function()
             if turn:  # the first is to warm up
                 spent[name].append(1000 * (clock() - begun) / done)
-    return {name: statistics.median(times) for name, times in spent.items()}
+    return spent
 
 
 def measure(
@@ -112,14 +113,17 @@ def measure(
             repeat,
             clock,
         )
-        module_best = min(v for k, v in times.items() if k.startswith("module"))
-        captum_best = min((v for k, v in times.items() if k.startswith("captum")), default=math.nan)
-        captum_one = times.get("captum 1", math.nan)
+        none = [math.nan] * repeat
+
+        def best(kind: str, times: dict[str, list[float]] = times, none: list[float] = none) -> list[float]:
+            return min((v for k, v in times.items() if k.startswith(kind)), key=statistics.median, default=none)
+
+        others = [best("module"), times.get("captum 1", none), best("captum")]
+        milliseconds = [spread(one, 1) for one in (*others, times["regions"])]
+        ratios = [spread([a / b for a, b in zip(one, times["regions"], strict=True)], 1) for one in others]
         bound = net.regions(x).work((size, size), positions).bound
         print(
-            f"| {name} | {size} | {module_best:.1f} | {captum_one:.1f} | {captum_best:.1f} | "
-            f"{times['regions']:.2f} | x{module_best / times['regions']:.1f} | "
-            f"x{captum_one / times['regions']:.1f} | x{captum_best / times['regions']:.1f} | x{bound:.1f} |",
+            f"| {name} | {size} | {' | '.join(milliseconds)} | x{' | x'.join(ratios)} | x{bound:.1f} |",
             flush=True,
         )
 
@@ -136,7 +140,7 @@ def main() -> None:
     a = parser.parse_args()
     if a.one_thread:
         torch.set_num_threads(1)
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, milliseconds a position, medians\n")
+    print(f"{described()}; milliseconds a position, median (lowest–highest)\n")
     print("| network | occluder | module | captum | captum, best | regions | vs module | vs captum | vs best | bound |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     clock = time.thread_time if a.one_thread else time.perf_counter

@@ -18,12 +18,12 @@ and 1.33 are to be expected; an explanation is the two passes of a gradient, 1.0
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
 import torchvision
+from machine import spread
 
 from convscope_core.explain import attribute
 from convscope_core.network import Network
@@ -98,7 +98,7 @@ def main() -> None:
                     timed(lambda: explain("patternattribution")) / plain,
                 )
             )
-        cells = " | ".join(f"{statistics.median(column):.2f}" for column in zip(*found, strict=True))
+        cells = " | ".join(spread(column, 2) for column in zip(*found, strict=True))
         print(f"| {name} | {cells} |", flush=True)
 
 

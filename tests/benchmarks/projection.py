@@ -24,13 +24,13 @@ windows.
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 import torchvision
+from machine import spread
 from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -172,10 +172,11 @@ def compare(module: nn.Module, fields: FieldWalk, walk: Walk, x: Tensor, units: 
     for _ in range(repeat):
         for k, run in runs.items():
             times[k].append(spent(run()) / len(units.rows))
-    median = {k: statistics.median(v) for k, v in times.items()}
     how = f"in batches of {batch}" if batch else "forward once"
     lines = [f"autograd {how}, {str(layout).removeprefix('torch.')}; largest relative difference {worst:.1e}"]
-    lines += [f"    {k:<14} {ms:8.2f} ms a unit   {median['autograd'] / ms:6.1f} x" for k, ms in median.items()]
+    for k, mine in times.items():
+        faster = [other / one for other, one in zip(times["autograd"], mine, strict=True)]
+        lines.append(f"    {k:<14} {spread(mine, 2):>24} ms a unit   {spread(faster, 1):>18} x")
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from machine import spread
 
 from convscope_core.datasets import Images
 from convscope_core.jobs.loading import loaded
@@ -107,7 +108,7 @@ def main() -> None:
                         before = after
                         shares.append(read / speed / bare[1])
             cells = [
-                f"{statistics.median(r[0] for r in found):.2f}, {statistics.median(r[1] for r in found):.2f}"
+                f"{spread([one for one, _ in found], 2)}, {spread([one for _, one in found], 2)}"
                 for found in ratios.values()
             ]
             count = sum(net.layer(one).channels for one in convolutions)
