@@ -3,13 +3,23 @@ import { el, on } from "../lib/dom";
 import type { KernelError, View } from "../seam";
 import { showError } from "./session";
 
-/** All errors of a session, beneath its panes. */
+/** All errors of a session, beneath its panes; what several requests failed of is said once. */
 export function showErrors({ store }: View<object>, root: HTMLElement): void {
   const errors = root.appendChild(el("div.cs-errors"));
   store.watch(["errors"], () => {
-    const shown = Object.values(store.get("errors"));
+    const alike = new Map<string, KernelError[]>();
+    for (const error of Object.values(store.get("errors"))) {
+      const text = `${error.name} ${error.message}`;
+      alike.set(text, [...(alike.get(text) ?? []), error]);
+    }
     errors.replaceChildren(
-      ...shown.map((error) => errorBox(error, () => showError(store, error.kind, null))),
+      ...[...alike.values()].flatMap((same) =>
+        same.slice(0, 1).map((error) =>
+          errorBox(error, () => {
+            for (const { kind } of same) showError(store, kind, null);
+          }),
+        ),
+      ),
     );
   });
 }
