@@ -29,7 +29,8 @@ export function scaleBar(label: string, { write = activation, markTitle = "", va
   const [low, name, high] = [el("span"), el("span.cs-bar__name"), el("span")];
   const ends = el("div.cs-bar__ends", low, name, high);
   const under = el("span.cs-bar__marked");
-  const element = el("div", { class: `cs-bar ${variant}`, role: "img" }, strip, ends, under);
+  // Nothing has a scale yet.
+  const element = el("div", { class: `cs-bar ${variant}`, role: "img", hidden: true }, strip, ends, under);
   const put = (tick: HTMLElement, value: number | null | undefined, [from, to]: Shown["range"]) => {
     tick.hidden = value === null || value === undefined || !Number.isFinite(value);
     if (!tick.hidden) tick.style.left = `${100 * clamp(((value ?? 0) - from) / (to - from || 1), 0, 1)}%`;

@@ -69,7 +69,9 @@ EMPTY = {
     "PatternReport": "cs.PatternReport(small, patterns, only_problems=True)",
     "Correspondence": "cs.Correspondence(net, images[:4])",
 }
-STATES = {"full": FULL, "empty": EMPTY, "loading": FULL, "error": FULL, "dead": FULL, "offline": FULL}
+#: A report of patterns has all that it shows from the start.
+ANSWERING = {name: made for name, made in FULL.items() if name != "PatternReport"}
+STATES = {"full": FULL, "empty": EMPTY, "loading": FULL, "error": ANSWERING, "dead": FULL, "offline": FULL}
 RESTART = "async () => { await window.nb.panel.sessionContext.session.kernel.restart(); }"
 
 

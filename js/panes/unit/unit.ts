@@ -55,7 +55,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
     const image = within(event, ".cs-patch")?.dataset.image;
     if (image !== undefined && !store.get("offline")) options.onPatch?.(Number(image));
   });
-  store.watch(["selected", "checkpoint", "unit", "_survey"], () => {
+  store.watch(["selected", "checkpoint", "unit", "_survey", "errors"], () => {
     const unit = store.get("unit");
     const chosen = {
       layer: store.get("layer"),
@@ -101,5 +101,7 @@ function reason({ store }: View<UnitState>): string {
   if (store.get("selected") === null) return "Choose a unit to see what excites it most.";
   if (state === "running") return "Looking through the pictures…";
   if (state === "failed") return "The survey failed; the error is shown below.";
+  if (store.get("errors").unit) return "The unit could not be shown: the error says why.";
+  if (state === "done") return "Looking the unit up…";
   return "Nothing has been surveyed yet.";
 }
