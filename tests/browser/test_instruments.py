@@ -261,8 +261,8 @@ def test_position_set_from_python_moves_the_square_and_the_numbers(notebook):
     shown_at(root, 24, 24)
     # Of a picture whose class is known it is said whether it was classified right.
     first = book.value("net.predict(pictures[0]).label")
-    verdict = "classified right" if first == "class 3" else f"taken for {first}"
-    expect(root.locator(".cs-heading__name")).to_have_text(f"class 3, {verdict}")
+    verdict = "✓ class 3, classified right" if first == "class 3" else f"✗ class 3, taken for {first}"
+    expect(root.locator(".cs-heading__name")).to_have_text(verdict)
     book.run("w.position = (3, 40)")
     shown_at(root, 3, 40)
     style = root.locator(OCCLUDER).evaluate("(element) => [element.style.top, element.style.left]")

@@ -14,9 +14,9 @@ it("says of a picture whose class is known whether it was classified right", () 
   const frame = (index: number, label: string) =>
     ({ picture: 0, before: { index, label } }) as unknown as Frame;
   view.store.set({ frame: frame(0, "tench") });
-  expect(written()).toBe("tench, classified right");
+  expect(written()).toBe("✓ tench, classified right");
   view.store.set({ frame: frame(1, "goldfish") });
-  expect(written()).toBe("tench, taken for goldfish");
+  expect(written()).toBe("✗ tench, taken for goldfish");
   view.store.set({ _pictures: [{ name: "n01/1.jpg", label: "fish", class: null }] });
   expect(written()).toBe("n01/1.jpg");
 });

@@ -17,8 +17,10 @@ export function pictureHeading(view: View<OccluderState>, root: HTMLElement, ...
     name.title = picture?.name ?? "";
     if (typeof picture?.class !== "number" || !first) return text(name, name.title);
     // Whose class is known is classified right or not.
-    const verdict = first.index === picture.class ? "classified right" : `taken for ${first.label}`;
-    text(name, `${picture.label}, ${verdict}`);
+    const right = first.index === picture.class;
+    const verdict = right ? "classified right" : `taken for ${first.label}`;
+    // The sign first: of the rest there may be room for a part only.
+    text(name, `${right ? "✓" : "✗"} ${picture.label}, ${verdict}`);
     name.title = `${name.title}: ${name.textContent}`;
   });
 }
