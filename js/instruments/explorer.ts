@@ -5,9 +5,9 @@ import { detailButton } from "../panes/detail/detail";
 import { linkDetail } from "../panes/detail/requests";
 import { detailSlice } from "../panes/detail/state";
 import { gridPane } from "../panes/grid/grid";
-import { ordered } from "../panes/grid/order";
+import { openOnStrongest } from "../panes/grid/open";
 import { linkGrid } from "../panes/grid/requests";
-import { type GridState, gridSlice } from "../panes/grid/state";
+import { gridSlice } from "../panes/grid/state";
 import { herePane } from "../panes/here/here";
 import { linkHere } from "../panes/here/requests";
 import { hereSlice } from "../panes/here/state";
@@ -39,18 +39,6 @@ import { unitSlice } from "../panes/unit/state";
 import { unitPane } from "../panes/unit/unit";
 import { wholeSlice } from "../panes/whole/state";
 import { wholePane } from "../panes/whole/whole";
-import type { Session } from "../seam";
-
-/** A layer opens on the unit that answers most strongly to the picture, unless another was chosen. */
-function selectStrongest({ store }: Session<GridState>): void {
-  let opened = "";
-  store.onChange(["grid"], () => {
-    const grid = store.get("grid");
-    if (!grid || grid.layer !== store.get("layer") || grid.layer === opened) return;
-    opened = grid.layer;
-    if (store.get("selected") === null) store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
-  });
-}
 
 const { widget, showSaved } = instrument({
   name: "explorer",
@@ -78,7 +66,7 @@ const { widget, showSaved } = instrument({
     linkSilence(session);
     linkDetail(session);
     linkPin(session);
-    selectStrongest(session);
+    openOnStrongest(session);
   },
   mount: (view, root) => {
     const status = pane(root, "status");
