@@ -33,10 +33,9 @@ from convscope_core.locks import Lock
 from convscope_core.preprocessing import Preprocess, Preprocessing
 from convscope_core.wordnet import class_name
 
-__all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index"]
+__all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index", "listed_layers"]
 
 
-@plain_methods
 @plain_methods
 @dataclass(frozen=True)
 class Layer:
@@ -661,7 +660,7 @@ class Network:
         values : dict of str to tensor
             By the layers' own names: (N, channels, h, w), after the activation; h = w = 1 for vectors.
         """
-        wanted = [self.layer(name).name for name in self._names(layers)]
+        wanted = [self.layer(name).name for name in listed_layers(layers)]
         self._check_batch(x)
         found = {name: self._found[name] for name in wanted}
         x = x.to(self.device, self.dtype)
@@ -691,7 +690,7 @@ class Network:
             Gets the outputs (N, K), as `forward` gives them.
         """
         found: dict[Node, list[GraphLayer]] = {}
-        for name in dict.fromkeys(self.layer(name).name for name in self._names(layers)):
+        for name in dict.fromkeys(self.layer(name).name for name in listed_layers(layers)):
             layer = self._found[name]
             found.setdefault(layer.node, []).append(layer)
         self._check_batch(x)
@@ -747,7 +746,7 @@ class Network:
             To be called under the network's `lock`.
         """
         self._check_batch(x)
-        nodes = [self.graph_layer(name).node for name in self._names(layers)]
+        nodes = [self.graph_layer(name).node for name in listed_layers(layers)]
         x = x.to(self.device, self.dtype)
         with self.lock:
             return Regions(
@@ -822,7 +821,7 @@ class Network:
         dict of str to tensor
             By the layers' own names: (1, channels, h, w), after the activation that directly follows.
         """
-        wanted = {name: self._found[name] for name in (self.layer(n).name for n in self._names(layers))}
+        wanted = {name: self._found[name] for name in (self.layer(n).name for n in listed_layers(layers))}
         x = self.prepare(image)
         with self.lock, torch.inference_mode():
             _, values = self._runner(x, [g.node for g in wanted.values()], output=False)
@@ -857,7 +856,7 @@ class Network:
         RuntimeError
             If an operation of the network cannot be differentiated.
         """
-        found = {name: self._found[name] for name in (self.layer(n).name for n in self._names(layers))}
+        found = {name: self._found[name] for name in (self.layer(n).name for n in listed_layers(layers))}
         self._check_batch(x)
         scores = self.graph.output if self._scores.of_logits is None else self.graph.logits
         # Rectifiers in the memory of their input are no obstacle: what they overwrite nobody saves for a gradient,
@@ -903,9 +902,23 @@ class Network:
                 f"one of a picture."
             )
 
-    @staticmethod
-    def _names(layers: str | Iterable[str]) -> list[str]:
-        return [layers] if isinstance(layers, (str, Layer)) else list(layers)
+
+def listed_layers(layers: Any) -> list[Any]:
+    """Return one layer, or several, as a list.
+
+    Raises
+    ------
+    ArgumentError
+        When it is neither a name, a `Layer`, nor several of them.
+    """
+    if isinstance(layers, (str, Layer)):
+        return [layers]
+    if not isinstance(layers, Iterable):
+        raise ArgumentError(
+            f"Expected the name of a layer or several of them, got {layers!r}. All names: "
+            "[layer.name for layer in net.layers]."
+        )
+    return list(layers)
 
 
 def class_index(target: int | str, labels: Sequence[str], name: str) -> int:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["axes", "blank", "curves", "draws_figure", "panels"]
+__all__ = ["axes", "blank", "curves", "draws_figure", "note", "panels"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,6 +58,12 @@ def panels(down: int, across: int, size: tuple[float, float]) -> tuple[Any, list
         panel.set_xticks([])
         panel.set_yticks([])
     return figure, every
+
+
+def note(panel: Any, text: str) -> None:
+    """Say in the middle of a panel why there is nothing in it."""
+    panel.text(0.5, 0.5, text, ha="center", va="center", fontsize=8, color="0.4", wrap=True, transform=panel.transAxes)
+    panel.set_frame_on(False)
 
 
 def axes(size: tuple[float, float]) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,8 @@ def test_it_is_kept_and_read_again(nets: tuple[Network, Network], found: Compari
         Comparison.load(path, nets[1], nets[0], IMAGES)
     with pytest.raises(ArgumentError, match="the 26 pictures"):
         Comparison.load(path, *nets, IMAGES[:5])
+    with pytest.raises(ArgumentError, match="picture 0"):
+        Comparison.load(path, *nets, IMAGES.only(range(25, -1, -1)))
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(StoreError, match="damaged"):
         Comparison.load(path, *nets, IMAGES)
@@ -257,8 +260,51 @@ def test_pictures_that_one_of_them_cannot_read_are_left_out(nets: tuple[Network,
 def test_few_pictures(nets: tuple[Network, Network]) -> None:
     found = compare(*nets, IMAGES[:2], progress=False)
     assert 0 <= found.agreement <= 1
-    with pytest.raises(ArgumentError, match="at least 4 pictures that both networks can read, got 2"):
-        found.cka  # noqa: B018
+    for asked in (lambda: found.cka, lambda: found.correlations("0", "0"), lambda: found.matches("0", "0")):
+        with pytest.raises(ArgumentError, match="at least 4 sampled pictures that both networks can read, got 2"):
+            asked()
+    assert "CKA" in [panel.get_title() for panel in found.plot().axes][-1]
+
+
+def test_units_that_never_change_are_no_match() -> None:
+    net = network(1, 20, wide=7)
+    kept = torch.arange(7) == 6
+
+    def held(tensor: torch.Tensor) -> torch.Tensor:
+        """All units of the first convolution but one are the same on all pictures."""
+        return tensor * kept[:, None, None, None] if tensor.shape == (7, 3, 3, 3) else tensor
+
+    found = compare(net, net.with_tensors(held, "held"), IMAGES, "0", "0", progress=False)
+    correlations = found.correlations("0", "0")[:, 6]
+    assert correlations.min() < 0  # of which 0, that of a unit that never changes, is no better
+    varied = np.flatnonzero(correlations)
+    assert 1 < len(varied) < 7
+    order = varied[np.argsort(-correlations[varied])]
+    assert found.matches("0", "0") == [(a, 6, correlations[a], a == 6) for a in order]
+    back = compare(found.b.network, net, IMAGES, "0", "0", progress=False).matches("0", "0")
+    assert [(pair.a, pair.b, pair.mutual) for pair in back] == [(6, 6, True)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        lambda found: found.disagreements(-1),
+        lambda found: found.matches("0", "0", -1),
+        lambda found: found.matches("0", "0", 1.5),
+        lambda found: found.accuracy("a", 1.5),
+        lambda found: found.accuracy("a", 6),
+        lambda found: found.accuracy("c"),
+        lambda found: found.projections("a", units=-2),
+        lambda found: found.projections("a", units="ab"),
+        lambda found: found.projections("a", units=[0, 99]),
+        lambda found: found.projections("a", units=[-1]),
+        lambda found: found.projections("a", units=[0.5]),
+        lambda found: found.projections("a", seed=-1),
+    ],
+)
+def test_questions_that_have_no_answer_are_refused(found: Comparison, asked: Callable[[Comparison], Any]) -> None:
+    with pytest.raises((ArgumentError, LayerError), match=r"Expected .*, got"):
+        asked(found)
 
 
 @pytest.mark.parametrize(

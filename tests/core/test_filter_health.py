@@ -77,6 +77,9 @@ def test_frequencies_directions_and_coverage_are_those_of_the_filters() -> None:
     assert np.all(np.diff(health.centroid) > 0)
     np.testing.assert_allclose(health.centroid[1:], [0.2, 0.35, 0.45], atol=0.05)
     np.testing.assert_allclose(health.angle[1:], [45, 90, 135], atol=5)
+    nothing = filter_health(first(torch.zeros(4, 3, 5, 5)))
+    assert "nan%" not in repr(nothing) + nothing._repr_html_()
+    assert nothing.plot()
     low = filter_health(first(torch.ones(4, 3, 5, 5)))
     assert low.coverage < health.coverage <= 1
 

@@ -6,6 +6,7 @@ import gc
 import pickle
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from torchvision.transforms._presets import ImageClassification
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, TraceError
+from convscope_core.experiments import ablating, comparing, corresponding, measuring_invariance, probing
 from convscope_core.network import Layer, Network, Prediction
+from convscope_core.patterns import fitting_patterns
+from convscope_core.survey import surveying
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PRESET = ImageClassification(crop_size=32, resize_size=40, mean=MEAN, std=STD)
@@ -346,6 +350,32 @@ def test_unknown_layers_and_positions(net: Network) -> None:
         net.layer("4").box(14, 0)
     with pytest.raises(ArgumentError, match="row -1"):
         net.layer("4").box(-1, 0)
+
+
+DOORS: dict[str, Callable[[Network, Images, Any], Any]] = {
+    "activations": lambda net, images, layers: net.activations(images[0].image, layers),
+    "survey": surveying,
+    "patterns": lambda net, images, layers: fitting_patterns(net, images, layers=layers),
+    "invariance": lambda net, images, layers: measuring_invariance(net, images, "shift_y", layers),
+    "comparison": lambda net, images, layers: comparing(net, net, images, layers),
+    "correspondence": lambda net, images, layers: corresponding(net, images, [(8, 8)] * 2, layers=layers, size=5),
+    "probes": probing,
+    "ablation": ablating,
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_layers_are_given_alike_everywhere(net: Network, door: str) -> None:
+    images = Images.of([photograph()] * 2)
+    layer = net.layer("4")
+    for layers in (layer.name, layer, [layer], (layer.name, layer), iter([layer.name])):
+        DOORS[door](net, images, layers)
+    for wrong in (5, 1.5, object()):
+        with pytest.raises(ArgumentError, match="Expected the name of a layer or several of them, got"):
+            DOORS[door](net, images, wrong)
+    for wrong in ([5], "no layer", [layer, "no layer"]):
+        with pytest.raises(LayerError):
+            DOORS[door](net, images, wrong)
 
 
 def test_weight_of_a_layer_has_its_batch_norm(net: Network) -> None:

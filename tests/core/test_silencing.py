@@ -261,7 +261,9 @@ def test_what_cannot_be_measured(net: Network) -> None:
     with pytest.raises(ArgumentError, match="as a mapping of layers to units, got 'stem'"):
         ablation(net, Labelled(), {"row": "stem"}, progress=False)  # type: ignore[dict-item]
     with pytest.raises(ArgumentError, match="got 'nothing', which is the whole network's"):
-        ablation(net, Labelled(), {"nothing": {}}, progress=False)
+        ablation(net, Labelled(), {"nothing": {"stem": None}}, progress=False)
+    with pytest.raises(ArgumentError, match="silent in 'row' as a mapping of layers to units, got an empty one"):
+        ablation(net, Labelled(), {"row": {}}, progress=False)
     with pytest.raises(LayerError, match="got 'stemm'"):
         ablation(net, Labelled(), "stemm", progress=False)
     for units in (6, [-1], ["eye"], [True]):

@@ -28,6 +28,7 @@ from convscope_core.evolution.folder import (
 )
 from convscope_core.graph.classifier import named_parts, unwrapped
 from convscope_core.locks import Lock
+from convscope_core.network import listed_layers
 
 __all__ = ["PAPER", "EvolutionRecorder"]
 
@@ -102,7 +103,7 @@ class EvolutionRecorder:
         self._origin = Origin(self._model, options, lends=False)
         self._asked = at if callable(at) else None
         self._due = [] if callable(at) else _moments(at)
-        self._layers = None if layers is None else [layers] if isinstance(layers, str) else list(layers)
+        self._layers = None if layers is None else listed_layers(layers)
         if self._layers == []:
             raise ArgumentError("Expected at least one layer to record, got none. Leave layers out to record all.")
         self._lock = Lock()

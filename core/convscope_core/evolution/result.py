@@ -21,14 +21,14 @@ from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.evolution.checkpoints import Checkpoints
 from convscope_core.evolution.figures import Block, figure_of_curves, figure_of_rows
 from convscope_core.evolution.moment import Cell, Moment, Weights, Winners
-from convscope_core.evolution.pictures import KnownPictures
 from convscope_core.evolution.table import MEASURES, EvolutionRow, EvolutionTable
 from convscope_core.explain.projection import Unit, projecting
+from convscope_core.jobs.known import KnownPictures
 from convscope_core.locks import Lock
 from convscope_core.measures import cka, dormant, energy_profile, gram, jaccard, patch_components
 from convscope_core.measures.cka import FEWEST
 from convscope_core.measures.dormancy import TAU, require_tau
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.plots import draws_figure
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.saved_result import Values, require_values, typed
@@ -271,7 +271,7 @@ class EvolutionResult:
         return self._once(("cka", name), make)
 
     def dead(self, layer: str | Layer) -> Floats:
-        """Share of the units that no picture activates (greater than zero anywhere), (T,)."""
+        """Share of the units that no picture activates, (T,): above zero anywhere, or, of signed layers, off zero."""
         name = self._name(layer)
         return _frozen(np.array([m.survey.health(name).dead.mean() for m in self.moments]))
 
@@ -493,7 +493,7 @@ class EvolutionResult:
     def _several(self, layers: str | Layer | Iterable[str | Layer] | None) -> list[Layer]:
         if layers is None:
             return [layer for layer in self.layers if layer.kind == "conv"] or list(self.layers)
-        names = [self._name(one) for one in ([layers] if isinstance(layers, (str, Layer)) else layers)]
+        names = [self._name(one) for one in listed_layers(layers)]
         return [layer for layer in self.layers if layer.name in names]
 
     # -- keeping --

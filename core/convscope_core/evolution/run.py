@@ -22,11 +22,11 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError
 from convscope_core.evolution.checkpoints import Checkpoint, Checkpoints
 from convscope_core.evolution.moment import Moment, weights_at
-from convscope_core.evolution.pictures import KnownPictures
 from convscope_core.evolution.result import EvolutionResult
 from convscope_core.jobs.forms import completed, documented, last, shown
+from convscope_core.jobs.known import KnownPictures
 from convscope_core.measures.dormancy import TAU, require_tau
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.saving import folder_for
 from convscope_core.survey import Survey, surveying
 
@@ -155,8 +155,7 @@ def evolving(
     if layers is None:
         wanted = None if start is None else [layer.name for layer in start.layers]
     else:
-        listed = [layers] if isinstance(layers, (str, Layer)) else list(layers)
-        wanted = [layer.name if isinstance(layer, Layer) else layer for layer in listed]
+        wanted = [layer.name if isinstance(layer, Layer) else layer for layer in listed_layers(layers)]
     known = {} if start is None else _known(start, taken, pictures, k, sample)
     folder = None if store is None else folder_for("stores, one a checkpoint", store)
     with _naming(taken[0]):

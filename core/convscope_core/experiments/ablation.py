@@ -19,7 +19,7 @@ from convscope_core.graph import Node
 from convscope_core.graph.forward import evaluated
 from convscope_core.graph.node import needed_for
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
-from convscope_core.network import Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.plots import axes, draws_figure
 from convscope_core.saved_result import SavedResult, Values
 
@@ -108,7 +108,8 @@ class Ablation(SavedResult):
     def __repr__(self) -> str:
         wide = max(6, *(len(label) for label in self.labels))
         lines = [
-            f"Ablation of {self.network}: {self.counts.sum()} pictures of {len(self.classes)} classes",
+            f"Ablation of {self.network}: {_many(int(self.counts.sum()), 'picture')} of "
+            f"{_many(len(self.classes), 'class', 'classes')}",
             f"  {'silent':<{wide}}  accuracy  probability  changed  loses most",
         ]
         rows = range(len(self.labels)) if len(self.labels) <= 20 else self._most()
@@ -294,7 +295,7 @@ class _AblationJob(Job[_Counts, Ablation]):
 def ablating(
     net: Network,
     images: Any,
-    silence: str | Iterable[str] | Mapping[str, Silence],
+    silence: str | Layer | Iterable[str | Layer] | Mapping[str, Silence],
     *,
     store: Any = None,
     executor: Any = None,
@@ -315,7 +316,7 @@ def ablating(
     net
     images
         With labels that are classes of the network.
-    silence : str, iterable of str, or mapping of str to mapping
+    silence : str, Layer, iterable of them, or mapping of str to mapping
         - A layer, or several: every unit of it by itself, a row each.
         - A mapping of rows, by a label of your choice, to what is silent together: layers to units (None: all).
           ``{"eyes": {"conv5": [3, 17]}, "no conv4": {"conv4": None}}``
@@ -341,9 +342,14 @@ def ablating(
                     f"Expected what is silent in {label!r} as a mapping of layers to units, got {units!r}. For example "
                     f'{{"conv5": [3, 17]}}.'
                 )
+            if not units:
+                raise ArgumentError(
+                    f"Expected what is silent in {label!r} as a mapping of layers to units, got an empty one. The "
+                    "whole network is the first row of every result."
+                )
             rows[str(label)] = {net.layer(name).name: _units(net, name, which) for name, which in units.items()}
     else:
-        for name in [silence] if isinstance(silence, str) else silence:
+        for name in listed_layers(silence):
             layer = net.layer(name)
             rows.update({f"{layer.name}/{unit}": {layer.name: [unit]} for unit in range(layer.channels)})
     if not rows:
@@ -370,6 +376,10 @@ def _units(net: Network, name: str, which: Any) -> list[int] | None:
         if not whole or not 0 <= number < layer.channels:
             raise LayerError(f"Expected units of {layer.name}, 0 to {layer.channels - 1}, got {number!r}.")
     return [int(number) for number in numbers]
+
+
+def _many(count: int, one: str, several: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def _share(sums: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -16,7 +16,7 @@ from convscope_core.arguments import require_between, require_choice, require_co
 from convscope_core.datasets import Images, natural
 from convscope_core.errors import ArgumentError
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
-from convscope_core.network import Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.plots import axes, draws_figure
 from convscope_core.saved_result import SavedResult, Values
 
@@ -220,7 +220,7 @@ class _ProbeJob(Job[_Features, Probes]):
 def probing(
     net: Network,
     images: Any,
-    layers: str | Iterable[str] | None = None,
+    layers: str | Layer | Iterable[str | Layer] | None = None,
     *,
     per_class: int = 30,
     held_out: int = 50,
@@ -287,7 +287,7 @@ def probing(
     if layers is None:
         names = [layer.name for layer in net.layers if layer.kind in ("conv", "conv_transpose", "linear")]
     else:
-        names = [net.layer(name).name for name in ([layers] if isinstance(layers, str) else layers)]
+        names = [net.layer(name).name for name in listed_layers(layers)]
     if not names:
         raise ArgumentError("Expected at least one layer, got none. All names: [layer.name for layer in net.layers].")
     fit = {"per_class": per_class, "held_out": held_out, "classifier": classifier, "penalty": float(penalty)}

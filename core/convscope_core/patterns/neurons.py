@@ -26,7 +26,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.graph.gates import gate_of
 from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, RECTIFIERS
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 
 __all__ = ["EXTENDED", "GATES", "Neurons", "neurons_of"]
 
@@ -283,7 +283,7 @@ def neurons_of(net: Network, layers: str | Layer | Iterable[str | Layer] | None 
         if made is not None:
             found[name] = made
     if layers is not None:
-        asked = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        asked = listed_layers(layers)
         chosen = [net.layer(item).name if item not in found else item for item in map(_name_of, asked)]
         if missing := [name for name in chosen if name not in found]:
             raise ArgumentError(

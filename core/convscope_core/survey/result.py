@@ -17,7 +17,7 @@ from convscope_core.crops import non_overlapping
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.jobs.ledger import Ledger, Skipped
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey.findings import (
     ClassMeans,
@@ -411,7 +411,7 @@ class Survey:
         """
         label = self._names.get(label, label)
         self._require_class(label)
-        chosen = self.layers if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        chosen = self.layers if layers is None else listed_layers(layers)
         matches = []
         for layer in dict.fromkeys(self.layer(one).name for one in chosen):
             means = self.classes(layer)
@@ -564,7 +564,7 @@ class Survey:
         found, number = self._unit(layer, channel)
         if len(self._sample_arrays[0]) < MINIMA["similar"].images:
             return []
-        chosen = [found] if layers is None else [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        chosen = [found] if layers is None else listed_layers(layers)
         mine = _standardised(self._sample_arrays[1][:, self._channels[found.name]][:, number : number + 1])
         units: list[SimilarUnit] = []
         for name in dict.fromkeys(self.layer(one).name for one in chosen):

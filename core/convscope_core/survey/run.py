@@ -19,7 +19,7 @@ from convscope_core.arguments import listed, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last, load
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.result import Survey
@@ -265,8 +265,7 @@ def choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> 
     if layers is None:
         chosen = {layer.name for layer in net.layers if layer.kind != "pool"}
     else:
-        wanted = [layers] if isinstance(layers, (str, Layer)) else list(layers)
-        chosen = {net.layer(item.name if isinstance(item, Layer) else item).name for item in wanted}
+        chosen = {net.layer(item).name for item in listed_layers(layers)}
     if not chosen:
         what = "this network has no layer" if layers is None else "got none"
         raise ArgumentError(f"Expected at least one layer to survey, {what}. Choose from Network.layers.")

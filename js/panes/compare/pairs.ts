@@ -54,7 +54,7 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     list.replaceChildren(...rowsOf(matches));
   });
   store.watch(["matches", "_comparison", "layer_a", "layer_b", "pair_order", "pair_show"], () => {
-    const [matches, { known }] = [store.get("matches"), store.get("_comparison")];
+    const [matches, { known, cka }] = [store.get("matches"), store.get("_comparison")];
     const stale =
       matches !== null &&
       (matches.layer_a !== store.get("layer_a") ||
@@ -63,7 +63,9 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
         matches.pair_show !== store.get("pair_show"));
     list.classList.toggle("cs-is-stale", stale);
     list.setAttribute("aria-busy", String(stale));
-    const nothing = "Every unit of the layer is the same on all pictures.";
+    const nothing = cka
+      ? "Too few pictures to match units on: of so few, units are alike by chance."
+      : "Every unit of one of the layers is the same on all pictures.";
     if (!known) text(empty, "Matched when both have seen all pictures.");
     else text(empty, matches?.all === 0 ? nothing : "");
   });

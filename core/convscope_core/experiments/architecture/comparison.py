@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,19 +13,21 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.arguments import plain_methods
+from convscope_core.arguments import is_whole, plain_methods, require_counts
+from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
-from convscope_core.experiments.architecture.answers import Answered, Answers
+from convscope_core.experiments.architecture.answers import TOP, Answered, Answers
 from convscope_core.experiments.architecture.filter_health import first_layer, sheet
 from convscope_core.explain.projection import Projection, Unit, project_many
+from convscope_core.jobs.known import KnownPictures
 from convscope_core.measures import cka_matrix, gram
 from convscope_core.measures.cka import FEWEST
 from convscope_core.network import Layer, Network
-from convscope_core.plots import draws_figure, panels
+from convscope_core.plots import draws_figure, note, panels
 from convscope_core.render import signed
 from convscope_core.saved_result import Values, require_values, typed
-from convscope_core.saving import opened_result, reading_result, save_result
+from convscope_core.saving import Damage, inflated, opened_result, reading_result, save_result
 from convscope_core.survey import Survey
 
 __all__ = ["Comparison", "Cost", "Disagreement", "Side", "UnitPair"]
@@ -32,13 +36,16 @@ Floats = npt.NDArray[np.float64]
 Which = Literal["a", "b"]
 X = TypeVar("X")
 
-_FORM = "convscope comparison 1"
+_FORM = "convscope comparison 2"
 _ANSWERS = {
     "images": Values("int64", "pictures", 0),
     "classes": Values("int64", "pictures 5", -1),
     "probabilities": Values("float32", "pictures 5", 0, 1),
     "expected": Values("float32", "pictures", 0, 1, unknown=True),
 }
+
+_LONGEST = 2**15
+"""Bytes that the name of a picture can need."""
 
 _NAMED = 24
 """Layers whose names stand beside the matrix."""
@@ -181,8 +188,9 @@ class Comparison:
             Up to 5.
         """
         side = self._side(which)
-        if not 1 <= top <= 5:
-            raise ArgumentError(f"Expected top from 1 to 5, got {top!r}.")
+        require_counts(top=top)
+        if top > TOP:
+            raise ArgumentError(f"Expected top from 1 to {TOP}, got {top!r}.")
         numbers = {label: n for n, label in enumerate(side.network.labels) if side.network.labels.count(label) == 1}
         labels = [side.survey.label(int(image)) for image in side.answers.images]
         own = np.array([-1 if label is None else numbers.get(label, -1) for label in labels], np.int64)
@@ -204,6 +212,7 @@ class Comparison:
         ArgumentError
             When the networks have no class in common, so that all answers differ.
         """
+        _require_most(n)
         if not self.common_labels:
             raise ArgumentError(
                 f"Expected networks with classes in common, got {self.a.name} ({self._some('a')}) and {self.b.name} "
@@ -253,12 +262,15 @@ class Comparison:
                 sides.append([gram(one.means[rows], one.images[rows]) for one in sampled])
             return cka_matrix(*sides)
 
+        self._require_sampled("CKA is not defined")
+        return self._once(("cka",), make)
+
+    def _require_sampled(self, otherwise: str) -> None:
         if len(self._sampled) < FEWEST:
             raise ArgumentError(
-                f"Expected at least {FEWEST} pictures that both networks can read, got {len(self._sampled)}: CKA is "
-                "not defined."
+                f"Expected at least {FEWEST} sampled pictures that both networks can read, got {len(self._sampled)}: "
+                f"{otherwise}. Give more pictures, or a larger sample."
             )
-        return self._once(("cka",), make)
 
     @property
     def _sampled(self) -> npt.NDArray[np.int64]:
@@ -273,7 +285,13 @@ class Comparison:
         -------
         float32 array (units of the one, units of the other)
             -1 to 1; 0 for units that are the same on all pictures.
+
+        Raises
+        ------
+        ArgumentError
+            When there are fewer than four such pictures.
         """
+        self._require_sampled("units correlate by chance")
         names = self.a.survey.layer(layer_a).name, self.b.survey.layer(layer_b).name
 
         def make() -> npt.NDArray[np.float32]:
@@ -301,14 +319,23 @@ class Comparison:
         Returns
         -------
         list of UnitPair
-            Most alike first; without units that are the same on all pictures.
+            Most alike first; without units, of either layer, that are the same on all pictures.
+
+        Raises
+        ------
+        ArgumentError
+            When there are fewer than four pictures, as for `correlations`.
         """
+        _require_most(n)
         correlation = self.correlations(layer_a, layer_b)
-        best, back = correlation.argmax(1), correlation.argmax(0)
+        units_a, units_b = (np.flatnonzero(correlation.any(axis)) for axis in (1, 0))
+        if not units_a.size:
+            return []
+        varied = correlation[np.ix_(units_a, units_b)]
+        best, back = varied.argmax(1), varied.argmax(0)
         pairs = [
-            UnitPair(a, int(best[a]), float(correlation[a, best[a]]), int(back[best[a]]) == a)
-            for a in np.argsort(-correlation.max(1), kind="stable").tolist()
-            if correlation[a].any()
+            UnitPair(int(units_a[a]), int(units_b[best[a]]), float(varied[a, best[a]]), int(back[best[a]]) == a)
+            for a in np.argsort(-varied.max(1), kind="stable").tolist()
         ]
         return pairs[:n]
 
@@ -361,7 +388,7 @@ class Comparison:
         layer : str or Layer, optional
             Default: `second_layer`.
         units : int or iterable of int, default 16
-            How many, drawn at random from those that are not dead; or which.
+            How many, drawn at random from those that are not dead; or which: channels.
         method, **options
             As for `project`.
         seed : int, default 0
@@ -370,16 +397,28 @@ class Comparison:
         -------
         list of Projection
             By unit; without dead ones.
+
+        Raises
+        ------
+        LayerError
+            When there is no such layer or unit.
         """
+        require_counts(0, seed=seed)
         side = self._side(which)
-        name = (self.second_layer(which) if layer is None else side.survey.layer(layer)).name
+        found = self.second_layer(which) if layer is None else side.survey.layer(layer)
+        name = found.name
         top = side.survey.arrays(name)
         alive = np.flatnonzero((top.images[:, 0] >= 0) & (top.values[:, 0] > 0))
-        if isinstance(units, int):
-            drawn = np.random.default_rng(seed).permutation(alive)[:units]
-            chosen = sorted(drawn.tolist())
+        given: Any = units
+        if isinstance(given, Iterable) and not isinstance(given, str):
+            asked = list(given)
+            for unit in asked:
+                if not is_whole(unit) or not 0 <= unit < found.channels:
+                    raise LayerError(f"Expected units of {name}, 0 to {found.channels - 1}, got {unit!r}.")
+            chosen = [int(unit) for unit in asked if unit in alive]
         else:
-            chosen = [int(unit) for unit in units if int(unit) in alive]
+            require_counts(units=given)
+            chosen = sorted(np.random.default_rng(seed).permutation(alive)[:given].tolist())
         wanted = [Unit(int(top.images[u, 0]), u, int(top.rows[u, 0]), int(top.columns[u, 0]), float(top.values[u, 0]))
                   for u in chosen]  # fmt: skip
         return project_many(side.network, self.images, name, wanted, method, **options)
@@ -430,6 +469,8 @@ class Comparison:
     def plot(self, units: int = 16, *, seed: int = 0, method: str = "deconvnet", **options: Any) -> Any:
         """Draw the paper's figure 6: first layers on one scale, second layers' projections; and CKA of all layers.
 
+        Where a network has no such layer, or the pictures are too few, the panel says so.
+
         Parameters
         ----------
         units : int, default 16
@@ -439,15 +480,32 @@ class Comparison:
             As for `project`.
         """
         figure, every = panels(1, 5, (3.2, 3.4))
-        for panel, picture, side in zip(every[:2], self.first_layers(), (self.a, self.b), strict=True):
-            panel.imshow(picture, interpolation="nearest")
-            panel.set_title(f"{side.name}: {first_layer(side.network).name}", fontsize=8)
+        filters = [None if side.network.first_convolution is None else self._filters(side) for side in (self.a, self.b)]
+        for panel, own, other, side in zip(every[:2], filters, filters[::-1], (self.a, self.b), strict=True):
+            panel.set_title(side.name, fontsize=8)
+            if own is None:
+                note(panel, "no convolution looks at the picture")
+            else:
+                panel.imshow(sheet(own, other), interpolation="nearest")
+                panel.set_title(f"{side.name}: {first_layer(side.network).name}", fontsize=8)
         sides: tuple[Which, Which] = ("a", "b")
         for panel, which in zip(every[2:4], sides, strict=True):
-            found = self.projections(which, None, units, method=method, seed=seed, **options)
+            panel.set_title(self._side(which).name, fontsize=8)
+            try:
+                layer = self.second_layer(which).name
+            except LayerError:
+                note(panel, "no second convolution is compared")
+                continue
+            found = self.projections(which, layer, units, method=method, seed=seed, **options)
             if found:
                 panel.imshow(_tiled([one.values for one in found]), interpolation="nearest")
-            panel.set_title(f"{self._side(which).name}: {self.second_layer(which).name}", fontsize=8)
+            else:
+                note(panel, "no unit is active")
+            panel.set_title(f"{self._side(which).name}: {layer}", fontsize=8)
+        every[4].set_title("CKA (debiased)", fontsize=8)
+        if len(self._sampled) < FEWEST:
+            note(every[4], f"not defined of fewer than {FEWEST} pictures")
+            return figure
         image = every[4].imshow(self.cka, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         for mark, layers in zip((every[4].set_yticks, every[4].set_xticks), self.layers, strict=True):
             if len(layers) <= _NAMED:
@@ -455,7 +513,6 @@ class Comparison:
         every[4].tick_params(axis="x", rotation=90)
         every[4].set_ylabel(self.a.name, fontsize=8)
         every[4].set_xlabel(self.b.name, fontsize=8)
-        every[4].set_title("CKA (debiased)", fontsize=8)
         figure.colorbar(image, ax=every[4], shrink=0.8)
         return figure
 
@@ -464,7 +521,10 @@ class Comparison:
     def save(self, path: str | Path) -> Path:
         """Write both surveys and all answers to a file of safetensors; networks and pictures are not written."""
         arrays: dict[str, npt.NDArray[Any]] = {}
-        settings: dict[str, Any] = {"images": len(self.images)}
+        known = KnownPictures.of(self.images)
+        arrays["traces"] = known.traces.view(np.uint8)
+        arrays["pictures"] = np.frombuffer(zlib.compress(json.dumps(known.identities).encode()), np.uint8)
+        settings: dict[str, Any] = {}
         for name, side in (("a", self.a), ("b", self.b)):
             found, survey = side.survey.state()
             arrays.update({f"{name}.survey.{key}": array for key, array in found.items()})
@@ -488,13 +548,18 @@ class Comparison:
         Raises
         ------
         ArgumentError
-            When there is no such file, it holds something else, or is of other networks or pictures.
+            When there is no such file, it holds something else, or is of other networks or pictures (names, labels,
+            contents).
         StoreError
             When it is damaged.
         """
         pictures = Images.of(images)
         with opened_result(path, "Comparison.save", (_FORM,)) as (_, arrays, settings):
-            count = typed(settings["images"], int, "images")
+            traces = arrays["traces"].view(TRACES)
+            packed = inflated(arrays["pictures"].tobytes(), _LONGEST * (1 + len(traces)))
+            known = KnownPictures(typed(json.loads(packed), tuple[str, ...], "pictures"), traces)
+            if len(known.identities) != len(traces):
+                raise Damage("other numbers of pictures and their traces")
             told = {}
             for name in ("a", "b"):
                 about = settings[name]
@@ -504,8 +569,7 @@ class Comparison:
                     typed(names[0], str, "fingerprint"), typed(names[1], str, "network"), about["survey"],
                     typed(about["layers"], tuple[str, ...], "layers"), typed(about["cost"], Cost, "cost"),
                 )  # fmt: skip
-        if len(pictures) != count:
-            raise ArgumentError(f"Expected the {count} pictures that {str(path)!r} is of, got {len(pictures)}.")
+        known.require_names(pictures, repr(str(path)))
         sides = []
         for name, net in (("a", net_a), ("b", net_b)):
             (was, network, about, names, cost), now = told[name], net.fingerprint
@@ -519,6 +583,7 @@ class Comparison:
                 survey = Survey.of_state(_part(arrays, f"{name}.survey."), about, layers, pictures)
                 answers = Answers(**_part(arrays, f"{name}.answers."))
             survey.require(net)
+            known.require_contents(pictures, repr(str(path)), survey.seen)
             sides.append(Side(net, survey, answers, cost))
         return cls(sides[0], sides[1], pictures)
 
@@ -544,6 +609,11 @@ class Comparison:
             self._kept[key] = made
         found: X = self._kept[key]
         return found
+
+
+def _require_most(n: Any) -> None:
+    if n is not None:
+        require_counts(0, n=n)
 
 
 def _part(arrays: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -177,7 +177,7 @@ class FilterHealth(Sequence[Aliasing]):
         return (
             f"First layer of {self.network}, {self.layer}: {count} filters of {height}×{width}{pictures}\n"
             f"{', '.join(found)} (dead by {self.dead_by}); RMS {np.median(self.rms):.3g}, largest "
-            f"{self.rms.max():.3g}; frequencies covered {self.coverage:.0%}"
+            f"{self.rms.max():.3g}; frequencies covered {_share(self.coverage, 0)}"
         )
 
     def _repr_html_(self) -> str:
@@ -207,7 +207,7 @@ class FilterHealth(Sequence[Aliasing]):
         if len(alive):
             spectra.plot(self.frequencies, alive.T, color="C0", alpha=min(1.0, 6 / len(alive)), linewidth=0.8)
             spectra.plot(self.frequencies, alive.mean(0), color="C1", label="mean")
-        spectra.set_title(f"power by cycles a pixel; coverage {self.coverage:.0%}", fontsize=9)
+        spectra.set_title(f"power by cycles a pixel; coverage {_share(self.coverage, 0)}", fontsize=9)
         if self.aliasing:
             bars = every[3]
             names = [row.layer for row in self.aliasing]
@@ -479,8 +479,8 @@ def _times(stride: tuple[int, int] | None) -> str:
     return "" if stride is None else str(stride[0]) if stride[0] == stride[1] else f"{stride[0]}×{stride[1]}"
 
 
-def _share(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.1%}"
+def _share(value: float, digits: int = 1) -> str:
+    return "–" if np.isnan(value) else f"{value:.{digits}%}"
 
 
 def _locator() -> Any:

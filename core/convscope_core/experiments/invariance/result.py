@@ -16,7 +16,7 @@ from convscope_core.experiments.invariance.curve import Curve, curve_of, mean_of
 from convscope_core.experiments.invariance.figure import FigureRow, Lines, drawn
 from convscope_core.experiments.invariance.table import InvarianceRow, InvarianceTable
 from convscope_core.experiments.invariance.transforms import SHIFTS, Transform
-from convscope_core.network import Layer
+from convscope_core.network import Layer, listed_layers
 from convscope_core.plots import draws_figure
 from convscope_core.saved_result import SavedResult, Values
 
@@ -294,7 +294,7 @@ class InvarianceResult(SavedResult):
         if layers is None:
             chosen = list(dict.fromkeys((self.layers[0], self.layers[max(len(self.layers) - 2, 0)])))
         else:
-            chosen = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+            chosen = listed_layers(layers)
         names = [self.layers[self._layer(layer)] for layer in chosen]
         rows = []
         for number, transform in enumerate(self.transforms):

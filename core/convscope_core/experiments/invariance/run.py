@@ -33,7 +33,7 @@ from convscope_core.experiments.invariance.transforms import (
     margin_of,
 )
 from convscope_core.jobs import Job, Ledger, Progress, begin, completed, documented, last
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 
 __all__ = ["chosen_layers", "invariance", "measuring_invariance"]
 
@@ -349,8 +349,7 @@ def chosen_layers(net: Network, layers: str | Layer | Iterable[str | Layer] | No
     if layers is None:
         found = {layer.name for layer in net.layers if layer.kind in ("conv", "conv_transpose", "linear")}
     else:
-        given: Any = [layers] if isinstance(layers, (str, Layer)) else layers
-        found = {net.layer(name).name for name in given}
+        found = {net.layer(name).name for name in listed_layers(layers)}
     if not found:
         raise ArgumentError("Expected at least one layer, got none. All names: [layer.name for layer in net.layers].")
     return tuple(layer.name for layer in net.layers if layer.name in found)

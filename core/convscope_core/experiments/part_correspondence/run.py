@@ -32,7 +32,7 @@ from convscope_core.experiments.part_correspondence.signs import (
 )
 from convscope_core.jobs import completed, documented, last
 from convscope_core.jobs.forms import shown
-from convscope_core.network import Layer, Network
+from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.occlusion import Fill, Occlusion, fill_name
 
 __all__ = ["Run", "checked_run", "chosen_layers", "corresponding", "correspondence"]
@@ -326,10 +326,10 @@ class _Row(NamedTuple):
 def chosen_layers(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[str, ...]:
     """Names of the layers; by default the last one with maps and the last before the class scores."""
     if layers is not None:
-        given = [layers] if isinstance(layers, (str, Layer)) else list(layers)
+        given = listed_layers(layers)
         if not given:
             raise ArgumentError("Expected at least one layer, got none. Leave layers out for the last two.")
-        return tuple(dict.fromkeys(net.layer(layer).name for layer in given))  # type: ignore[arg-type]
+        return tuple(dict.fromkeys(net.layer(layer).name for layer in given))
     before = net.layers[:-1] or net.layers
     maps = [layer.name for layer in before if layer.size != (1, 1)]
     vectors = [layer.name for layer in before if layer.size == (1, 1)]

@@ -352,7 +352,7 @@ class ComparePane(OccluderPane, StripPane):
         result = self._compared()
         layer_a = self._layer_of(0, content.get("layer_a", self.layer_a))
         layer_b = self._layer_of(1, content.get("layer_b", self.layer_b))
-        found = result.matches(layer_a, layer_b)
+        found = result.matches(layer_a, layer_b) if self._cka_complaint() is None else []
         order = content.get("pair_order", self.pair_order)
         if order == "mutual":
             found = [pair for pair in found if pair.mutual]

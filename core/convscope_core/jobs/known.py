@@ -1,4 +1,4 @@
-"""What the pictures of an evolution were, by which they are known again: in a later call, session, or place."""
+"""What the pictures of a result were, by which they are known again: in a later call, session, or place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convscope_core.jobs.sameness import require_same_contents, require_same_ide
 
 __all__ = ["KnownPictures"]
 
-_CURE = "Give those that were surveyed, in the same order, or make the evolution again."
+_CURE = "Give those that were surveyed, in the same order, or make it again."
 
 
 @dataclass(frozen=True, eq=False)
