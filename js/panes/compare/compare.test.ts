@@ -19,6 +19,7 @@ const first: FirstLayer = {
   layer: "conv1",
   stride: [2, 2],
   dead: [1],
+  dead_by: "activations",
   dominant: [],
   repeated: [0, 2],
   coverage: 0.5,
@@ -249,6 +250,7 @@ it("has a table of what either reaches and costs", () => {
   const view = opened();
   numbersPane(view, document.body);
   expect(words(".cs-agreement")).toEqual(["90.0 % the same answer on 40 pictures"]);
+  for (const row of document.querySelectorAll<HTMLElement>("tbody tr")) expect(row.title).not.toBe("");
   expect(words("td").slice(1)).toEqual(["97.5 %", "–", "177 k", "25", "0.50 ms", "250 ms"]);
   view.store.set({ _comparison: { ...COMPARED, agreement: null, complaint: "Expected classes in common." } });
   expect(words(".cs-agreement, .cs-empty")).toEqual(["No class in common", "Expected classes in common."]);

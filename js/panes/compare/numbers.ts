@@ -4,10 +4,22 @@ import type { View } from "../../seam";
 import { type CompareState, names } from "./state";
 import { numberText, percent } from "./words";
 
+/** What each number is. */
+const MEANING: Record<string, string> = {
+  accuracy:
+    "Share of the pictures whose own class is the most probable; of those with a class that the network knows",
+  "top-5 accuracy": "Share of the pictures whose own class is among the five most probable",
+  parameters: "Numbers that the network computes with, batch norms folded into the layers before them",
+  "multiply-adds": "Of convolutions and linear layers, for one picture",
+  "seconds a picture": "Of one picture by itself: the median of five passes, of both networks in turn",
+};
+
 export function numbersPane({ store }: View<CompareState>, root: HTMLElement): void {
   const table = el("table.cs-numbers-table");
   const empty = el("p.cs-empty");
-  const agreement = el("p.cs-agreement");
+  const agreement = el("p.cs-agreement", {
+    title: "Share of the pictures to which both give the same class",
+  });
   root.append(el("h3.cs-heading", "Answers and cost"), agreement, table, empty);
   store.watch(["_comparison"], () => {
     const { known, numbers, agreement: share, compared, complaint } = store.get("_comparison");
@@ -33,6 +45,7 @@ export function numbersPane({ store }: View<CompareState>, root: HTMLElement): v
         ...numbers.map(({ name, kind, values }) =>
           el(
             "tr",
+            { title: MEANING[name] ?? "" },
             el("th", { scope: "row" }, name === "seconds a picture" ? "time a picture" : name),
             ...values.map((value) => el("td", numberText(kind, value))),
           ),

@@ -27,7 +27,16 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     ],
   });
   const [a, b] = [el("span.cs-pairs__side"), el("span.cs-pairs__side")];
-  const head = el("div.cs-pairs__head", a, el("span.cs-pairs__middle", dim("r")), b);
+  const head = el(
+    "div.cs-pairs__head",
+    a,
+    el(
+      "span.cs-pairs__middle",
+      { title: "Correlation of their largest activations on the same pictures" },
+      dim("r"),
+    ),
+    b,
+  );
   const list = el("div.cs-pairs", { role: "list", "aria-label": "Matched units", tabindex: 0 });
   const empty = el("p.cs-empty");
   const more = el("button.cs-link", "more pairs");

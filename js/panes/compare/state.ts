@@ -13,6 +13,7 @@ export interface FirstLayer {
   layer: string;
   stride: [number, number] | null;
   dead: number[];
+  dead_by: "activations" | "weights";
   dominant: number[];
   repeated: number[];
   coverage: number | null;

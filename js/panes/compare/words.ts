@@ -47,7 +47,13 @@ export function likeness(value: number | null | undefined): string {
 export function firstLayerRows(first: FirstLayer): [string, string, string][] {
   const stride = first.stride ? Math.max(...first.stride) : 1;
   return [
-    ["dead", String(first.dead.length), "No picture activates them"],
+    [
+      "dead",
+      String(first.dead.length),
+      first.dead_by === "activations"
+        ? "No picture activates them, to a thousandth of the layer's largest activation"
+        : "Their weights are below a thousandth of the largest; what activates them was not measured",
+    ],
     [
       "dominant",
       String(first.dominant.length),

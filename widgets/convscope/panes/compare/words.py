@@ -32,6 +32,7 @@ def first_layer_row(health: FilterHealth) -> dict[str, Any]:
         "layer": health.layer,
         "stride": None if aliasing is None else list(aliasing.stride),
         "dead": np.flatnonzero(health.dead).tolist(),
+        "dead_by": health.dead_by,
         "dominant": np.flatnonzero(health.dominant).tolist(),
         "repeated": np.flatnonzero(health.duplicated).tolist(),
         "coverage": float(health.coverage),
