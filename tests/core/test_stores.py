@@ -134,6 +134,22 @@ def test_a_step_shows_what_others_did_in_all_its_parts(harness: Any, harnesses: 
     assert harnesses.same(step.survey, harness.whole)
 
 
+def test_a_forked_child_leaves_the_store_of_its_parent_alone(harness: Any, harnesses: ModuleType) -> None:
+    store = harness.fresh()
+    steps = surveying(harness.net, harness.pictures, store=store, **harness.options)
+    while next(steps).done < 5:
+        pass
+    before = store.read_bytes()
+    # The claim of the parent's shard is in it, which ending its work in the child would take back.
+    said = told(harnesses, lambda: None, steps.close, lambda: harness.survey(harness.fresh()))
+    assert said == ["nothing", "nothing"]
+    assert store.read_bytes() == before
+    (said_of_steps,) = told(harnesses, lambda: None, lambda: list(steps))
+    assert said_of_steps.startswith("StoreError Expected the process that opened the store")
+    *_, last = steps
+    assert harnesses.same(last.survey, harness.whole)
+
+
 # ---- in somebody else's store
 
 
@@ -142,12 +158,13 @@ def forge(store: Path, table: str, where: str, **columns: Any) -> None:
     with closing(sqlite3.connect(store)) as file, file:
         file.row_factory = sqlite3.Row
         row = {**file.execute(f"SELECT * FROM {table} WHERE {where}").fetchone(), **columns}
+        key = json.loads(file.execute("SELECT text FROM about").fetchone()[0])["key?"]
         if table == "shards":
             made = [row[name] for name in ("id", "again", "indices", "pictures", "identity")]
             done = [row[name] for name in ("id", "failed", "record", "traces")]
-            row |= {"digest": stores._digest(*made), "done": stores._digest(*done)}
+            row |= {"digest": stores._digest(key, *made), "done": stores._digest(key, *done)}
         else:
-            row["digest"] = stores._digest(*[value for name, value in row.items() if name not in ("id", "digest")])
+            row["digest"] = stores._digest(key, *[value for name, value in row.items() if name not in ("id", "digest")])
         file.execute(f"DELETE FROM {table} WHERE {where}")
         file.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", tuple(row.values()))
 
@@ -218,6 +235,47 @@ def test_other_tables_are_refused(harness: Any, forged: Path, statement: str) ->
         file.execute(statement)
     with pytest.raises(StoreError, match="tables are not those of a store"):
         harness.load(forged)
+
+
+@pytest.mark.parametrize("table", ["about", "shards", "nodes"])
+@pytest.mark.parametrize("rows", ["one", "all"])
+def test_rows_of_another_store_are_refused(harness: Any, forged: Path, table: str, rows: str) -> None:
+    """Of the same pictures, settings and shapes, but other weights: all that a digest of the row alone would not see."""
+    other = harness.fresh()
+    weights = harness.net.with_tensors(lambda tensor: tensor * 1.5, "another")
+    survey(weights, harness.pictures, store=other, **harness.options, progress=False)
+    where = "1" if rows == "all" else "rowid = (SELECT max(rowid) FROM other.shards)"
+    where = "level = 2" if (table, rows) == ("nodes", "one") else "1" if table == "about" else where
+    with closing(sqlite3.connect(forged)) as file:
+        file.execute("ATTACH ? AS other", (str(other),))
+        with file:
+            assert file.execute(f"REPLACE INTO main.{table} SELECT * FROM other.{table} WHERE {where}").rowcount > 0
+    for read in (harness.load, harness.survey):
+        with pytest.raises((StoreError, ArgumentError), match="^Expected "):
+            read(forged)
+    # Somebody who wants the other's results gets nothing of the mixture either.
+    with pytest.raises((StoreError, ArgumentError), match="^Expected "):
+        load_survey(forged, weights)
+
+
+def test_stores_that_were_made_before_rows_had_a_key_go_on(harness: Any, harnesses: ModuleType) -> None:
+    store = harness.fresh()
+    store.write_bytes(harness.half.read_bytes())
+    with closing(sqlite3.connect(store)) as file, file:
+        ((text, count),) = file.execute("SELECT text, shards FROM about").fetchall()
+        about = {name: value for name, value in json.loads(text).items() if name != "key?"}
+        said = (json.dumps(about), count)
+        file.execute("UPDATE about SET text = ?, digest = ?", (said[0], stores._digest(*said)))
+        for row in file.execute("SELECT id, again, indices, pictures, identity FROM shards").fetchall():
+            file.execute("UPDATE shards SET digest = ? WHERE id = ?", (stores._digest(*row), row[0]))
+        done = "SELECT id, failed, record, traces FROM shards WHERE done IS NOT NULL"
+        for row in file.execute(done).fetchall():
+            file.execute("UPDATE shards SET done = ? WHERE id = ?", (stores._digest(*row), row[0]))
+        for row in file.execute("SELECT level, position, piece, pieces, part FROM nodes").fetchall():
+            place = (stores._digest(*row), *row[:3])
+            file.execute("UPDATE nodes SET digest = ? WHERE level = ? AND position = ? AND piece = ?", place)
+    harness.load(store)
+    assert harnesses.same(harness.survey(store), harness.whole)
 
 
 # ---- out of reach

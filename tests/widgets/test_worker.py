@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import pytest
@@ -204,3 +206,33 @@ def test_a_patient_job_that_is_cancelled_before_it_began_is_gone(worker, monkeyp
     worker.cancel()
     assert worker.wait(TIMEOUT)
     assert order == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_child_waits_for_nothing_that_was_under_way(worker):
+    go_on = blocked(worker)
+    held, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with worker._condition:
+            held.set()
+            let_go.wait(TIMEOUT)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(TIMEOUT)
+    child = os.fork()
+    if not child:
+        signal.alarm(TIMEOUT)  # ends a child that hangs
+        done: list[int] = []
+        rested = worker.wait(5)
+        worker.submit("more", lambda: done.append(1))
+        code = 0 if rested and worker.wait(5) and done == [1] else 1
+        worker.end()
+        os._exit(code)
+    _, status = os.waitpid(child, 0)
+    let_go.set()
+    holder.join()
+    go_on.set()
+    assert status == 0
+    assert worker.wait(TIMEOUT)

@@ -42,17 +42,24 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._ended = False
+        self._begin()
+        _workers.add(self)
+
+    def _begin(self) -> None:
+        """Be without a thread and without work, as made, or in a forked child: that has none of the threads.
+
+        What they held and did would stay held and under way there for ever.
+        """
         self._condition = threading.Condition()
         self._slots: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {}
         self._jobs: dict[str, Iterator[object]] = {}
         self._running = False
         self._stopping = False
-        self._ended = False
         self._thread: threading.Thread | None = None
         #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
         self._asked = False
         self._patience_ends = 0.0
-        _workers.add(self)
 
     @property
     def alive(self) -> bool:
@@ -234,6 +241,10 @@ def _part() -> None:
         worker.stop(max(0.0, ends - time.monotonic()))
 
 
-# A forked child has none of the threads, and locks that they may have held.
+def _begin_child() -> None:
+    for worker in list(_workers):
+        worker._begin()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_workers.clear)
+    os.register_at_fork(after_in_child=_begin_child)

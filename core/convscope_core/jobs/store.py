@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import uuid
 import zlib
-from collections.abc import Generator, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,10 @@ class Store(Results):
         self.kept = f"Shards that are done are kept in {str(self.path)!r}: the same call goes on from there."
         self.finished = set()
         self._owner = uuid.uuid4().hex
+        self._process = os.getpid()
         self._known: dict[Place, Part] = {}
         self._entered: dict[int, bytes] = {}
+        self._key: tuple[str, ...] = ()
         self._news: list[Record] = []
         self._labels: set[str] = set()
         with self._guarded():
@@ -201,12 +204,20 @@ class Store(Results):
     @contextmanager
     def _transaction(self, *, write: bool = True) -> Generator[bool, None, None]:
         """See one state of the file, and write all or nothing; yields whether it is new. Refuses files of others."""
+        if os.getpid() != self._process:
+            # SQLite's connections do not survive a fork: child and parent would undo each other's transactions.
+            raise StoreError(
+                f"Expected the process that opened the store {str(self.path)!r}, got one that was forked from it. The "
+                "store is safe: make the same call again in this process."
+            )
         with self._guarded():
             self._file.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 tables = dict(self._file.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
                 if tables:
                     self._require_ours(tables)
+                    if not self._key:
+                        self._about()
                 yield not tables
                 self._file.execute("COMMIT")
             except BaseException:
@@ -228,8 +239,9 @@ class Store(Results):
             raise Damage("its tables are not those of a store")
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; in a forked child it is the parent's, and left alone."""
+        if os.getpid() == self._process:
+            self._file.close()
 
     # -- what it is about --
 
@@ -250,7 +262,13 @@ class Store(Results):
             if rows[0][1] != shards:
                 raise Damage(f"of {rows[0][1]} shards {shards} are there")
             found: dict[str, Any] = json.loads(rows[0][0])
+            # Stores that were made before there were keys have none.
+            self._key = (found["key?"],) if "key?" in found else ()
             return found
+
+    def _digest(self, *values: Any) -> bytes:
+        """Return the digest of some columns of a row of this store: those of another do not fit."""
+        return _digest(*self._key, *values)
 
     def _has_results(self) -> bool:
         with self._transaction(write=False) as empty:
@@ -286,6 +304,9 @@ class Store(Results):
             known = self._about()
             if known:
                 self._require_same_settings(known, about)
+            else:
+                known = {**about, "key?": uuid.uuid4().hex}
+                self._key = (known["key?"],)
             rows = self._shards()
             # Others may have laid out more meanwhile.
             done = self._require_same_pictures(rows, images, indices, checked)
@@ -305,7 +326,7 @@ class Store(Results):
             todo += [(part, 1) for part in cut(sorted(again))]
             for number, (part, repeats) in enumerate(todo, len(rows)):
                 self._insert(number, repeats, images, part)
-            said = (json.dumps(known or about), len(rows) + len(todo))
+            said = (json.dumps(known), len(rows) + len(todo))
             self._file.execute("INSERT OR REPLACE INTO about VALUES (0, ?, ?, ?)", (*said, _digest(*said)))
 
     def require_same(self, about: Mapping[str, Any], images: Images, indices: Sequence[int] | None = None) -> int:
@@ -391,7 +412,7 @@ class Store(Results):
         found = []
         with understood("its shards cannot be read"):
             for place, row in enumerate(self._file.execute(f"SELECT {_Shard.columns} FROM shards ORDER BY id")):
-                shard = _Shard(*row)
+                shard = _Shard(*row, self._digest)
                 if shard.number != place:
                     raise Damage(f"shard {place} is missing")
                 found.append(shard)
@@ -408,7 +429,7 @@ class Store(Results):
         )  # fmt: skip
         self._file.execute(
             "INSERT INTO shards (id, again, indices, pictures, identity, digest) VALUES (?, ?, ?, ?, ?, ?)",
-            (*made, _digest(*made)),
+            (*made, self._digest(*made)),
         )
 
     def _pictures(self, shard: _Shard) -> tuple[list[str], list[str | None]]:
@@ -494,7 +515,7 @@ class Store(Results):
                 grow(_Nodes(self), shard, part)
             self._file.execute(
                 "UPDATE shards SET failed = ?, record = ?, traces = ?, done = ? WHERE id = ?",
-                (*made, _digest(shard, *made), shard),
+                (*made, self._digest(shard, *made), shard),
             )
 
     def snapshot(self, parts: bool = True) -> tuple[tuple[Part, ...], list[Record]]:
@@ -549,7 +570,7 @@ class Store(Results):
     def _shard(self, number: int) -> _Shard:
         row = self._file.execute(f"SELECT {_Shard.columns} FROM shards WHERE id = ?", (number,)).fetchone()
         with understood(f"shard {number} cannot be read"):
-            return _Shard(*row)
+            return _Shard(*row, self._digest)
 
     def _record(self, shard: _Shard) -> Record:
         """Read what became of a shard's pictures."""
@@ -570,11 +591,11 @@ class _Shard:
 
     def __init__(
         self, number: int, again: int, indices: bytes, pictures: bytes, identity: bytes, digest: bytes,
-        failed: int, record: bytes, traces: bytes, done: bytes | None,
+        failed: int, record: bytes, traces: bytes, done: bytes | None, digest_of: Callable[..., bytes],
     ) -> None:  # fmt: skip
-        if digest != _digest(number, again, indices, pictures, identity):
+        if digest != digest_of(number, again, indices, pictures, identity):
             raise Damage(f"shard {number} is not what was written")
-        if done is not None and done != _digest(number, failed, record, traces):
+        if done is not None and done != digest_of(number, failed, record, traces):
             raise Damage(f"the record of shard {number} is not what was written")
         self.number = number
         self.again = again
@@ -623,7 +644,9 @@ class _Nodes(MutableMapping[Place, Part]):
             ).fetchall()
             with understood(f"the result at {place} cannot be read"):
                 for number, (piece, count, part, digest) in enumerate(pieces):
-                    if (piece, count) != (number, len(pieces)) or digest != _digest(*place, piece, count, part):
+                    if (piece, count) != (number, len(pieces)) or digest != self._store._digest(
+                        *place, piece, count, part
+                    ):
                         raise Damage(f"the result at {place} is not what was written")
                 data = b"".join(part for _, _, part, _ in pieces)
                 return self._remembered(place, self._store.job.restored(unpacked(data, self._store.room())), len(data))
@@ -634,7 +657,7 @@ class _Nodes(MutableMapping[Place, Part]):
         starts = range(0, len(data), _PIECE)
         for piece, start in enumerate(starts):
             row = (*place, piece, len(starts), data[start : start + _PIECE])
-            self._file.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*row, _digest(*row)))
+            self._file.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*row, self._store._digest(*row)))
         self._places.add(place)
         self._remembered(place, part, len(data))
 
