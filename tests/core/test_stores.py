@@ -240,7 +240,7 @@ def test_other_tables_are_refused(harness: Any, forged: Path, statement: str) ->
 @pytest.mark.parametrize("table", ["about", "shards", "nodes"])
 @pytest.mark.parametrize("rows", ["one", "all"])
 def test_rows_of_another_store_are_refused(harness: Any, forged: Path, table: str, rows: str) -> None:
-    """Of the same pictures, settings and shapes, but other weights: all that a digest of the row alone would not see."""
+    """Of the same pictures, settings and shapes, but other weights: what a digest of the row alone does not see."""
     other = harness.fresh()
     weights = harness.net.with_tensors(lambda tensor: tensor * 1.5, "another")
     survey(weights, harness.pictures, store=other, **harness.options, progress=False)
@@ -251,10 +251,10 @@ def test_rows_of_another_store_are_refused(harness: Any, forged: Path, table: st
         with file:
             assert file.execute(f"REPLACE INTO main.{table} SELECT * FROM other.{table} WHERE {where}").rowcount > 0
     for read in (harness.load, harness.survey):
-        with pytest.raises((StoreError, ArgumentError), match="^Expected "):
+        with pytest.raises((StoreError, ArgumentError), match=r"^Expected "):
             read(forged)
     # Somebody who wants the other's results gets nothing of the mixture either.
-    with pytest.raises((StoreError, ArgumentError), match="^Expected "):
+    with pytest.raises((StoreError, ArgumentError), match=r"^Expected "):
         load_survey(forged, weights)
 
 
