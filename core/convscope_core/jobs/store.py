@@ -412,7 +412,7 @@ class Store(Results):
         found = []
         with understood("its shards cannot be read"):
             for place, row in enumerate(self._file.execute(f"SELECT {_Shard.columns} FROM shards ORDER BY id")):
-                shard = _Shard(*row, self._digest)
+                shard = _Shard(self._digest, *row)
                 if shard.number != place:
                     raise Damage(f"shard {place} is missing")
                 found.append(shard)
@@ -570,7 +570,7 @@ class Store(Results):
     def _shard(self, number: int) -> _Shard:
         row = self._file.execute(f"SELECT {_Shard.columns} FROM shards WHERE id = ?", (number,)).fetchone()
         with understood(f"shard {number} cannot be read"):
-            return _Shard(*row, self._digest)
+            return _Shard(self._digest, *row)
 
     def _record(self, shard: _Shard) -> Record:
         """Read what became of a shard's pictures."""
@@ -590,8 +590,8 @@ class _Shard:
     columns = "id, again, indices, pictures, identity, digest, failed, record, traces, done"
 
     def __init__(
-        self, number: int, again: int, indices: bytes, pictures: bytes, identity: bytes, digest: bytes,
-        failed: int, record: bytes, traces: bytes, done: bytes | None, digest_of: Callable[..., bytes],
+        self, digest_of: Callable[..., bytes], number: int, again: int, indices: bytes, pictures: bytes, identity: bytes, digest: bytes,
+        failed: int, record: bytes, traces: bytes, done: bytes | None,
     ) -> None:  # fmt: skip
         if digest != digest_of(number, again, indices, pictures, identity):
             raise Damage(f"shard {number} is not what was written")
