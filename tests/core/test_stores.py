@@ -341,6 +341,28 @@ def test_a_locked_store_says_so(harness: Any, monkeypatch: pytest.MonkeyPatch, f
     harness.load(forged)
 
 
+@pytest.mark.parametrize("how", ["moved", "replaced", "with its folder"])
+def test_a_store_that_was_taken_away_says_so_and_goes_on_when_it_is_back(
+    harness: Any, harnesses: ModuleType, forged: Path, how: str
+) -> None:
+    store, away = harness.fresh(), harness.folder / f"away {how}"
+    steps = surveying(harness.net, harness.pictures, store=store, **harness.options)
+    while (at := next(steps)).done < 5:
+        pass
+    (store.parent if how == "with its folder" else store).rename(away)
+    if how == "replaced":
+        store.write_bytes(forged.read_bytes())
+    came = "another file in its place" if how == "replaced" else "none there"
+    with pytest.raises(StoreError, match=rf"to stay there .* got {came}: .* Bring it back"):
+        list(steps)
+    if how == "replaced":
+        assert store.read_bytes() == forged.read_bytes()
+        store.unlink()
+    away.rename(store.parent if how == "with its folder" else store)
+    assert harnesses.checked(harness, store, 0) >= at.done - 1
+    assert harnesses.same(harness.survey(store), harness.whole)
+
+
 def nobody() -> None:
     if os.getuid() == 0:  # who may write everywhere
         os.setgid(65534)

@@ -110,6 +110,7 @@ class Store(Results):
         self.finished = set()
         self._owner = uuid.uuid4().hex
         self._process = os.getpid()
+        self._opened: os.stat_result | None = None
         self._known: dict[Place, Part] = {}
         self._entered: dict[int, bytes] = {}
         self._key: tuple[str, ...] = ()
@@ -140,6 +141,8 @@ class Store(Results):
                     self._file.execute(f"PRAGMA user_version = {_VERSION}")
                     for statement in _TABLES.values():
                         self._file.execute(statement)
+            with self._guarded():
+                self._opened = self.path.stat()
         except BaseException:
             self._file.close()
             raise
@@ -210,7 +213,7 @@ class Store(Results):
                 f"Expected the process that opened the store {str(self.path)!r}, got one that was forked from it. The "
                 "store is safe: make the same call again in this process."
             )
-        with self._guarded():
+        with self._guarded(), self._in_its_place():
             self._file.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
                 tables = dict(self._file.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'"))
@@ -224,6 +227,25 @@ class Store(Results):
                 if self._file.in_transaction:
                     self._file.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _in_its_place(self) -> Generator[None, None, None]:
+        """Tell a file that was taken away, which SQLite calls read-only or a broken disk, from those."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            try:
+                there = self._opened is None or os.path.samestat(self._opened, self.path.stat())
+                came = "another file in its place"
+            except OSError:
+                there, came = False, "none there"
+            if there:
+                raise
+            raise StoreError(
+                f"Expected the store at {str(self.path)!r} to stay there while it is worked on, got {came}: it was "
+                "deleted, moved or replaced, or its drive is away. Shards that were done are in that file alone. Bring "
+                "it back and make the same call again, which without it begins anew."
+            ) from error
 
     def _require_ours(self, tables: Mapping[str, str]) -> None:
         found, version = (self._file.execute(f"PRAGMA {p}").fetchone()[0] for p in ("application_id", "user_version"))
@@ -590,7 +612,8 @@ class _Shard:
     columns = "id, again, indices, pictures, identity, digest, failed, record, traces, done"
 
     def __init__(
-        self, digest_of: Callable[..., bytes], number: int, again: int, indices: bytes, pictures: bytes, identity: bytes, digest: bytes,
+        self, digest_of: Callable[..., bytes], number: int, again: int, indices: bytes, pictures: bytes,
+        identity: bytes, digest: bytes,
         failed: int, record: bytes, traces: bytes, done: bytes | None,
     ) -> None:  # fmt: skip
         if digest != digest_of(number, again, indices, pictures, identity):
