@@ -955,7 +955,7 @@ def _picture(item: Any, index: int) -> Picture:
         kind = f"shape {tuple(item.shape)}" if hasattr(item, "shape") else type(item).__name__
         raise ArgumentError(
             "Expected a list of paths, bytes, PIL images, arrays (H, W[, C]) or tensors (C, H, W), "
-            f"got {kind} in place {index}."
+            f"got {kind} in place {index}. For pictures with labels make each a Picture(image, name, label)."
         )
     if isinstance(item, (str, os.PathLike)):
         path = Path(item).expanduser()

@@ -292,6 +292,7 @@ class Stream(torch.utils.data.IterableDataset):
         (3, "got int"),
         ({"a": b""}, "got dict"),
         ([b"", None], "got NoneType in place 1"),
+        ([(b"", "cat")], r"got tuple in place 0. For pictures with labels make each a Picture\(image, name, label\)"),
         ([np.zeros(3)], r"got shape \(3,\) in place 0"),
         (np.zeros(0), "empty ndarray"),
     ],

@@ -142,6 +142,8 @@ def test_what_cannot_be_probed(net: Network, monkeypatch: pytest.MonkeyPatch) ->
     one.labels = [0] * len(one)
     with pytest.raises(ArgumentError, match="two classes or more, got left alone"):
         probe(net, one, progress=False)
+    with pytest.raises(ArgumentError, match="two classes or more, got none yet"):
+        _split(np.array([], np.int64), (), 1, 1, (0, 0))
     with pytest.raises(LayerError, match="got 'conv9'"):
         probe(net, Labelled(), "conv9", progress=False)
     with pytest.raises(ArgumentError, match="at least one layer"):

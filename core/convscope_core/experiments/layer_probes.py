@@ -319,7 +319,8 @@ def _split(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Draw pictures of each class to fit to, and others to measure with."""
     if len(classes) < 2:
-        raise ArgumentError(f"Expected pictures of two classes or more, got {', '.join(classes)} alone.")
+        came = f"{classes[0]} alone" if classes else "none yet"
+        raise ArgumentError(f"Expected pictures of two classes or more, got {came}.")
     generator = np.random.default_rng(seed)
     fitted, measured = [], []
     for number, name in enumerate(classes):
