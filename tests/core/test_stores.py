@@ -11,7 +11,6 @@ import os
 import resource
 import signal
 import sqlite3
-import sys
 import tempfile
 import zlib
 from collections.abc import Callable
@@ -785,7 +784,7 @@ def test_a_process_that_reads_pictures_and_dies_is_named(net: Network, tmp_path:
 def test_a_pool_that_broke_or_was_shut_down_says_how_to_go_on(
     net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
+    monkeypatch.syspath_prepend(HERE.parent.parent)  # a spawned process imports this module as pytest has named it
     store, spawn = tmp_path / "s", multiprocessing.get_context("spawn")
     (tmp_path / "flag").touch()
     pictures = Deadly(tmp_path / "flag", deadly=7)

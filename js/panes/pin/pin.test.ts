@@ -109,8 +109,16 @@ it("keeps a unit in sight while others are looked at, with its value on the pict
   expect(pinned?.querySelector("[aria-label='Their projections, gradient']")).not.toBeNull();
   store.set({ selected: 4 });
   pin.click(); // of which nothing is known yet
-  expect([store.get("pinned")?.unit.channel, pin.getAttribute("aria-pressed")]).toEqual([3, "false"]);
+  expect([store.get("pinned")?.unit.channel, pin.getAttribute("aria-pressed")]).toEqual([3, "true"]);
   store.set({ unit: unit(4), projections: projections(4) });
+  expect(store.get("pinned")?.unit.channel).toBe(4);
+  store.set({ selected: 3 });
+  pin.click();
+  pin.click();
+  expect([store.get("pinned")?.unit.channel, pin.getAttribute("aria-pressed")]).toEqual([4, "false"]);
+  pin.click();
+  store.set({ unit: unit(3) });
+  store.set({ selected: 4 });
   expect(pinned?.textContent).toBe("pinnedconv/3…unpin");
   kernel.answer("pinned_unit", { layer: "conv", channel: 3, value: 1.5, row: 0, column: 1 });
   expect(pinned?.textContent).toContain("1.50 on this picture");

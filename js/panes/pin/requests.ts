@@ -10,12 +10,17 @@ export function linkPin({ store, kernel }: Session<PinState>): void {
   kernel.answers("pinned_picture", (answer) =>
     store.set({ pinnedClasses: answer as unknown as PinnedClasses }),
   );
-  // What comes to be known of the pinned unit while it is looked at.
-  store.onChange(["unit", "projections"], () => {
-    const [pinned, unit, projections] = [store.get("pinned"), store.get("unit"), store.get("projections")];
-    if (!pinned || !unit || !sameUnit(pinned.unit, unit)) return;
-    const known = projections && sameUnit(unit, projections) ? projections : pinned.projections;
-    store.set({ pinned: { unit, projections: known } });
+  // What is known of a unit when it is pinned, or comes to be known while it is looked at.
+  store.onChange(["unit", "projections", "pinning"], () => {
+    const [pinned, pinning, unit] = [store.get("pinned"), store.get("pinning"), store.get("unit")];
+    const begins = unit !== null && pinning?.layer === unit.layer && pinning.channel === unit.channel;
+    const known = !begins && pinned && unit && sameUnit(pinned.unit, unit) ? pinned.projections : null;
+    if (!unit || !(begins || (pinned && sameUnit(pinned.unit, unit)))) return;
+    const projections = store.get("projections");
+    store.set({
+      pinned: { unit, projections: projections && sameUnit(unit, projections) ? projections : known },
+      pinning: begins ? null : pinning,
+    });
   });
   // A drag does not wait for it.
   store.watch(["pinned", "frame", "dragging"], () => {

@@ -26,6 +26,8 @@ export interface PinnedClasses {
 
 export interface PinSlice {
   pinned: PinnedUnit | null;
+  /** To be pinned as soon as it is known what excites it. */
+  pinning: Omit<Of, "checkpoint"> | null;
   pinnedValue: PinnedValue | null;
   /** Key of the picture, see `pictureKey`. */
   pinnedPicture: string | null;
@@ -33,7 +35,7 @@ export interface PinSlice {
 }
 
 export const pinSlice: Slice<PinSlice> = {
-  initial: { pinned: null, pinnedValue: null, pinnedPicture: null, pinnedClasses: null },
+  initial: { pinned: null, pinning: null, pinnedValue: null, pinnedPicture: null, pinnedClasses: null },
 };
 
 export type PinState = OccluderState & UnitState & StripState & SilenceState & PinSlice;

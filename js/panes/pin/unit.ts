@@ -4,24 +4,22 @@ import { activation } from "../../lib/format";
 import type { View } from "../../seam";
 import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
 import { isSilent } from "../silence/state";
-import { type Exemplar, type Of, sameUnit } from "../unit/state";
+import type { Exemplar, Of } from "../unit/state";
 import type { PinnedUnit, PinState } from "./state";
 
 export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
   const pin = el("button.cs-button.cs-toggle", { title: "Keep this unit in sight beneath others" }, "pin");
-  const isHere = (of: Of | undefined) =>
-    of?.layer === store.get("layer") && of.channel === store.get("selected");
+  const isHere = (of: Omit<Of, "checkpoint"> | null | undefined) =>
+    of?.layer === store.get("layer") && of?.channel === store.get("selected");
+  const isPinned = () => isHere(store.get("pinned")?.unit) || isHere(store.get("pinning"));
   on(pin, "click", () => {
-    const [pinned, unit, projections] = [store.get("pinned"), store.get("unit"), store.get("projections")];
-    if (isHere(pinned?.unit)) store.set({ pinned: null });
-    // Until what is known of it has come there is nothing to pin.
-    else if (unit && isHere(unit)) {
-      const known = projections && sameUnit(unit, projections) ? projections : null;
-      store.set({ pinned: { unit, projections: known } });
-    }
+    const [layer, channel] = [store.get("layer"), store.get("selected")];
+    if (isHere(store.get("pinning"))) store.set({ pinning: null });
+    else if (isPinned()) store.set({ pinned: null });
+    else if (channel !== null) store.set({ pinning: { layer, channel } });
   });
-  store.watch(["pinned", "layer", "selected", "offline"], () => {
-    pin.setAttribute("aria-pressed", String(isHere(store.get("pinned")?.unit)));
+  store.watch(["pinned", "pinning", "layer", "selected", "offline"], () => {
+    pin.setAttribute("aria-pressed", String(isPinned()));
     pin.disabled = store.get("offline");
   });
   return pin;
