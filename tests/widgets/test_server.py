@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +27,12 @@ from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelMana
 TIMEOUT = 60
 
 Talk = Callable[[Any], Awaitable[None]]
+
+
+def run_alone(work: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine in a thread: in this one tests of the browser, run before in the same process, leave a loop."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def sends_at_once(handler: WebSocketHandler) -> bool | None:
@@ -88,7 +95,7 @@ def serve(tmp_path, monkeypatch, caplog) -> Iterator[Callable[..., None]]:
             app.log.removeHandler(caplog.handler)
 
     with caplog.at_level(logging.INFO):
-        yield lambda talk, **settings: asyncio.run(run(talk, settings))
+        yield lambda talk, **settings: run_alone(run(talk, settings))
 
 
 PATH = "/user/someone/api/kernels/12345678-1234-1234-1234-123456789012/channels"
@@ -223,15 +230,15 @@ def test_it_goes_by_what_a_handler_answers(added, caplog):
         loaded_into(web_app)
         loaded_into(web_app)  # a second time changes nothing
     assert "kernel websockets send at once" in caplog.text
-    assert asyncio.run(first_word(web_app, "/base/api/kernels/k-1/channels")) == "k-1 True"
-    assert asyncio.run(first_word(web_app, "/base/terminals/1")) == "1 False"
+    assert run_alone(first_word(web_app, "/base/api/kernels/k-1/channels")) == "k-1 True"
+    assert run_alone(first_word(web_app, "/base/terminals/1")) == "1 False"
     assert Gateway.open.__qualname__ == "Gateway.open"  # the class itself is as it was
 
 
 def test_where_the_option_cannot_be_set_the_kernel_is_reached_all_the_same(caplog):
     web_app = Application([(KERNELS, Failing)])
     loaded_into(web_app)
-    assert asyncio.run(first_word(web_app, "/base/api/kernels/k/channels")) == "k False"
+    assert run_alone(first_word(web_app, "/base/api/kernels/k/channels")) == "k False"
     assert "a kernel websocket stays as it is (no such option)" in caplog.text
 
 
