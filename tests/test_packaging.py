@@ -153,7 +153,7 @@ def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.
 
 def test_source_distribution_holds_what_its_pages_link_to(source: Path) -> None:
     pages = [*source.glob("*.md"), *source.glob("docs/*.md")]
-    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"} <= {page.name for page in pages}
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "reliability.md"} <= {page.name for page in pages}
     for page in pages:
         for link in re.findall(r"(?:\]\(|src=\"|srcset=\")(?!https?:|#)([^)#\"\s]+)", page.read_text()):
             # In the site the notebooks stand beside its pages, where `docs/live_notebooks.py` puts them.
