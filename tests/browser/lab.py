@@ -57,6 +57,8 @@ HARMLESS_IN_KERNEL: tuple[re.Pattern[str], ...] = (
     re.compile(r"^Task exception was never retrieved.*UnknownSubshellError", re.DOTALL),
     # The same, found by the garbage collector.
     re.compile(r"^Exception ignored in: <coroutine object Kernel.shell_main"),
+    # pyzmq 27.3: it closes its garbage collector at exit while ipykernel's output thread still sends.
+    re.compile(r"RuntimeError: zmq gc socket requested during shutdown\s*$"),
 )
 
 SETTINGS = {
