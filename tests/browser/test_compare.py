@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
-from test_surveys import agrees
+from test_surveys import agrees, saves
 
 # Other architectures and input sizes; the answers of both differ from picture to picture.
 SETUP = """
@@ -51,6 +52,18 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     truth = book.value("[f'{one.a},{one.b}' for one in w.result.matches('0', '2') if one.mutual]")
     units = [one.get_attribute("data-units") for one in pairs.get_by_role("listitem").all()]
     assert units == truth
+    # Beyond the border of its picture a patch shows the page: no grey, which is what projections have for zero.
+    clear = root.locator(".cs-pair__patch").evaluate_all(
+        """(patches) => patches.map((one) => {
+          const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
+          return data.filter((_, index) => index % 4 === 3 && data[index] === 0).length / (one.width * one.height);
+        })"""
+    )
+    inside = book.value("sum(w._answer_matches({})[0]['inside'], [])")
+    beyond = sorted(1 - (bottom - top) * (right - left) for top, left, bottom, right in inside)
+    assert sorted(clear) == pytest.approx(beyond, abs=0.08)  # whole pixels of 40
+    assert max(clear) > 0.1
+    saves(book, root, "both first layers, projections and the matrix", "net-48-comparison.png")
     matrix.focus()
     matrix.press("ArrowRight")
     matrix.press("ArrowDown")

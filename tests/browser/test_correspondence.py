@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees
+from test_surveys import agrees, saves
 
 SETUP = """
 import convscope as cs, numpy as np, torch
@@ -52,6 +52,7 @@ def test_clicks_and_keys_mark_a_part_and_the_scores_follow(notebook):  # type: i
     slider.focus()
     slider.press("ArrowRight")
     agrees(book, "w.size", 7)
+    saves(book, root, "the scores", f"{book.value('w.net.name')}-scores.png")
 
 
 def test_a_saved_page_shows_scores_and_masks_without_a_kernel(notebook, tmp_path: Path):  # type: ignore[no-untyped-def]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees
+from test_surveys import agrees, saves
 
 # Units whose winners are known: 0 looks for red throughout, 1 for green and, at the last checkpoint, for blue, 2 is
 # dead from the second checkpoint on.
@@ -107,6 +107,8 @@ def test_curves_follow_the_switch_and_lead_to_a_layer(notebook):  # type: ignore
     root.get_by_role("radio", name="picture").click()
     agrees(book, "w.show", "crop")
     expect(root.get_by_role("radio", name="row")).to_be_hidden()
+    saves(book, root, "the cells", "colours-epoch-3-evolution.png")
+    saves(book, root, "all curves", "colours-epoch-3-curves.png")
 
 
 def test_a_training_is_watched_as_it_goes_on(notebook):  # type: ignore[no-untyped-def]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees
+from test_surveys import agrees, saves
 
 # A network that tells bright from dark: its class does not depend on where anything is.
 SETUP = """
@@ -31,6 +31,7 @@ def test_the_slider_moves_the_picture_and_the_curves_follow(notebook):  # type: 
     expect(root.get_by_role("list", name="Consistency").get_by_role("listitem")).to_have_count(5)
     expect(cell.locator(".bqplot svg").first).to_be_visible()
     expect(slider).to_have_attribute("aria-valuetext", "0 px")
+    saves(book, root, "the curves", "small-curves.png")
     slider.focus()
     slider.press("ArrowRight")
     slider.press("ArrowRight")

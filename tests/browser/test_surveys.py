@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 # Filters whose answers are known: red, green, blue, red again, never, always.
 COLOURS = """
@@ -40,6 +40,14 @@ def agrees(book, expression: str, value: object) -> None:  # type: ignore[no-unt
         if found == value:
             return
     raise AssertionError(f"{expression} is {found!r}, not {value!r}")
+
+
+def saves(book, root: Locator, what: str, name: str) -> None:  # type: ignore[no-untyped-def]
+    """A click on its button saves a figure under its name."""
+    with book.page.expect_download() as saved:
+        root.get_by_label(f"Save {what} as PNG").click()
+    assert saved.value.suggested_filename == name
+    assert saved.value.path().read_bytes().startswith(b"\x89PNG")
 
 
 def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ignore[no-untyped-def]

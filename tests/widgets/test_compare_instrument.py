@@ -126,6 +126,19 @@ def test_a_cell_gives_matched_units_with_their_patches(
             units = [one["units"][which] for one in answer["pairs"]]
             assert counts == [min(6, len(side.survey.top(layer, unit))) for unit in units]
             assert len(buffers[which]) == sum(counts) * answer["side"] ** 2 * 3
+            # Beyond the border of its picture a patch shows nothing.
+            high, wide = side.network.input_shape[1:]
+            for one, within in zip(
+                (one for unit in units for one in side.survey.top(layer, unit)[:6]),
+                answer["inside"][which],
+                strict=True,
+            ):
+                top, left, bottom, right = one.box
+                rows = [row for row in range(top, bottom) if 0 <= row < high]
+                columns = [column for column in range(left, right) if 0 <= column < wide]
+                share = [rows[0] - top, columns[0] - left, rows[-1] + 1 - top, columns[-1] + 1 - left]
+                shape = [bottom - top, right - left]
+                assert within == pytest.approx(np.divide(share, shape * 2).tolist())
 
 
 def test_units_may_show_what_they_picked_out(view: cs.Compare, found: cs.Comparison, browser_end: Any) -> None:
@@ -136,6 +149,8 @@ def test_units_may_show_what_they_picked_out(view: cs.Compare, found: cs.Compari
         tiles = np.frombuffer(buffers[which], np.uint8).reshape(-1, answer["side"], answer["side"], 3)
         assert len(tiles) == sum(one["patches"][which] for one in answer["pairs"])
         assert answer["pairs"][0]["patches"][which] == 4  # two projections, and the patch beside each
+        assert len(answer["inside"][which]) == len(tiles)
+        assert answer["inside"][which][::2] == answer["inside"][which][1::2]
         unit = answer["pairs"][0]["units"][which]
         top = side.survey.top(layer, unit)[0]
         truth = cs.project(side.network, found.images[top.image].image, layer, unit, (top.row, top.column))

@@ -193,15 +193,23 @@ it("shows pairs with their patches, more of them on demand", () => {
       side: 2,
       all: 20,
       pairs: [pair([4, 1], 0.91, true, [2, 1]), pair([3, 1], -0.2, false, [0, 1])],
+      inside: [
+        [
+          [0, 0, 1, 1],
+          [0, 0, 1, 1],
+        ],
+        [
+          [0, 0, 1, 1],
+          [0, 0, 1, 1],
+        ],
+      ],
     },
     [buffer(new Uint8Array(24)), buffer(new Uint8Array(24))],
   );
   expect(words(".cs-pair__r b")).toEqual([".91", "−.20"]);
   expect(words(".cs-pair__r .cs-dim")).toEqual(["mutual", "one way"]);
-  const widths = [...document.querySelectorAll<HTMLCanvasElement>(".cs-pair canvas")].map(
-    ({ width }) => width,
-  );
-  expect(widths).toEqual([6, 2, 1, 2]);
+  const counts = [...document.querySelectorAll(".cs-pair__patches")].map((one) => one.childElementCount);
+  expect(counts).toEqual([2, 1, 0, 1]);
   expect(words(".cs-pairs__side")).toEqual(["one, conv2", "other, b"]);
   const list = document.querySelector(".cs-pairs");
   view.store.set({ layer_a: "conv1" });

@@ -1,6 +1,7 @@
 /** What either network reaches, and costs. */
 import { el } from "../../lib/dom";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { type CompareState, names } from "./state";
 import { numberText, percent } from "./words";
 
@@ -14,17 +15,19 @@ const MEANING: Record<string, string> = {
   "seconds a picture": "Of one picture by itself: the median of five passes, of both networks in turn",
 };
 
-export function numbersPane({ store }: View<CompareState>, root: HTMLElement): void {
+export function numbersPane(view: View<CompareState>, root: HTMLElement): void {
+  const { store } = view;
   const table = el("table.cs-numbers-table");
   const empty = el("p.cs-empty");
   const agreement = el("p.cs-agreement", {
     title: "Share of the pictures to which both give the same class",
   });
-  root.append(el("h3.cs-heading", "Answers and cost"), agreement, table, empty);
+  const save = figureButtons(view, "comparison", "both first layers, projections and the matrix");
+  root.append(el("h3.cs-heading", "Answers and cost", save), agreement, table, empty);
   store.watch(["_comparison"], () => {
     const { known, numbers, agreement: share, compared, complaint } = store.get("_comparison");
     empty.textContent = known ? (complaint ?? "") : "Known when both have seen all pictures.";
-    table.hidden = agreement.hidden = !known;
+    table.hidden = agreement.hidden = save.hidden = !known;
     agreement.replaceChildren(
       ...(share === null
         ? ["No class in common"]

@@ -1,8 +1,9 @@
 /** Units of the two chosen layers, matched by correlation, each with the patches that excite it most. */
-import { rgba } from "../../lib/atlas";
+import { clearBeyond, rgba } from "../../lib/atlas";
 import { segmented, tied } from "../../lib/controls";
 import { dim, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
+import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { type CompareState, type Matches, names, type Pair, type PairOrder, type PairShow } from "./state";
 import { likeness } from "./words";
@@ -80,13 +81,13 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
   });
 }
 
-function rowsOf({ pairs, patches, side }: Matches): HTMLElement[] {
+function rowsOf(matches: Matches): HTMLElement[] {
   const from: [number, number] = [0, 0];
-  return pairs.map((pair) => {
+  return matches.pairs.map((pair) => {
     const strips = ([0, 1] as const).map((which) => {
-      const canvas = strip(patches[which], from[which], pair.patches[which], side);
+      const first = from[which];
       from[which] += pair.patches[which];
-      return canvas;
+      return strip(matches, which, first, from[which]);
     });
     return row(pair, strips);
   });
@@ -94,7 +95,7 @@ function rowsOf({ pairs, patches, side }: Matches): HTMLElement[] {
 
 function row(
   { units, r, mutual }: Pair,
-  [left = el("canvas"), right = el("canvas")]: HTMLElement[],
+  [left = el("span"), right = el("span")]: HTMLElement[],
 ): HTMLElement {
   const both = mutual ? "each is the other's best match" : "the second has a better match";
   return el(
@@ -115,17 +116,16 @@ function row(
   );
 }
 
-/** Some patches in a row. */
-function strip(all: Uint8Array, from: number, count: number, side: number): HTMLElement {
-  const canvas = el("canvas.cs-pair__patches", { "aria-hidden": "true" });
-  const gap = 2;
-  canvas.width = Math.max(1, count * (side + gap) - gap);
-  canvas.height = side;
-  const context = canvas.getContext("2d");
+/** Some patches in a row, of which the page shows as many whole ones as there is room for. */
+function strip({ patches, inside, side }: Matches, which: 0 | 1, first: number, last: number): HTMLElement {
   const step = 3 * side * side;
-  for (let at = 0; at < count && context; at++) {
-    const pixels = rgba(all.subarray((from + at) * step, (from + at + 1) * step));
-    context.putImageData(new ImageData(pixels, side, side), at * (side + gap), 0);
+  const row = el("span.cs-pair__patches", { "aria-hidden": "true" });
+  for (let at = first; at < last; at++) {
+    const canvas = el("canvas.cs-pair__patch");
+    const pixels = rgba(patches[which].subarray(at * step, (at + 1) * step));
+    clearBeyond(new Uint32Array(pixels.buffer), side, inside[which][at] ?? [0, 0, 1, 1]);
+    show(canvas, pixels, side, side);
+    row.append(canvas);
   }
-  return canvas;
+  return row;
 }

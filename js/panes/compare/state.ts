@@ -1,4 +1,5 @@
 /** Two networks on the same pictures: what is told of both, what is asked of them, and the square on both pictures. */
+import type { Inside } from "../../lib/atlas";
 import type { Position, Size } from "../../lib/geometry";
 import type { Photo } from "../../lib/photo";
 import type { Store } from "../../lib/store";
@@ -103,6 +104,8 @@ export interface Matches {
   pairs: Pair[];
   /** RGB, one patch after the other. */
   patches: [Uint8Array, Uint8Array];
+  /** Where in each patch the picture is. */
+  inside: [Inside[], Inside[]];
 }
 
 /** Row and column on the first picture become those on the second: offset in pixels, and scale. */

@@ -1,18 +1,26 @@
 /** The scores: dots on bands, and the paper's table beside them. */
 import { dim, el, on, text, within } from "../../lib/dom";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { axisOf } from "./geometry";
 import type { CorrespondenceState, PartRow, Scores } from "./state";
 import { chanceText, scoresText, shareText, spreadText } from "./words";
 
 /** For each layer its parts: a dot on the band of random places. */
-export function scoreDots({ store }: View<CorrespondenceState>, root: HTMLElement): void {
+export function scoreDots(view: View<CorrespondenceState>, root: HTMLElement): void {
+  const { store } = view;
   const empty = el("p.cs-empty");
   const list = el("div.cs-dots");
-  root.append(el("div.cs-heading", "against random places", el("span", "less is more alike")), empty, list);
+  const save = figureButtons(view, "scores", "the scores");
+  root.append(
+    el("div.cs-heading", "against random places", el("span", "less is more alike"), save),
+    empty,
+    list,
+  );
   store.watch(["_rows", "layers", "entries", "_work"], () => {
     const rows = known(store.get("_rows"));
     text(empty, rows.length > 0 ? "" : emptyText(store.get("_work").state));
+    save.hidden = rows.length === 0;
     const ends = axisOf(rows, store.get("entries"));
     list.replaceChildren(
       ...store.get("layers").flatMap((layer) => {

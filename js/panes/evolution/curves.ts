@@ -3,6 +3,7 @@ import { segmented, tied } from "../../lib/controls";
 import { dim, el, on, svg, text, within } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { type Curve, checkpointOf, chooseCheckpoint, type EvolutionState, type Values } from "./state";
 import { CURVES } from "./words";
 
@@ -21,7 +22,8 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
   const what = dim();
   const choice = tied(store, "curve", segmented<Curve>("Curve", CURVES));
   const drawing = el("div.cs-curves__drawing");
-  root.append(el("div.cs-curves", el("div.cs-tools", choice.element, what), legend(view), drawing));
+  const save = figureButtons(view, "curves", "all curves");
+  root.append(el("div.cs-curves", el("div.cs-tools", choice.element, what, save), legend(view), drawing));
   store.follow("_evolution", ({ checkpoints }) => {
     root.hidden = checkpoints.length === 0;
   });

@@ -3,6 +3,7 @@ import { segmented, select, tied } from "../../lib/controls";
 import { el, keepTyping, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import { chooseUnit } from "../shared/selection";
 import type { Arranged } from "./arrangement";
 import { ZOOMS } from "./layout";
@@ -36,7 +37,13 @@ export function evolutionTools(view: View<EvolutionState>, arranged: Arranged, s
     tied(store, "show", shows).element,
     tied(store, "order", select("Order of the units", ORDERS)).element,
     rowsField(view),
-    el("div.cs-tools.cs-tools__end", shades, zoomButtons(arranged), search),
+    el(
+      "div.cs-tools.cs-tools__end",
+      shades,
+      zoomButtons(arranged),
+      figureButtons(view, "evolution", "the cells"),
+      search,
+    ),
   );
 }
 

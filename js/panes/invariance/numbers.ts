@@ -2,17 +2,20 @@
 import { dim, el, on, text, within } from "../../lib/dom";
 import { activation, many, probability } from "../../lib/format";
 import type { View } from "../../seam";
+import { figureButtons } from "../shared/figure";
 import type { InvarianceState } from "./state";
 
-export function layerList({ store }: View<InvarianceState>, root: HTMLElement): void {
+export function layerList(view: View<InvarianceState>, root: HTMLElement): void {
+  const { store } = view;
   const list = el("div.cs-curves__legend.cs-layers", {
     role: "group",
     "aria-label": "Layers that are drawn",
   });
-  const head = el("div.cs-heading", "layers", el("span"));
-  root.append(head, list);
+  const here = el("span");
+  const save = figureButtons(view, "curves", "the curves");
+  root.append(el("div.cs-heading", "layers", here, save), list);
   let known = "";
-  store.watch(["_invariance", "shown", "moved", "distance"], () => {
+  store.watch(["_invariance", "shown", "moved", "distance", "transform"], () => {
     const { layers, colours } = store.get("_invariance");
     // Buttons stay as long as they can, and with them the focus.
     if (layers.join() !== known) {
@@ -32,7 +35,8 @@ export function layerList({ store }: View<InvarianceState>, root: HTMLElement): 
       );
     }
     const [moved, distance] = [store.get("moved"), store.get("distance")];
-    text(head.lastElementChild as HTMLElement, `${distance} distance here`);
+    text(here, `${distance} distance here`);
+    save.hidden = !store.get("_invariance").curves[store.get("transform")];
     for (const [index, name] of layers.entries()) {
       const button = list.children[index];
       button?.setAttribute("aria-pressed", String(store.get("shown").includes(name)));

@@ -331,7 +331,9 @@ class CorrespondencePane(Instrument):
         return [*super()._snapshot(), ("views", {}), *(("covered", {"shown": name}) for name in self._masks)]
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
-        return {"scores": lambda: self._plotted(self.result), **super()._figures()}
+        # Of parts that were given as masks there is a result without a click.
+        last = self.result or next(reversed(self.results.values()), None)
+        return {"scores": lambda: self._plotted(last), **super()._figures()}
 
     def _strips(self) -> list[Strip]:
         name = self.shown or (self.part if self._clicked > 1 else next(iter(self._masks), ""))

@@ -16,7 +16,7 @@ from convscope._layers import description, middle
 from convscope._still import Strip
 from convscope._wire import Value, Whole, fields
 from convscope.panes.occluder import LiveOccluder, OccluderPane, Setting, checked_size, shape_value, visited
-from convscope.panes.patches import Patches
+from convscope.panes.patches import Patches, inside
 from convscope.panes.pictures import StripPane
 from convscope.panes.projection import Projector, projection_tile, usual_method
 from convscope_core.datasets import Images
@@ -360,12 +360,13 @@ class ComparePane(OccluderPane, StripPane):
             found = found[::-1]
         count = min(max(1, content.get("pairs", self.pairs)), MOST_PAIRS)
         show = content.get("pair_show", self.pair_show)
-        rows, buffers = [], []
+        rows, buffers, within = [], [], []
         units = [pair.a for pair in found[:count]], [pair.b for pair in found[:count]]
         for which, (side, layer) in enumerate(((result.a, layer_a), (result.b, layer_b))):
             exemplars = [(unit, side.survey.top(layer, unit)) for unit in units[which]]
             tiles = (self._projected if show == "projection" else self._patched)(which, layer, exemplars)
             rows.append([len(one) for one in tiles])
+            within.append(self._within(which, exemplars, show))
             buffers.append(b"".join(tile.tobytes() for one in tiles for tile in one))
         pairs = [
             {"units": [pair.a, pair.b], "r": pair.correlation, "mutual": pair.mutual, "patches": list(counts)}
@@ -379,7 +380,14 @@ class ComparePane(OccluderPane, StripPane):
             "side": SIDE,
             "all": len(found),
             "pairs": pairs,
+            "inside": within,
         }, buffers
+
+    def _within(self, which: int, units: Sequence[tuple[int, Sequence[Exemplar]]], show: str) -> list[list[float]]:
+        """Where in each of the tiles the picture is; see `inside`."""
+        size = (self.net, self.net_b)[which].input_shape[1:]
+        shown, times = (PROJECTED, 2) if show == "projection" else (PATCHES, 1)
+        return [inside(one.box, size) for _, exemplars in units for one in exemplars[:shown] for _ in range(times)]
 
     def _patched(self, which: int, _layer: str, units: Sequence[tuple[int, Sequence[Exemplar]]]) -> list[list[Tile]]:
         """The patches of each unit."""
