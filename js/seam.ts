@@ -111,8 +111,6 @@ export interface Page {
   theme(): Theme;
   /** Call `run` whenever the theme may have changed, as long as the view lasts. */
   onTheme(run: () => void): void;
-  /** Keep the host's keyboard shortcuts from acting while the focus is in an element. */
-  keepKeys(element: HTMLElement): void;
   /** Leave the browser's own context menu to an element. */
   keepMenu(element: HTMLElement): void;
   /** What a person can do here with the path of a file; a promise where that is to have it copied. */

@@ -38,7 +38,6 @@ export function viewOf<const T extends Slices>(...slices: T): View<Sum<T>> & { k
     page: {
       theme: () => "light",
       onTheme: () => {},
-      keepKeys: () => {},
       keepMenu: () => {},
       file: { name: "copy path", act: async () => {} },
     },

@@ -1,16 +1,12 @@
 /** What is particular to the pages on which instruments are shown. */
+import { withModifier } from "../lib/dom";
 import type { Page } from "../seam";
 import { followTheme } from "./theme";
 
 export function openPage(root: HTMLElement, signal: AbortSignal): Page {
   return {
     ...followTheme(root, signal),
-    // JupyterLab takes keys and the right button where an element does not forbid it by these attributes. Keys it takes
-    // from the very element that has the focus, whatever those around it say.
-    keepKeys: (element) => {
-      suppress(element);
-      element.addEventListener("focusin", ({ target }) => suppress(target as Element), { signal });
-    },
+    // JupyterLab takes the right button where an element does not forbid it by this attribute.
     keepMenu: (element) => element.setAttribute("data-jp-suppress-context-menu", ""),
     file: location.protocol === "file:" ? OPEN : COPY,
   };
@@ -28,4 +24,21 @@ const COPY: Page["file"] = {
   act: (path) => navigator.clipboard?.writeText(path),
 };
 
-const suppress = (element: Element) => element.setAttribute("data-lm-suppress-shortcuts", "true");
+/** Keep the host's keyboard shortcuts from acting while the focus is in an element. */
+export function keepKeys(element: HTMLElement, signal: AbortSignal): void {
+  // JupyterLab takes keys before anything else does, from the very element that has the focus, whatever those around it
+  // say; what has it in a shadow tree is the tree's host.
+  const suppress = (one: Element) => one.setAttribute("data-lm-suppress-shortcuts", "true");
+  const focus = ({ target }: FocusEvent) => {
+    suppress(target as Element);
+    for (let root = element.getRootNode(); root instanceof ShadowRoot; root = root.host.getRootNode())
+      suppress(root.host);
+  };
+  suppress(element);
+  element.addEventListener("focusin", focus, { signal });
+  // Others listen further out. What goes on to the browser or the system goes on to them, too.
+  const keep = (event: KeyboardEvent) => {
+    if (!withModifier(event) && !/^(Tab|Escape|F\d+)$/.test(event.key)) event.stopPropagation();
+  };
+  element.addEventListener("keydown", keep, { signal });
+}

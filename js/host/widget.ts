@@ -4,12 +4,13 @@
  * A widget model has one session (store and line to the kernel); each of its views mounts the panes of its instrument.
  */
 import { el } from "../lib/dom";
+import { keepFocus } from "../lib/focus";
 import { Store } from "../lib/store";
 import type { Session, Slice, Slices, Sum, View } from "../seam";
 import { showAbsence } from "./absence";
 import { errorBox, showErrors } from "./errors";
 import { linkFigures } from "./figures";
-import { openPage } from "./page";
+import { keepKeys, openPage } from "./page";
 import { type Saved, savedModel } from "./saved";
 import { type Model, openSession } from "./session";
 
@@ -42,7 +43,8 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
   const outer = el("div.cs-host", root);
   host.append(outer);
   const view = { ...session, store: new Store(session.store, signal), page: openPage(root, signal), signal };
-  view.page.keepKeys(root);
+  keepKeys(outer, signal);
+  keepFocus(outer, signal);
   known.mount(view, root);
   showErrors(view, root);
   showAbsence(view, outer, root);

@@ -85,7 +85,7 @@ const { widget, showSaved } = instrument({
     controlsPane(view, picture);
     const answer = left.appendChild(el("div.cs-part"));
     classesPane(view, answer);
-    pinnedPicture(view, answer, pinPicture);
+    pinnedPicture(view, answer);
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
     const [pin, unit] = [pinUnitButton(view), pane(body, "unit")];
@@ -94,7 +94,7 @@ const { widget, showSaved } = instrument({
       actions: [detailButton(view, root), pin, ...silenceButtons(view)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
-    pinnedUnit(view, unit, pin);
+    pinnedUnit(view, unit);
   },
 });
 

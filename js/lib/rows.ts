@@ -25,13 +25,11 @@ export class Rows {
     });
   }
 
-  /** Show other rows; the focus stays at its place. */
+  /** Show other rows. */
   show(rows: HTMLElement[]): void {
-    const at = this.#rows.indexOf(focused(this.#list) as HTMLElement);
     this.#rows = rows;
     this.#list.replaceChildren(...rows);
     this.mark();
-    if (at >= 0) rows[Math.min(at, rows.length - 1)]?.focus({ preventScroll: true });
   }
 
   /** Mark the chosen row. */

@@ -27,7 +27,7 @@ const STEPS: Record<string, Cell> = {
 };
 
 export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
-  const { store, page } = view;
+  const { store } = view;
   const value = el("span.cs-cka__value");
   const empty = el("p.cs-empty");
   const canvas = el("canvas.cs-cka__canvas", { "aria-hidden": "true" });
@@ -65,7 +65,6 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
     empty,
     whole,
   );
-  page.keepKeys(frame);
 
   const layers = () => store.get("_comparison").sides.map((side) => side.layers);
   const chosen = (): Cell => [

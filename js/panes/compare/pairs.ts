@@ -13,7 +13,7 @@ const MORE = 12;
 const MOST = 120;
 
 export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
-  const { store, page } = view;
+  const { store } = view;
   const count = el("span");
   const order = segmented<PairOrder>("Which pairs first", {
     mutual: ["mutual", "Pairs of which each is the other's best match, the most alike first"],
@@ -49,7 +49,6 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     list,
     more,
   );
-  page.keepKeys(list);
   on(more, "click", () => store.set({ pairs: Math.min(store.get("pairs") + MORE, MOST) }));
   store.watch(["matches", "offline"], () => {
     const matches = store.get("matches");

@@ -1,5 +1,5 @@
 /** The pictures on which the two disagree, with what either says; the chosen one is under both occluders. */
-import { dim, el, focused, on, onKey, text, within } from "../../lib/dom";
+import { dim, el, on, onKey, text, within } from "../../lib/dom";
 import { many, probability } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -27,14 +27,12 @@ export function picturesPane(view: View<CompareState>, root: HTMLElement): void 
     text(count, countText(known, disagreements, answers.length));
   });
   store.watch(["_pictures", "_comparison", "thumbnails", "offline"], () => {
-    const at = cards(list).indexOf(focused(list) as HTMLElement);
     const { answers } = store.get("_comparison");
     const pictures = store.get("_pictures");
     // A picture that was added fills the occluder; it is none to be looked at.
     const shown = pictures.slice(0, answers.length || pictures.length);
     list.replaceChildren(...shown.map((_, index) => card(view, index, answers[index] ?? null)));
     mark();
-    if (at >= 0) cards(list)[at]?.focus({ preventScroll: true });
   });
   store.onChange(["picture"], mark);
   on(list, "click", (event) => {

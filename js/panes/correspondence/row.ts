@@ -13,12 +13,11 @@ const KEYS: Record<string, Point> = {
 };
 
 export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): void {
-  const { store, page } = view;
+  const { store } = view;
   const hint = el("p.cs-places__hint", { role: "status" });
   const told = el("span.cs-visually-hidden", { role: "status" });
   const row = el("div.cs-places", { role: "group", "aria-label": "Pictures" });
   root.append(hint, row, told);
-  page.keepKeys(row);
   let spots: Spot[] = [];
   store.watch(["_pictures"], () => {
     spots = store.get("_pictures").map((_, picture) => spot(view, picture, (words) => text(told, words)));

@@ -96,7 +96,6 @@ export function scoreTable({ store }: View<CorrespondenceState>, root: HTMLEleme
     const rows = store.get("_rows");
     const layers = store.get("layers");
     head.hidden = box.hidden = rows.length === 0;
-    const focus = table.querySelector<HTMLElement>(":focus")?.dataset.part;
     table.replaceChildren(
       el(
         "thead",
@@ -114,10 +113,6 @@ export function scoreTable({ store }: View<CorrespondenceState>, root: HTMLEleme
         ]),
       ),
     );
-    if (focus !== undefined)
-      [...table.querySelectorAll<HTMLElement>("[data-part]")]
-        .find((one) => one.dataset.part === focus)
-        ?.focus();
   });
   on(table, "click", (event) => {
     const part = within(event, "[data-part]")?.dataset.part;

@@ -7,7 +7,7 @@ import type { Work } from "../shared/work";
 import { type CorrespondenceState, clicked, type Entries } from "./state";
 
 export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLElement): void {
-  const { store, kernel, page } = view;
+  const { store, kernel } = view;
   const name = el("input.cs-search.cs-part-name", { type: "text", "aria-label": "Name of the part" });
   const range = el("input.cs-scrubber__range", {
     type: "range",
@@ -42,7 +42,6 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
   );
   keepTyping(name);
   keepTyping(range);
-  page.keepKeys(root);
   on(name, "change", () => {
     const given = name.value.trim();
     if (given) store.set({ part: given });

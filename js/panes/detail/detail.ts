@@ -62,7 +62,6 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     el("div.cs-large__head", title, close),
     el("div.cs-detail__body", frame, facts),
   );
-  page.keepKeys(dialog);
   whole.append(dialog);
   on(opacity, "input", () => map.style.setProperty("opacity", opacity.value));
   map.style.opacity = String(OPACITY);

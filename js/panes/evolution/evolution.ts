@@ -72,7 +72,7 @@ function scrolled(
   view: View<EvolutionState>,
   arranged: Arranged,
 ): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
-  const { store, page } = view;
+  const { store } = view;
   const canvas = el("canvas.cs-evolution__canvas", { "aria-hidden": "true" });
   const spacer = el("div.cs-evolution__spacer");
   const cell = chosenCell(view, arranged);
@@ -88,7 +88,6 @@ function scrolled(
     spacer,
     el("div.cs-visually-hidden", { role: "row" }, cell),
   );
-  page.keepKeys(scroller);
   arranged.watch(["layout", "width"], () => {
     const { height, width, rows, columns } = arranged.get("layout");
     const high = Math.min(TALLEST, height);

@@ -10,7 +10,7 @@ import { labelOf } from "./words";
 const HANDLE = 14;
 
 export function scrubber(view: View<EvolutionState>, arranged: Arranged): HTMLElement {
-  const { store, page } = view;
+  const { store } = view;
   const range = el("input.cs-scrubber__range", {
     type: "range",
     min: 0,
@@ -19,7 +19,6 @@ export function scrubber(view: View<EvolutionState>, arranged: Arranged): HTMLEl
   });
   const track = el("div.cs-scrubber__track", range);
   const line = el("div.cs-scrubber", playButton(view), track);
-  page.keepKeys(line);
   on(range, "input", () => {
     store.set({ playing: false });
     chooseCheckpoint(store, Number(range.value));

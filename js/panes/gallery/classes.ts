@@ -1,5 +1,5 @@
 /** Which class each row explains. */
-import { el, focused } from "../../lib/dom";
+import { el } from "../../lib/dom";
 import { probability } from "../../lib/format";
 import type { View } from "../../seam";
 import type { PictureCell } from "./cells";
@@ -13,12 +13,9 @@ export function showClasses({ store }: View<GalleryState>, pictures: readonly Pi
     const chosen = targets[row] ?? known[0]?.index;
     const now = explained[row];
     const other = now && now.index === chosen && !known.some(({ index }) => index === chosen) ? [now] : [];
-    const active = focused(classes);
-    const at = classes.contains(active) ? active?.dataset.class : undefined;
     classes.replaceChildren(
       ...[...known, ...other].map((one) => classButton(one, one.index === chosen, store.get("offline"))),
     );
-    if (at) classes.querySelector<HTMLElement>(`[data-class="${at}"]`)?.focus();
   }
 }
 

@@ -36,7 +36,6 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
     el("div.cs-large__figures", ...Object.values(figures).map(({ element }) => element)),
     sentence,
   );
-  page.keepKeys(dialog);
   root.append(dialog);
   const shown: Shown = { row: 0, method: "", from: null };
 

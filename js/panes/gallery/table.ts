@@ -20,7 +20,6 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     role: "grid",
     "aria-label": "Maps of every picture by every method",
   });
-  page.keepKeys(table);
   const scroller = el("div.cs-gallery__scroller", table);
   root.append(scroller);
   let width = 0;

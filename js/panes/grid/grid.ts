@@ -42,7 +42,7 @@ function scrolled(
   view: View<GridState>,
   arranged: Arranged,
 ): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
-  const { store, page } = view;
+  const { store } = view;
   const canvas = el("canvas.cs-grid__canvas", { "aria-hidden": "true" });
   const spacer = el("div.cs-grid__spacer");
   const cell = selectedCell(view, arranged);
@@ -58,7 +58,6 @@ function scrolled(
     spacer,
     el("div.cs-visually-hidden", { role: "row" }, cell),
   );
-  page.keepKeys(scroller);
   arranged.follow("layout", (layout) => {
     const { height, rows, columns } = layout;
     // How much of it is seen at once is the style sheet's to say.

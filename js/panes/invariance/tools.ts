@@ -8,7 +8,7 @@ import { chooseTransform, type Distance, type InvarianceState, transformOf } fro
 import { FILL_WORDS, valueText } from "./words";
 
 export function invarianceTools(view: View<InvarianceState>, root: HTMLElement): void {
-  const { store, page } = view;
+  const { store } = view;
   const choice = el("span");
   const fills = el("span.cs-tools__field");
   const distance = segmented<Distance>("Distance", {
@@ -21,7 +21,6 @@ export function invarianceTools(view: View<InvarianceState>, root: HTMLElement):
   const value = el("output.cs-slide__value");
   const back = el("button.cs-button", { title: "The picture as it is" }, "reset");
   const slide = el("div.cs-slide", range, value, back);
-  page.keepKeys(slide);
   root.append(line, slide);
   // What is typed is the slider's alone.
   on(range, "keydown", (event) => event.stopPropagation());

@@ -1,5 +1,5 @@
 /** The panel of the most probable class: a colour a class, and a legend that marks and follows one. */
-import { dim, el, focused, on, within } from "../../lib/dom";
+import { dim, el, on, within } from "../../lib/dom";
 import { many, share } from "../../lib/format";
 import type { View } from "../../seam";
 import { colours, countNaN, frequencies, word } from "./cells";
@@ -36,9 +36,7 @@ export function labelPanel(view: View<MapState>): Panel {
     foot: list,
     showFoot: (maps) => {
       known = colours(known, maps);
-      const at = focused(list)?.getAttribute("data-class");
       list.replaceChildren(...legend(maps, known));
-      if (at) list.querySelector<HTMLElement>(`[data-class="${at}"]`)?.focus();
     },
   };
 }

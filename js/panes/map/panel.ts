@@ -43,7 +43,6 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     canvas,
     note,
   );
-  page.keepKeys(frame);
   page.keepMenu(frame);
   const figure = el("figure.cs-map", el("figcaption.cs-heading", title, value), frame, panel.foot);
   grid.append(figure);

@@ -20,7 +20,6 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
     grip,
     firstHint(view),
   );
-  page.keepKeys(occluder);
   page.keepMenu(occluder);
   followShape(view, occluder);
   store.watch(["position", "size", "_network"], () => {

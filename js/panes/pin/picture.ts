@@ -19,8 +19,7 @@ export function pinPictureButton({ store }: View<PinState>): HTMLButtonElement {
   return pin;
 }
 
-/** `pin`: what takes the focus when it goes. */
-export function pinnedPicture({ store }: View<PinState>, root: HTMLElement, pin: HTMLElement): void {
+export function pinnedPicture({ store }: View<PinState>, root: HTMLElement): void {
   const canvas = el("canvas.cs-thumbnail__canvas", { "aria-hidden": "true" });
   const go = el(
     "button.cs-thumbnail",
@@ -41,10 +40,7 @@ export function pinnedPicture({ store }: View<PinState>, root: HTMLElement, pin:
     const found = store.get("pinnedClasses");
     if (found) store.set({ picture: found.picture });
   });
-  on(unpin, "click", () => {
-    store.set({ pinnedPicture: null });
-    pin.focus({ preventScroll: true });
-  });
+  on(unpin, "click", () => store.set({ pinnedPicture: null }));
   store.watch(["pinnedPicture", "pinnedClasses", "thumbnails"], () => {
     const found = store.get("pinnedClasses");
     card.hidden = store.get("pinnedPicture") === null || !found;

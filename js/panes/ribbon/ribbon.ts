@@ -19,13 +19,12 @@ export interface RibbonOptions {
 }
 
 export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: RibbonOptions = {}): void {
-  const { store, page } = view;
+  const { store } = view;
   const strip = el("div.cs-ribbon", {
     role: "listbox",
     "aria-label": "Layers",
     "aria-orientation": "horizontal",
   });
-  page.keepKeys(strip);
   let row: Row = { blocks: [], cells: new Map() };
 
   const reveal = () => {

@@ -1,5 +1,5 @@
 /** What is silent, each to be taken back; shown where there is anything. */
-import { el, focused, on, onKey, text, within } from "../../lib/dom";
+import { el, on, onKey, text, within } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
 import { changed, countOf, type SilenceState } from "./state";
@@ -16,8 +16,6 @@ export function silenceChips({ store }: View<SilenceState>, root: HTMLElement, w
   root.append(part);
   store.watch(["silenced", "offline", "_network"], () => {
     const [silenced, offline] = [store.get("silenced"), store.get("offline")];
-    const held = part.contains(focused(part));
-    const at = [...chips.children].indexOf(focused(part) as HTMLElement);
     const number = countOf(silenced);
     text(count, `${many(number, "unit")} silenced`);
     none.hidden = offline;
@@ -45,10 +43,6 @@ export function silenceChips({ store }: View<SilenceState>, root: HTMLElement, w
     );
     part.hidden = number === 0;
     part.open &&= number > 0;
-    // What was taken back had the focus: its neighbour takes it, or the instrument where there is none.
-    if (!held) return;
-    const next = chips.children[Math.min(at, chips.children.length - 1)] as HTMLElement | undefined;
-    (next ?? whole).focus({ preventScroll: true });
   });
   on(whole, "pointerdown", ({ target }) => {
     if (!part.contains(target as Node)) part.open = false;

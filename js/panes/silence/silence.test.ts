@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { keepFocus } from "../../lib/focus";
 import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
 import { selectionSlice } from "../shared/selection";
@@ -68,8 +69,9 @@ it("silences the unit that is looked at, and takes it back", () => {
   expect([store.get("silenced"), part?.hidden]).toEqual([[], true]);
 });
 
-it("gives the focus of a chip that goes to the next, and of the last to the instrument", () => {
-  const { store, root, chips } = setup();
+it("gives the focus of a chip that goes to the next, and of the last to the instrument", async () => {
+  const { store, root, chips, signal } = setup();
+  keepFocus(root, signal);
   store.set({
     silenced: [
       ["stem", [1, 2]],
@@ -83,11 +85,15 @@ it("gives the focus of a chip that goes to the next, and of the last to the inst
   ]);
   chips()[1]?.focus();
   chips()[1]?.click();
+  await Promise.resolve();
   expect(document.activeElement).toBe(chips()[1]);
   chips()[1]?.click();
+  await Promise.resolve();
   expect([store.get("silenced"), document.activeElement]).toEqual([[["stem", [1]]], chips()[0]]);
   chips()[0]?.click();
-  expect(document.activeElement).toBe(root);
+  await Promise.resolve();
+  // Beside them is the button that silences.
+  expect(document.activeElement).toBe(root.querySelector(".cs-silence__more"));
 });
 
 it("asks for more of the layer, and whether its units can be silent at all", () => {

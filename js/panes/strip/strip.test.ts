@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { keepFocus } from "../../lib/focus";
 import { viewOf } from "../../testing";
 import { picturesSlice } from "../shared/pictures";
 import { linkStrip } from "./requests";
@@ -41,17 +42,25 @@ it("offers to remove what was added, by a button and by a key, and nothing else"
   expect(root.querySelector("[data-remove]")).toBeNull();
 });
 
-it("gives the focus of one that is removed to its neighbour", () => {
-  const { store, named } = setup();
+it("gives the focus of one that is removed to its neighbour", async () => {
+  const { store, named, root, signal } = setup();
+  keepFocus(root, signal);
   const [given, first, second] = store.get("_pictures");
   named("Remove first")?.focus();
   store.set({ _pictures: [given, second] as never, picture: 1 });
-  expect(document.activeElement).toBe(named("second"));
+  await Promise.resolve();
+  expect(document.activeElement).toBe(named("Remove second"));
   store.set({ _pictures: [given] as never, picture: 0 });
+  await Promise.resolve();
   expect(document.activeElement).toBe(named("given"));
   named("Add pictures")?.focus();
   store.set({ _pictures: [given, first] as never });
+  await Promise.resolve();
   expect(document.activeElement).toBe(named("Add pictures"));
+  named("first")?.focus();
+  store.set({ _pictures: [given, second] as never });
+  await Promise.resolve();
+  expect(document.activeElement).toBe(named("second"));
 });
 
 it("has thumbnails of the first pictures and of those that were added", () => {

@@ -25,12 +25,8 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
     });
   };
   store.watch(["_pictures", "thumbnails", "offline"], () => {
-    const [at, adding] = [place(), focused(strip) === add];
     strip.replaceChildren(...thumbnails(view), add);
     mark();
-    // The neighbour of one that was removed takes its focus.
-    if (at >= 0) focus(Math.min(at, store.get("_pictures").length - 1));
-    else if (adding) add.focus({ preventScroll: true });
   });
   store.onChange(["picture"], mark);
   const remove = (index: number): boolean => {

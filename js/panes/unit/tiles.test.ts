@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { el } from "../../lib/dom";
+import { keepFocus } from "../../lib/focus";
 import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
 import { selectionSlice } from "../shared/selection";
@@ -30,8 +31,9 @@ it("counts exemplars on from those of the list before", () => {
   expect(tiles.filter(({ tabIndex }) => tabIndex === 0)).toEqual([tiles[0]]);
 });
 
-it("is walked by arrows, three to a row, and keeps the focus when other tiles come", () => {
+it("is walked by arrows, three to a row, and keeps the focus when other tiles come", async () => {
   const { view, list, tiles, press } = setup(0);
+  keepFocus(document.body, view.signal);
   tiles[0]?.focus();
   press("ArrowDown");
   expect(view.store.get("exemplar")).toBe(3);
@@ -40,5 +42,6 @@ it("is walked by arrows, three to a row, and keeps the focus when other tiles co
   expect(view.store.get("exemplar")).toBe(4);
   const others = Array.from({ length: 5 }, () => el("button.cs-patch"));
   list.show(others);
+  await Promise.resolve();
   expect(document.activeElement).toBe(others[4]);
 });

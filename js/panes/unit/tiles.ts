@@ -5,7 +5,7 @@ import type { UnitState } from "./state";
 
 export interface TileList {
   element: HTMLElement;
-  /** Show other tiles; the focus stays at its place. */
+  /** Show other tiles. */
   show: (tiles: HTMLElement[]) => void;
 }
 
@@ -43,11 +43,9 @@ export function tileList(
   return {
     element,
     show: (next) => {
-      const at = tiles.indexOf(focused(element) as HTMLElement);
       tiles = next;
       element.replaceChildren(...next);
       mark();
-      if (at >= 0) next[at]?.focus({ preventScroll: true });
     },
   };
 }

@@ -14,7 +14,7 @@ export function wholePane(
   root: HTMLElement,
   whole: HTMLElement,
 ): void {
-  const fill = windowButton(view, filling(whole, view.signal));
+  const fill = windowButton(filling(whole, view.signal));
   root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
 }
 
@@ -41,13 +41,12 @@ function corners(): SVGElement {
   return svg("svg", { viewBox: "0 0 12 12", width: "12", height: "12", "aria-hidden": "true" }, line);
 }
 
-function windowButton({ page }: View<object>, window: Filling): HTMLElement {
+function windowButton(window: Filling): HTMLElement {
   const button = el("button.cs-button.cs-toggle", { "aria-label": "Fill the window" }, corners());
   on(button, "click", window.toggle);
   window.onChange((filled) => {
     button.setAttribute("aria-pressed", String(filled));
     button.title = filled ? "Back to the page (Esc)" : "As large as the window";
   });
-  page.keepKeys(button);
   return button;
 }
