@@ -42,7 +42,12 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
   // The outer element measures the width that the host grants; the panes arrange themselves by it.
   const outer = el("div.cs-host", root);
   host.append(outer);
-  const view = { ...session, store: new Store(session.store, signal), page: openPage(root, signal), signal };
+  const view = {
+    ...session,
+    store: new Store(session.store, signal),
+    page: openPage(outer, root, signal),
+    signal,
+  };
   keepKeys(outer, signal);
   keepFocus(outer, signal);
   known.mount(view, root);
@@ -53,7 +58,7 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
   const session = openSession(savedModel(saved), known.slices, signal);
-  session.store.set({ offline: true });
+  session.store.set({ offline: true, uncharted: true });
   session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
   linkFigures(session);
