@@ -2,13 +2,10 @@
 import { withModifier } from "../lib/dom";
 import type { Page } from "../seam";
 import { followTheme } from "./theme";
-import { keepWheel } from "./wheel";
 
-/** `outer`: the element around an instrument's root. */
-export function openPage(outer: HTMLElement, root: HTMLElement, signal: AbortSignal): Page {
-  keepWheel(root, signal);
+export function openPage(root: HTMLElement, signal: AbortSignal): Page {
   return {
-    ...followTheme(outer, root, signal),
+    ...followTheme(root, signal),
     // JupyterLab takes the right button where an element does not forbid it by this attribute.
     keepMenu: (element) => element.setAttribute("data-jp-suppress-context-menu", ""),
     file: location.protocol === "file:" ? OPEN : COPY,

@@ -6,6 +6,7 @@
 import { el } from "../lib/dom";
 import { keepFocus } from "../lib/focus";
 import { Store } from "../lib/store";
+import { showTitles } from "../lib/titles";
 import type { Session, Slice, Slices, Sum, View } from "../seam";
 import { showAbsence } from "./absence";
 import { errorBox, showErrors } from "./errors";
@@ -40,25 +41,22 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
   // It takes the focus where a click meets nothing that does: keys that follow are then meant for it.
   const root = el("div", { class: `cs-root cs-root--${name}`, "data-instrument": name, tabindex: "-1" });
   // The outer element measures the width that the host grants; the panes arrange themselves by it.
-  const outer = el("div.cs-host", root);
+  // What is written in it runs from left to right, whatever the page around it does.
+  const outer = el("div.cs-host", { dir: "ltr", lang: "en" }, root);
   host.append(outer);
-  const view = {
-    ...session,
-    store: new Store(session.store, signal),
-    page: openPage(outer, root, signal),
-    signal,
-  };
+  const view = { ...session, store: new Store(session.store, signal), page: openPage(root, signal), signal };
   keepKeys(outer, signal);
   keepFocus(outer, signal);
   known.mount(view, root);
   showErrors(view, root);
   showAbsence(view, outer, root);
+  showTitles(root);
 }
 
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
   const session = openSession(savedModel(saved), known.slices, signal);
-  session.store.set({ offline: true, uncharted: true });
+  session.store.set({ offline: true });
   session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
   linkFigures(session);

@@ -1,5 +1,5 @@
 /** Controls of one of a few options. */
-import { el, focused, on, onKey } from "./dom";
+import { aria, el, focused, on, onKey } from "./dom";
 import type { Store } from "./store";
 
 export interface Control<T extends string> {
@@ -32,9 +32,15 @@ export function segmented<T extends string>(
   options: Record<T, readonly [text: string, title: string]>,
 ): Control<T> {
   const entries = Object.entries(options) as [T, readonly [string, string]][];
-  const choices = entries.map(([value, [text, title]]) =>
-    el("button.cs-segmented__option", { role: "radio", title, "data-value": value }, text),
-  );
+  const choices = entries.map(([value, [text, title]]) => {
+    // A sign alone is read as whatever it is called.
+    const name = /\w/.test(text) ? undefined : title;
+    return el(
+      "button.cs-segmented__option",
+      { role: "radio", title, "aria-label": name, "data-value": value },
+      text,
+    );
+  });
   const element = el("div.cs-segmented", { role: "radiogroup", "aria-label": label }, ...choices);
   onKey(element, ({ key }) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
@@ -50,7 +56,7 @@ export function segmented<T extends string>(
     show: (value) => {
       for (const choice of choices) {
         const chosen = choice.dataset.value === value;
-        choice.setAttribute("aria-checked", String(chosen));
+        aria(choice, "checked", chosen);
         choice.tabIndex = chosen ? 0 : -1;
       }
       if (!choices.some(({ tabIndex }) => tabIndex === 0) && choices[0]) choices[0].tabIndex = 0;

@@ -8,7 +8,7 @@ type Child = Node | string;
  * An element: `el("div.cs-tip", { role: "tooltip" }, "text")`.
  *
  * The tag with its classes; attributes, where there are any (`undefined` and `false` leave one out); children. A button
- * submits nothing.
+ * submits nothing. Canvases and marks (`i`) are for the eye alone, unless they have a role.
  */
 export function el<K extends keyof Tags>(
   tag: K | `${K}.${string}`,
@@ -18,18 +18,21 @@ export function el<K extends keyof Tags>(
   const element = document.createElement(name);
   if (classes.length > 0) element.className = classes.join(" ");
   if (name === "button") element.setAttribute("type", "button");
-  const [first, ...others] = content;
-  if (first === undefined || typeof first === "string" || first instanceof Node) {
-    element.append(...(content as Child[]));
-    return element;
-  }
-  for (const [attribute, value] of Object.entries(first)) {
+  const [first = {}] = content;
+  const attributes = typeof first === "string" || first instanceof Node ? {} : first;
+  for (const [attribute, value] of Object.entries(attributes)) {
     if (value === undefined || value === false) continue;
     element.setAttribute(attribute, value === true ? "" : String(value));
   }
-  element.append(...(others as Child[]));
+  if ((name === "canvas" || name === "i") && !element.hasAttribute("role"))
+    element.setAttribute("aria-hidden", "true");
+  element.append(...((attributes === first ? content.slice(1) : content) as Child[]));
   return element;
 }
+
+/** What is said of an element: `aria(button, "pressed", true)`. */
+export const aria = (element: Element, name: string, value: unknown): void =>
+  element.setAttribute(`aria-${name}`, String(value));
 
 /** A name that no other element on the page has. */
 export const uniqueId = (kind: string): string => `cs-${kind}-${Math.random().toString(36).slice(2)}`;
@@ -67,11 +70,6 @@ export function onKey(target: HTMLElement, take: (event: KeyboardEvent) => boole
   });
 }
 
-/** What is typed into a field is for nothing around it. */
-export function keepTyping(field: HTMLElement): void {
-  on(field, "keydown", (event) => event.stopPropagation());
-}
-
 /** Whether a key is meant for the system or the browser. */
 export const withModifier = (event: KeyboardEvent): boolean => event.ctrlKey || event.metaKey || event.altKey;
 
@@ -87,6 +85,21 @@ export function shareAt(element: HTMLElement, event: MouseEvent): [number, numbe
     (event.clientY - box.top) / Math.max(1, box.height),
     (event.clientX - box.left) / Math.max(1, box.width),
   ];
+}
+
+/** Put an element over a box of what it lies on: top and left, height and width, and the whole's. */
+export function layOver(
+  element: HTMLElement,
+  [top, left]: readonly [number, number],
+  [high, wide]: readonly [number, number],
+  [height, width]: readonly [number, number],
+): void {
+  Object.assign(element.style, {
+    top: `${(100 * top) / height}%`,
+    left: `${(100 * left) / width}%`,
+    height: `${(100 * high) / height}%`,
+    width: `${(100 * wide) / width}%`,
+  });
 }
 
 /** Part of an instrument's root. */

@@ -22,7 +22,9 @@ const byTab = ({ tabIndex }: HTMLElement): boolean => tabIndex >= 0;
 /** By what a control is known again when it is drawn anew. */
 function nameOf(element: HTMLElement): string {
   const data = JSON.stringify(element.dataset);
-  return element.tagName + (data === "{}" ? (element.ariaLabel ?? element.textContent) : data);
+  return (
+    element.tagName + (data === "{}" ? (element.getAttribute("aria-label") ?? element.textContent) : data)
+  );
 }
 
 /** What has the focus, and where that is. */

@@ -1,5 +1,5 @@
 /** A list of rows of which one is chosen: by click, or by arrows and Enter, one stop of the tabulator for all. */
-import { focused, on, onKey, within } from "./dom";
+import { aria, focused, on, onKey, within } from "./dom";
 
 export class Rows {
   #rows: HTMLElement[] = [];
@@ -38,7 +38,7 @@ export class Rows {
     const known = this.#rows.some((row) => row.dataset.layer === layer);
     this.#rows.forEach((row, index) => {
       const chosen = row.dataset.layer === layer;
-      row.setAttribute("aria-selected", String(chosen));
+      aria(row, "selected", chosen);
       row.tabIndex = chosen || (index === 0 && !known) ? 0 : -1;
     });
   }

@@ -1,5 +1,5 @@
 /** A bar of colours with the numbers that they stand for. */
-import { el, text } from "./dom";
+import { aria, el, text } from "./dom";
 import { activation } from "./format";
 import { clamp } from "./geometry";
 
@@ -52,7 +52,7 @@ export function scaleBar(label: string, { write = activation, markTitle = "", va
       under.style.left = mark.style.left;
       under.style.transform = `translateX(-${mark.style.left || "0%"})`;
       const of = shown.name ? ` of ${shown.name}` : "";
-      element.setAttribute("aria-label", `${label}${of}: ${write(from)} to ${write(to)}`);
+      aria(element, "label", `${label}${of}: ${write(from)} to ${write(to)}`);
       element.title = element.getAttribute("aria-label") ?? "";
     },
   };

@@ -24,7 +24,7 @@ function setup() {
   const go = (address: string) => {
     field.value = address;
     field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" }));
-    return [store.get("layer"), store.get("selected"), field.classList.contains("cs-is-wrong")];
+    return [store.get("layer"), store.get("selected"), field.getAttribute("aria-invalid") === "true"];
   };
   return { store, root, field, go };
 }
@@ -47,7 +47,7 @@ it("leads to a unit, with or without the network's name, and from the first of i
 
 it("says what was expected of a wrong one, until it is put right", () => {
   const { root, go, store } = setup();
-  const complaint = root.querySelector<HTMLElement>(".cs-address__complaint");
+  const complaint = root.querySelector<HTMLElement>(".cs-complaint");
   store.set({ selected: 3 });
   expect(complaint?.hidden).toBe(true);
   go("net/head/32");

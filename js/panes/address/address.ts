@@ -1,4 +1,5 @@
 /** The address of what is selected, to be copied, pasted in a paper, typed in again. */
+import { complained } from "../../lib/complaint";
 import { el, on, text } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
@@ -19,13 +20,9 @@ export function addressPane({ store }: View<AddressState>, root: HTMLElement): v
     "aria-label": "Address of the unit: network/layer/unit",
     title: TITLE,
   });
-  const complaint = el("span.cs-address__complaint", { role: "alert", hidden: true });
-  root.append(el("span.cs-addressed", address, copyButton(address), complaint));
-  const complain = (what: string) => {
-    text(complaint, what);
-    complaint.hidden = what === "";
-    address.classList.toggle("cs-is-wrong", what !== "");
-  };
+  const { element, complain } = complained(address, copyButton(address));
+  element.classList.add("cs-addressed");
+  root.append(element);
   const show = () => {
     address.value = current(store);
     address.size = Math.max(16, address.value.length);

@@ -1,6 +1,6 @@
 /** The first layers, side by side on one scale, and what is dead, dominant and folded beneath each. */
 import { layout, place, rgba, tileAt } from "../../lib/atlas";
-import { dim, el, on, onFrame, onResize, shareAt, text } from "../../lib/dom";
+import { aria, dim, el, on, onFrame, onResize, shareAt, text } from "../../lib/dom";
 import { bitmap } from "../../lib/photo";
 import type { View } from "../../seam";
 import { type CompareState, type Filters, type FirstLayer, names } from "./state";
@@ -62,7 +62,7 @@ export function firstLayerPane(view: View<CompareState>, root: HTMLElement, whic
     text(layer, found?.layer ?? "");
     text(complaint, side()?.complaint ?? "");
     canvas.hidden = caption.hidden = !found;
-    canvas.setAttribute("aria-label", found ? `First layer of ${names(store)[which]}, ${found.layer}` : "");
+    aria(canvas, "label", found ? `First layer of ${names(store)[which]}, ${found.layer}` : "");
     said(null);
     const told: [string, string, string][] = first
       ? firstLayerRows(first)

@@ -1,5 +1,5 @@
 /** Whose picture it is, under the square that both share. */
-import { el, text } from "../../lib/dom";
+import { aria, el, text } from "../../lib/dom";
 import { side } from "../../lib/format";
 import type { View } from "../../seam";
 import { type CompareState, names } from "./state";
@@ -10,7 +10,7 @@ export function squareHeading({ store }: View<CompareState>, root: HTMLElement, 
   // Both squares are called the same; whose they are is said of the group.
   root.setAttribute("role", "group");
   store.watch(["_comparison", "_network", "_second"], () => {
-    root.setAttribute("aria-label", names(store)[which]);
+    aria(root, "label", names(store)[which]);
     text(title, names(store)[which]);
     text(size, `sees ${side(store.get(which === 0 ? "_network" : "_second").size)} px`);
   });

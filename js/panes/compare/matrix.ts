@@ -1,6 +1,6 @@
 /** Every layer of the one against every layer of the other; a cell is chosen by a click, or walked to by keys. */
 import { gradient, table } from "../../lib/colormaps";
-import { dim, el, on, onFrame, onKey, shareAt, text, withModifier } from "../../lib/dom";
+import { aria, dim, el, layOver, on, onFrame, onKey, shareAt, text, withModifier } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -30,7 +30,7 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
   const { store } = view;
   const value = el("span.cs-cka__value");
   const empty = el("p.cs-empty");
-  const canvas = el("canvas.cs-cka__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-cka__canvas");
   const [chosenMark, pointedMark] = [el("i.cs-cka__chosen"), el("i.cs-cka__pointed")];
   const frame = el(
     "div.cs-cka__frame",
@@ -126,9 +126,10 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
     // Square cells, unless the one network is much deeper.
     const tall = clamp(matrix.rows / matrix.columns, 0.5, TALLEST);
     frame.style.aspectRatio = `1 / ${tall}`;
-    frame.setAttribute("aria-valuemax", String(matrix.rows * matrix.columns - 1));
-    frame.setAttribute(
-      "aria-label",
+    aria(frame, "valuemax", matrix.rows * matrix.columns - 1);
+    aria(
+      frame,
+      "label",
       `Layers of ${a} (up and down) against layers of ${b} (left and right). Arrow keys choose a pair.`,
     );
   });
@@ -142,8 +143,8 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
     const name = ([r, c]: Cell) => `${layers()[0]?.[r] ?? ""} × ${layers()[1]?.[c] ?? ""}`;
     const of = (r: number, c: number) => likeness(matrix.values[r * matrix.columns + c]);
     value.replaceChildren(`${name([row, column])} `, el("b", of(row, column)));
-    frame.setAttribute("aria-valuenow", String(now[0] * matrix.columns + now[1]));
-    frame.setAttribute("aria-valuetext", `${name(now)}: ${of(...now)}`);
+    aria(frame, "valuenow", now[0] * matrix.columns + now[1]);
+    aria(frame, "valuetext", `${name(now)}: ${of(...now)}`);
     [rows, columns].forEach((labels, axis) => {
       for (const [at, label] of [...labels.children].entries()) {
         label.toggleAttribute("data-chosen", at === now[axis]);
@@ -166,11 +167,5 @@ function paintMatrix(canvas: HTMLCanvasElement, { rows, columns, values }: Matri
 
 function put(mark: HTMLElement, { rows, columns }: Matrix, cell: Cell | null): void {
   mark.hidden = cell === null;
-  if (!cell) return;
-  Object.assign(mark.style, {
-    top: `${(100 * cell[0]) / rows}%`,
-    left: `${(100 * cell[1]) / columns}%`,
-    height: `${100 / rows}%`,
-    width: `${100 / columns}%`,
-  });
+  if (cell) layOver(mark, cell, [1, 1], [rows, columns]);
 }

@@ -1,5 +1,5 @@
 /** The pictures on which the two disagree, with what either says; the chosen one is under both occluders. */
-import { dim, el, on, onKey, text, within } from "../../lib/dom";
+import { aria, dim, el, on, onKey, text, within } from "../../lib/dom";
 import { many, probability } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -17,7 +17,7 @@ export function picturesPane(view: View<CompareState>, root: HTMLElement): void 
   const mark = () => {
     const picture = store.get("picture");
     cards(list).forEach((one, index) => {
-      one.setAttribute("aria-selected", String(index === picture));
+      aria(one, "selected", index === picture);
       one.tabIndex = index === picture ? 0 : -1;
     });
   };
@@ -61,7 +61,7 @@ function countText(known: boolean, disagreements: number | null, shown: number):
 }
 
 function card({ store }: View<CompareState>, index: number, both: BothAnswers | null): HTMLElement {
-  const canvas = el("canvas.cs-card__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-card__canvas");
   const photo = store.get("thumbnails")[index];
   if (photo) show(canvas, photo.pixels, photo.width, photo.height);
   const { name = "", label = null } = store.get("_pictures")[index] ?? {};

@@ -1,5 +1,5 @@
 /** The pictures in a row: a click, or the arrow keys and Enter, says where the part is. */
-import { el, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { aria, el, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { corner, moved } from "./geometry";
@@ -53,10 +53,10 @@ interface Spot {
 }
 
 function spot({ store }: View<CorrespondenceState>, picture: number, tell: (words: string) => void): Spot {
-  const canvas = el("canvas.cs-picture__canvas", { "aria-hidden": "true" });
-  const masks = el("canvas.cs-place__masks", { "aria-hidden": "true" });
-  const square = el("i.cs-place__square", { "aria-hidden": "true" });
-  const cross = el("i.cs-place__cross", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-picture__canvas");
+  const masks = el("canvas.cs-place__masks");
+  const square = el("i.cs-place__square");
+  const cross = el("i.cs-place__cross");
   const frame = el(
     "div.cs-place__picture",
     { role: "application", tabindex: 0 },
@@ -130,14 +130,11 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
       const keys = store.get("offline")
         ? ""
         : ". Arrow keys move a cursor, with Shift by 10; Enter sets the part, Delete takes it back.";
-      frame.setAttribute("aria-label", `${name}: ${where}${keys}`);
+      aria(frame, "label", `${name}: ${where}${keys}`);
       frame.dataset.marked = String(Boolean(point));
       if (!point) return;
-      const [top, left] = corner(point, store.get("size"), size());
-      square.style.top = `${(100 * top) / size()[0]}%`;
-      square.style.left = `${(100 * left) / size()[1]}%`;
-      square.style.height = `${(100 * store.get("size")) / size()[0]}%`;
-      square.style.width = `${(100 * store.get("size")) / size()[1]}%`;
+      const side = store.get("size");
+      layOver(square, corner(point, side, size()), [side, side], size());
     },
   };
 }

@@ -1,6 +1,6 @@
 /** What the part is called, how large its mask is, which layers and which entries; keep and reset. */
 import { segmented, tied } from "../../lib/controls";
-import { el, keepTyping, on, text } from "../../lib/dom";
+import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
 import type { Work } from "../shared/work";
@@ -40,8 +40,6 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
       el("span.cs-tools__end.cs-tools", keep, reset),
     ),
   );
-  keepTyping(name);
-  keepTyping(range);
   on(name, "change", () => {
     const given = name.value.trim();
     if (given) store.set({ part: given });
@@ -56,7 +54,7 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
     const size = store.get("size");
     range.max = String(Math.max(1, Math.floor(Math.min(height, width) / 2)));
     range.value = String(size);
-    range.setAttribute("aria-valuetext", `${size} pixels`);
+    aria(range, "valuetext", `${size} pixels`);
     text(value, `${size} px`);
   });
   on(layers, "change", () => {

@@ -1,6 +1,6 @@
 /** One unit, large: its map over the picture; the receptive field of a place, and how much of it counts. */
 import { colouring } from "../../lib/colormaps";
-import { el, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { el, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
 import { clamp, extent } from "../../lib/geometry";
 import { show } from "../../lib/photo";
@@ -113,8 +113,8 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
 /** The picture, its map, and the boxes of the fields; pointing at a place chooses it. */
 function frameOf(view: View<DetailState>): { frame: HTMLElement; map: HTMLElement } {
   const { store, page } = view;
-  const picture = el("canvas.cs-detail__picture", { "aria-hidden": "true" });
-  const map = el("canvas.cs-detail__map", { "aria-hidden": "true" });
+  const picture = el("canvas.cs-detail__picture");
+  const map = el("canvas.cs-detail__map");
   const occluder = el("i.cs-detail__occluder");
   const field = el("i.cs-detail__box.cs-detail__box--field");
   const effective = el("i.cs-detail__box.cs-detail__box--effective");
@@ -134,11 +134,9 @@ function frameOf(view: View<DetailState>): { frame: HTMLElement; map: HTMLElemen
     frame.style.aspectRatio = `${photo.width} / ${photo.height}`;
     paintMap(map, detail, colouring(store.get("colormap"), rangeOf(detail)[0] < 0, page.theme()).words);
     const size = [photo.height, photo.width] as const;
-    const [top, left] = store.get("frame")?.position ?? [0, 0];
-    const [high, wide] = extent(store.get("size"));
-    layOver(occluder, [top, left, top + high, left + wide], size);
-    layOver(field, detail.field, size);
-    layOver(effective, detail.effective, size);
+    layOver(occluder, store.get("frame")?.position ?? [0, 0], extent(store.get("size")), size);
+    put(field, detail.field, size);
+    put(effective, detail.effective, size);
     frame.dataset.place = detail.place.join(",");
   });
   store.watch(["enlarged", "detail", "photo", "colormap", "layer", "selected"], paint);
@@ -201,19 +199,10 @@ function paintMap(canvas: HTMLCanvasElement, detail: Detail, words: Uint32Array)
   show(canvas, new Uint8ClampedArray(pixels.buffer), width, height);
 }
 
-/** Put an element over a box of the picture; null hides it. */
-function layOver(
-  element: HTMLElement,
-  edges: Edges | null,
-  [height, width]: readonly [number, number],
-): void {
+/** Put an element over edges on the picture; null hides it. */
+function put(element: HTMLElement, edges: Edges | null, size: readonly [number, number]): void {
   element.hidden = !edges;
   if (!edges) return;
   const [top, left, bottom, right] = edges;
-  Object.assign(element.style, {
-    top: `${(100 * top) / height}%`,
-    left: `${(100 * left) / width}%`,
-    height: `${(100 * (bottom - top)) / height}%`,
-    width: `${(100 * (right - left)) / width}%`,
-  });
+  layOver(element, [top, left], [bottom - top, right - left], size);
 }

@@ -42,9 +42,5 @@ export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTM
     const often = winners ? `, ${share(jumpShare(winners))} of the steps` : "";
     text(jump, `jump: another picture won, or none${often}`);
   });
-  return el(
-    "div.cs-evolution__legend",
-    el("span.cs-jump", el("i.cs-jump__mark", { "aria-hidden": "true" }), jump),
-    shades,
-  );
+  return el("div.cs-evolution__legend", el("span.cs-jump", el("i.cs-jump__mark"), jump), shades);
 }

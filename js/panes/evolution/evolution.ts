@@ -1,5 +1,5 @@
 /** All units of a layer over the training: rows are units, columns checkpoints, on one canvas that scrolls inside. */
-import { el, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Arranged, arrangement } from "./arrangement";
 import { legend } from "./bar";
@@ -22,7 +22,8 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   const empty = el("p.cs-empty");
   const body = el("div.cs-evolution__body", scroller, cellTip(view, arranged, scroller));
   const foot = el("div.cs-grid__foot");
-  const missing = el("p.cs-evolution__missing", { role: "status" });
+  const missing = el("p.cs-evolution__missing", { role: "status", id: uniqueId("complaint") });
+  aria(search, "describedby", missing.id);
   const content = el(
     "div.cs-evolution",
     evolutionTools(view, arranged, search),
@@ -73,7 +74,7 @@ function scrolled(
   arranged: Arranged,
 ): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
   const { store } = view;
-  const canvas = el("canvas.cs-evolution__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-evolution__canvas");
   const spacer = el("div.cs-evolution__spacer");
   const cell = chosenCell(view, arranged);
   const scroller = el(
@@ -97,13 +98,13 @@ function scrolled(
     spacer.style.width = `${width}px`;
     spacer.style.height = `${height}px`;
     spacer.style.marginTop = `${-high}px`;
-    scroller.setAttribute("aria-rowcount", String(rows));
-    scroller.setAttribute("aria-colcount", String(columns));
+    aria(scroller, "rowcount", rows);
+    aria(scroller, "colcount", columns);
   });
   store.watch(["winners", "layer"], () => {
     const stale = store.get("winners")?.layer !== store.get("layer");
     scroller.classList.toggle("cs-is-stale", stale);
-    scroller.setAttribute("aria-busy", String(stale));
+    aria(scroller, "busy", stale);
   });
   return { scroller, canvas };
 }
@@ -114,7 +115,7 @@ function chosenCell({ store }: View<EvolutionState>, arranged: Arranged): HTMLEl
   const tell = () => {
     const selected = store.get("selected");
     const row = arranged.get("units").indexOf(selected ?? -1);
-    cell.setAttribute("aria-selected", String(row >= 0));
+    aria(cell, "selected", row >= 0);
     text(
       cell,
       selected === null || row < 0

@@ -7,7 +7,7 @@ import type { EvolutionState } from "./state";
 
 export function evolutionHead({ store }: View<EvolutionState>, root: HTMLElement): void {
   const what = el("span");
-  const dot = el("i.cs-live__dot", { "aria-hidden": "true" });
+  const dot = el("i.cs-live__dot");
   const state = el("span");
   const live = el("span.cs-live", { role: "status" }, dot, state);
   root.append(el("p.cs-summary.cs-evolution__head", what, live));

@@ -1,5 +1,5 @@
 /** Going through the training: a button that plays it, and a slider whose handle stands over the checkpoint's column. */
-import { el, on, onKey, text } from "../../lib/dom";
+import { aria, el, on, onKey, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { Arranged } from "./arrangement";
 import { LEFT, left } from "./layout";
@@ -28,8 +28,6 @@ export function scrubber(view: View<EvolutionState>, arranged: Arranged): HTMLEl
     store.set({ playing: !store.get("playing") });
     return true;
   });
-  // What else is typed is the slider's alone.
-  on(range, "keydown", (event) => event.stopPropagation());
   store.watch(["checkpoint", "_evolution"], () => {
     const { length } = store.get("_evolution").checkpoints;
     const at = checkpointOf(store);
@@ -37,7 +35,7 @@ export function scrubber(view: View<EvolutionState>, arranged: Arranged): HTMLEl
     range.max = String(Math.max(0, length - 1));
     range.value = String(at);
     range.disabled = length < 2;
-    range.setAttribute("aria-valuetext", `${labelOf(store, at)}, ${at + 1} of ${length}`);
+    aria(range, "valuetext", `${labelOf(store, at)}, ${at + 1} of ${length}`);
   });
   arranged.watch(["layout", "width"], () => {
     const layout = arranged.get("layout");

@@ -1,6 +1,6 @@
 /** Above the cells: what they show, which units, in which order and shades, how large. */
 import { segmented, select, tied } from "../../lib/controls";
-import { el, keepTyping, on } from "../../lib/dom";
+import { aria, el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -59,8 +59,7 @@ export function searchField({ store }: View<EvolutionState>, arranged: Arranged)
     const [first] = shownUnits(store).units;
     if (first !== undefined && search.value.trim()) chooseUnit(store, first);
   });
-  keepTyping(search);
-  arranged.follow("wrong", (wrong) => search.classList.toggle("cs-is-wrong", wrong));
+  arranged.follow("wrong", (wrong) => aria(search, "invalid", wrong));
   return search;
 }
 

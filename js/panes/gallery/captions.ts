@@ -1,5 +1,5 @@
 /** What is written at the maps: what each is, how strong, what it says at the place that is looked at. */
-import { text } from "../../lib/dom";
+import { aria, text } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { MapCell, PictureCell } from "./cells";
 import { spotOf } from "./spot";
@@ -52,14 +52,14 @@ export function showCell(store: Store<GalleryState>, cell: MapCell): void {
   cell.button.classList.toggle("cs-is-stale", tile?.stale ?? false);
   cell.button.classList.toggle("cs-is-failed", !!tile?.error);
   cell.button.dataset.number = String(tile?.number ?? "");
-  cell.button.setAttribute("aria-busy", String(!tile || tile.stale));
+  aria(cell.button, "busy", !tile || tile.stale);
   text(cell.note, noteOf(tile));
   cell.note.title = tile?.error ? noteOf(tile) : "";
   cell.control.hidden = !store.get("control") || !!tile?.error;
   cell.control.classList.toggle("cs-is-stale", control?.stale ?? false);
   const known = control && !control.stale ? control : undefined;
   showControl(cell, known, store.get("top"));
-  cell.button.setAttribute("aria-label", labelOf(store, cell, tile, known));
+  aria(cell.button, "label", labelOf(store, cell, tile, known));
 }
 
 function showControl(cell: MapCell, known: Tile | undefined, top: number): void {

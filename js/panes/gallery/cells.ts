@@ -30,7 +30,7 @@ export interface MapCell {
   word: HTMLElement;
 }
 
-const tileCanvas = () => el("canvas.cs-tile__canvas", { "aria-hidden": "true" });
+const tileCanvas = () => el("canvas.cs-tile__canvas");
 
 export function pictureCell(row: number, title: string): PictureCell {
   const canvas = tileCanvas();

@@ -113,7 +113,7 @@ interface Figure {
 }
 
 function figureOf(name: string): Figure {
-  const canvas = el("canvas.cs-tile__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-tile__canvas");
   const note = el("span.cs-tile__note");
   const mark = spotMark();
   const frame = el("div.cs-tile", { "data-figure": name }, canvas, note, mark);

@@ -1,5 +1,5 @@
 /** The table of maps: a row a picture, a column a method; every map with its control beneath it. */
-import { el, on, onFrame, onResize, within } from "../../lib/dom";
+import { aria, el, on, onFrame, onResize, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
@@ -53,7 +53,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   });
   const paint = onFrame(() => paintCells(view, table, cells));
 
-  store.follow("awaited", (awaited) => table.setAttribute("aria-busy", String(awaited)));
+  store.follow("awaited", (awaited) => aria(table, "busy", awaited));
   moveByKeys(view, table, () => cells.map(({ button }) => button));
   on(table, "click", (event) => {
     const button = within(event, "[data-class]");

@@ -1,7 +1,7 @@
 /** How the maps are shown: scale, opacity, colours, control. */
 import { type Diverging, divergingGradient } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
-import { el, on } from "../../lib/dom";
+import { aria, el, on } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { opacityField } from "../shared/opacity";
@@ -54,7 +54,7 @@ function controlField({ store }: View<GalleryState>): HTMLElement {
   on(top, "change", () => store.set({ top: Number(top.value) }));
   store.watch(["control", "top", "offline"], () => {
     const share = store.get("top");
-    control.setAttribute("aria-pressed", String(store.get("control")));
+    aria(control, "pressed", store.get("control"));
     top.hidden = !store.get("control");
     top.disabled = store.get("offline");
     const shares = [...new Set([...SHARES, share])].sort((a, b) => a - b);

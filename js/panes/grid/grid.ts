@@ -1,5 +1,5 @@
 /** All units of a layer on one canvas; hovering and choosing never ask the kernel. */
-import { el, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
 import { chooseByKeys, chooseByPointer, reveal } from "./choose";
@@ -15,7 +15,8 @@ export function gridPane(view: View<GridState>, root: HTMLElement): void {
   const arranged = arrangement(view);
   const { search, labels } = searchField(view, arranged);
   const { scroller, canvas } = scrolled(view, arranged);
-  const empty = el("p.cs-empty");
+  const empty = el("p.cs-empty", { role: "status", id: uniqueId("complaint") });
+  aria(search, "describedby", empty.id);
   const body = el("div.cs-grid__body", scroller, unitTip(view, arranged, scroller), empty);
   const foot = el("div.cs-grid__foot");
   const tools = gridTools(view, arranged, [search, labels]);
@@ -43,7 +44,7 @@ function scrolled(
   arranged: Arranged,
 ): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
   const { store } = view;
-  const canvas = el("canvas.cs-grid__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-grid__canvas");
   const spacer = el("div.cs-grid__spacer");
   const cell = selectedCell(view, arranged);
   const scroller = el(
@@ -64,8 +65,8 @@ function scrolled(
     scroller.style.height = `${height}px`;
     canvas.style.width = `${arranged.get("width")}px`;
     spacer.style.height = `${height}px`;
-    scroller.setAttribute("aria-rowcount", String(rows));
-    scroller.setAttribute("aria-colcount", String(columns));
+    aria(scroller, "rowcount", rows);
+    aria(scroller, "colcount", columns);
   });
   onResize(scroller, (_width, seen) => {
     canvas.style.height = `${seen}px`;
@@ -76,7 +77,7 @@ function scrolled(
     const grid = store.get("grid");
     const stale = !grid || grid.layer !== store.get("layer") || grid.lens !== store.get("lens");
     scroller.classList.toggle("cs-is-stale", stale);
-    scroller.setAttribute("aria-busy", String(stale));
+    aria(scroller, "busy", stale);
   });
   return { scroller, canvas };
 }
@@ -87,7 +88,7 @@ function selectedCell({ store }: View<GridState>, arranged: Arranged): HTMLEleme
   const tell = () => {
     const selected = store.get("selected");
     const index = indexOf(arranged, selected);
-    cell.setAttribute("aria-selected", String(index >= 0));
+    aria(cell, "selected", index >= 0);
     if (selected === null || index < 0) return text(cell, "no unit selected");
     const { columns, rows } = arranged.get("layout");
     text(cell, `${unitText(store, selected)}, row ${Math.floor(index / columns) + 1} of ${rows}`);

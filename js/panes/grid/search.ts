@@ -1,5 +1,5 @@
 /** Finding units: by their number, or by the class that they prefer, in this layer and in all of them. */
-import { dim, el, focused, keepTyping, on, text, uniqueId, within } from "../../lib/dom";
+import { aria, dim, el, focused, on, text, uniqueId, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { chooseUnit } from "../shared/selection";
 import type { Arranged } from "./arrangement";
@@ -26,13 +26,12 @@ export function searchField(
     const [placeholder, hint] = hintOf(store);
     search.placeholder = placeholder;
     search.title = hint;
-    search.setAttribute("aria-label", hint);
+    aria(search, "label", hint);
   });
   const labels = el("datalist", { id: uniqueId("labels") });
   search.setAttribute("list", labels.id);
   const ask = () => arranged.set({ query: search.value.trim() });
   on(search, "input", ask);
-  keepTyping(search);
   on(search, "change", () => {
     if (store.get("offline")) return; // what was typed is found among the tiles; nothing else can be asked for
     const query = search.value.trim();
@@ -43,7 +42,7 @@ export function searchField(
     const [first] = arranged.get("order");
     if (first !== undefined && query) chooseUnit(store, first);
   });
-  arranged.follow("wrong", (wrong) => search.classList.toggle("cs-is-wrong", wrong));
+  arranged.follow("wrong", (wrong) => aria(search, "invalid", wrong));
   store.follow("_labels", (known) =>
     labels.replaceChildren(...known.map((value) => el("option", { value }))),
   );
@@ -65,7 +64,7 @@ export function foundUnits({ store }: View<GridState>): HTMLElement {
     results.hidden = !found;
     if (!found) return;
     text(heading, `Units for ${found.label}, of all layers`);
-    units.setAttribute("aria-label", `Units for ${found.label}`);
+    aria(units, "label", `Units for ${found.label}`);
     units.replaceChildren(
       ...found.units.map(([layer, unit, preference]) =>
         el(

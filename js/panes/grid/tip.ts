@@ -1,6 +1,6 @@
-/** The unit under the pointer in words, beside its tile. */
+/** The unit under the pointer in words, beside its tile; by keys that which is chosen. */
 import { place } from "../../lib/atlas";
-import { el, text } from "../../lib/dom";
+import { el, on, text } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { type Arranged, indexOf } from "./arrangement";
@@ -9,8 +9,9 @@ import { unitText } from "./words";
 
 export function unitTip({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): HTMLElement {
   const tip = el("div.cs-tip", { role: "tooltip", hidden: true });
-  store.watch(["hovered", "grid", "health"], () => {
-    const channel = store.get("hovered");
+  const show = () => {
+    const byKeys = scroller.matches(":focus-visible") ? store.get("selected") : null;
+    const channel = store.get("hovered") ?? byKeys;
     const index = indexOf(arranged, channel);
     tip.hidden = index < 0;
     if (channel === null || index < 0) return;
@@ -22,6 +23,9 @@ export function unitTip({ store }: View<GridState>, arranged: Arranged, scroller
     const flips = beside + tip.offsetWidth > arranged.get("width");
     tip.style.left = `${flips ? Math.max(0, x - tip.offsetWidth - 6) : beside}px`;
     tip.style.top = `${clamp(top, 0, Math.max(0, scroller.clientHeight - tip.offsetHeight))}px`;
-  });
+  };
+  store.watch(["hovered", "selected", "grid", "health"], show);
+  arranged.onChange(["layout"], show);
+  for (const type of ["focus", "blur", "scroll"] as const) on(scroller, type, show);
   return tip;
 }

@@ -128,8 +128,8 @@ function colourFields(view: View<GridState>, arranged: Arranged): HTMLElement[] 
 }
 
 function zoomButtons(arranged: Arranged): HTMLElement {
-  const smaller = el("button.cs-button", { title: "Smaller tiles (-)" }, "−");
-  const larger = el("button.cs-button", { title: "Larger tiles (+)" }, "+");
+  const smaller = el("button.cs-button", { title: "Smaller tiles (-)", "aria-label": "Smaller tiles" }, "−");
+  const larger = el("button.cs-button", { title: "Larger tiles (+)", "aria-label": "Larger tiles" }, "+");
   on(smaller, "click", () => zoomBy(arranged, -1));
   on(larger, "click", () => zoomBy(arranged, 1));
   arranged.follow("zoom", (zoom) => {

@@ -40,7 +40,9 @@ export function gridText(store: Store<GridState>): string {
   if (!grid) return " ";
   const { channels } = grid.planes;
   const health = healthOf(store);
+  const selected = store.get("selected");
   const parts = [`${channels} ${grid.names ? "classes" : "filters"}`];
+  if (selected !== null) parts.push(`unit ${selected} is chosen`);
   if (isSigned(store)) parts.push(`${none(grid.max)} at or below zero on this picture`);
   else {
     parts.push(`${none(grid.max)} silent on this picture`);

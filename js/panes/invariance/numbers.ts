@@ -22,7 +22,7 @@ export function layerList(view: View<InvarianceState>, root: HTMLElement): void 
       known = layers.join();
       list.replaceChildren(
         ...layers.map((name) => {
-          const stroke = el("i", { "aria-hidden": "true" });
+          const stroke = el("i");
           stroke.style.background = colours[name] ?? "currentColor";
           return el(
             "button.cs-line",

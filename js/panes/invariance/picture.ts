@@ -6,7 +6,7 @@ import type { View } from "../../seam";
 import type { InvarianceState } from "./state";
 
 export function movedPicture({ store }: View<InvarianceState>, root: HTMLElement): void {
-  const canvas = el("canvas.cs-picture__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-picture__canvas");
   const frame = el("div.cs-picture.cs-picture--moved", canvas);
   const name = el("div.cs-heading");
   const words = el("p.cs-moved", { role: "status" });

@@ -1,6 +1,6 @@
 /** Which transformation, how far, and what comes in at the border. */
 import { type Control, segmented, select, tied } from "../../lib/controls";
-import { el, on, text } from "../../lib/dom";
+import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
 import type { Work } from "../shared/work";
@@ -22,8 +22,6 @@ export function invarianceTools(view: View<InvarianceState>, root: HTMLElement):
   const back = el("button.cs-button", { title: "The picture as it is" }, "reset");
   const slide = el("div.cs-slide", range, value, back);
   root.append(line, slide);
-  // What is typed is the slider's alone.
-  on(range, "keydown", (event) => event.stopPropagation());
   on(range, "input", () => {
     const at = Number(range.value);
     store.set({ value: store.get("offline") ? nearest(transformOf(store)?.values ?? [], at) : at });
@@ -64,7 +62,7 @@ export function invarianceTools(view: View<InvarianceState>, root: HTMLElement):
     range.step = String(found.step);
     range.value = String(at);
     const words = valueText(found, at);
-    range.setAttribute("aria-valuetext", words);
+    aria(range, "valuetext", words);
     text(value, words);
     back.disabled = at === found.identity;
   });

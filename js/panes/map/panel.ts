@@ -1,5 +1,5 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
-import { el, onFrame, onResize, text } from "../../lib/dom";
+import { aria, el, onFrame, onResize, text } from "../../lib/dom";
 import { extent, type Position } from "../../lib/geometry";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
@@ -29,7 +29,7 @@ export interface Panel {
 export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement): void {
   const { store, page } = view;
   const [title, value] = [el("span.cs-map__title"), el("span.cs-map__value")];
-  const canvas = el("canvas.cs-map__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-map__canvas");
   const note = el("span.cs-map__note");
   const frame = el(
     "div.cs-map__frame",
@@ -65,10 +65,10 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     text(note, maps.preview ? panel.preview : "");
     frame.dataset.preview = String(maps.preview);
     frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (isComputed(one) ? 1 : 0), 0));
-    frame.setAttribute("aria-label", panel.title(maps));
-    frame.setAttribute("aria-valuemax", String(maps.rows * maps.columns - 1));
-    frame.setAttribute("aria-valuenow", String(at));
-    frame.setAttribute("aria-valuetext", `row ${row}, column ${column}: ${valueText || "not computed yet"}`);
+    aria(frame, "label", panel.title(maps));
+    aria(frame, "valuemax", maps.rows * maps.columns - 1);
+    aria(frame, "valuenow", at);
+    aria(frame, "valuetext", `row ${row}, column ${column}: ${valueText || "not computed yet"}`);
   });
   store.follow("maps", (maps) => {
     if (maps) panel.showFoot(maps);

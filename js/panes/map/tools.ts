@@ -1,5 +1,6 @@
 /** What is mapped: layer, map of it, and how densely. */
-import { dim, el, focused, keepTyping, on } from "../../lib/dom";
+import { complained } from "../../lib/complaint";
+import { dim, el, focused, on } from "../../lib/dom";
 import { extent } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -29,7 +30,8 @@ function layerFields({ store }: View<MapState>): HTMLElement[] {
     "aria-label": "Map of the layer; empty for the strongest",
     title: "Map of the layer; empty for the strongest of the clean picture",
   });
-  const fields = [el("label.cs-tools__field", "layer", layers), el("label.cs-tools__field", "map", unit)];
+  const { element, complain } = complained(unit);
+  const fields = [el("label.cs-tools__field", "layer", layers), el("label.cs-tools__field", "map", element)];
   const showUnit = () => {
     unit.value = `${store.get("channel") ?? ""}`;
     unit.placeholder = `${store.get("maps")?.unit ?? ""}`;
@@ -38,10 +40,10 @@ function layerFields({ store }: View<MapState>): HTMLElement[] {
   on(unit, "change", () => {
     const wanted = unit.value === "" ? null : Math.round(Number(unit.value));
     const layer = layerOf(store);
-    if (wanted === null || (wanted >= 0 && wanted < (layer?.channels ?? 0))) store.set({ channel: wanted });
-    else showUnit();
+    const channels = layer?.channels ?? 0;
+    if (wanted === null || (wanted >= 0 && wanted < channels)) store.set({ channel: wanted });
+    else complain(`Expected a map of ${layer?.name}, 0 to ${channels - 1}, or nothing; got ${unit.value}.`);
   });
-  keepTyping(unit);
   store.watch(["channel", "maps"], () => focused(unit) !== unit && showUnit());
   store.watch(["_network", "layer"], () => {
     // Kernels without a map of the layer asked for would show nothing: vectors are left out.
@@ -60,15 +62,16 @@ function strideField({ store }: View<MapState>): HTMLElement {
     "aria-label": "Distance of positions, pixels",
     title: "Distance of neighbouring positions, pixels of the network's input",
   });
+  const { element, complain } = complained(stride);
   const show = () => {
     stride.value = String(extent(store.get("stride"))[0]);
   };
   on(stride, "change", () => {
     const wanted = Math.round(Number(stride.value));
-    if (wanted >= 1) store.set({ stride: Math.min(wanted, ...store.get("_network").size) });
+    if (!(wanted >= 1)) return complain(`Expected 1 pixel or more, got “${stride.value}”.`);
+    store.set({ stride: Math.min(wanted, ...store.get("_network").size) });
     show();
   });
-  keepTyping(stride);
   store.watch(["stride"], show);
-  return el("label.cs-tools__field", "every", stride, dim("px"));
+  return el("label.cs-tools__field", "every", element, dim("px"));
 }

@@ -1,5 +1,5 @@
 /** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
-import { dim, el, on, text } from "../../lib/dom";
+import { aria, dim, el, on, text } from "../../lib/dom";
 import { change, many, probability } from "../../lib/format";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
@@ -34,7 +34,7 @@ function row(choose: (index: number) => void): Row {
       element.classList.toggle("cs-is-empty", !score);
       element.classList.toggle("cs-is-first", first);
       element.classList.toggle("cs-is-target", target);
-      element.setAttribute("aria-pressed", String(target));
+      aria(element, "pressed", target);
       text(label, score?.label ?? " ");
       text(value, score ? probability(score.now) : " ");
       const all = score?.whole;
@@ -131,6 +131,6 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     const slow = store.get("slow").includes("occlude");
     const stale = slow && !!frame && !same(frame.position, store.get("position"));
     pane.classList.toggle("cs-is-stale", stale);
-    pane.setAttribute("aria-busy", String(slow));
+    aria(pane, "busy", slow);
   });
 }

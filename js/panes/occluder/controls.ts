@@ -1,10 +1,11 @@
 /** Beneath the picture: shape, fill and size of the occluder; its trail. */
 
 import { gradient } from "../../lib/colormaps";
+import { complained } from "../../lib/complaint";
 import { segmented } from "../../lib/controls";
-import { dim, el, focused, keepTyping, on, text } from "../../lib/dom";
+import { aria, dim, el, focused, on, onKey } from "../../lib/dom";
 import { kindOf } from "../../lib/form";
-import { aroundMiddle, extent } from "../../lib/geometry";
+import { aroundMiddle, clamp, type Extent, extent, toSize } from "../../lib/geometry";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { fillField } from "./fill";
@@ -49,31 +50,35 @@ function hint({ store }: View<OccluderState>): HTMLElement {
   return element;
 }
 
+/** One side, or height and width. */
 function sizeField({ store }: View<OccluderState>): HTMLElement {
-  const size = el("input.cs-number", {
-    type: "number",
-    min: 1,
-    "aria-label": "Size of the occluder, pixels",
-    title: "Size, pixels of the network's input",
-  });
-  const unit = dim("px");
-  on(size, "change", () => {
-    const picture = store.get("_network").size;
-    const wanted = Math.min(Math.round(Number(size.value)), ...picture);
-    if (wanted >= 1) {
-      const position = aroundMiddle(store.get("position"), store.get("size"), wanted, picture);
-      store.set({ size: wanted, position });
-    }
-    size.value = String(extent(store.get("size"))[0]);
-  });
-  keepTyping(size);
-  store.watch(["size", "_network"], () => {
+  const what = "Size of the occluder, pixels: a side, or height × width";
+  const size = el("input.cs-number", { type: "text", inputmode: "numeric", "aria-label": what, title: what });
+  const { element, complain } = complained(size);
+  const show = () => {
     const [high, wide] = extent(store.get("size"));
-    if (focused(size) !== size) size.value = String(high);
-    size.max = String(Math.min(...store.get("_network").size));
-    text(unit, high === wide ? "px" : `× ${wide} px`);
+    size.value = high === wide ? `${high}` : `${high} × ${wide}`;
+  };
+  const resize = (wanted: Extent) => {
+    const picture = store.get("_network").size;
+    const to = toSize([clamp(wanted[0], 1, picture[0]), clamp(wanted[1], 1, picture[1])]);
+    store.set({ size: to, position: aroundMiddle(store.get("position"), store.get("size"), to, picture) });
+    show();
+  };
+  on(size, "change", () => {
+    const [high = 0, wide = high, ...more] = size.value.match(/\d+/g)?.map(Number) ?? [];
+    const [height, width] = store.get("_network").size;
+    if (/^[\d\s×x,]+$/.test(size.value) && high && wide && more.length === 0) resize([high, wide]);
+    else complain(`Expected 1 to ${Math.min(height, width)} pixels, as 20 or 20 × 30, got “${size.value}”.`);
   });
-  return el("label.cs-controls__size", size, unit);
+  onKey(size, ({ key }) => {
+    const by = { ArrowUp: 1, ArrowDown: -1 }[key];
+    const [high, wide] = extent(store.get("size"));
+    if (by) resize([high + by, wide + by]);
+    return !!by;
+  });
+  store.watch(["size"], () => focused(size) !== size && show());
+  return el("label.cs-controls__size", element, dim("px"));
 }
 
 function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
@@ -94,7 +99,7 @@ function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
   const scale = el("span.cs-controls__scale", bar.element, clear);
   store.watch(["show_trail", "trail"], () => {
     const shown = store.get("show_trail");
-    trail.setAttribute("aria-pressed", String(shown));
+    aria(trail, "pressed", shown);
     const range = shown ? trailRange(store.get("trail")) : null;
     // Its place is kept, so that nothing moves at the first drag.
     scale.classList.toggle("cs-is-nothing", !range);

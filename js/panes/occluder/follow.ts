@@ -1,5 +1,6 @@
 /** Finding a class to follow, among all that the network knows. */
-import { el, keepTyping, on, uniqueId } from "../../lib/dom";
+import { complained } from "../../lib/complaint";
+import { el, on, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
 
@@ -13,7 +14,7 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
     title: what,
     list: options.id,
   });
-  keepTyping(field);
+  const { element, complain } = complained(field, options);
   // Some networks know thousands: they come when somebody looks for one.
   on(field, "focus", () => store.get("labels").length === 0 && kernel.ask("labels", {}));
   store.follow("labels", (labels) =>
@@ -24,15 +25,15 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
     const labels = store.get("labels").map((label) => label.toLowerCase());
     const exact = labels.indexOf(query);
     const target = exact >= 0 ? exact : labels.findIndex((label) => label.includes(query));
-    field.classList.toggle("cs-is-wrong", query !== "" && target < 0);
-    if (query === "" || target < 0) return;
+    if (query === "") return complain("");
+    if (target < 0) return complain(`Expected a part of a class’s name, got “${query}”, which is in none.`);
     field.value = "";
     store.set({ target });
   };
   on(field, "change", follow);
-  on(field, "input", () => field.classList.remove("cs-is-wrong"));
   store.follow("offline", (offline) => {
     field.hidden = offline;
   });
-  return el("span.cs-following", field, options);
+  element.classList.add("cs-following");
+  return element;
 }

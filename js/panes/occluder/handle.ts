@@ -1,8 +1,8 @@
 /** What lies over the painted occluder: the handle that it is gripped by, and the ghost of another place. */
-import { el, svg } from "../../lib/dom";
+import { aria, el, layOver, svg } from "../../lib/dom";
 import { isOutline, kindOf } from "../../lib/form";
 import { probability } from "../../lib/format";
-import { type Extent, extent, type Position } from "../../lib/geometry";
+import { extent } from "../../lib/geometry";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
 
@@ -26,15 +26,15 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
     const [position, size] = [store.get("position"), extent(store.get("size"))];
     const picture = store.get("_network").size;
     layOver(occluder, position, size, picture);
-    occluder.setAttribute("aria-valuemin", "0");
-    occluder.setAttribute("aria-valuemax", String(Math.max(0, picture[1] - size[1])));
-    occluder.setAttribute("aria-valuenow", String(position[1]));
+    aria(occluder, "valuemin", "0");
+    aria(occluder, "valuemax", Math.max(0, picture[1] - size[1]));
+    aria(occluder, "valuenow", position[1]);
   });
   store.watch(["position", "frame"], () => {
     const [top, left] = store.get("position");
     const target = store.get("frame")?.target;
     const value = target ? `, ${target.label} ${probability(target.now)}` : "";
-    occluder.setAttribute("aria-valuetext", `row ${top}, column ${left}${value}`);
+    aria(occluder, "valuetext", `row ${top}, column ${left}${value}`);
   });
   store.follow("dragging", (dragging) => occluder.classList.toggle("cs-is-dragging", dragging));
   return { occluder, grip };
@@ -68,21 +68,6 @@ function followShape({ store }: View<OccluderState>, element: HTMLElement): void
     element.dataset.shape = kindOf(shape);
     element.querySelector("svg")?.remove();
     if (isOutline(shape)) element.prepend(polygon(shape));
-  });
-}
-
-/** Put an element over a box of the picture. */
-function layOver(
-  element: HTMLElement,
-  [top, left]: Position,
-  [high, wide]: Extent,
-  [height, width]: Extent,
-): void {
-  Object.assign(element.style, {
-    top: `${(100 * top) / height}%`,
-    left: `${(100 * left) / width}%`,
-    height: `${(100 * high) / height}%`,
-    width: `${(100 * wide) / width}%`,
   });
 }
 

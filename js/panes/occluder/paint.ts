@@ -7,7 +7,7 @@ import type { OccluderState } from "./state";
 
 /** The canvas of a picture; `frame`, around it, takes its proportions. */
 export function pictureCanvas({ store }: View<OccluderState>, frame: HTMLElement): HTMLElement {
-  const canvas = el("canvas.cs-picture__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-picture__canvas");
   const covered = remembered();
   const paint = onFrame(() => {
     const photo = store.get("photo");

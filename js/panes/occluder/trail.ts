@@ -30,7 +30,7 @@ const RADIUS = 0.022;
 const SCALE = 2;
 
 export function trailLayer({ store }: View<OccluderState>): HTMLElement {
-  const canvas = el("canvas.cs-trail", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-trail");
   const paint = onFrame(() => {
     const { visited: places } = store.get("trail");
     const range = store.get("show_trail") ? trailRange(store.get("trail")) : null;

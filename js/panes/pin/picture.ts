@@ -1,5 +1,5 @@
 /** The pinned picture and its classes, beneath those of the one that is looked at. */
-import { el, on, text } from "../../lib/dom";
+import { aria, el, on, text } from "../../lib/dom";
 import { probability } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -13,14 +13,14 @@ export function pinPictureButton({ store }: View<PinState>): HTMLButtonElement {
   store.watch(["pinnedPicture", "picture", "_pictures", "offline"], () => {
     const pinned = store.get("pinnedPicture") === here();
     text(pin, pinned ? "unpin" : "pin");
-    pin.setAttribute("aria-label", pinned ? "Unpin this picture" : "Pin this picture");
+    aria(pin, "label", pinned ? "Unpin this picture" : "Pin this picture");
     pin.hidden = store.get("offline");
   });
   return pin;
 }
 
 export function pinnedPicture({ store }: View<PinState>, root: HTMLElement): void {
-  const canvas = el("canvas.cs-thumbnail__canvas", { "aria-hidden": "true" });
+  const canvas = el("canvas.cs-thumbnail__canvas");
   const go = el(
     "button.cs-thumbnail",
     { title: "Go to it", "aria-label": "Go to the pinned picture" },

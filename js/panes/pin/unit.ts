@@ -1,5 +1,5 @@
 /** The pinned unit beneath the one that is looked at: its patches and projections in a row each, aligned. */
-import { dim, el, on, text } from "../../lib/dom";
+import { aria, dim, el, on, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
 import type { View } from "../../seam";
 import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
@@ -19,7 +19,7 @@ export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
     else if (channel !== null) store.set({ pinning: { layer, channel } });
   });
   store.watch(["pinned", "pinning", "layer", "selected", "offline"], () => {
-    pin.setAttribute("aria-pressed", String(isPinned()));
+    aria(pin, "pressed", isPinned());
     pin.disabled = store.get("offline");
   });
   return pin;
@@ -49,11 +49,8 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement): void {
     if (!pinned) return;
     const { layer, channel, exemplars } = pinned.unit;
     text(address, `${layer}/${channel}`);
-    patches.setAttribute("aria-label", `Its top patches: ${exemplars.map(describe).join("; ")}`);
-    projections.setAttribute(
-      "aria-label",
-      `Their projections, ${pinned.projections?.method ?? "not there yet"}`,
-    );
+    aria(patches, "label", `Its top patches: ${exemplars.map(describe).join("; ")}`);
+    aria(projections, "label", `Their projections, ${pinned.projections?.method ?? "not there yet"}`);
     patches.replaceChildren(...tilesOf(pinned, false));
     projections.replaceChildren(...tilesOf(pinned, true));
   });

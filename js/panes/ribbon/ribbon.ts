@@ -1,5 +1,5 @@
 /** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
-import { el, on, onKey, onResize, text, within } from "../../lib/dom";
+import { aria, el, on, onKey, onResize, text, within } from "../../lib/dom";
 import { field, many, share, side } from "../../lib/format";
 import type { View } from "../../seam";
 import type { LayerInfo, NetworkSlice } from "../shared/network";
@@ -56,7 +56,7 @@ export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: 
     }
     fold(row.blocks, current, row.cells.size > SPREAD);
     for (const [name, cell] of row.cells) {
-      cell.setAttribute("aria-selected", String(name === current));
+      aria(cell, "selected", name === current);
       cell.tabIndex = name === current ? 0 : -1;
     }
     reveal();
@@ -129,7 +129,7 @@ function build(layers: readonly LayerInfo[]): Row {
         role: "group",
         "aria-label": name || undefined,
       },
-      el("div.cs-ribbon__stage", (blocks.length === 0 && name) || " "),
+      el("div.cs-ribbon__stage", { "aria-hidden": "true" }, (blocks.length === 0 && name) || " "),
       chip,
       inside,
     );

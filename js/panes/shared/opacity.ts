@@ -1,5 +1,5 @@
 /** How much maps cover the picture beneath them. */
-import { el, keepTyping, on } from "../../lib/dom";
+import { el, on } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { HostSlice } from "../../seam";
 
@@ -20,7 +20,6 @@ export function opacityField(store: Store<OpacitySlice & HostSlice>): HTMLElemen
   });
   on(opacity, "input", () => store.set({ dragging: true, opacity: Number(opacity.value) / 100 }));
   on(opacity, "change", () => store.set({ dragging: false }));
-  keepTyping(opacity);
   store.follow("opacity", (share) => {
     opacity.value = String(Math.round(100 * share));
   });

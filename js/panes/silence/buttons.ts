@@ -1,6 +1,6 @@
 /** Beside a unit's name: hold it at zero, or more of its layer. */
 import { select } from "../../lib/controls";
-import { dim, el, on, text } from "../../lib/dom";
+import { aria, dim, el, on, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import { isSurveyed } from "../shared/survey";
 import { changed, isSilentHere, type SilenceState } from "./state";
@@ -37,7 +37,7 @@ export function silenceButtons(view: View<SilenceState>): HTMLElement[] {
     const [layer, unit, found] = [store.get("layer"), store.get("selected"), store.get("silenceable")];
     const refused = found?.layer === layer ? found.refused : null;
     const silent = isSilentHere(view);
-    toggle.setAttribute("aria-pressed", String(silent));
+    aria(toggle, "pressed", silent);
     toggle.title = silent ? "It is held at zero" : "Hold this unit at zero";
     toggle.disabled = unit === null || store.get("offline");
     more.element.disabled = store.get("offline");

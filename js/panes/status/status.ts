@@ -1,5 +1,5 @@
 /** The status line: device, latency, what is under way and how to stop it. */
-import { el, on, text } from "../../lib/dom";
+import { aria, el, on, text } from "../../lib/dom";
 import { duration } from "../../lib/format";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -12,7 +12,7 @@ export function statusPane(view: View<NetworkSlice>, root: HTMLElement, work: Wo
 }
 
 function deviceLine({ store }: View<NetworkSlice>): HTMLElement {
-  const dot = el("i.cs-status__dot", { "aria-hidden": "true" });
+  const dot = el("i.cs-status__dot");
   const device = el("span");
   store.watch(["_network", "slow", "offline"], () => {
     const { name, device: where } = store.get("_network");
@@ -53,8 +53,8 @@ function workLine({ store, kernel }: View<object>, work: Work): HTMLElement {
     again.hidden = !work.resume || !stopped || offline;
     text(again, (state === "failed" && work.retry) || "continue");
     bar.style.width = `${total > 0 ? (100 * done) / total : 0}%`;
-    meter.setAttribute("aria-valuemax", String(total));
-    meter.setAttribute("aria-valuenow", String(done));
+    aria(meter, "valuemax", total);
+    aria(meter, "valuenow", done);
     const note = work.note?.() ?? "";
     const remaining = left === null ? "" : `, ${duration(left)} left`;
     text(

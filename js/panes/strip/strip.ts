@@ -1,5 +1,5 @@
 /** The pictures at hand: choose one, add more by dropping, pasting or picking files, remove those again. */
-import { el, focused, on, onKey, within } from "../../lib/dom";
+import { aria, el, focused, on, onKey, within } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -19,7 +19,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   const mark = () => {
     strip.querySelectorAll<HTMLElement>("[data-picture]").forEach((button, index) => {
       const chosen = index === store.get("picture");
-      button.setAttribute("aria-current", String(chosen));
+      aria(button, "current", chosen);
       // With the chosen one, what removes it can be reached by Tab.
       for (const one of button.parentElement?.children ?? []) (one as HTMLElement).tabIndex = chosen ? 0 : -1;
     });
@@ -54,7 +54,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
 function thumbnails({ store }: View<StripState>): HTMLElement[] {
   const offline = store.get("offline");
   return store.get("_pictures").map(({ name, label, added }, index) => {
-    const canvas = el("canvas.cs-thumbnail__canvas", { "aria-hidden": "true" });
+    const canvas = el("canvas.cs-thumbnail__canvas");
     const photo = store.get("thumbnails")[index];
     if (photo) show(canvas, photo.pixels, photo.width, photo.height);
     const choose = el(

@@ -38,7 +38,7 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
 function framedPicture(): { frame: HTMLElement; showIn: (photo: Photo, exemplar: Exemplar) => void } {
   const canvas = el("canvas.cs-context__canvas");
   const box = el("div.cs-context__box");
-  const ring = el("i.cs-mark", { "aria-hidden": "true" });
+  const ring = el("i.cs-mark");
   return {
     frame: el("div.cs-context__frame", canvas, box, ring),
     showIn: ({ pixels, width, height }, exemplar) => {

@@ -1,5 +1,5 @@
 /** How strongly the pictures excite the unit: a bar for each bin of activations. */
-import { el, text } from "../../lib/dom";
+import { aria, el, text } from "../../lib/dom";
 import { activation, shareOf } from "../../lib/format";
 import type { View } from "../../seam";
 import type { Unit, UnitState } from "./state";
@@ -7,7 +7,7 @@ import type { Unit, UnitState } from "./state";
 const HINT =
   "Pictures by their largest activation: half-octaves across (logarithmic), the square root of the count upwards";
 
-/** `charted`: a chart of bqplot's shows it beneath the instrument, unless that stands alone. */
+/** `charted`: only where there is no kernel, as another chart shows it where there is one. */
 export function histogram({ store }: View<UnitState>, charted: boolean): HTMLElement[] {
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
@@ -16,7 +16,7 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
     const active = `active in ${shareOf(unit.share, unit.images)}`;
-    bars.setAttribute("aria-label", active);
+    aria(bars, "label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
       el("span", { title: HINT }, `${active} · log, √`),
@@ -26,10 +26,10 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     const each = unit.values?.map(activation).join(", ");
     text(values, `${dead}${active}${each ? `: ${each}` : ""}`);
   });
-  store.watch(["uncharted", "unit"], () => {
+  store.watch(["offline", "unit"], () => {
     const listed = Array.isArray(store.get("unit")?.values);
     values.hidden = !listed;
-    bars.hidden = axis.hidden = listed || (charted && !store.get("uncharted"));
+    bars.hidden = axis.hidden = listed || (charted && !store.get("offline"));
   });
   return [bars, axis, values];
 }

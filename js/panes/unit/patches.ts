@@ -73,7 +73,7 @@ function tilesOf(
 ): HTMLElement[] {
   const picture = store.get("_network").size;
   return shown.exemplars.map((exemplar, index) => {
-    const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
+    const canvas = el("canvas.cs-patch__canvas");
     const silent = isSilent(exemplar);
     paintPatch(canvas, shown, index);
     const tile = el(
@@ -92,7 +92,7 @@ function tilesOf(
       el("span.cs-patch__value", silent ? "silent" : value(exemplar)),
     );
     if (exemplar.whole && !silent) {
-      const ring = el("i.cs-mark", { "aria-hidden": "true" });
+      const ring = el("i.cs-mark");
       putAtMiddle(ring, exemplar, picture);
       tile.append(ring);
     }

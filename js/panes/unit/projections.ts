@@ -40,7 +40,7 @@ function tilesOf({ store }: View<UnitState>, projections: Projections | null): H
   const strongest = Math.max(...(projections?.peaks ?? []), 0);
   return (unit?.exemplars ?? []).map((exemplar, index) => {
     const peak = projections?.peaks[index] ?? 0;
-    const canvas = el("canvas.cs-patch__canvas", { "aria-hidden": "true" });
+    const canvas = el("canvas.cs-patch__canvas");
     if (projections && unit) {
       const gain = store.get("contrast") === "group" && strongest > 0 ? peak / strongest : 1;
       paintProjection(canvas, projections, unit, index, gain);

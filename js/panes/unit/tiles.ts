@@ -1,5 +1,5 @@
 /** Tiles of exemplars in a list: looking at one, by pointer or keys, chooses the exemplar whose picture is shown. */
-import { el, focused, on, onKey, within } from "../../lib/dom";
+import { aria, el, focused, on, onKey, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { UnitState } from "./state";
 
@@ -21,7 +21,7 @@ export function tileList(
   const mark = () => {
     const at = (store.get("exemplar") ?? 0) - before();
     tiles.forEach((tile, index) => {
-      tile.setAttribute("aria-selected", String(index === at));
+      aria(tile, "selected", index === at);
       // One of each list can be reached with Tab.
       tile.tabIndex = index === at || (index === 0 && !tiles[at]) ? 0 : -1;
     });

@@ -1,24 +1,21 @@
 /** Buttons for the instrument as a whole: back and forward, the chart beneath it, and as large as the window. */
-import { el, on, svg } from "../../lib/dom";
+import { aria, el, on, svg } from "../../lib/dom";
 import { type Filling, filling } from "../../lib/window";
 import type { View } from "../../seam";
-import type { OccluderState } from "../occluder/state";
 import type { NetworkSlice } from "../shared/network";
 import type { PicturesSlice } from "../shared/pictures";
 import type { SelectionSlice } from "../shared/selection";
-import { historyPane } from "./history";
 import { pastButtons } from "./past";
 import type { WholeSlice } from "./state";
 
 /** `whole`: the instrument. */
 export function wholePane(
-  view: View<NetworkSlice & SelectionSlice & PicturesSlice & OccluderState & WholeSlice>,
+  view: View<NetworkSlice & SelectionSlice & PicturesSlice & WholeSlice>,
   root: HTMLElement,
   whole: HTMLElement,
 ): void {
   const fill = windowButton(filling(whole, view.signal));
   root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
-  whole.append(historyPane(view));
 }
 
 function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
@@ -28,12 +25,12 @@ function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLEle
     "history",
   );
   on(button, "click", () => store.set({ show_history: !store.get("show_history") }));
-  store.watch(["show_history", "offline", "uncharted"], () => {
+  store.watch(["show_history", "offline"], () => {
     const shown = store.get("show_history") && !store.get("offline");
     button.hidden = store.get("offline");
-    button.setAttribute("aria-pressed", String(shown));
+    aria(button, "pressed", shown);
     // The chart and the instrument together are as high as the instrument alone.
-    whole.classList.toggle("cs-has-history", shown && !store.get("uncharted"));
+    whole.classList.toggle("cs-has-history", shown);
   });
   return button;
 }
@@ -48,7 +45,7 @@ function windowButton(window: Filling): HTMLElement {
   const button = el("button.cs-button.cs-toggle", { "aria-label": "Fill the window" }, corners());
   on(button, "click", window.toggle);
   window.onChange((filled) => {
-    button.setAttribute("aria-pressed", String(filled));
+    aria(button, "pressed", filled);
     button.title = filled ? "Back to the page (Esc)" : "As large as the window";
   });
   return button;

@@ -1,0 +1,34 @@
+/** What the pointer is told where it rests, for who comes by keys: the title of what has the focus. */
+import { el, on, text } from "./dom";
+import { clamp } from "./geometry";
+
+/** Between it and what it is of, CSS px. */
+const GAP = 6;
+
+export function showTitles(whole: HTMLElement): void {
+  // It is read already, as the description of what it is the title of.
+  const tip = whole.appendChild(el("div.cs-tip.cs-title", { "aria-hidden": "true", hidden: true }));
+  let byKeys = false;
+  const show = (element: HTMLElement | null) => {
+    const title = element?.title;
+    tip.hidden = !byKeys || !title;
+    if (!element || !title || tip.hidden) return;
+    text(tip, title);
+    const [around, box] = [whole, element].map((one) => one.getBoundingClientRect()) as [DOMRect, DOMRect];
+    const [high, wide] = [tip.offsetHeight + GAP, tip.offsetWidth];
+    const above = box.bottom + high > around.bottom ? box.height + high : -GAP;
+    tip.style.top = `${box.bottom - around.top - above}px`;
+    tip.style.left = `${clamp(box.left - around.left, 0, Math.max(0, around.width - wide))}px`;
+  };
+  on(whole, "focusin", ({ target }) => show(target as HTMLElement));
+  on(whole, "focusout", () => show(null));
+  whole.addEventListener("pointerdown", () => (byKeys = false), true);
+  whole.addEventListener(
+    "keydown",
+    ({ key }) => {
+      byKeys = true;
+      if (key === "Escape") show(null);
+    },
+    true,
+  );
+}
