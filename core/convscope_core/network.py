@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner
 from convscope_core.graph.backward import Table, Walk
+from convscope_core.graph.bounds import without_ceiling
 from convscope_core.graph.classifier import check_module, unwrapped
 from convscope_core.graph.forward import Visit, evaluated
 from convscope_core.graph.geometry import Box, Geometry, ReceptiveField
@@ -56,6 +58,9 @@ class Layer:
         Height and width of a channel's map; (1, 1) for a vector.
     activation : str or None
         The activation after which the layer's value is taken (``"relu"``, ``"silu"``...), or None.
+    ceiling : float or None
+        The value at which that activation cuts off all that would be larger: 6 for ReLU6, 1 for the hard sigmoid, the
+        upper bound of a hard tanh and of a clamp. None where it does not.
     aliases : tuple of str
         Other names that `Network.layer` takes for it: of the activation, the folded batch norm, a block that
         ends with it.
@@ -66,6 +71,7 @@ class Layer:
     channels: int
     size: tuple[int, int]
     activation: str | None
+    ceiling: float | None
     aliases: tuple[str, ...] = field(repr=False)
     _node: str = field(repr=False)
     _geometry: Geometry = field(repr=False, compare=False)
@@ -166,13 +172,6 @@ class Redrawn(NamedTuple):
     origin: Network
     nodes: frozenset[str]
     seed: int
-
-
-_CEILINGS = {"relu6": 6.0, "sigmoid": 1.0, "hardsigmoid": 1.0, "tanh": 1.0, "softmax": 1.0}
-"""Upper bounds of activations, by the kind of their node."""
-
-_FLOORS = {"relu": 0.0, "relu6": 0.0, "sigmoid": 0.0, "hardsigmoid": 0.0, "softmax": 0.0, "tanh": -1.0}
-"""Lower bounds."""
 
 
 _PREPARING = frozenset({"scale", "shift", "pad"})
@@ -291,8 +290,9 @@ class Network:
         layers = []
         for g in find_layers(graph):
             layer = Layer(
-                g.name, g.kind, g.channels, g.size, g.activation, g.aliases, g.node.name, geometry, g.axes[1:]
-            )
+                name=g.name, kind=g.kind, channels=g.channels, size=g.size, activation=g.activation, ceiling=g.ceiling,
+                aliases=g.aliases, _node=g.node.name, _geometry=geometry, _axes=g.axes[1:],
+            )  # fmt: skip
             layers.append(layer)
             self._found[g.name] = g
         self._layers = tuple(layers)
@@ -534,12 +534,9 @@ class Network:
         Returns
         -------
         float or None
-            6 for ReLU6, 1 for sigmoid, hard sigmoid, tanh and softmax, the upper bound of a hard tanh.
+            `Layer.ceiling`, or 1, which sigmoid and tanh approach.
         """
-        layer = self.graph_layer(name)
-        if layer.activation == "hardtanh":
-            return float(layer.node["max_val"])
-        return _CEILINGS.get(layer.activation or "")
+        return self.graph_layer(name).bounds[1]
 
     def floor(self, name: str) -> float | None:
         """Return the smallest value that a layer can have by its activation; None where there is no bound.
@@ -552,12 +549,9 @@ class Network:
         Returns
         -------
         float or None
-            0 for ReLU, ReLU6, sigmoid, hard sigmoid and softmax, -1 for tanh, the lower bound of a hard tanh.
+            0 for ReLU, ReLU6, sigmoid and hard sigmoid, -1 for tanh, the lower bound of a hard tanh and of a clamp.
         """
-        layer = self.graph_layer(name)
-        if layer.activation == "hardtanh":
-            return float(layer.node["min_val"])
-        return _FLOORS.get(layer.activation or "")
+        return self.graph_layer(name).bounds[0]
 
     def class_index(self, target: int | str) -> int:
         """Return the index of a class, given by index or label.
@@ -674,6 +668,7 @@ class Network:
         layers: Iterable[str],
         visit: Callable[[str, torch.Tensor], None],
         output: Callable[[torch.Tensor], None] | None = None,
+        before: Mapping[str, Callable[[torch.Tensor], None]] | None = None,
     ) -> None:
         """Compute the values of layers for a batch, and show each as soon as it is there, without keeping any.
 
@@ -688,23 +683,32 @@ class Network:
             are overwritten once it has returned.
         output : callable, optional
             Gets the outputs (N, K), as `forward` gives them.
+        before : mapping of str to callable, optional
+            By a layer with an activation: what gets the maps (N, channels, h, w) that the activation is given, earlier
+            than `visit` gets those after it, which take their place in memory.
         """
-        found: dict[Node, list[GraphLayer]] = {}
+        found: dict[Node, list[Callable[[torch.Tensor], None]]] = {}
+
+        def show(layer: GraphLayer, node: Node, to: Callable[[torch.Tensor], None]) -> None:
+            found.setdefault(node, []).append(lambda value: to(_as_maps(value, layer.axes)))
+
         for name in dict.fromkeys(self.layer(name).name for name in listed_layers(layers)):
-            layer = self._found[name]
-            found.setdefault(layer.node, []).append(layer)
+            show(self._found[name], self._found[name].node, partial(visit, name))
+        for name, to in (before or {}).items():
+            layer = self.graph_layer(name)
+            if layer.activation is None:
+                raise ArgumentError(f"Expected a layer with an activation, to look before it, got {layer.name}.")
+            show(layer, layer.anchor, to)
         self._check_batch(x)
         if output is not None:
-            found.setdefault(self.graph.output, [])
+            found.setdefault(self.graph.output, []).append(output)
 
-        def show(node: Node, value: torch.Tensor, _: Sequence[torch.Tensor]) -> None:
-            for layer in found[node]:
-                visit(layer.name, _as_maps(value, layer.axes))
-            if output is not None and node is self.graph.output:
-                output(value)
+        def shown(node: Node, value: torch.Tensor, _: Sequence[torch.Tensor]) -> None:
+            for to in found[node]:
+                to(value)
 
         with self.lock, torch.inference_mode():
-            self._runner.visit(x.to(self.device, self.dtype), found, show)
+            self._runner.visit(x.to(self.device, self.dtype), found, shown)
 
     def visit_nodes(self, x: torch.Tensor, nodes: Iterable[Node], visit: Visit) -> None:
         """Compute nodes of the graph for a batch (N, C, H, W), and show each with its inputs, without keeping any."""
@@ -806,7 +810,9 @@ class Network:
         """
         return self._scores.probabilities(outputs)
 
-    def activations(self, image: ImageLike | Picture, layers: str | Iterable[str]) -> dict[str, torch.Tensor]:
+    def activations(
+        self, image: ImageLike | Picture, layers: str | Iterable[str], *, before_ceiling: bool = False
+    ) -> dict[str, torch.Tensor]:
         """Return the values of layers for one picture.
 
         Parameters
@@ -815,6 +821,9 @@ class Network:
             As `prepare` takes it.
         layers : str or iterable of str
             Names or aliases of layers.
+        before_ceiling : bool, default False
+            Whether values that the layer's activation cuts off (`Layer.ceiling`) are returned as they would be without
+            that: of a ReLU6 those of a ReLU. What other layers compute with stays as it is.
 
         Returns
         -------
@@ -822,10 +831,13 @@ class Network:
             By the layers' own names: (1, channels, h, w), after the activation that directly follows.
         """
         wanted = {name: self._found[name] for name in (self.layer(n).name for n in listed_layers(layers))}
+        cut = {name: without_ceiling(g.node) for name, g in wanted.items() if before_ceiling and g.node is not g.anchor}
+        nodes = {name: g.node if cut.get(name) is None else g.anchor for name, g in wanted.items()}
         x = self.prepare(image)
         with self.lock, torch.inference_mode():
-            _, values = self._runner(x, [g.node for g in wanted.values()], output=False)
-        return {name: _as_maps(values[g.node], g.axes) for name, g in wanted.items()}
+            _, values = self._runner(x, nodes.values(), output=False)
+            found = {name: _as_maps(values[nodes[name]], g.axes) for name, g in wanted.items()}
+            return {name: f(found[name]) if (f := cut.get(name)) else found[name] for name in found}
 
     def gradients(
         self,

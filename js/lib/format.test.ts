@@ -1,5 +1,16 @@
 import { expect, it } from "vitest";
-import { activation, change, duration, field, probability, share, shareOf, side } from "./format";
+import {
+  activation,
+  change,
+  cutOff,
+  cutOffShort,
+  duration,
+  field,
+  probability,
+  share,
+  shareOf,
+  side,
+} from "./format";
 
 it("writes numbers so that they do not mislead", () => {
   expect([0, 0.0001, 0.0005, 0.36251, 1].map(probability)).toEqual([
@@ -18,6 +29,24 @@ it("writes numbers so that they do not mislead", () => {
     "1.2e+4",
     "1.2e-4",
     "−0.500",
+  ]);
+  const cut = [
+    [6, 9.312],
+    [6, 6],
+    [2.5, null],
+    [2.5, undefined],
+  ] as const;
+  expect(cut.map(([value, before]) => cutOff(value, before))).toEqual([
+    "6.00 (9.31 before the ceiling)",
+    "6.00",
+    "2.50",
+    "2.50",
+  ]);
+  expect(cut.map(([value, before]) => cutOffShort(value, before))).toEqual([
+    "6.00 (9.31)",
+    "6.00",
+    "2.50",
+    "2.50",
   ]);
   expect([shareOf(2 / 11, 11), shareOf(0.5, 800)]).toEqual(["2 of 11 pictures", "50 % of 800 pictures"]);
   expect(field({ size: [14, 14], field: 147, gated: false })).toBe("147");

@@ -23,6 +23,21 @@ export function activation(value: number): string {
   return value < 0 ? `−${digits}` : digits;
 }
 
+/** An activation that may be cut off at a ceiling, with what it is before that: "6.00 (9.31 before the ceiling)". */
+export function cutOff(value: number, before: number | null | undefined): string {
+  return isCut(value, before)
+    ? `${activation(value)} (${activation(before)} before the ceiling)`
+    : activation(value);
+}
+
+/** The same where there is little room: "6.00 (9.31)". */
+export const cutOffShort = (value: number, before: number | null | undefined): string =>
+  isCut(value, before) ? `${activation(value)} (${activation(before)})` : activation(value);
+
+/** Whether a ceiling has cut something off. */
+export const isCut = (value: number, before: number | null | undefined): before is number =>
+  typeof before === "number" && before > value;
+
 /** A share of 0..1 in per cent; never "0 %" for something, nor "100 %" for not quite all. */
 export function share(value: number): string {
   if (value <= 0) return "0 %";

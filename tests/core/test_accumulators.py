@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
 from convscope_core.survey import Health, TopK, histogram_edges, reduction
-from convscope_core.survey.reduction import ImageStatistics
+from convscope_core.survey.reduction import ImageStatistics, Peaks
 
 
 @dataclass
@@ -188,14 +188,18 @@ def test_the_memory_layout_of_the_activations_does_not_matter() -> None:
     torch.testing.assert_close(healths[0].variance, healths[1].variance, rtol=1e-6, atol=1e-7)
 
 
+def _at_once(maps: torch.Tensor, ceiling: float | None, floor: float | None, before: Peaks | None) -> SimpleNamespace:
+    found = reduction._at_once(maps, ceiling, floor is None or floor < 0, before)
+    places, width = found["places"], maps.shape[3]
+    return SimpleNamespace(**found, rows=places // width, columns=places % width)
+
+
 WAYS = {
     "by map": lambda maps, *bounds: ImageStatistics.of(maps.contiguous(), *bounds),
     "by position": lambda maps, *bounds: ImageStatistics.of(
         maps.contiguous(memory_format=torch.channels_last), *bounds
     ),
-    "at once": lambda maps, ceiling=None, floor=None: SimpleNamespace(
-        **reduction._at_once(maps, ceiling, floor is None or floor < 0)
-    ),
+    "at once": lambda maps, ceiling=None, floor=None, before=None: _at_once(maps, ceiling, floor, before),
 }
 """By memory layout on a CPU, and as on an accelerator."""
 
@@ -234,6 +238,45 @@ def test_every_way_to_reduce_equals_brute_force(
     deviations = flat.var(2, correction=0) * flat.shape[2]
     # The spread around 1000 is known to float32's digits of 1000.
     torch.testing.assert_close(found.deviations.double(), deviations, rtol=1e-4, atol=1e-2 if kind == "far" else 1e-5)
+
+
+LAYOUTS = {
+    "by map": torch.Tensor.contiguous,
+    "by position": lambda maps: maps.contiguous(memory_format=torch.channels_last),
+    "at once": lambda maps: maps.transpose(2, 3).contiguous().transpose(2, 3),
+}
+"""Of the maps before the activation."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 6), st.integers(1, 9), st.integers(1, 9)),
+    cached=st.sampled_from([1, 8, 100, 2**20]),
+    bounds=st.tuples(st.sampled_from([None, -9.0, -1.0, 0.0, 1.0]), st.sampled_from([-0.5, 0.5, 2.0, 9.0])),
+    rounded=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_ceiling_cuts_off_is_found_before_it(
+    way: str, shape: tuple[int, ...], cached: int, bounds: tuple[float | None, float], rounded: bool, seed: int
+) -> None:
+    given_ = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    given_ = (given_.mul(2) if not rounded else given_.mul(2).round()).masked_fill(given_ > 2, 50.0)  # some are equal
+    low, high = bounds[0], max(bounds[1], (bounds[0] or 0.0) + 0.5 if bounds[0] is not None else bounds[1])
+    uncut = given_ if low is None else given_.clamp(min=low)
+    values = uncut.clamp(max=high)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reduction, "_CACHED_MAPS", cached)
+        patch.setattr(reduction, "_CACHED_LINES", cached)
+        before = Peaks.of(LAYOUTS[way](given_)).after(lambda x: x if low is None else x.clamp(min=low))
+        found, plain = (WAYS[way](values, high, low, *more) for more in ([before], []))
+    places = uncut.flatten(2).numpy().argmax(axis=2)  # the first of the largest
+    assert torch.equal(before.values, uncut.amax((2, 3)))
+    assert np.array_equal(before.places, places)
+    assert np.array_equal(found.rows * shape[3] + found.columns, places)
+    assert torch.equal(found.peaks, values.amax((2, 3)))
+    for name in ("means", "magnitudes", "deviations", "active", "saturated"):
+        assert torch.equal(getattr(found, name), getattr(plain, name)), name
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["Bar", "Strip", "drawn"]
+__all__ = ["Bar", "Strip", "drawn", "valued"]
 
 #: Of the whole, px.
 WIDTH, MARGIN, GAP = 760, 12, 4
@@ -59,6 +59,11 @@ class Strip(NamedTuple):
     side: int = 84
     captions: Sequence[str] = ()
     bar: Bar | None = None
+
+
+def valued(value: float, before: float | None) -> str:
+    """An activation, and in brackets what it is before the ceiling of the layer's activation where that cuts it off."""
+    return f"{value:.3g}" if before is None or before <= value else f"{value:.3g} ({before:.3g})"
 
 
 def drawn(strips: Sequence[Strip]) -> bytes:

@@ -141,7 +141,8 @@ def project(
         Name or alias of the layer.
     channel : int
     position : "max" or (row, column), default "max"
-        The unit in the channel's map: that with the largest value (the first in row-major order), or a given one.
+        The unit in the channel's map: that with the largest value, before the ceiling of the layer's activation where
+        it has one (the first in row-major order), or a given one.
     method : str, default "deconvnet"
         A method of rules: "gradient", "deconvnet", "guided_backprop", "lrp"...
     **options
@@ -168,9 +169,9 @@ def project(
     if isinstance(position, str):
         if position != "max":
             raise ArgumentError(f"Expected position as 'max' or (row, column), got {position!r}.")
-        map_ = net.activations(x, found.name)[found.name][0, channel]
+        map_ = net.activations(x, found.name, before_ceiling=True)[found.name][0, channel]
         at = divmod(int(map_.argmax()), map_.shape[1])
-        value = float(map_[at])
+        value = float(map_[at] if found.ceiling is None else map_[at].clamp(max=found.ceiling))
     else:
         at = _pair(position)
     (made,) = projecting(net, x, layer, [Unit(0, channel, at[0], at[1], value)], method, **options)

@@ -210,6 +210,10 @@ class _Function:
         if self._is(x.clamp(0, 6), 0.0):
             bounds = {"min_val": 0.0, "max_val": 6.0}
             return ops.Spec("relu6", aten.hardtanh.default, {"input": self.source, **bounds})
+        low, high = (float(y[self.x[:, 0] == v][0, 0]) for v in (-1e4, 1e4))
+        if one and low < high < 1e4 and self._is(x.clamp(low, high), 0.0):
+            args = {"input": self.source, "min": low if low > -1e4 else None, "max": high}
+            return ops.Spec("clamp", aten.clamp.default, args)
         slope = -y[self.x[:, 0] == -1.0][0]
         if bool((slope.abs() < 1).all()) and self._is(torch.where(x < 0, x * slope, x), 0.0):
             if one:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from convscope_core.graph.axes import is_elementwise
+from convscope_core.graph.bounds import bounds, ceiling
 from convscope_core.graph.node import Graph, ModuleCall, Node, needed_for
 from convscope_core.graph.ops import ACTIVATIONS, POOLS
 
@@ -63,6 +64,16 @@ class GraphLayer:
     def activation(self) -> str | None:
         """The kind of the activation that is part of the layer, or None."""
         return None if self.node is self.anchor else self.node.kind
+
+    @property
+    def bounds(self) -> tuple[float | None, float | None]:
+        """The smallest and the largest value that it can have by its activation."""
+        return (None, None) if self.node is self.anchor else bounds(self.node)
+
+    @property
+    def ceiling(self) -> float | None:
+        """The value at which its activation cuts off all that would be larger, or None."""
+        return None if self.node is self.anchor else ceiling(self.node)
 
     @property
     def channels(self) -> int:

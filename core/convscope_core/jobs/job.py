@@ -121,6 +121,10 @@ class Job(ABC, Generic[P, R]):
         """
         return {name: getattr(self, name) for name in self._setting_names()}
 
+    def cure(self, setting: str) -> str:  # noqa: ARG002
+        """Return what to do about a store in which one of `settings` is another, as sentences."""
+        return "Give another file, or what the store was made with."
+
     @classmethod
     def of_store(cls, net: Network, about: Mapping[str, Any]) -> Self:
         """Make the job whose results a store holds, from what `about` wrote there."""

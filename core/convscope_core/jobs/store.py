@@ -399,7 +399,7 @@ class Store(Results):
                 )
             raise ArgumentError(
                 f"Expected the store {str(self.path)!r} to be of the same {key}: it is of {_short(theirs, mine)}, "
-                f"asked for is {_short(mine, theirs)}. Give another file, or what the store was made with."
+                f"asked for is {_short(mine, theirs)}. {self.job.cure(key)}"
             )
 
     def _require_same_pictures(

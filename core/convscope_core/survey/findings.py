@@ -38,10 +38,14 @@ class Exemplar(NamedTuple):
     image : int
         Index into `Survey.images`.
     row, column : int
-        Position in the unit's map: the first of the largest, in row-major order.
+        Position in the unit's map: the first of the largest (before the ceiling), in row-major order.
     box : Box
         Receptive field of that position, in pixels of the network's input, half-open, not clipped to the
         picture.
+    before_ceiling : float or None
+        What `value` would be if the activation did not cut it off (`Layer.ceiling`): a ReLU6's 6.00 may be 9.31 before
+        the ceiling. `Survey.top` is ordered by it. None of layers that cut nothing off, and of surveys that are not
+        ordered by it (`Survey.before_ceiling`).
     """
 
     value: float
@@ -49,6 +53,7 @@ class Exemplar(NamedTuple):
     row: int
     column: int
     box: Box
+    before_ceiling: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +66,15 @@ class TopActivations:
         Descending; -inf in an empty place (fewer images than k).
     images, rows, columns : int64 arrays (C, k)
         Index into `Survey.images` and position in the map; -1 in an empty place.
+    before_ceiling : float32 array (C, k) or None
+        See `Exemplar`; descending, -inf in an empty place.
     """
 
     values: npt.NDArray[np.float32]
     images: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     columns: npt.NDArray[np.int64]
+    before_ceiling: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,8 +5,9 @@ They are computed on the device in one sweep over the activations; everything af
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from torch import Tensor
 from convscope_core.arguments import listed
 from convscope_core.errors import ArgumentError
 
-__all__ = ["ImageStatistics"]
+__all__ = ["ImageStatistics", "Peaks"]
 
 _MOST_POSITIONS = 2**24
 """Up to here float32 counts exactly."""
@@ -28,6 +29,40 @@ _CANCELLED = 0.01
 """Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
 
 
+class Peaks(NamedTuple):
+    """The largest value of each map, and where it is.
+
+    Attributes
+    ----------
+    values : Tensor
+        (N, C) float32.
+    places : Tensor
+        (N, C) int64, the first such position, counted in row-major order.
+    """
+
+    values: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, maps: Tensor) -> Peaks:
+        """Find them in maps (N, C, h, w), on the device they are on."""
+        maps = maps.detach().float()
+        if maps.device.type != "cpu":
+            return cls(*maps.flatten(2).max(dim=2))
+        if _lies_by_position(maps):
+            values, places = F.max_pool2d(maps, maps.shape[2:], return_indices=True)
+            return cls(values.flatten(1), places.flatten(1))
+        return cls(*_largest(maps.contiguous().flatten(2)))
+
+    def after(self, function: Callable[[Tensor], Tensor]) -> Peaks:
+        """Return those of maps that a function, which nowhere falls, has been applied to.
+
+        Values that it makes equal to its smallest are all alike: then the first position is the first of the map.
+        """
+        values = function(self.values)
+        return Peaks(values, self.places.where(values > function(torch.full_like(values, -torch.inf)), 0))
+
+
 @dataclass(frozen=True)
 class ImageStatistics:
     """What the accumulators read off one batch of activations: a few numbers for each image and channel.
@@ -36,8 +71,11 @@ class ImageStatistics:
     ----------
     peaks : Tensor
         (N, C) float32, the largest activation.
+    before_ceiling : Tensor
+        (N, C) float32, the same as it would be without the ceiling of the activation function; as `peaks` where there
+        is none, or nothing is known of it.
     rows, columns : Tensor
-        (N, C) int64, where it is: the first such position in row-major order.
+        (N, C) int64, where that is: the first such position in row-major order.
     active : Tensor
         (N, C) int64, how many positions are greater than zero.
     means : Tensor
@@ -55,6 +93,7 @@ class ImageStatistics:
     """
 
     peaks: Tensor
+    before_ceiling: Tensor
     rows: Tensor
     columns: Tensor
     active: Tensor
@@ -66,7 +105,13 @@ class ImageStatistics:
     bounded: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, ceiling: float | None = None, floor: float | None = None) -> ImageStatistics:
+    def of(
+        cls,
+        values: Tensor,
+        ceiling: float | None = None,
+        floor: float | None = None,
+        before_ceiling: Peaks | None = None,
+    ) -> ImageStatistics:
         """Reduce activations to the statistics of each image and channel, on the device they are on.
 
         Parameters
@@ -79,6 +124,8 @@ class ImageStatistics:
         floor : float, optional
             The smallest. Of values that are never negative the mean is that of the magnitudes, which saves computing
             it.
+        before_ceiling : Peaks, optional
+            Of the activations as they would be if those above the ceiling were not cut off.
 
         Raises
         ------
@@ -100,13 +147,18 @@ class ImageStatistics:
         maps = values.detach().float()
         signed = floor is None or floor < 0
         if maps.device.type != "cpu":
-            found = _at_once(maps, ceiling, signed)
-        elif maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous():
-            found = _by_position(maps, ceiling, signed)
+            found = _at_once(maps, ceiling, signed, before_ceiling)
+        elif _lies_by_position(maps):
+            found = _by_position(maps, ceiling, signed, before_ceiling)
         else:
-            found = _by_map(maps.contiguous(), ceiling, signed)
+            found = _by_map(maps.contiguous(), ceiling, signed, before_ceiling)
+        peaks, places = found.pop("peaks"), found.pop("places")
         return cls(
             **found,
+            peaks=peaks,
+            before_ceiling=peaks if before_ceiling is None else before_ceiling.values,
+            rows=places.div(width, rounding_mode="floor"),
+            columns=places % width,
             positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
             bounded=torch.full((channels,), ceiling is not None, device=values.device),
         )
@@ -116,6 +168,7 @@ class ImageStatistics:
         """Put the channels of several layers, for the same images, side by side."""
         return cls(
             peaks=torch.cat([p.peaks for p in parts], dim=1),
+            before_ceiling=torch.cat([p.before_ceiling for p in parts], dim=1),
             rows=torch.cat([p.rows for p in parts], dim=1),
             columns=torch.cat([p.columns for p in parts], dim=1),
             active=torch.cat([p.active for p in parts], dim=1),
@@ -130,7 +183,8 @@ class ImageStatistics:
     def broken(self) -> Tensor:
         """Mark the maps in which any activation is NaN or infinite: (N, C) bool, on the device."""
         # A NaN, or an infinity of either sign, anywhere in the map makes its mean NaN or infinite.
-        return ~torch.isfinite(self.means)
+        # One that is cut off is seen in what it would be without.
+        return ~(torch.isfinite(self.means) & torch.isfinite(self.before_ceiling))
 
     def broken_channels(self) -> list[int]:
         """Channels in which any activation of any image is NaN or infinite."""
@@ -146,7 +200,24 @@ class ImageStatistics:
         return self
 
 
-def _by_map(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
+def _lies_by_position(maps: Tensor) -> bool:
+    """Whether the channels of a position lie side by side in memory."""
+    return maps.is_contiguous(memory_format=torch.channels_last) and not maps.is_contiguous()
+
+
+def _largest(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """The largest values of maps (N, C, positions) on a CPU of which each lies in one piece, and where they are."""
+    # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
+    places = torch.from_numpy(flat.numpy().argmax(axis=2))
+    return _at(flat, places), places
+
+
+def _at(flat: Tensor, places: Tensor) -> Tensor:
+    """The values of maps (N, C, positions) at a place of each."""
+    return flat.gather(2, places[..., None]).squeeze(2)
+
+
+def _by_map(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: Peaks | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU of which each lies in one piece."""
     count, channels, height, width = maps.shape
     flat = maps.flatten(2)
@@ -158,9 +229,11 @@ def _by_map(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tens
     for first in range(0, max(1, count), images):
         block = flat[first : first + images]
         flags = scratch[: len(block)]
-        # numpy's arg-max uses vector instructions, and takes the first of equals; torch's is ten times slower.
-        place = torch.from_numpy(block.numpy().argmax(axis=2))
-        peak = block.gather(2, place[..., None]).squeeze(2)
+        if before_ceiling is None:
+            peak, place = _largest(block)
+        else:
+            place = before_ceiling.places[first : first + images]
+            peak = _at(block, place)
         squares = torch.linalg.vector_norm(block, dim=2).square_()
         active = torch.gt(block, 0, out=flags).sum(dim=2)
         saturated = torch.zeros_like(active) if ceiling is None else torch.ge(block, ceiling, out=flags).sum(dim=2)
@@ -170,7 +243,7 @@ def _by_map(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tens
     peaks, places, means, magnitudes, squares, active, saturated = map(torch.cat, zip(*found, strict=True))
     return {
         "peaks": peaks,
-        **_lines(places, width),
+        "places": places,
         "means": means,
         "magnitudes": magnitudes,
         "deviations": _deviations(flat, means, squares),
@@ -179,7 +252,7 @@ def _by_map(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tens
     }
 
 
-def _by_position(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
+def _by_position(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: Peaks | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
     count, channels, height, width = maps.shape
     # Some whole images at a time, or a band of lines of one, so that all passes over it run in the caches of the cores.
@@ -187,31 +260,42 @@ def _by_position(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str,
     band = max(1, min(height, cached // (width * channels)))
     images = max(1, cached // (height * width * channels)) if band == height else 1
     scratch = torch.empty(min(images, count) * band * width * channels)
+    best: list[tuple[Tensor, ...]] = []
     found: list[tuple[Tensor, ...]] = []
     for first in range(0, count, images):
         for top in range(0, height, band):
             block = maps[first : first + images, :, top : top + band]
             lines = block.permute(0, 2, 3, 1)
             into = scratch[: block.numel()].view(lines.shape)
-            # Pooling finds the value and the first place of it in one pass of vector instructions.
-            peak, place = F.max_pool2d(block, block.shape[2:], return_indices=True)
+            if before_ceiling is None:
+                # Pooling finds the value and the first place of it in one pass of vector instructions.
+                peak, place = F.max_pool2d(block, block.shape[2:], return_indices=True)
+                best.append((peak.flatten(1), place.flatten(1) + top * width))
             total = lines.sum(dim=(1, 2))
             squares = torch.mul(lines, lines, out=into).sum(dim=(1, 2))
             active = torch.gt(lines, 0, out=into).sum(dim=(1, 2))
             saturated = active * 0 if ceiling is None else torch.ge(lines, ceiling, out=into).sum(dim=(1, 2))
             size = torch.abs(lines, out=into).sum(dim=(1, 2)) if signed else total
-            found.append((peak.flatten(1), place.flatten(1) + top * width, total, size, squares, active, saturated))
-    # (N, bands, C)
-    peaks, places, *sums = (torch.cat(bands).view(count, -1, channels) for bands in zip(*found, strict=True))
-    peak, best = peaks.max(dim=1)  # of equal bands the first
-    total, size, squares, active, saturated = (each.sum(dim=1) for each in sums)
+            found.append((total, size, squares, active, saturated))
+
+    def stacked(parts: list[tuple[Tensor, ...]]) -> list[Tensor]:  # each (N, bands, C)
+        return [torch.cat(bands).view(count, -1, channels) for bands in zip(*parts, strict=True)]
+
+    flat = maps.flatten(2)
+    if before_ceiling is None:
+        peaks, places = stacked(best)
+        peaks, band_of = peaks.max(dim=1)  # of equal bands the first
+        places = places.gather(1, band_of[:, None])[:, 0]
+    else:
+        peaks, places = _at(flat, before_ceiling.places), before_ceiling.places
+    total, size, squares, active, saturated = (each.sum(dim=1) for each in stacked(found))
     means = total / (height * width)
     return {
-        "peaks": peak,
-        **_lines(places.gather(1, best[:, None])[:, 0], width),
+        "peaks": peaks,
+        "places": places,
         "means": means,
         "magnitudes": size / (height * width),
-        "deviations": _deviations(maps.flatten(2), means, squares),
+        "deviations": _deviations(flat, means, squares),
         "active": active.long(),
         "saturated": saturated.long(),
     }
@@ -228,23 +312,20 @@ def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
     return found
 
 
-def _at_once(maps: Tensor, ceiling: float | None, signed: bool) -> dict[str, Tensor]:
+def _at_once(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: Peaks | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) of any layout on any device: the whole batch in each pass, as accelerators like it."""
     flat = maps.flatten(2)
-    peaks, places = flat.max(dim=2)
+    peaks, places = (
+        flat.max(dim=2) if before_ceiling is None else (_at(flat, before_ceiling.places), before_ceiling.places)
+    )
     means = flat.mean(dim=2)
     active = (flat > 0).sum(dim=2)
     return {
         "peaks": peaks,
-        **_lines(places, maps.shape[3]),
+        "places": places,
         "means": means,
         "magnitudes": flat.abs().mean(dim=2) if signed else means,
         "deviations": (flat - means[..., None]).square_().sum(dim=2),
         "active": active,
         "saturated": torch.zeros_like(active) if ceiling is None else (flat >= ceiling).sum(dim=2),
     }
-
-
-def _lines(places: Tensor, width: int) -> dict[str, Tensor]:
-    """Rows and columns of positions that are counted in row-major order."""
-    return {"rows": places.div(width, rounding_mode="floor"), "columns": places % width}

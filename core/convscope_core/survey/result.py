@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -133,6 +134,15 @@ class Survey:
         found.images = images
         return found
 
+    @property
+    def before_ceiling(self) -> bool:
+        """Whether the images of layers with a ceiling (`Layer.ceiling`) are ranked by their values before it.
+
+        False where no layer has one, and in surveys of versions before 0.2, which rank by the value after it: of images
+        that all reach the ceiling the first ones stand first. Surveys that go on from one of these rank like it.
+        """
+        return self._statistics.top.before_ceiling
+
     def state(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Return all that was found as arrays, and as what JSON holds; without layers and images."""
         arrays = {key: tensor.numpy() for key, tensor in self._statistics.state_dict().items()}
@@ -229,6 +239,9 @@ class Survey:
     def top(self, layer: str | Layer, channel: int) -> list[Exemplar]:
         """The images that excite a unit most, strongest first; among equals the lower index.
 
+        Where the layer's activation has a ceiling (ReLU6, hard tanh, hard sigmoid, clamp) and many images reach it,
+        the strongest is that which would be without (`Exemplar.before_ceiling`).
+
         Parameters
         ----------
         layer : str or Layer
@@ -251,9 +264,11 @@ class Survey:
         found, number = self._unit(layer, channel)
         arrays = self.arrays(found)
         columns = (arrays.values, arrays.images, arrays.rows, arrays.columns)
+        rows = zip(*(c[number].tolist() for c in columns), strict=True)
+        before = repeat(None) if arrays.before_ceiling is None else arrays.before_ceiling[number].tolist()
         return [
-            Exemplar(value, image, row, column, found.box(row, column))
-            for value, image, row, column in zip(*(c[number].tolist() for c in columns), strict=True)
+            Exemplar(value, image, row, column, found.box(row, column), uncut)
+            for (value, image, row, column), uncut in zip(rows, before, strict=False)
             if image >= 0
         ]
 
@@ -265,16 +280,21 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        name = self.layer(layer).name
-        if name not in self._tops:
-            part = self._channels[name]
-            self._tops[name] = self._apart({key: values[part] for key, values in self._top_arrays.items()})
-        return self._tops[name]
+        found = self.layer(layer)
+        if found.name not in self._tops:
+            part = self._channels[found.name]
+            top = self._apart({key: values[part] for key, values in self._top_arrays.items()})
+            if self.before_ceiling and found.ceiling is not None:
+                values = np.minimum(top["values"], np.float32(found.ceiling))
+                values.flags.writeable = False
+                top |= {"before_ceiling": top["values"], "values": values}
+            self._tops[found.name] = TopActivations(**top)
+        return self._tops[found.name]
 
-    def _apart(self, top: dict[str, npt.NDArray[Any]]) -> TopActivations:
+    def _apart(self, top: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """The top k of candidates: of pictures that share pixels of a photograph, the strongest."""
         if not self.images.cropped:
-            return TopActivations(**top)
+            return top
         columns = non_overlapping(top["images"], self.images.places, self.k)
         empty = {"values": -np.inf}
         found = {
@@ -285,7 +305,7 @@ class Survey:
         }
         for array in found.values():
             array.flags.writeable = False
-        return TopActivations(**found)
+        return found
 
     def health(self, layer: str | Layer) -> LayerHealth:
         """How alive each unit of a layer is.
@@ -631,12 +651,14 @@ class Survey:
         Raises
         ------
         ArgumentError
-            When network, layers, k or images differ, or an image is part of both, which would count it twice.
+            When network, layers, k, ranking (`before_ceiling`) or images differ, or an image is part of both, which
+            would count it twice.
         """
         for what, mine, theirs in (
             ("network", (self.network, self.fingerprint), (other.network, other.fingerprint)),
             ("layers", [layer.name for layer in self.layers], [layer.name for layer in other.layers]),
             ("k", self.k, other.k),
+            ("ranking", self._ranking, other._ranking),
         ):
             if mine != theirs:
                 raise ArgumentError(f"Expected two surveys of the same {what}, got {mine} and {theirs}.")
@@ -667,6 +689,10 @@ class Survey:
             ledger=ledger,
             k=self.k,
         )
+
+    @property
+    def _ranking(self) -> str:
+        return "before the ceiling" if self.before_ceiling else "after the ceiling"
 
     def _unit(self, layer: str | Layer, channel: int) -> tuple[Layer, int]:
         found = self.layer(layer)
@@ -704,7 +730,8 @@ class Survey:
 
     @cached_property
     def _top_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return _frozen(self._statistics.top.state_dict())
+        top = self._statistics.top.state_dict()
+        return _frozen({key: top[key] for key in ("values", "images", "rows", "columns")})
 
     @cached_property
     def _health_arrays(self) -> dict[str, npt.NDArray[Any]]:

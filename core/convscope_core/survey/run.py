@@ -18,10 +18,11 @@ from torch import Tensor
 from convscope_core.arguments import listed, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
+from convscope_core.graph.bounds import without_ceiling
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last, load
 from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.preprocessing import Preprocessing
-from convscope_core.survey.reduction import ImageStatistics
+from convscope_core.survey.reduction import ImageStatistics, Peaks
 from convscope_core.survey.result import Survey
 from convscope_core.survey.statistics import Statistics
 
@@ -129,13 +130,17 @@ def surveying(
     if start is None:
         chosen, before = choose(net, layers), None
         crops = pictures.places.most if pictures.cropped else 1
+        ranked = True
     else:
         chosen = _continued(net, pictures, layers, k, start)
         sample, before = start._statistics.sample.size, (start._statistics, start._ledger)
-        crops = _crops(start)
+        crops, ranked = _crops(start), start.before_ceiling
     names = tuple(layer.name for layer in chosen)
     return begin(
-        SurveyJob(net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample, crops=crops),
+        SurveyJob(
+            net=net, batch_size=batch_size, workers=workers, layers=names, k=k, sample=sample, crops=crops,
+            before_ceiling=ranked,
+        ),
         pictures, SurveyProgress, store=store, executor=executor, shards=shards, resume=resume, indices=indices,
         start=before, progress=progress,
     )  # fmt: skip
@@ -184,17 +189,38 @@ class SurveyJob(Job[Statistics, Survey]):
     crops: int = 1
     """The most pictures that are of one photograph."""
 
+    before_ceiling: bool = True
+    """Whether pictures are ranked by values before the ceiling of a layer's activation; False where no layer has one.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.before_ceiling = self.before_ceiling and any(layer.ceiling is not None for layer in self._layers)
+
     def settings(self) -> dict[str, Any]:
         """See `Job`."""
         found = super().settings()
-        if self.crops == 1:  # as in stores from before there were crops
+        # As in stores from before there were crops, and from before values before a ceiling were known.
+        if self.crops == 1:
             del found["crops"]
+        if not self.before_ceiling:
+            del found["before_ceiling"]
         return found
+
+    def cure(self, setting: str) -> str:
+        """See `Job`."""
+        if setting != "before_ceiling":
+            return super().cure(setting)
+        return (
+            "It was made by a version before 0.2, which ranks pictures by values after the ceiling of a layer's "
+            "activation, where many are equal. Give another file, to survey anew; load_survey opens the store as it "
+            "is, and survey(..., start=load_survey(...)) goes on from that."
+        )
 
     @classmethod
     def of_store(cls, net: Network, about: Mapping[str, Any]) -> SurveyJob:
         """See `Job`."""
-        return super().of_store(net, {"crops": 1, **about})
+        return super().of_store(net, {"crops": 1, "before_ceiling": False, **about})
 
     @property
     def _kept(self) -> int:
@@ -204,13 +230,19 @@ class SurveyJob(Job[Statistics, Survey]):
     def _layers(self) -> tuple[Layer, ...]:
         return tuple(self.net.layer(name) for name in self.layers)
 
+    @cached_property
+    def _without_ceiling(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """The activations of the layers that are ranked before the ceiling, as they would be without it."""
+        found = {name: without_ceiling(self.net.graph_layer(name).node) for name in self.layers}
+        return {name: each for name, each in found.items() if each is not None and self.before_ceiling}
+
     @property
     def _channels(self) -> int:
         return sum(layer.channels for layer in self._layers)
 
     def empty(self, device: torch.device) -> Statistics:
         """See `Job`."""
-        return Statistics(self._channels, self._kept, self.sample, device=device)
+        return Statistics(self._channels, self._kept, self.sample, before_ceiling=self.before_ceiling, device=device)
 
     def room(self, images: int, labels: Collection[str]) -> int:
         """See `Job`."""
@@ -236,11 +268,16 @@ class SurveyJob(Job[Statistics, Survey]):
         """See `Job`; with what gets the outputs (N, K), of the same pass."""
         layers: list[ImageStatistics] = []
         bounds = {name: (self.net.ceiling(name), self.net.floor(name)) for name in self.layers}
+        uncut: dict[str, Peaks] = {}
 
         def reduce(name: str, maps: Tensor) -> None:
-            layers.append(ImageStatistics.of(maps, *bounds[name]))
+            layers.append(ImageStatistics.of(maps, *bounds[name], uncut.get(name)))
 
-        self.net.visit(x, list(self.layers), reduce, output)
+        def before(name: str, function: Callable[[Tensor], Tensor], maps: Tensor) -> None:
+            uncut[name] = Peaks.of(maps).after(function)
+
+        looks = {name: partial(before, name, function) for name, function in self._without_ceiling.items()}
+        self.net.visit(x, list(self.layers), reduce, output, looks)
         reduced = ImageStatistics.join(layers)
         part.add(reduced, images, labels)
         return partial(self._require_finite, images, reduced.broken())

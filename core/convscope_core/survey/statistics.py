@@ -32,6 +32,8 @@ class Statistics:
         Top images to keep for each channel.
     sample : int, default 512
         Images in the random sample.
+    before_ceiling : bool, default False
+        See `TopK`.
     device : torch.device or str, default "cpu"
         Where the state lives.
 
@@ -43,8 +45,16 @@ class Statistics:
     sample : Sample
     """
 
-    def __init__(self, channels: int, k: int = 9, sample: int = 512, *, device: torch.device | str = "cpu") -> None:
-        self.top = TopK(channels, k, device=device)
+    def __init__(
+        self,
+        channels: int,
+        k: int = 9,
+        sample: int = 512,
+        *,
+        before_ceiling: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.top = TopK(channels, k, before_ceiling=before_ceiling, device=device)
         self.health = Health(channels, device=device)
         self.profile = ClassProfile(channels, device=device)
         self.sample = Sample(channels, sample, device=device)

@@ -45,16 +45,26 @@ class TopK(Accumulator):
     k : int, default 9
         How many images to keep for each channel, at least 1. With fewer images than this the remaining places
         stay empty.
+    before_ceiling : bool, default False
+        Whether to rank by activations as they would be without the ceiling of the activation function, and to keep
+        these (`ImageStatistics.before_ceiling`): the order of a ReLU6's images that all reach 6 would say nothing.
     channels, device, name
         See `Accumulator`.
     """
 
     def __init__(
-        self, channels: int, k: int = 9, *, device: torch.device | str = "cpu", name: str = "this layer"
+        self,
+        channels: int,
+        k: int = 9,
+        *,
+        before_ceiling: bool = False,
+        device: torch.device | str = "cpu",
+        name: str = "this layer",
     ) -> None:
         super().__init__(channels, device=device, name=name)
         require_counts(k=k)
         self.k = k
+        self.before_ceiling = before_ceiling
         self._values = torch.full((channels, k), -torch.inf, device=self.device)
         self._images = torch.full((channels, k), _NOWHERE, device=self.device)
         self._rows = torch.full((channels, k), -1, device=self.device)
@@ -62,7 +72,7 @@ class TopK(Accumulator):
         self._waiting: tuple[dict[str, Tensor], ...] = ()
 
     def __repr__(self) -> str:
-        return f"TopK(channels={self.channels}, k={self.k})"
+        return f"TopK(channels={self.channels}, k={self.k}{', before_ceiling=True' * self.before_ceiling})"
 
     @property
     def values(self) -> Tensor:
@@ -122,7 +132,8 @@ class TopK(Accumulator):
         self._require_batch(statistics, "image index", *index.shape)
         if len(index) and int(index.min()) < 0:
             raise ArgumentError(f"Expected image indices of 0 or greater, got {int(index.min())}.")
-        values, rows, columns = statistics.peaks.T, statistics.rows.T, statistics.columns.T
+        peaks = statistics.before_ceiling if self.before_ceiling else statistics.peaks
+        values, rows, columns = peaks.T, statistics.rows.T, statistics.columns.T
         numbers = index.to(self.device, non_blocking=True).expand(self.channels, -1)
         if distinct and self.k >= _MANY * len(index):
             # Where many are kept, nearly every batch is among the best of nearly every channel: several are sorted
@@ -137,7 +148,7 @@ class TopK(Accumulator):
             # Before long a batch is among the best of few channels: only those are sorted. Elsewhere asking which would
             # make the accelerator wait.
             self._settle()
-            worst, image, peaks = self._values[:, -1], self._images[:, -1], statistics.peaks
+            worst, image = self._values[:, -1], self._images[:, -1]
             enters = (peaks > worst) | ((peaks == worst) & (index[:, None] < image))
             few = enters.any(dim=0).nonzero().flatten()
             if len(few) * 2 < self.channels:
@@ -163,9 +174,9 @@ class TopK(Accumulator):
         Raises
         ------
         ArgumentError
-            When the number of channels or k differ.
+            When the number of channels, k, or what they are ranked by differ.
         """
-        self._require_like(other, "k")
+        self._require_like(other, "k", "before_ceiling")
         other._settle()
         self._insert(other._values, other._images, other._rows, other._columns)
 
@@ -192,12 +203,13 @@ class TopK(Accumulator):
         self._values, self._images, self._rows, self._columns = (entries[name].gather(1, best) for name in _EMPTY)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return values, images, rows and columns as plain CPU tensors."""
+        """Return values, images, rows, columns, and that values are before the ceiling if so, as plain CPU tensors."""
         return {
             "values": self.values.cpu(),
             "images": self.images.cpu(),
             "rows": self.rows.cpu(),
             "columns": self.columns.cpu(),
+            **({"before_ceiling": torch.tensor(True)} if self.before_ceiling else {}),
         }
 
     @classmethod
@@ -212,7 +224,7 @@ class TopK(Accumulator):
             raise ArgumentError(
                 f"Expected top activations of one shape (channels, k), got {shapes}. The state is damaged."
             )
-        top = cls(*values.shape, device=device, name=name)
+        top = cls(*values.shape, before_ceiling="before_ceiling" in state, device=device, name=name)
         images = state["images"].long()
         found = (
             values.float(),

@@ -18,6 +18,7 @@ const health: Health = {
   layer: "conv",
   images: 200,
   short: null,
+  ceiling: null,
   state: Uint8Array.from([0, 0, 0, 2]),
   max: Float32Array.from([1, 2, 3, 4]),
   share: Float32Array.from([0.5, 0, 1, 0.005]),

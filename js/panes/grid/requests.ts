@@ -16,7 +16,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     const planes = answer as unknown as Omit<Planes, "data" | "low" | "high">;
     store.set({
       grid: {
-        ...(answer as unknown as Pick<Grid, "layer" | "lens" | "names">),
+        ...(answer as unknown as Pick<Grid, "layer" | "lens" | "names" | "ceiling">),
         planes: { ...planes, data: bytes(data), low: floats(low), high: floats(high) },
         max: floats(max),
         mean: floats(mean),
@@ -26,7 +26,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     });
   });
   kernel.answers("health", (answer, [max, share, first, state]) => {
-    const known = answer as unknown as Pick<Health, "layer" | "images" | "short">;
+    const known = answer as unknown as Pick<Health, "layer" | "images" | "short" | "ceiling">;
     const values = { max: floats(max), share: floats(share), first: int32s(first), state: bytes(state) };
     store.set({ health: { ...known, ...values } });
   });

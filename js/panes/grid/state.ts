@@ -16,7 +16,9 @@ export interface Grid {
   layer: string;
   lens: Lens;
   planes: Planes;
-  /** Per unit, of this picture's map: its largest value, mean, and share of positions above zero. */
+  /** Where the layer's activation cuts off, or null. */
+  ceiling: number | null;
+  /** Per unit, of this picture's map: its largest value (before a ceiling), mean, and share of positions above zero. */
   max: Float32Array;
   mean: Float32Array;
   active: Float32Array;
@@ -33,7 +35,9 @@ export interface Health {
   images: number;
   /** Why of so few no unit is called rarely active; null of enough. */
   short: string | null;
-  /** Largest activation over all pictures. */
+  /** Where the layer's activation cuts off; null where it does not, or the survey did not look before that. */
+  ceiling: number | null;
+  /** Largest activation over all pictures (before a ceiling). */
   max: Float32Array;
   /** Share of pictures that activate the unit anywhere. */
   share: Float32Array;

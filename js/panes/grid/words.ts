@@ -1,5 +1,5 @@
 /** Units of the grid in words. */
-import { activation, many, share, shareOf } from "../../lib/format";
+import { cutOff, many, share, shareOf } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { ailing } from "./order";
 import type { GridState, Health } from "./state";
@@ -15,7 +15,12 @@ export function unitText(store: Store<GridState>, channel: number): string {
   const [grid, health, found] = [store.get("grid"), healthOf(store), store.get("found")];
   const parts = [`unit ${channel}`, grid?.names?.[channel] ?? ""];
   const here = grid?.max[channel];
-  if (here !== undefined) parts.push(`max ${activation(here)} here`);
+  if (here !== undefined) parts.push(`max ${most(here, grid?.ceiling)} here`);
+  // What the tile shows is of the picture of the survey that excites the unit most.
+  const best = health?.max[channel];
+  if (best !== undefined && (grid?.lens === "patch" || grid?.lens === "projection")) {
+    parts.push(`${most(best, health?.ceiling)} in the survey`);
+  }
   if (isSigned(store)) parts.push(health ? ailing(health, channel) : "");
   else if (health) {
     parts.push(ailing(health, channel), `active in ${shareOf(health.share[channel] ?? 0, health.images)}`);
@@ -25,6 +30,10 @@ export function unitText(store: Store<GridState>, channel: number): string {
   }
   return parts.filter(Boolean).join(" · ");
 }
+
+/** A unit's largest value, with what it is before the ceiling. */
+const most = (before: number, ceiling: number | null | undefined): string =>
+  cutOff(Math.min(before, ceiling ?? Infinity), before);
 
 /** Whether what is shown is of a layer whose values below zero say something. */
 export function isSigned(store: Store<GridState>): boolean {

@@ -1,7 +1,7 @@
 /** What the selected unit picks out of the current picture, at its place. */
 import { signedRgba } from "../../lib/atlas";
 import { el, onFrame, text } from "../../lib/dom";
-import { activation } from "../../lib/format";
+import { cutOff } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { layerOf } from "../shared/network";
@@ -46,7 +46,7 @@ export function herePane(
     text(
       caption,
       found.value > 0 || layerOf(store)?.signed
-        ? `${activation(found.value)} · row ${found.row}, column ${found.column}`
+        ? `${cutOff(found.value, found.before)} · row ${found.row}, column ${found.column}`
         : silenced()
           ? "silenced"
           : "silent on this picture",

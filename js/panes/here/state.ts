@@ -10,6 +10,8 @@ export interface Here {
   row: number;
   column: number;
   value: number;
+  /** The value before the ceiling of the layer's activation, or null. */
+  before: number | null;
   /** Top, left, bottom, right: where the signed RGB lies in the picture. */
   box: [number, number, number, number];
   shades: Int8Array;

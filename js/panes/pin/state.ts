@@ -14,6 +14,7 @@ export interface PinnedUnit {
 /** How strong the pinned unit is on the picture. */
 export interface PinnedValue extends Omit<Of, "checkpoint"> {
   value: number;
+  before: number | null;
   row: number;
   column: number;
 }

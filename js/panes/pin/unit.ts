@@ -1,6 +1,6 @@
 /** The pinned unit beneath the one that is looked at: its patches and projections in a row each, aligned. */
 import { aria, dim, el, on, text } from "../../lib/dom";
-import { activation } from "../../lib/format";
+import { cutOff } from "../../lib/format";
 import type { View } from "../../seam";
 import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
 import { isSilent } from "../silence/state";
@@ -60,11 +60,12 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement): void {
     const { layer, channel } = pinned.unit;
     const come = found?.layer === layer && found.channel === channel;
     if (isSilent(store.get("silenced"), layer, channel)) text(value, "silenced");
-    else text(value, come ? `${activation(found.value)} on this picture` : "…");
+    else text(value, come ? `${cutOff(found.value, found.before)} on this picture` : "…");
   });
 }
 
-const describe = ({ value, label, name }: Exemplar): string => `${activation(value)} · ${label ?? name}`;
+const describe = ({ value, before, label, name }: Exemplar): string =>
+  `${cutOff(value, before)} · ${label ?? name}`;
 
 function tilesOf({ unit, projections }: PinnedUnit, projected: boolean): HTMLElement[] {
   return unit.exemplars.map((exemplar, index) => {

@@ -1,5 +1,5 @@
 /** One exemplar: in words, and where it lies in its picture. */
-import { activation } from "../../lib/format";
+import { cutOff } from "../../lib/format";
 import { clamp, type Extent } from "../../lib/geometry";
 import type { Exemplar } from "./state";
 
@@ -11,7 +11,7 @@ export function isSilent(exemplar: Exemplar): boolean {
 export function describe(exemplar: Exemplar): string {
   const what = exemplar.label ?? exemplar.name;
   if (isSilent(exemplar)) return `silent · ${what}`;
-  return `${activation(exemplar.value)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
+  return `${cutOff(exemplar.value, exemplar.before)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
 }
 
 /** Put a ring where a unit lies whose receptive field is larger than the picture: at the middle of the field. */

@@ -1,6 +1,6 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
 import { dim, el, text } from "../../lib/dom";
-import { activation, share } from "../../lib/format";
+import { cutOffShort, isCut, share } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -26,7 +26,7 @@ export function topPatches(view: View<UnitState>): HTMLElement {
     text(count, countText(unit));
     const shown = cropped(store);
     list.element.classList.toggle("cs-is-stale", !shown);
-    list.show(tilesOf(view, shown ?? unit, ({ value }) => activation(value)));
+    list.show(tilesOf(view, shown ?? unit, ({ value, before }) => cutOffShort(value, before)));
     if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
   });
   return el("div", el("h3.cs-heading", "Top patches", count), list.element);
@@ -40,10 +40,12 @@ function cropped(store: Store<UnitState>): Exemplars | null {
   return found && croppedAs(unit, found);
 }
 
-function countText({ purity, images }: Unit): string {
+function countText({ purity, images, exemplars }: Unit): string {
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
-  return `of ${images} pictures${labelled > 1 ? ` · ${labels}` : ""}`;
+  const cut = exemplars.some(({ value, before }) => isCut(value, before));
+  const parts = [`of ${images} pictures`, labelled > 1 && labels, cut && "(before the ceiling)"];
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** From a random sample of the pictures: what the top patches do not show. */

@@ -9,6 +9,8 @@ import type { SurveySlice } from "../shared/survey";
 
 export interface Exemplar {
   value: number;
+  /** What the value is before the ceiling of the layer's activation; null where it has none, or that is not known. */
+  before: number | null;
   image: number;
   name: string;
   path: string | null;

@@ -19,9 +19,9 @@ class DetailPane(HerePane):
     @fields(channel=Whole(), row=Whole(None, allow_none=True), column=Whole(None, allow_none=True))
     def _answer_detail(self, content: Content) -> Answer:
         """The map; and of a place, by default the strongest, the receptive field and the effective one."""
-        x, feature_map, of = self._seen(content)
+        x, feature_map, best, of = self._seen(content)
         height, width = feature_map.shape
-        strongest = divmod(int(feature_map.argmax()), width)
+        strongest = best["row"], best["column"]
         row, column = content.get("row"), content.get("column")
         place = strongest if row is None or column is None else (row, column)
         found = effective_field(self._acting_net, x, of["layer"], of["channel"], place)

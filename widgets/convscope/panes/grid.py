@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import torch
 import traitlets
 
 from convscope._instrument import Answer, Content, Request
 from convscope._layers import class_names
-from convscope._still import Strip
+from convscope._still import Strip, valued
 from convscope._wire import Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
@@ -60,7 +61,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         sync=True
     )
     """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first, by
-    preference for the class `label`."""
+    preference for the class `label`. Maxima count before the ceiling of the layer's activation, if it has one: many
+    units of a ReLU6 reach 6."""
 
     show = traitlets.Enum(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
     """str: which units are shown, by what a survey found: all, those that some picture activates, the others, those
@@ -81,10 +83,10 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         layer = self._layer(content)
         lens = content.get("lens", self.lens)
         parts = np.zeros((0, 4), np.float32)
-        maps = self._acting_net.activations(self._current(content).image, [layer.name])[layer.name][0]
+        maps, peaks = self._maps(layer, self._current(content).image)
         flat = maps.flatten(1)
         summary = [
-            flat.amax(1).cpu().numpy().astype(np.float32),
+            peaks,
             flat.mean(1).cpu().numpy().astype(np.float32),
             (flat > 0).float().mean(1).cpu().numpy().astype(np.float32),
         ]
@@ -92,10 +94,10 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             planes = quantise(shrink(maps, MAP_SIDE))
             data, low, high, depth = planes.data, planes.low, planes.high, 1
         else:
-            data, peaks = self._lens_pictures(layer, lens)
+            data, brightest = self._lens_pictures(layer, lens)
             if lens != "weights":
                 parts = self._insides(layer)
-            low, high, depth = -peaks, peaks, 3
+            low, high, depth = -brightest, brightest, 3
         height, width = data.shape[1:3]
         answer = {
             "layer": layer.name,
@@ -105,8 +107,15 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             "width": width,
             "depth": depth,
             "names": class_names(self.net, layer),
+            "ceiling": layer.ceiling,
         }
         return answer, [data, low, high, *summary, parts]
+
+    def _maps(self, layer: Layer, image: Any) -> tuple[torch.Tensor, np.ndarray]:
+        """The feature maps of a picture, (channels, h, w); and the largest value of each, before a ceiling."""
+        uncut = self._acting_net.activations(image, [layer.name], before_ceiling=True)[layer.name][0]
+        maps = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
+        return maps, uncut.flatten(1).amax(1).cpu().numpy().astype(np.float32)
 
     def _insides(self, layer: Layer) -> np.ndarray:
         """Where in the best patch of each unit the picture is, as shares of the patch: float32 (channels, 4)."""
@@ -167,8 +176,15 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         """What a survey found of every unit of a layer."""
         survey, layer = self._surveyed(), self._layer(content)
         health = survey.health(layer.name)
-        numbers = [np.asarray(one, np.float32) for one in (health.maximum, health.active_images)]
-        answer = {"layer": layer.name, "images": health.images, "short": survey.shortage("rare")}
+        before = survey.arrays(layer.name).before_ceiling
+        best = health.maximum if before is None else before[:, 0]
+        numbers = [np.asarray(one, np.float32) for one in (best, health.active_images)]
+        answer = {
+            "layer": layer.name,
+            "images": health.images,
+            "short": survey.shortage("rare"),
+            "ceiling": None if before is None else layer.ceiling,
+        }
         # 1: dead, 2: rarely active.
         state = health.dead.astype(np.uint8) + 2 * health.rare.astype(np.uint8)
         return answer, [*numbers, survey.duplicates(layer.name).astype(np.int32), state]
@@ -189,13 +205,14 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
 
     def _strongest(self, count: int) -> Strip:
         """The feature maps of the units that answer most strongly to the current picture, each on its own scale."""
-        maps = self._acting_net.activations(self._current().image, [self.layer])[self.layer][0]
-        peaks = maps.flatten(1).amax(1)
-        order = peaks.argsort(descending=True)[:count].tolist()
+        layer = self.net.layer(self.layer)
+        maps, peaks = self._maps(layer, self._current().image)
+        order = np.argsort(-peaks, kind="stable")[:count].tolist()
+        values = peaks if layer.ceiling is None else np.minimum(peaks, layer.ceiling)
         planes = quantise(shrink(maps[order], MAP_SIDE)).data
         tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in planes]
         text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order[:STILL]))}"
-        return Strip(text, tiles, 70, [f"{channel}: {float(peaks[channel]):.3g}" for channel in order])
+        return Strip(text, tiles, 70, [f"{channel}: {valued(values[channel], peaks[channel])}" for channel in order])
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"grid": self._grid_figure, **super()._figures()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,36 +18,46 @@ from .selection import SelectionPane
 __all__ = ["HerePane"]
 
 
+class _Seen(NamedTuple):
+    """The picture, (1, C, H, W); a unit's map of it, (h, w); where that is strongest, and how; and of what it is."""
+
+    x: torch.Tensor
+    feature_map: torch.Tensor
+    strongest: dict[str, Any]
+    of: dict[str, Any]
+
+
 class HerePane(OccluderPane, SelectionPane, ProjectionPane):
     """The projection of the selected unit's strongest activation, where it lies in the current picture."""
 
-    def _seen(self, content: Content) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
-        """The picture with the occluder on it, (1, C, H, W); a unit's map of it, (h, w); and of what that is."""
+    def _seen(self, content: Content) -> _Seen:
+        """What a unit makes of the picture with the occluder on it."""
         setting = self._setting_of(content)
         occlusion = self._occlusion(setting.picture, setting.fill, setting.shape)
         position = occlusion.clip(content.get("position", self.position), setting.size)
         x = occlusion.occlude(position, setting.size)
         layer, channel = self._unit(content)
-        feature_map = self._acting_net.forward(x, [layer.name])[1][layer.name][0, channel]
+        uncut = self._acting_net.activations(x, layer.name, before_ceiling=True)[layer.name][0, channel]
+        feature_map = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
+        row, column = divmod(int(uncut.argmax()), uncut.shape[1])
+        strongest = {
+            "row": row,
+            "column": column,
+            "value": float(feature_map[row, column]),
+            "before": None if layer.ceiling is None else float(uncut[row, column]),
+        }
         of = {"layer": layer.name, "channel": channel, "picture": setting.picture, "position": list(position)}
-        return x, feature_map, of
+        return _Seen(x, feature_map, strongest, of)
 
     @fields(channel=Whole())
     def _answer_here(self, content: Content) -> Answer:
-        x, feature_map, of = self._seen(content)
+        seen = self._seen(content)
         (layer, channel), method = self._unit(content), self._method(content)
-        row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
-        value = float(feature_map[row, column])
-        found = {
-            **of,
-            "method": method,
-            "row": row,
-            "column": column,
-            "value": value,
-        }
-        if value <= 0 and layer.activation is not None:
+        found = {**seen.of, **seen.strongest, "method": method}
+        if seen.strongest["value"] <= 0 and layer.activation is not None:
             return {**found, "box": [0, 0, 0, 0], "peak": 0.0}, [b""]
-        projection = project(self._acting_net, x, layer.name, channel, (row, column), method)
+        place = seen.strongest["row"], seen.strongest["column"]
+        projection = project(self._acting_net, seen.x, layer.name, channel, place, method)
         values, box = visible(projection, self._input_size)
         shades, peak = signed_bytes(values)
         return {**found, "box": box, "peak": peak}, [np.ascontiguousarray(shades)]

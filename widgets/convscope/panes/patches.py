@@ -83,6 +83,7 @@ class Patches:
             rows.append(
                 {
                     "value": one.value,
+                    "before": one.before_ceiling,
                     "image": one.image,
                     "name": picture.name,
                     "path": None if picture.path is None else str(picture.path.absolute()),

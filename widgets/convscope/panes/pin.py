@@ -19,9 +19,8 @@ class PinPane(HerePane):
     @fields(channel=Whole())
     def _answer_pinned_unit(self, content: Content) -> Answer:
         """How strong a unit is on the current picture, with the occluder on it, and where."""
-        _, feature_map, of = self._seen(content)
-        row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
-        return {**of, "value": float(feature_map[row, column]), "row": row, "column": column}, []
+        seen = self._seen(content)
+        return {**seen.of, **seen.strongest}, []
 
     def _answer_pinned_picture(self, content: Content) -> Answer:
         """The most probable classes of a picture."""

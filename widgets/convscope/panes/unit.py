@@ -10,7 +10,7 @@ import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
 from convscope._layers import class_names
-from convscope._still import Strip
+from convscope._still import Strip, valued
 from convscope._wire import Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
@@ -122,9 +122,11 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         weaker, quantiles = [], []
         for one in survey.quantiles(layer.name, channel, WEAKER):
             # The sample knows how strongly, not where: that is found again, for these few.
-            feature_map = net.activations(survey.images[one.image].image, layer.name)[layer.name][0, channel]
-            row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
-            weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column)))
+            found = net.activations(survey.images[one.image].image, layer.name, before_ceiling=True)
+            uncut = found[layer.name][0, channel]
+            row, column = divmod(int(uncut.argmax()), uncut.shape[1])
+            before = None if layer.ceiling is None else float(uncut[row, column])
+            weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column), before))
             quantiles.append(one.quantile)
         exemplars, patches = self._patches.shown(survey.images, weaker, side)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
@@ -152,7 +154,9 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         _, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
         text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
-        return Strip(text, list(tiles), 78, [f"{one.value:.3g}" for one in top])
+        if any(one.before_ceiling is not None and one.before_ceiling > one.value for one in top):
+            text += "; in brackets: before the ceiling"
+        return Strip(text, list(tiles), 78, [valued(one.value, one.before_ceiling) for one in top])
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"unit": self._unit_figure, **super()._figures()}
