@@ -1,16 +1,5 @@
 import { expect, it } from "vitest";
-import {
-  activation,
-  change,
-  cutOff,
-  cutOffShort,
-  duration,
-  field,
-  probability,
-  share,
-  shareOf,
-  side,
-} from "./format";
+import { activation, change, cutOff, duration, field, probability, share, shareOf, side } from "./format";
 
 it("writes numbers so that they do not mislead", () => {
   expect([0, 0.0001, 0.0005, 0.36251, 1].map(probability)).toEqual([
@@ -38,12 +27,6 @@ it("writes numbers so that they do not mislead", () => {
   ] as const;
   expect(cut.map(([value, before]) => cutOff(value, before))).toEqual([
     "6.00 (9.31 before the ceiling)",
-    "6.00",
-    "2.50",
-    "2.50",
-  ]);
-  expect(cut.map(([value, before]) => cutOffShort(value, before))).toEqual([
-    "6.00 (9.31)",
     "6.00",
     "2.50",
     "2.50",

@@ -30,10 +30,6 @@ export function cutOff(value: number, before: number | null | undefined): string
     : activation(value);
 }
 
-/** The same where there is little room: "6.00 (9.31)". */
-export const cutOffShort = (value: number, before: number | null | undefined): string =>
-  isCut(value, before) ? `${activation(value)} (${activation(before)})` : activation(value);
-
 /** Whether a ceiling has cut something off. */
 export const isCut = (value: number, before: number | null | undefined): before is number =>
   typeof before === "number" && before > value;

@@ -188,9 +188,8 @@ def test_activations_that_cut_nothing_off_have_no_ceiling(function: nn.Module) -
 
 
 def test_an_infinity_that_is_cut_off_is_an_error() -> None:
-    module, _ = made("ReLU6")
-    net = Network(copy.deepcopy(module), input_size=SIZE, device="cpu")
-    state = module.state_dict()
+    module, net = made("ReLU6")
+    state = copy.deepcopy(module.state_dict())
     state["stem.weight"][1] *= 1e37
     large = net.with_weights(state, "large")
     x = pictures(2)
@@ -291,3 +290,44 @@ def test_a_job_pickles_with_its_ranking(net: Network) -> None:
         assert other.top.before_ceiling == ranked
         assert torch.equal(other.top.values, part.top.values)
         assert bool((part.top.values > 6).any()) == ranked
+
+
+def test_what_tells_pictures_and_units_apart_is_before_the_ceiling(net: Network) -> None:
+    images = Images.of(pictures(30))
+    found = survey(net, images, k=4, batch_size=1, progress=False)
+    maps = np.stack([net.activations(one.image, "stem", before_ceiling=True)["stem"][0].numpy() for one in images])
+    maxima = maps.max((2, 3))
+    assert (maxima >= 6).mean() > 0.8
+    sampled, health = found.sampled("stem"), found.health("stem")
+    np.testing.assert_allclose(sampled.before_ceiling, maxima, rtol=1e-6)
+    np.testing.assert_array_equal(sampled.peaks, sampled.before_ceiling.clip(max=6))
+    np.testing.assert_allclose(health.maximum, maxima.max(0).clip(max=6))
+    places = np.searchsorted(health.edges, maxima.T, side="right")
+    np.testing.assert_array_equal(health.histogram, [np.bincount(row, minlength=115) for row in places])
+    correlation = np.corrcoef(maxima.T.astype(np.float64))
+    for one in found.similar("stem", 0):
+        assert one.correlation == pytest.approx(correlation[0, one.channel], rel=1e-5)
+    top = {one.image for one in found.top("stem", 0)}
+    weaker = found.quantiles("stem", 0)
+    assert [one.before_ceiling for one in weaker] == sorted((one.before_ceiling for one in weaker), reverse=True)
+    for one in weaker:
+        assert one.image not in top
+        assert one.before_ceiling == pytest.approx(maxima[one.image, 0])
+        assert one.value == pytest.approx(min(maxima[one.image, 0], 6))
+        assert one.quantile == pytest.approx((maxima[:, 0] < maxima[one.image, 0]).mean())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_activations_before_the_ceiling_are_cut_to_what_the_network_computes_with(form: str) -> None:
+    _, low, high, line = FORMS[form]
+    module, net = made(form)
+    x = pictures(1)
+    layers = cut_layers(net)
+    names = [layer.name for layer in layers]
+    before = net.activations(x[0], names, before_ceiling=True)
+    after = net.activations(x[0], [*names, "head"])
+    for name, given_ in zip(names, module.given(x), strict=True):
+        uncut = line(given_.detach())
+        torch.testing.assert_close(before[name], uncut if low is None else uncut.clamp(min=low), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(before[name].clamp(max=high), after[name], rtol=1e-6, atol=1e-6)
+    assert torch.equal(net.activations(x[0], "head", before_ceiling=True)["head"], after["head"])

@@ -217,3 +217,74 @@ class TestHealthView:
     def test_a_saved_page_holds_the_rows(self, net, survey, show):
         page = show(cs.HealthView(net, survey)).to_html()
         assert '"duplicated"' in page
+
+
+@pytest.fixture(scope="module")
+def cut():
+    """A network whose first units reach the ceiling of a ReLU6 on every picture."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 5, 4), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 3))
+    with torch.no_grad():
+        module[0].weight *= 200
+        module[0].weight[4] /= 2000
+    return cs.Network(module.eval(), input_size=32)
+
+
+@pytest.fixture(scope="module")
+def found(cut, labelled):
+    return cs.survey(cut, labelled, k=3, progress=False)
+
+
+class TestCeiling:
+    def test_a_unit_tells_what_its_pictures_are_before_the_ceiling(self, cut, found, browser_end, show):
+        panel = show(cs.UnitPanel(cut, survey=found, layer="0", channel=0))
+        answer, _ = browser_end.ask(panel, "unit", layer="0", channel=0)
+        assert answer["ceiling"] == 6
+        assert [one["value"] for one in answer["exemplars"]] == [6, 6, 6]
+        before = [one["before"] for one in answer["exemplars"]]
+        assert before == sorted(before, reverse=True)
+        assert before[2] > 6
+        for one in answer["exemplars"]:
+            maps = cut.activations(found.images[one["image"]], "0", before_ceiling=True)["0"][0, 0]
+            assert one["before"] == pytest.approx(float(maps.max()), rel=1e-5)
+            assert float(maps[one["row"], one["column"]]) == float(maps.max())
+        weaker, _ = browser_end.ask(panel, "weaker", layer="0", channel=0)
+        assert max(one["before"] for one in weaker["exemplars"]) <= before[2]
+        assert "before the ceiling of 6" in panel.histogram.figure.axes[0].label
+        assert panel.histogram.top == pytest.approx(before)
+        assert "; in brackets: before the ceiling of 6" in panel._patch_strip(found, 0).text
+        assert panel._patch_strip(found, 0).captions[0] == f"6 ({before[0]:.3g})"
+        assert "brackets" not in panel._patch_strip(found, 4).text
+
+    def test_a_layer_without_one_tells_nothing_of_it(self, cut, found, browser_end, show):
+        panel = show(cs.UnitPanel(cut, survey=found, layer="4", channel=0))
+        answer, _ = browser_end.ask(panel, "unit", layer="4", channel=0)
+        assert answer["ceiling"] is None
+        assert {one["before"] for one in answer["exemplars"]} == {None}
+        assert "ceiling" not in panel.histogram.figure.axes[0].label
+
+    def test_the_grid_orders_units_by_what_they_are_before_it(self, cut, pictures, found, browser_end, show):
+        grid = show(cs.FilterGrid(cut, pictures[0], layer="0", survey=found))
+        answer, (_, _, _, strongest, *_) = browser_end.ask(grid, "grid", layer="0")
+        assert answer["ceiling"] == 6
+        maps = cut.activations(pictures[0], "0", before_ceiling=True)["0"][0]
+        assert np.frombuffer(strongest, np.float32) == pytest.approx(maps.amax((1, 2)).numpy())
+        answer, (best, *_) = browser_end.ask(grid, "health", layer="0")
+        assert answer["ceiling"] == 6
+        assert np.frombuffer(best, np.float32) == pytest.approx(found.arrays("0").before_ceiling[:, 0])
+        order = maps.amax((1, 2)).argsort(descending=True).tolist()
+        captions = grid._strongest(5).captions
+        assert [int(one.partition(":")[0]) for one in captions] == order
+        assert captions[0].startswith(f"{order[0]}: 6 (")
+
+    def test_here_is_where_it_is_strongest_before_it(self, cut, pictures, found, browser_end, show):
+        explorer = show(cs.Explorer(cut, pictures, layer="0", selected=0, survey=found))
+        here, _ = browser_end.ask(explorer, "here", layer="0", channel=0, picture=0, position=[0, 0], size=1)
+        assert here["value"] == 6
+        assert here["before"] > 6
+        pinned, _ = browser_end.ask(explorer, "pinned_unit", layer="0", channel=0, picture=0, position=[0, 0], size=1)
+        detail, _ = browser_end.ask(explorer, "detail", layer="0", channel=0, picture=0, position=[0, 0], size=1)
+        assert {name: pinned[name] for name in ("row", "column", "value", "before")} == {
+            name: here[name] for name in ("row", "column", "value", "before")
+        }
+        assert detail["strongest"] == [here["row"], here["column"]]

@@ -10,7 +10,7 @@ import numpy as np
 from ._colours import CLEAN, NOW, TOP
 from ._parts import close_whole
 from ._ticks import label_ticks
-from .panes.unit import UnitPane, bars, few
+from .panes.unit import UnitPane, bars, ceiling_of, few, strength
 
 __all__ = ["Histogram"]
 
@@ -34,7 +34,7 @@ class Histogram:
     edges : list of float
         The bars' edges, one more than bars.
     top : ndarray
-        The top activations, as marked.
+        The top activations, as marked: before a ceiling, as the bars.
     figure : bqplot.Figure
     """
 
@@ -59,7 +59,7 @@ class Histogram:
         )
         style = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
         plain = {"tick_style": style, "tick_format": "g", "grid_lines": "none", "color": CLEAN, "label_color": CLEAN}
-        self._across = bqplot.Axis(scale=places, label="largest activation of a picture, logarithmic", **plain)
+        self._across = bqplot.Axis(scale=places, **plain)
         self._up = bqplot.Axis(scale=heights, side="left", label="pictures, √", label_offset="34px", **plain)
         self.figure = bqplot.Figure(
             marks=[self._bars, self._marks],
@@ -83,7 +83,10 @@ class Histogram:
             return
         health = survey.health(layer)
         self.counts, self.edges = bars(health.histogram[channel], health.edges)
-        self.top = np.array([one.value for one in survey.top(layer, channel) if one.value > 0])
+        self.top = np.array([strength(one) for one in survey.top(layer, channel) if one.value > 0])
+        end = ceiling_of(survey, layer)
+        before = "" if end is None else f", before the ceiling of {end:g}"
+        self._across.label = f"largest activation of a picture{before}, logarithmic"
         with self._bars.hold_sync():
             self._bars.x = np.arange(len(self.counts)) + 0.5
             self._bars.y = np.sqrt(self.counts)

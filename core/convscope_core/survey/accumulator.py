@@ -25,7 +25,7 @@ from convscope_core.survey.reduction import ImageStatistics
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Accumulator", "require_keys"]
+__all__ = ["Accumulator", "marked", "require_keys"]
 
 
 class Accumulator(ABC):
@@ -86,6 +86,11 @@ class Accumulator(ABC):
             raise ArgumentError(f"Expected {self.channels} channels in {self.name}, got {channels}.")
         if what and shape != (images,):
             raise ArgumentError(f"Expected one {what} for each of the {images} images of the batch, got shape {shape}.")
+
+
+def marked(before_ceiling: bool) -> dict[str, Tensor]:
+    """Return what says, in a state, that it is of values before a ceiling: nothing where it is not."""
+    return {"before_ceiling": torch.tensor(True)} if before_ceiling else {}
 
 
 def require_keys(state: Mapping[str, Tensor], keys: Iterable[str]) -> None:

@@ -100,7 +100,8 @@ class LayerHealth:
         Mean of the magnitudes over all positions of all images; NaN if no image was seen.
     histogram : int64 array (C, 115)
         Images by their largest activation: bin b counts ``edges[b - 1] <= value < edges[b]``, the first and
-        last bin are open. The top activations are its right end.
+        last bin are open. The top activations are its right end. Where `Survey.before_ceiling` the activations are
+        those before the ceiling of the layer's activation: of many units of a ReLU6 all images reach 6.
     edges : float32 array (114,)
         Half-octaves on either side of zero (see `histogram_edges`).
     signed : bool
@@ -150,11 +151,15 @@ class SampledActivations:
         Index into `Survey.images`, ascending.
     peaks, means : float32 arrays (n, C)
         Largest and mean activation of each unit over the positions of each image.
+    before_ceiling : float32 array (n, C)
+        The largest before the ceiling of the layer's activation, see `Exemplar`; as `peaks` where there is none, and in
+        surveys that did not look before it.
     """
 
     images: npt.NDArray[np.int64]
     peaks: npt.NDArray[np.float32]
     means: npt.NDArray[np.float32]
+    before_ceiling: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -280,8 +285,11 @@ class QuantileExample(NamedTuple):
         Its largest activation on the image.
     image : int
         Index into `Survey.images`.
+    before_ceiling : float or None
+        See `Exemplar`.
     """
 
     quantile: float
     value: float
     image: int
+    before_ceiling: float | None = None

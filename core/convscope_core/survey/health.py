@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulator import Accumulator, require_keys
+from convscope_core.survey.accumulator import Accumulator, marked, require_keys
 from convscope_core.survey.reduction import ImageStatistics
 
 __all__ = ["Health", "histogram_edges"]
@@ -47,12 +47,23 @@ class Health(Accumulator):
 
     Parameters
     ----------
+    before_ceiling : bool, default False
+        Whether the histogram is of maxima before the ceiling of the activation function, as in `TopK`. All else is of
+        the activations.
     channels, device, name
         See `Accumulator`.
     """
 
-    def __init__(self, channels: int, *, device: torch.device | str = "cpu", name: str = "this layer") -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        before_ceiling: bool = False,
+        device: torch.device | str = "cpu",
+        name: str = "this layer",
+    ) -> None:
         super().__init__(channels, device=device, name=name)
+        self.before_ceiling = before_ceiling
         self._edges = histogram_edges().to(self.device)
         self._state = {
             "images": torch.zeros((), dtype=torch.int64, device=self.device),
@@ -150,7 +161,8 @@ class Health(Accumulator):
         mean = means.mean(dim=0)
         within = statistics.deviations.to(self.device).double().sum(dim=0)
         between = (means - mean).square().sum(dim=0) * positions
-        bins = torch.bucketize(peaks.T.contiguous(), self._edges, right=True)
+        maxima = statistics.before_ceiling.to(self.device) if self.before_ceiling else peaks
+        bins = torch.bucketize(maxima.T.contiguous(), self._edges, right=True)
         self._combine(
             {
                 "images": torch.tensor(count, device=self.device),
@@ -173,9 +185,9 @@ class Health(Accumulator):
         Raises
         ------
         ArgumentError
-            When the number of channels differs.
+            When the number of channels, or what the histogram is of, differ.
         """
-        self._require_like(other)
+        self._require_like(other, "before_ceiling")
         theirs = {key: tensor.to(self.device) for key, tensor in other._state.items()}
         self._combine(theirs, histogram=self.histogram + theirs.pop("histogram"))
 
@@ -207,7 +219,7 @@ class Health(Accumulator):
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors ("deviation": sum of squared deviations from the mean)."""
-        return {key: tensor.cpu() for key, tensor in self._state.items()}
+        return {key: tensor.cpu() for key, tensor in self._state.items()} | marked(self.before_ceiling)
 
     @classmethod
     def from_state(
@@ -215,7 +227,8 @@ class Health(Accumulator):
     ) -> Health:
         """See `Accumulator`."""
         require_keys(state, ("positions",))
-        health = cls(state["positions"].numel(), device=device, name=name)
+        before = "before_ceiling" in state
+        health = cls(state["positions"].numel(), before_ceiling=before, device=device, name=name)
         require_keys(state, health._state)
         for key, empty in health._state.items():
             if state[key].shape != empty.shape:

@@ -136,10 +136,12 @@ class Survey:
 
     @property
     def before_ceiling(self) -> bool:
-        """Whether the images of layers with a ceiling (`Layer.ceiling`) are ranked by their values before it.
+        """Whether the images of layers with a ceiling (`Layer.ceiling`) are told apart by their values before it.
 
-        False where no layer has one, and in surveys of versions before 0.2, which rank by the value after it: of images
-        that all reach the ceiling the first ones stand first. Surveys that go on from one of these rank like it.
+        They are ranked by these, counted in histograms by these, and units are compared by these. All else is of the
+        activations that the network computes with. False where no layer has one, and in surveys of versions before
+        0.2, which rank by the value after it: of images that all reach the ceiling the first ones stand first. Surveys
+        that go on from one of these do so, too.
         """
         return self._statistics.top.before_ceiling
 
@@ -284,12 +286,14 @@ class Survey:
         if found.name not in self._tops:
             part = self._channels[found.name]
             top = self._apart({key: values[part] for key, values in self._top_arrays.items()})
-            if self.before_ceiling and found.ceiling is not None:
-                values = np.minimum(top["values"], np.float32(found.ceiling))
-                values.flags.writeable = False
-                top |= {"before_ceiling": top["values"], "values": values}
+            if self._cuts(found):
+                top |= {"before_ceiling": top["values"], "values": _cut(top["values"], found)}
             self._tops[found.name] = TopActivations(**top)
         return self._tops[found.name]
+
+    def _cuts(self, layer: Layer) -> bool:
+        """Whether the maxima of a layer are kept as they are before a ceiling."""
+        return self.before_ceiling and layer.ceiling is not None
 
     def _apart(self, top: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """The top k of candidates: of pictures that share pixels of a photograph, the strongest."""
@@ -540,15 +544,19 @@ class Survey:
             `k` images. Where they are in their picture is found by `Network.activations`.
         """
         found, number = self._unit(layer, channel)
-        peaks = self._sample_arrays[1][:, self._channels[found.name]][:, number]
-        images = self._sample_arrays[0]
+        sampled = self.sampled(found)
+        images, peaks, values = sampled.images, sampled.before_ceiling[:, number], sampled.peaks[:, number]
         top = set(self.arrays(found).images[number].tolist())
         order = [int(row) for row in np.lexsort((images, -peaks)) if peaks[row] > 0 and int(images[row]) not in top]
         if len(order) > n:
             order = [order[round(place * (len(order) - 1) / max(1, n - 1))] for place in range(n)]
         return [
-            QuantileExample(float((peaks < peaks[row]).mean()), float(peaks[row]), int(images[row])) for row in order
-        ]
+            QuantileExample(
+                float((peaks < peaks[row]).mean()), float(values[row]), int(images[row]),
+                float(peaks[row]) if self._cuts(found) else None,
+            )
+            for row in order
+        ]  # fmt: skip
 
     def similar(
         self,
@@ -558,6 +566,8 @@ class Survey:
         layers: str | Layer | Iterable[str | Layer] | None = None,
     ) -> list[SimilarUnit]:
         """Find the units that are active on the same images, by the correlation of their maxima over the sample.
+
+        Of maxima before the ceiling, where layers have one (`before_ceiling`): of those after it many are all 6.
 
         Parameters
         ----------
@@ -604,12 +614,15 @@ class Survey:
         LayerError
             When the layer is not part of the survey.
         """
-        part = self._channels[self.layer(layer).name]
+        found = self.layer(layer)
+        part = self._channels[found.name]
         images, peaks, means = self._sample_arrays
-        return SampledActivations(images, peaks[:, part], means[:, part])
+        before = peaks[:, part]
+        after = _cut(before, found) if self._cuts(found) else before
+        return SampledActivations(images, after, means[:, part], before)
 
     def duplicates(self, layer: str | Layer, above: float = 0.99) -> npt.NDArray[np.int64]:
-        """Units of a layer that say the same: whose maxima over the sample correlate almost perfectly.
+        """Units of a layer that say the same: whose maxima over the sample correlate almost perfectly, as in `similar`.
 
         Parameters
         ----------
@@ -759,6 +772,14 @@ class Survey:
         state = self._statistics.sample.state_dict()
         arrays = _frozen({name: state[name] for name in ("images", "peaks", "means")})
         return arrays["images"], arrays["peaks"], arrays["means"]
+
+
+def _cut(values: npt.NDArray[np.float32], layer: Layer) -> npt.NDArray[np.float32]:
+    """Values of a layer as its ceiling leaves them."""
+    assert layer.ceiling is not None
+    found: npt.NDArray[np.float32] = np.minimum(values, np.float32(layer.ceiling))
+    found.flags.writeable = False
+    return found
 
 
 def _standardised(peaks: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

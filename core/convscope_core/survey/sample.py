@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulator import Accumulator
+from convscope_core.survey.accumulator import Accumulator, marked
 from convscope_core.survey.reduction import ImageStatistics
 
 __all__ = ["Sample"]
@@ -28,14 +28,23 @@ class Sample(Accumulator):
     ----------
     size : int, default 512
         Images to keep. They take eight bytes for each channel and image.
+    before_ceiling : bool, default False
+        Whether the largest are those before the ceiling of the activation function, as in `TopK`.
     channels, device, name
         See `Accumulator`.
     """
 
     def __init__(
-        self, channels: int, size: int = 512, *, device: torch.device | str = "cpu", name: str = "this layer"
+        self,
+        channels: int,
+        size: int = 512,
+        *,
+        before_ceiling: bool = False,
+        device: torch.device | str = "cpu",
+        name: str = "this layer",
     ) -> None:
         super().__init__(channels, device=device, name=name)
+        self.before_ceiling = before_ceiling
         require_counts(size=size)
         self.size = size
         self._rows: dict[int, Tensor] = {}  # (2, channels): largest and mean
@@ -84,10 +93,11 @@ class Sample(Accumulator):
         """Take in a batch that is reduced already and known to be finite (see `ImageStatistics.checked`)."""
         self._require_batch(statistics, "image index", len(images))
         kept = self._smallest([*self._rows, *images])
+        peaks = statistics.before_ceiling if self.before_ceiling else statistics.peaks
         for row, image in enumerate(images):
             if image in kept:
                 # A copy: a view would keep the whole batch.
-                self._rows[image] = torch.stack([statistics.peaks[row], statistics.means[row]]).to(self.device)
+                self._rows[image] = torch.stack([peaks[row], statistics.means[row]]).to(self.device)
         self._keep(kept)
 
     def merge(self, other: Sample) -> None:
@@ -96,9 +106,9 @@ class Sample(Accumulator):
         Raises
         ------
         ArgumentError
-            When the number of channels or the size differ.
+            When the number of channels, the size, or what the largest are of, differ.
         """
-        self._require_like(other, "size")
+        self._require_like(other, "size", "before_ceiling")
         kept = self._smallest([*self._rows, *other._rows])
         self._rows.update((image, row.to(self.device)) for image, row in other._rows.items() if image in kept)
         self._keep(kept)
@@ -120,7 +130,8 @@ class Sample(Accumulator):
     def state_dict(self) -> dict[str, Tensor]:
         """Return images, peaks, means and size as plain CPU tensors."""
         peaks, means = self._stacked().cpu().unbind(1)
-        return {"images": self.images, "peaks": peaks, "means": means, "size": torch.tensor(self.size)}
+        found = {"images": self.images, "peaks": peaks, "means": means, "size": torch.tensor(self.size)}
+        return found | marked(self.before_ceiling)
 
     @classmethod
     def from_state(
@@ -134,7 +145,8 @@ class Sample(Accumulator):
                 "Expected the state of a sample: images (n,), peaks and means (n, channels) and size. Make it with "
                 "state_dict()."
             )
-        sample = cls(peaks.shape[1], int(state["size"]), device=device, name=name)
+        before = "before_ceiling" in state
+        sample = cls(peaks.shape[1], int(state["size"]), before_ceiling=before, device=device, name=name)
         rows = torch.stack([peaks, means], 1).to(sample.device, torch.float32)
         sample._rows = dict(zip(state["images"].tolist(), rows, strict=True))
         return sample

@@ -33,7 +33,8 @@ class Statistics:
     sample : int, default 512
         Images in the random sample.
     before_ceiling : bool, default False
-        See `TopK`.
+        Whether what tells images apart by their maxima is of those before the ceiling of the activation function: top
+        activations, histogram and sample.
     device : torch.device or str, default "cpu"
         Where the state lives.
 
@@ -55,9 +56,9 @@ class Statistics:
         device: torch.device | str = "cpu",
     ) -> None:
         self.top = TopK(channels, k, before_ceiling=before_ceiling, device=device)
-        self.health = Health(channels, device=device)
+        self.health = Health(channels, before_ceiling=before_ceiling, device=device)
         self.profile = ClassProfile(channels, device=device)
-        self.sample = Sample(channels, sample, device=device)
+        self.sample = Sample(channels, sample, before_ceiling=before_ceiling, device=device)
 
     def add(self, statistics: ImageStatistics, images: Sequence[int], labels: Sequence[str | None]) -> None:
         """Take in a batch of distinct images that this has not seen, reduced already and known to be finite."""
@@ -105,6 +106,7 @@ class Statistics:
         for name, kind in _KINDS.items():
             part = {key.partition(".")[2]: tensor for key, tensor in state.items() if key.startswith(f"{name}.")}
             setattr(found, name, kind.from_state(part, device=device))
-        if len({getattr(found, name).channels for name in _KINDS}) != 1:
+        kinds = (found.top, found.health, found.sample)
+        if len({getattr(found, name).channels for name in _KINDS}) != 1 or len({x.before_ceiling for x in kinds}) != 1:
             raise ArgumentError("Expected statistics of the same channels; the state is damaged.")
         return found

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
-from convscope_core.survey.accumulator import Accumulator, require_keys
+from convscope_core.survey.accumulator import Accumulator, marked, require_keys
 from convscope_core.survey.reduction import ImageStatistics
 
 __all__ = ["TopK"]
@@ -209,7 +209,7 @@ class TopK(Accumulator):
             "images": self.images.cpu(),
             "rows": self.rows.cpu(),
             "columns": self.columns.cpu(),
-            **({"before_ceiling": torch.tensor(True)} if self.before_ceiling else {}),
+            **marked(self.before_ceiling),
         }
 
     @classmethod

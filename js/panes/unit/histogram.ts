@@ -15,11 +15,12 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
   store.follow("unit", (unit) => {
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
+    const ceiling = unit.ceiling === null ? "" : `. Before the ceiling of ${activation(unit.ceiling)}`;
     const active = `active in ${shareOf(unit.share, unit.images)}`;
     aria(bars, "label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
-      el("span", { title: HINT }, `${active} · log, √`),
+      el("span", { title: `${HINT}${ceiling}` }, `${active} · log, √`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
     const dead = unit.share === 0 ? "dead: " : "";
@@ -36,7 +37,8 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
 
 function barsOf(unit: Unit): HTMLElement[] {
   const most = Math.max(1, ...unit.counts);
-  const least = unit.exemplars.at(-1)?.value ?? Infinity;
+  const weakest = unit.exemplars.at(-1);
+  const least = weakest?.before ?? weakest?.value ?? Infinity;
   return unit.counts.map((count, index) => {
     const [from = 0, to = 0] = [unit.edges[index], unit.edges[index + 1]];
     const bar = el("i", {

@@ -1,6 +1,6 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
 import { dim, el, text } from "../../lib/dom";
-import { cutOffShort, isCut, share } from "../../lib/format";
+import { activation, isCut, share } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -26,7 +26,7 @@ export function topPatches(view: View<UnitState>): HTMLElement {
     text(count, countText(unit));
     const shown = cropped(store);
     list.element.classList.toggle("cs-is-stale", !shown);
-    list.show(tilesOf(view, shown ?? unit, ({ value, before }) => cutOffShort(value, before)));
+    list.show(tilesOf(view, shown ?? unit, topValue));
     if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
   });
   return el("div", el("h3.cs-heading", "Top patches", count), list.element);
@@ -40,11 +40,16 @@ function cropped(store: Store<UnitState>): Exemplars | null {
   return found && croppedAs(unit, found);
 }
 
-function countText({ purity, images, exemplars }: Unit): string {
+/** What a ceiling cuts off stands in brackets, as the heading says: the values after it are all the same. */
+const topValue = ({ value, before }: Exemplar): string =>
+  isCut(value, before) ? `(${activation(before)})` : activation(value);
+
+function countText({ purity, images, exemplars, ceiling }: Unit): string {
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
-  const cut = exemplars.some(({ value, before }) => isCut(value, before));
-  const parts = [`of ${images} pictures`, labelled > 1 && labels, cut && "(before the ceiling)"];
+  const cut = ceiling !== null && exemplars.some(({ value, before }) => isCut(value, before));
+  const brackets = cut && `(before the ceiling of ${activation(ceiling)})`;
+  const parts = [`of ${images} pictures`, labelled > 1 && labels, brackets];
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -46,7 +46,7 @@ export interface Exemplars extends Of {
 }
 
 export interface Unit extends Exemplars {
-  /** Activations of all pictures: counts in bins whose edges are `edges`. */
+  /** Largest activations (before a ceiling) of all pictures: counts in bins whose edges are `edges`. */
   counts: number[];
   edges: number[];
   images: number;
@@ -62,6 +62,8 @@ export interface Unit extends Exemplars {
   name: string | null;
   /** What too few pictures do not tell, a sentence each. */
   short: string[];
+  /** Where the layer's activation cuts off; null where it does not, or the survey did not look before that. */
+  ceiling: number | null;
   /** Its activations where they are too few for a histogram; else null. */
   values: number[] | null;
 }

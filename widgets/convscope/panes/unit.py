@@ -20,7 +20,7 @@ from .projection import ProjectionPane, effective_box, projection_tile
 from .selection import SelectionPane
 from .survey import SurveyPane
 
-__all__ = ["UnitPane", "bars", "few"]
+__all__ = ["UnitPane", "bars", "ceiling_of", "few", "strength"]
 
 #: Side of the patches, px.
 PATCH_SIDE = 112
@@ -82,6 +82,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "sampled": len(survey.sampled(layer.name).images),
             "short": [one for what in ("preference", "similar") if (one := survey.shortage(what))],
             "name": None if (names := class_names(self.net, layer)) is None else names[channel],
+            "ceiling": ceiling_of(survey, layer.name),
             "values": few(survey, layer.name, channel),
         }
         return answer, [patches]
@@ -123,10 +124,9 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         for one in survey.quantiles(layer.name, channel, WEAKER):
             # The sample knows how strongly, not where: that is found again, for these few.
             found = net.activations(survey.images[one.image].image, layer.name, before_ceiling=True)
-            uncut = found[layer.name][0, channel]
-            row, column = divmod(int(uncut.argmax()), uncut.shape[1])
-            before = None if layer.ceiling is None else float(uncut[row, column])
-            weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column), before))
+            feature_map = found[layer.name][0, channel]
+            row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
+            weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column), one.before_ceiling))
             quantiles.append(one.quantile)
         exemplars, patches = self._patches.shown(survey.images, weaker, side)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
@@ -154,8 +154,8 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         _, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
         text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
-        if any(one.before_ceiling is not None and one.before_ceiling > one.value for one in top):
-            text += "; in brackets: before the ceiling"
+        if any(strength(one) > one.value for one in top):
+            text += f"; in brackets: before the ceiling of {ceiling_of(survey, self.layer):g}"
         return Strip(text, list(tiles), 78, [valued(one.value, one.before_ceiling) for one in top])
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
@@ -189,6 +189,16 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             pictures |= {one.image for one in survey.top(self.layer, channel)}
             pictures |= {one.image for one in survey.quantiles(self.layer, channel, WEAKER)}
         return [*requests, *[("whole", {"picture": image}) for image in sorted(pictures)]]
+
+
+def ceiling_of(survey: Survey, layer: str) -> float | None:
+    """Where the layer's activation cuts off, if the survey looked before that; else None."""
+    return survey.layer(layer).ceiling if survey.before_ceiling else None
+
+
+def strength(exemplar: Exemplar) -> float:
+    """The value by which a survey ranks."""
+    return exemplar.value if exemplar.before_ceiling is None else exemplar.before_ceiling
 
 
 def few(survey: Survey, layer: str, channel: int) -> list[float] | None:

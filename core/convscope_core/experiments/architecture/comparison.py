@@ -281,6 +281,8 @@ class Comparison:
     def correlations(self, layer_a: str | Layer, layer_b: str | Layer) -> npt.NDArray[np.float32]:
         """How alike the units of two layers are: correlation of their largest activations on the sampled pictures.
 
+        Before the ceilings of their activations, where they have some.
+
         Returns
         -------
         float32 array (units of the one, units of the other)
@@ -298,7 +300,7 @@ class Comparison:
             standard = []
             for side, name in zip((self.a, self.b), names, strict=True):
                 sampled = side.survey.sampled(name)
-                peaks = sampled.peaks[np.isin(sampled.images, self._sampled)].astype(np.float64)
+                peaks = sampled.before_ceiling[np.isin(sampled.images, self._sampled)].astype(np.float64)
                 peaks = peaks - peaks[:1]
                 peaks = peaks - peaks.mean(0)
                 length = np.linalg.norm(peaks, axis=0)
