@@ -76,3 +76,23 @@ def test_keys_on_a_class_row_or_anywhere_in_an_instrument_leave_the_cells_alone(
             book.page.keyboard.press(key)
         assert book.page.evaluate(CELLS) == cells
     assert root.evaluate("root => root.contains(document.activeElement)")
+    order = root.get_by_label("Order")
+    order.focus()
+    for key in ("m", "ArrowDown", "y", "r"):
+        book.page.keyboard.press(key)
+    expect(order).not_to_have_value("strongest")
+    search = root.locator(".cs-search")
+    search.focus()
+    book.page.keyboard.type("3ddmx")
+    expect(search).to_have_value("3ddmx")
+    book.page.keyboard.press("Escape")
+    larger = root.get_by_role("button", name="Larger tiles")
+    larger.focus()
+    for _ in range(3):
+        book.page.keyboard.press("Enter")
+    # It cannot be pressed any longer, and has handed the focus on.
+    expect(root.get_by_role("button", name="Smaller tiles")).to_be_focused()
+    for key in ("x", "d", "d", "m"):
+        book.page.keyboard.press(key)
+    assert book.page.evaluate(CELLS) == cells
+    assert book.page.evaluate("() => window.nb.panel.content.widgets.every(({ model }) => model.type === 'code')")

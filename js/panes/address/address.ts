@@ -44,10 +44,7 @@ export function addressPane({ store }: View<AddressState>, root: HTMLElement): v
         show();
       }
     }
-    if (event.key === "Escape") {
-      show();
-      address.blur();
-    }
+    if (event.key === "Escape") show();
   });
   on(address, "focus", () => address.select());
 }
@@ -91,6 +88,7 @@ function copyButton(address: HTMLInputElement): HTMLElement {
       // A page that came over the network unencrypted has no clipboard; what is selected can be copied still.
       address.select();
       if (!document.execCommand("copy")) return;
+      button.focus({ preventScroll: true });
     }
     text(button, "copied");
     setTimeout(() => text(button, "copy"), COPIED_MS);

@@ -1,13 +1,16 @@
 /** Looking at places of a map and choosing one for the occluder: by pointer and by keys. */
 import { on, onKey, shareAt, withModifier } from "../../lib/dom";
-import { clamp, extent, type Position } from "../../lib/geometry";
+import { clamp, extent, fit, type Position } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { cellAt, placeOf } from "./cells";
 import type { MapState } from "./state";
 
 function choose({ store }: View<MapState>, cell: Position | null): void {
   const maps = store.get("maps");
-  if (maps && cell && !store.get("offline")) store.set({ position: placeOf(maps, cell) });
+  // The maps may still be those of another size.
+  const bounds = store.get("_network").size;
+  if (maps && cell && !store.get("offline"))
+    store.set({ position: fit(placeOf(maps, cell), store.get("size"), bounds) });
 }
 
 export function chooseByPointer(view: View<MapState>, frame: HTMLElement): void {

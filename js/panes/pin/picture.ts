@@ -30,8 +30,8 @@ export function pinnedPicture({ store }: View<PinState>, root: HTMLElement): voi
   const unpin = el("button.cs-link", "unpin");
   const rows = el("div");
   const card = el(
-    "section.cs-pinned-picture",
-    { "aria-label": "Pinned picture" },
+    "div.cs-pinned-picture",
+    { role: "group", "aria-label": "Pinned picture" },
     go,
     el("div", el("div.cs-pinned__head", el("b", "pinned"), name, unpin), rows),
   );

@@ -32,8 +32,8 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement): void {
   const patches = el("div.cs-pinned__row", { role: "img" });
   const projections = el("div.cs-pinned__row", { role: "img" });
   const card = el(
-    "section.cs-pinned",
-    { "aria-label": "Pinned unit" },
+    "div.cs-pinned",
+    { role: "group", "aria-label": "Pinned unit" },
     el("div.cs-pinned__head", el("b", "pinned"), address, value, unpin),
     patches,
     projections,

@@ -82,21 +82,23 @@ function tilesOf(
   return shown.exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-patch__canvas");
     const silent = isSilent(exemplar);
+    const [words, written] = [describe(exemplar), silent ? "silent" : value(exemplar)];
     paintPatch(canvas, shown, index);
     const tile = el(
       "button",
       {
         class: silent ? "cs-patch cs-patch--silent" : "cs-patch",
         role: "option",
-        "aria-label": describe(exemplar),
-        title: `${describe(exemplar)}\n${exemplar.path ?? exemplar.name}`,
+        // What is written on it is a part of its name.
+        "aria-label": words.startsWith(written) ? words : `${written} · ${words}`,
+        title: `${words}\n${exemplar.path ?? exemplar.name}`,
         "data-value": exemplar.value,
         "data-image": exemplar.image,
         "data-row": exemplar.row,
         "data-column": exemplar.column,
       },
       canvas,
-      el("span.cs-patch__value", silent ? "silent" : value(exemplar)),
+      el("span.cs-patch__value", written),
     );
     if (exemplar.whole && !silent) {
       const ring = el("i.cs-mark");

@@ -49,7 +49,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   head.firstChild?.appendChild(el("div.cs-unit__actions", ...actions));
   if (options.headed) head.append(figures);
   const rest = el("div.cs-unit__rest", content, empty);
-  const section = el("section.cs-unit", { "aria-label": "Unit" }, head, rest);
+  const section = el("div.cs-unit", { role: "group", "aria-label": "Unit" }, head, rest);
   root.append(section);
   on(content, "click", (event) => {
     const image = within(event, ".cs-patch")?.dataset.image;
