@@ -5,6 +5,7 @@
  * behind the cell. The kernel is greeted until a greeting has gone beside: then what waits is sent again. Of a front end
  * without such a way, or before it is open, it is said that a cell is waited for.
  */
+import { onEnd } from "../lib/dom";
 import type { Store } from "../lib/store";
 import type { HostSlice } from "../seam";
 import type { KernelLine } from "./kernel";
@@ -50,7 +51,7 @@ export function greet(kernel: KernelLine, store: Store<HostSlice>, signal: Abort
     store.set({ beside: true });
     kernel.repeat();
   });
-  signal.addEventListener("abort", rest);
+  onEnd(signal, rest);
   say();
   return () => {
     if (!store.get("beside") && next === undefined) say();

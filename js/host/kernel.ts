@@ -4,6 +4,7 @@
  * Request: `{kind, id, client, ...}`. Answer: `{kind, id, client, ok: true, ...}` with binary buffers, or
  * `{kind, id, client, ok: false, error}`. News that nobody asked for (progress, say): `{event, ...}`.
  */
+import { onEnd } from "../lib/dom";
 import type { Answer, Kernel, KernelError } from "../seam";
 import { Flights } from "./flights";
 
@@ -54,7 +55,7 @@ export class KernelLine implements Kernel {
     this.#options = options;
     const receive = (message: unknown, buffers: DataView[]) => this.#receive(message as Answer, buffers);
     channel.on("msg:custom", receive);
-    signal.addEventListener("abort", () => {
+    onEnd(signal, () => {
       channel.off("msg:custom", receive);
       for (const line of this.#lines.values()) this.#quiet(line);
     });

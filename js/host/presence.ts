@@ -4,6 +4,7 @@
  * A widget's model does not tell: of a kernel that was restarted, of a server that is gone, and of a notebook that was
  * opened again it says nothing, and what one sends is lost, or throws. What the host knows besides is asked here.
  */
+import { onEnd } from "../lib/dom";
 import type { Store } from "../lib/store";
 import type { HostSlice } from "../seam";
 
@@ -77,7 +78,7 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
     else waiting = setTimeout(unheard, UNHEARD_MS);
   };
   let waiting = setTimeout(unheard, UNHEARD_MS);
-  signal.addEventListener("abort", () => {
+  onEnd(signal, () => {
     clearTimeout(waiting);
     connection?.statusChanged?.disconnect(changed);
     connection?.connectionStatusChanged?.disconnect(line);

@@ -1,4 +1,5 @@
 /** One session per widget model: its store, its line to the kernel. All views of the model share it. */
+import { onEnd } from "../lib/dom";
 import { Store, same } from "../lib/store";
 import { type HostSlice, hostSlice, type KernelError, type Session, type Slices } from "../seam";
 import { greet } from "./greeting";
@@ -98,7 +99,7 @@ function bindTraits(
   read();
   for (const name of names) {
     model.on(`change:${name}`, update);
-    signal.addEventListener("abort", () => model.off(`change:${name}`, update));
+    onEnd(signal, () => model.off(`change:${name}`, update));
   }
   const write = () => {
     if (store.get("absent") === GONE) return;

@@ -4,6 +4,7 @@
  * JupyterLab, VS Code, Colab and marimo each mark their dark theme in their own way, but all of them put a background
  * behind the widget: its lightness is the one sign that works everywhere, custom themes included.
  */
+import { onEnd } from "../lib/dom";
 import type { Theme } from "../seam";
 
 /** Lightness (0 dark .. 1 light) of the first opaque background at or above an element; 1 where there is none. */
@@ -37,7 +38,7 @@ export function followTheme(
   observer.observe(document.head, { childList: true });
   const media = window.matchMedia?.("(prefers-color-scheme: dark)");
   media?.addEventListener("change", update, { signal });
-  signal.addEventListener("abort", () => observer.disconnect());
+  onEnd(signal, () => observer.disconnect());
   document.head.addEventListener("load", update, { capture: true, signal });
   requestAnimationFrame(update);
   update();

@@ -3,7 +3,7 @@
  *
  * A widget model has one session (store and line to the kernel); each of its views mounts the panes of its instrument.
  */
-import { el } from "../lib/dom";
+import { el, onEnd } from "../lib/dom";
 import { keepFocus } from "../lib/focus";
 import { Store } from "../lib/store";
 import { showTitles } from "../lib/titles";
@@ -84,13 +84,13 @@ const widget = (known: Known) => () => {
   };
   return {
     initialize({ signal }: Context) {
-      signal.addEventListener("abort", () => closeSession());
+      onEnd(signal, () => closeSession());
     },
     render({ model, el: host, signal }: Context & { el: HTMLElement }) {
       try {
         const shared = share(model);
         views += 1;
-        signal.addEventListener("abort", () => {
+        onEnd(signal, () => {
           views -= 1;
           // The last view is gone: the kernel may let go of its thread and tensors until there is one again.
           if (views > 0) return;

@@ -34,6 +34,14 @@ export function el<K extends keyof Tags>(
 export const aria = (element: Element, name: string, value: unknown): void =>
   element.setAttribute(`aria-${name}`, String(value));
 
+/** Whether something holds of an element, for the style sheet: `is(list, "stale", true)`. */
+export const is = (element: Element, what: string, whether: boolean): boolean =>
+  element.classList.toggle(`cs-is-${what}`, whether);
+
+/** Run when something ends. */
+export const onEnd = (signal: AbortSignal, run: () => void): void =>
+  signal.addEventListener("abort", run, { once: true });
+
 /** A name that no other element on the page has. */
 export const uniqueId = (kind: string): string => `cs-${kind}-${Math.random().toString(36).slice(2)}`;
 

@@ -4,6 +4,7 @@
  * Without this it would fall to the page, whose shortcuts the next key would be. Panes may draw themselves anew, and
  * switch controls off and away, as if nobody used them.
  */
+import { onEnd } from "./dom";
 
 const CONTROLS = "button, input, select, textarea, summary, [href], [tabindex]";
 
@@ -99,7 +100,7 @@ export function keepFocus(whole: HTMLElement, signal: AbortSignal): void {
   const observer = new MutationObserver(settle);
   const attributeFilter = ["disabled", "hidden", "inert", "open", "class"];
   observer.observe(whole, { subtree: true, childList: true, attributeFilter });
-  signal.addEventListener("abort", () => observer.disconnect());
+  onEnd(signal, () => observer.disconnect());
   const listen = (type: "focusin" | "focusout", run: (event: FocusEvent) => void) =>
     whole.addEventListener(type, run, { signal });
   listen("focusin", ({ target }) => {

@@ -1,5 +1,5 @@
 /** An element as large as the window: by the browser where it may, else laid over the page that it is in. */
-import { onKey } from "./dom";
+import { onEnd, onKey } from "./dom";
 
 export interface Filling {
   toggle: () => void;
@@ -20,7 +20,7 @@ export function filling(whole: HTMLElement, signal: AbortSignal): Filling {
   };
   // In a shadow tree the document knows the tree's host only; `:fullscreen` holds inside, too.
   document.addEventListener("fullscreenchange", () => show(host().matches(":fullscreen")), { signal });
-  signal.addEventListener("abort", () => {
+  onEnd(signal, () => {
     if (host().matches(":fullscreen")) void document.exitFullscreen();
   });
   const leave = () => {

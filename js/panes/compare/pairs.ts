@@ -1,7 +1,7 @@
 /** Units of the two chosen layers, matched by correlation, each with the patches that excite it most. */
 import { clearBeyond, rgba } from "../../lib/atlas";
 import { segmented, tied } from "../../lib/controls";
-import { aria, dim, el, on, text } from "../../lib/dom";
+import { aria, dim, el, is, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -70,7 +70,7 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
         matches.layer_b !== store.get("layer_b") ||
         matches.pair_order !== store.get("pair_order") ||
         matches.pair_show !== store.get("pair_show"));
-    list.classList.toggle("cs-is-stale", stale);
+    is(list, "stale", stale);
     aria(list, "busy", stale);
     const nothing = cka
       ? "Too few pictures to match units on: of so few, units are alike by chance."

@@ -1,5 +1,5 @@
 /** The pictures in a row: a click, or the arrow keys and Enter, says where the part is. */
-import { aria, el, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { aria, el, is, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { corner, moved } from "./geometry";
@@ -31,7 +31,7 @@ export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): 
     for (const one of spots) one.place();
   });
   store.watch(["points", "shown", "offline", "_pictures"], () => text(hint, hintText(view)));
-  store.watch(["slow"], () => row.classList.toggle("cs-is-loading", store.get("slow").includes("views")));
+  store.watch(["slow"], () => is(row, "loading", store.get("slow").includes("views")));
 }
 
 function hintText({ store }: View<CorrespondenceState>): string {

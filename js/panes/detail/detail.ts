@@ -1,6 +1,6 @@
 /** One unit, large: its map over the picture; the receptive field of a place, and how much of it counts. */
 import { colouring } from "../../lib/colormaps";
-import { el, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { el, is, layOver, on, onEnd, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
 import { clamp, extent } from "../../lib/geometry";
 import { show } from "../../lib/photo";
@@ -78,7 +78,7 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     },
     { signal },
   );
-  signal.addEventListener("abort", () => dialog.close());
+  onEnd(signal, () => dialog.close());
   // Without a kernel nothing takes clicks, not even what closes it.
   store.onChange(["absent"], () => store.get("absent") !== null && dialog.close());
 
@@ -86,7 +86,7 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     const detail = currentOf(view);
     const [layer, selected] = [store.get("layer"), store.get("selected")];
     text(title, `unit ${selected} of ${layer}`);
-    dialog.classList.toggle("cs-is-loading", !detail);
+    is(dialog, "loading", !detail);
     if (!detail) return;
     const place = store.get("pointed") ?? detail.strongest;
     text(value, valueText(detail, place));
@@ -100,7 +100,7 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     );
     // The fields come a moment later; without a kernel they stay those of the strongest place.
     const stale = !same(place, detail.place);
-    for (const line of [field, effective]) line.classList.toggle("cs-is-stale", stale);
+    for (const line of [field, effective]) is(line, "stale", stale);
     const range = rangeOf(detail);
     const { background } = colouring(store.get("colormap"), range[0] < 0, page.theme());
     bar.show({ range, colours: background, name: "activation", mark: valueAt(detail, place) });

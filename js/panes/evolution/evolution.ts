@@ -1,5 +1,5 @@
 /** All units of a layer over the training: rows are units, columns checkpoints, on one canvas that scrolls inside. */
-import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, is, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Arranged, arrangement } from "./arrangement";
 import { legend } from "./bar";
@@ -103,7 +103,7 @@ function scrolled(
   });
   store.watch(["winners", "layer"], () => {
     const stale = store.get("winners")?.layer !== store.get("layer");
-    scroller.classList.toggle("cs-is-stale", stale);
+    is(scroller, "stale", stale);
     aria(scroller, "busy", stale);
   });
   return { scroller, canvas };

@@ -1,6 +1,8 @@
 /** What the evolution asks of the kernel, and when. */
+
 import type { Inside } from "../../lib/atlas";
 import { bytes, floats, int8s, int32s } from "../../lib/buffers";
+import { onEnd } from "../../lib/dom";
 import type { Session } from "../../seam";
 import type { Method } from "../shared/selection";
 import { shownUnits } from "./rows";
@@ -167,5 +169,5 @@ function play({ store, signal }: Session<EvolutionState>): void {
     if (checkpointOf(store) >= last) chooseCheckpoint(store, 0);
     timer = setInterval(step, PACE);
   });
-  signal.addEventListener("abort", () => clearInterval(timer));
+  onEnd(signal, () => clearInterval(timer));
 }

@@ -1,5 +1,5 @@
 /** What is written at the maps: what each is, how strong, what it says at the place that is looked at. */
-import { aria, text } from "../../lib/dom";
+import { aria, is, text } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { MapCell, PictureCell } from "./cells";
 import { spotOf } from "./spot";
@@ -31,7 +31,7 @@ export function showCaptions(
   for (const { row, column, caption } of cells) {
     const tile = tiles.get(keyOf(row, column.name, false));
     const [map, at] = [tile?.map, spotOf(store, row)];
-    caption.classList.toggle("cs-is-value", !!at);
+    is(caption, "value", !!at);
     const range = tile && map ? `${rangeOf(map)}${ownScale(store, tile)}` : "";
     text(caption, map && at ? valueText(valuesAt(map, at)) : range);
     caption.title = map && !at ? aboutOf(map) : "";
@@ -49,14 +49,14 @@ export function showCell(store: Store<GalleryState>, cell: MapCell): void {
   const tiles = store.get("tiles");
   const tile = tiles.get(keyOf(cell.row, cell.column.name, false));
   const control = tiles.get(keyOf(cell.row, cell.column.name, true));
-  cell.button.classList.toggle("cs-is-stale", tile?.stale ?? false);
-  cell.button.classList.toggle("cs-is-failed", !!tile?.error);
+  is(cell.button, "stale", tile?.stale ?? false);
+  is(cell.button, "failed", !!tile?.error);
   cell.button.dataset.number = String(tile?.number ?? "");
   aria(cell.button, "busy", !tile || tile.stale);
   text(cell.note, noteOf(tile));
   cell.note.title = tile?.error ? noteOf(tile) : "";
   cell.control.hidden = !store.get("control") || !!tile?.error;
-  cell.control.classList.toggle("cs-is-stale", control?.stale ?? false);
+  is(cell.control, "stale", control?.stale ?? false);
   const known = control && !control.stale ? control : undefined;
   showControl(cell, known, store.get("top"));
   aria(cell.button, "label", labelOf(store, cell, tile, known));
@@ -66,7 +66,7 @@ function showControl(cell: MapCell, known: Tile | undefined, top: number): void 
   const { word, sentence, warn } = meaning(known?.rho ?? null);
   text(cell.rho, !known ? "" : known.error ? "failed" : `ρ ${rhoText(known.rho)}`);
   text(cell.word, !known ? "" : known.error ? known.error.message : word);
-  cell.rho.classList.toggle("cs-is-warn", !!known?.map && warn);
+  is(cell.rho, "warn", !!known?.map && warn);
   cell.rho.dataset.rho = known?.rho == null ? "" : String(known.rho);
   cell.control.title = known?.map
     ? `The same map with weights drawn at random: ${randomised(top)}. ρ, from −1 to 1, says how alike both rank the places of ` +

@@ -1,5 +1,5 @@
 /** One map, large, beside its picture and its control. Escape closes, arrows go on to the next. */
-import { el, on, onFrame, text } from "../../lib/dom";
+import { el, on, onEnd, onFrame, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import { moved } from "./keys";
 import { lookOf, paintPicture, paintTile } from "./paint";
@@ -74,7 +74,7 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
   on(dialog, "click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("close", () => shown.from?.focus(), { signal });
   on(dialog, "keydown", (event) => goOn(view, root, shown, event) && show());
-  signal.addEventListener("abort", () => dialog.close());
+  onEnd(signal, () => dialog.close());
   return {
     open: (row, method, from) => {
       Object.assign(shown, { row, method, from });

@@ -1,6 +1,6 @@
 /** Choosing a unit in the grid: by pointer and by keys. */
 import { place, tileAt } from "../../lib/atlas";
-import { on, onKey, withModifier } from "../../lib/dom";
+import { is, on, onKey, withModifier } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { chooseUnit } from "../shared/selection";
@@ -22,7 +22,7 @@ export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, 
   };
   on(scroller, "pointermove", (event) => store.set({ hovered: under(event) }));
   on(scroller, "pointerleave", () => store.set({ hovered: null }));
-  store.follow("offline", (offline) => scroller.classList.toggle("cs-is-offline", offline));
+  store.follow("offline", (offline) => is(scroller, "offline", offline));
   // Of another layer it would be another unit.
   store.onChange(["layer"], () => store.set({ hovered: null }));
   on(scroller, "click", (event) => {

@@ -1,5 +1,5 @@
 /** All units of a layer on one canvas; hovering and choosing never ask the kernel. */
-import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, is, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
 import { chooseByKeys, chooseByPointer, reveal } from "./choose";
@@ -76,7 +76,7 @@ function scrolled(
   store.watch(["grid", "layer", "lens"], () => {
     const grid = store.get("grid");
     const stale = !grid || grid.layer !== store.get("layer") || grid.lens !== store.get("lens");
-    scroller.classList.toggle("cs-is-stale", stale);
+    is(scroller, "stale", stale);
     aria(scroller, "busy", stale);
   });
   return { scroller, canvas };

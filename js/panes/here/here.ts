@@ -1,6 +1,6 @@
 /** What the selected unit picks out of the current picture, at its place. */
 import { signedRgba } from "../../lib/atlas";
-import { el, onFrame, text } from "../../lib/dom";
+import { el, is, onFrame, text } from "../../lib/dom";
 import { cutOff } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -41,7 +41,7 @@ export function herePane(
     const found = store.get("here");
     const current = found && found.layer === store.get("layer") && found.channel === store.get("selected");
     figure.hidden = !found;
-    figure.classList.toggle("cs-is-stale", !current);
+    is(figure, "stale", !current);
     if (!found) return;
     text(
       caption,

@@ -1,5 +1,5 @@
 /** The picture, moved, and what the network says of it. */
-import { el, onFrame, text } from "../../lib/dom";
+import { el, is, onFrame, text } from "../../lib/dom";
 import { probability } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -33,5 +33,5 @@ export function movedPicture({ store }: View<InvarianceState>, root: HTMLElement
     const found = store.get("_pictures")[store.get("picture")];
     text(name, found ? found.name : "");
   });
-  store.watch(["slow"], () => frame.classList.toggle("cs-is-loading", store.get("slow").includes("moved")));
+  store.watch(["slow"], () => is(frame, "loading", store.get("slow").includes("moved")));
 }

@@ -1,5 +1,5 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
-import { aria, el, onFrame, onResize, text } from "../../lib/dom";
+import { aria, el, is, onFrame, onResize, text } from "../../lib/dom";
 import { extent, type Position } from "../../lib/geometry";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
@@ -53,7 +53,7 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     // What is looked at, else where the ring is.
     const maps = store.get("maps");
     const cell = store.get("cell") ?? (maps && ringCell(maps, store));
-    figure.classList.toggle("cs-is-loading", !maps);
+    is(figure, "loading", !maps);
     figure.hidden = !!maps && (panel.absent?.(maps) ?? false);
     if (!maps) return;
     const [row, column] = cell ?? [0, 0];

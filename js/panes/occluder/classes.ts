@@ -1,5 +1,5 @@
 /** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
-import { aria, dim, el, on, text } from "../../lib/dom";
+import { aria, dim, el, is, on, text } from "../../lib/dom";
 import { change, many, probability } from "../../lib/format";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
@@ -31,9 +31,9 @@ function row(choose: (index: number) => void): Row {
     element,
     show: (score, first, target) => {
       shown = score;
-      element.classList.toggle("cs-is-empty", !score);
-      element.classList.toggle("cs-is-first", first);
-      element.classList.toggle("cs-is-target", target);
+      is(element, "empty", !score);
+      is(element, "first", first);
+      is(element, "target", target);
       aria(element, "pressed", target);
       text(label, score?.label ?? " ");
       text(value, score ? probability(score.now) : " ");
@@ -47,7 +47,7 @@ function row(choose: (index: number) => void): Row {
       whole.style.left = `${100 * (all ?? 0)}%`;
       before.style.width = `${100 * (score?.clean ?? 0)}%`;
       after.style.width = `${100 * (score?.now ?? 0)}%`;
-      value.classList.toggle("cs-is-up", !!score && score.now > score.clean + 0.0005);
+      is(value, "up", !!score && score.now > score.clean + 0.0005);
     },
   };
 }
@@ -91,7 +91,7 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
   root.append(pane);
 
   store.follow("frame", (frame) => {
-    pane.classList.toggle("cs-is-loading", !frame);
+    is(pane, "loading", !frame);
     whole.hidden = frame?.target.whole === undefined;
     if (!frame) {
       for (const one of rows) one.show(null, false, false);
@@ -107,7 +107,7 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     text(now, probability(frame.target.now));
     text(delta, change(frame.target.now - frame.target.clean));
     delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));
-    flip.classList.toggle("cs-is-flipped", flipped);
+    is(flip, "flipped", flipped);
     // Of classes of a network that returns none of its numbers nothing can be said.
     if (Number.isNaN(frame.target.now)) text(flip, "the network returns NaN here");
     else if (frame.silent) {
@@ -130,7 +130,7 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     const frame = store.get("frame");
     const slow = store.get("slow").includes("occlude");
     const stale = slow && !!frame && !same(frame.position, store.get("position"));
-    pane.classList.toggle("cs-is-stale", stale);
+    is(pane, "stale", stale);
     aria(pane, "busy", slow);
   });
 }

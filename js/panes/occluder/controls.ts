@@ -3,7 +3,7 @@
 import { gradient } from "../../lib/colormaps";
 import { complained } from "../../lib/complaint";
 import { segmented } from "../../lib/controls";
-import { aria, dim, el, focused, on, onKey } from "../../lib/dom";
+import { aria, dim, el, focused, is, on, onKey } from "../../lib/dom";
 import { kindOf } from "../../lib/form";
 import { aroundMiddle, clamp, type Extent, extent, toSize } from "../../lib/geometry";
 import { scaleBar } from "../../lib/scalebar";
@@ -102,7 +102,7 @@ function trailField({ store, kernel }: View<OccluderState>): HTMLElement {
     aria(trail, "pressed", shown);
     const range = shown ? trailRange(store.get("trail")) : null;
     // Its place is kept, so that nothing moves at the first drag.
-    scale.classList.toggle("cs-is-nothing", !range);
+    is(scale, "nothing", !range);
     bar.show({ range: range ?? [0, 1], colours: gradient("viridis") });
   });
   return el("span.cs-controls__trail", trail, scale);

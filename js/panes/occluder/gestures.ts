@@ -1,5 +1,5 @@
 /** The pointer on the picture: it drags and resizes the occluder, taps it to another place, and draws its form. */
-import { el, on, shareAt } from "../../lib/dom";
+import { el, is, on, onEnd, shareAt } from "../../lib/dom";
 import { enclosed } from "../../lib/form";
 import { type Extent, extent, fit, type Position, resize, type Size, toSize } from "../../lib/geometry";
 import type { View } from "../../seam";
@@ -71,7 +71,7 @@ export function followPointer(
   on(frame, "pointerleave", () => store.set({ pointer: null }));
   for (const end of ["pointerup", "pointercancel", "lostpointercapture"] as const) on(frame, end, finish);
   // Taking the widget away in the middle of a drag must not leave the others holding positions back.
-  signal.addEventListener("abort", finish);
+  onEnd(signal, finish);
 
   return {
     cancel: () => {
@@ -102,7 +102,7 @@ function drawing({ store }: View<OccluderState>, frame: HTMLElement, bounds: () 
     drawn.replaceChildren(...(points ? [polygon(points)] : []));
   };
   store.follow("drawing", (drawing) => {
-    frame.classList.toggle("cs-is-drawing", drawing);
+    is(frame, "drawing", drawing);
     if (!drawing) line = null;
     show();
   });

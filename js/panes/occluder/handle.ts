@@ -1,5 +1,5 @@
 /** What lies over the painted occluder: the handle that it is gripped by, and the ghost of another place. */
-import { aria, el, layOver, svg } from "../../lib/dom";
+import { aria, el, is, layOver, svg } from "../../lib/dom";
 import { isOutline, kindOf } from "../../lib/form";
 import { probability } from "../../lib/format";
 import { extent } from "../../lib/geometry";
@@ -36,7 +36,7 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
     const value = target ? `, ${target.label} ${probability(target.now)}` : "";
     aria(occluder, "valuetext", `row ${top}, column ${left}${value}`);
   });
-  store.follow("dragging", (dragging) => occluder.classList.toggle("cs-is-dragging", dragging));
+  store.follow("dragging", (dragging) => is(occluder, "dragging", dragging));
   return { occluder, grip };
 }
 

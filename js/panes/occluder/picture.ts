@@ -1,5 +1,5 @@
 /** The picture as the network sees it, with the occluder on it. */
-import { el } from "../../lib/dom";
+import { el, is } from "../../lib/dom";
 import type { View } from "../../seam";
 import { followPointer } from "./gestures";
 import { ghost, handle } from "./handle";
@@ -18,5 +18,5 @@ export function picturePane(view: View<OccluderState>, root: HTMLElement): void 
   const gestures = followPointer(view, frame, occluder, grip);
   followKeys(view, occluder, gestures);
   root.append(speech(view));
-  store.follow("offline", (offline) => frame.classList.toggle("cs-is-offline", offline));
+  store.follow("offline", (offline) => is(frame, "offline", offline));
 }

@@ -1,5 +1,5 @@
 /** All layers at a glance: a bar each, as high as it has units, and where one is among them. */
-import { el, on, within } from "../../lib/dom";
+import { el, is, on, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import { shorten } from "./names";
@@ -33,10 +33,10 @@ export function overview({ store }: View<NetworkSlice>, choose: (layer: string) 
       }),
     );
   });
-  store.follow("offline", (offline) => bars.classList.toggle("cs-is-offline", offline));
+  store.follow("offline", (offline) => is(bars, "offline", offline));
   store.watch(["layer", "_network"], () => {
     for (const bar of bars.children) {
-      bar.classList.toggle("cs-is-current", (bar as HTMLElement).dataset.layer === store.get("layer"));
+      is(bar, "current", (bar as HTMLElement).dataset.layer === store.get("layer"));
     }
   });
   on(bars, "click", (event) => {

@@ -1,5 +1,5 @@
 /** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
-import { aria, el, on, onKey, onResize, text, within } from "../../lib/dom";
+import { aria, el, is, on, onKey, onResize, text, within } from "../../lib/dom";
 import { field, many, share, side } from "../../lib/format";
 import type { View } from "../../seam";
 import type { LayerInfo, NetworkSlice } from "../shared/network";
@@ -146,7 +146,7 @@ function fold(blocks: readonly BlockPart[], current: string, many: boolean): voi
     const folded = many && named && layers.length > 1 && !layers.includes(current);
     chip.hidden = !folded;
     inside.hidden = folded;
-    element.classList.toggle("cs-is-folded", folded);
+    is(element, "folded", folded);
     fold(within, current, many);
   }
 }

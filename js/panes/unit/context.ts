@@ -1,5 +1,5 @@
 /** The whole picture that an exemplar comes from, and where in it. */
-import { el, on, text } from "../../lib/dom";
+import { el, is, on, text } from "../../lib/dom";
 import { type Photo, show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { describe, putAtMiddle } from "./exemplar";
@@ -28,7 +28,7 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     file.hidden = !exemplar.path;
     const photo = store.get("context");
     const come = photo?.picture === exemplar.image;
-    figure.classList.toggle("cs-is-stale", !come);
+    is(figure, "stale", !come);
     if (photo && come) showIn(photo, exemplar);
   });
   return figure;

@@ -1,5 +1,5 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
-import { dim, el, text } from "../../lib/dom";
+import { dim, el, is, text } from "../../lib/dom";
 import { activation, isCut, share } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
@@ -25,7 +25,7 @@ export function topPatches(view: View<UnitState>): HTMLElement {
     if (!unit) return;
     text(count, countText(unit));
     const shown = cropped(store);
-    list.element.classList.toggle("cs-is-stale", !shown);
+    is(list.element, "stale", !shown);
     list.show(tilesOf(view, shown ?? unit, topValue));
     if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
   });
@@ -66,7 +66,7 @@ export function weakerPatches(view: View<UnitState>): HTMLElement {
   const list = tileList(view, "Weaker examples", before, " cs-patches--weaker");
   store.watch(["unit", "weaker"], () => {
     const weaker = weakerOf(store.get("unit"), store.get("weaker"));
-    list.element.classList.toggle("cs-is-stale", !weaker);
+    is(list.element, "stale", !weaker);
     if (weaker) list.show(tilesOf(view, weaker, ({ quantile }) => share(quantile ?? 0)));
     heading.hidden = list.element.hidden = list.element.childElementCount === 0;
   });

@@ -1,7 +1,7 @@
 /** What the unit picked out of the patches, in their order. */
 import { SHADES } from "../../lib/colormaps";
 import { segmented, select, tied } from "../../lib/controls";
-import { el } from "../../lib/dom";
+import { el, is } from "../../lib/dom";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { paintProjection } from "../shared/patches";
@@ -17,7 +17,7 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
   store.watch(["unit", "projections", "contrast", "method", "crop"], () => {
     const projections = currentProjections(store);
     const stale = projections?.method !== store.get("method");
-    list.element.classList.toggle("cs-is-stale", stale);
+    is(list.element, "stale", stale);
     if (store.get("unit")) list.show(tilesOf(view, projections));
   });
   store.watch(["unit", "projections", "contrast", "exemplar", "crop"], () => {

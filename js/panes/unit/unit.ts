@@ -1,5 +1,5 @@
 /** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
-import { el, on, text, within } from "../../lib/dom";
+import { el, is, on, text, within } from "../../lib/dom";
 import { side } from "../../lib/format";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -64,7 +64,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
     };
     const current = unit && sameUnit(unit, chosen);
     content.hidden = !unit;
-    content.classList.toggle("cs-is-stale", !!unit && !current);
+    is(content, "stale", !!unit && !current);
     text(empty, unit ? "" : reason(view));
   });
 }
