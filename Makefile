@@ -21,7 +21,7 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo docs test lint types js-test py-test slow-test benchmark js format clean node-version
+.PHONY: help demo docs test lint types js-test py-test slow-test lowest newest benchmark js format clean node-version
 
 help:
 	@echo "make demo              open the tour in JupyterLab"
@@ -31,6 +31,8 @@ help:
 	@echo "make js-test           TypeScript tests alone   make py-test   Python and browser tests alone"
 	@echo "                       (PYTEST_ARGS='tests/core -x' and the like are passed on)"
 	@echo "make slow-test         the tests marked slow, which make test leaves out and CI does not"
+	@echo "make lowest            the quick tests with the lowest versions that pyproject.toml allows (OLDEST=python3.10)"
+	@echo "make newest            the same with the newest of everything; both in environments of their own (gigabytes)"
 	@echo "make benchmark         all tables of speeds; ONLY=first_light,drag prints those"
 	@echo "make docs              build the documentation's site in docs/_site/html; executes the notebooks (minutes)"
 	@echo "make pictures          every instrument in every state, as pictures to look at (build/pictures)"
@@ -114,6 +116,29 @@ py-test: $(VENV)/.installed-dev $(STATIC)/.built
 
 slow-test: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) -m pytest $(PARALLEL) -m slow $(PYTEST_ARGS)
+
+# ---- both ends of what is supported ----------------------------------------------------------------------------------
+
+OLDEST ?= python3.10
+NEWEST ?= $(PYTHON)
+
+# $(1): the environment. $(2): its interpreter. $(3): more for pip.
+define tested
+	$(2) -m venv --clear $(1)
+	CONVSCOPE_SKIP_JS=1 $(1)/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --upgrade pip
+	CONVSCOPE_SKIP_JS=1 $(1)/bin/python -m pip install --quiet --no-cache-dir --disable-pip-version-check $(3) '.[test]'
+	$(1)/bin/python -m pytest $(PARALLEL) -m 'not slow and not browser' $(PYTEST_ARGS)
+endef
+
+lowest: $(STATIC)/.built
+	@mkdir -p build
+	$(OLDEST) tests/lowest_versions.py pyproject.toml > build/lowest.txt
+	$(call tested,build/lowest,$(OLDEST),--constraint build/lowest.txt)
+
+newest: $(STATIC)/.built
+	$(call tested,build/newest,$(NEWEST))
+
+# ---- figures and pictures --------------------------------------------------------------------------------------------
 
 benchmark: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) tests/benchmarks $(if $(ONLY),--only $(ONLY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
@@ -25,16 +27,22 @@ VERSION = json.loads((ROOT / "package.json").read_text())["version"]
 
 
 def hatchling(
-    target: str, destination: Path, source: Path = ROOT, **environment: str
+    target: str, destination: Path, source: Path = ROOT, umask: int = -1, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Build with the build backend of this environment: no isolation, no download."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(destination)]
     return subprocess.run(
-        command, cwd=source, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        command,
+        cwd=source,
+        env={**os.environ, **environment},
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
-def python(code: str, *, path: Path | None = None, cwd: Path) -> str:
+def python(code: str, *, path: Path | str | None = None, cwd: Path) -> str:
     """Run code in a fresh interpreter with ``path`` before everything else; what it prints."""
     environment = {**os.environ, "PYTHONPATH": str(path)} if path else dict(os.environ)
     done = subprocess.run(
@@ -119,8 +127,10 @@ def test_wheel_works_away_from_the_repository(wheel: zipfile.ZipFile, tmp_path: 
 
 def test_every_place_names_the_same_version() -> None:
     lock = json.loads((ROOT / "package-lock.json").read_text())
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert {lock["version"], lock["packages"][""]["version"], newest[1]} == {VERSION}
+    headings = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(VERSION)} \(\d{{4}}-\d\d-\d\d\)", headings[1])
+    assert {lock["version"], lock["packages"][""]["version"]} == {VERSION}
 
 
 def test_lock_file_names_no_registry() -> None:
@@ -149,6 +159,57 @@ def test_source_distribution_builds_the_same_wheel(source: Path, wheel: zipfile.
         for name in rebuilt.namelist():
             if name.startswith("convscope/static/"):
                 assert rebuilt.read(name) == wheel.read(name), name
+
+
+@pytest.mark.slow
+def test_two_builds_are_the_same_to_the_byte(source: Path, wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    made: list[dict[str, bytes]] = []
+    for name, umask in (("one", 0o022), ("the other one", 0o077)):
+        copy, dist = tmp_path / name / "convscope", tmp_path / name / "dist"
+        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("static", "node_modules", "dist"))
+        (copy / "node_modules").symlink_to(ROOT / "node_modules", target_is_directory=True)
+        for number, file in enumerate(sorted(copy.rglob("*"), reverse=name == "one")):
+            if file.is_file() and "node_modules" not in file.parts:
+                os.utime(file, (1.6e9 + number, 1.6e9 + number))
+        for target in ("wheel", "sdist"):
+            done = hatchling(target, dist, copy, umask=umask, SOURCE_DATE_EPOCH="1700000000")
+            assert done.returncode == 0, done.stdout + done.stderr
+        made.append({file.name: file.read_bytes() for file in dist.iterdir()})
+    assert made[0].keys() == made[1].keys() == {f"convscope-{VERSION}-py3-none-any.whl", f"convscope-{VERSION}.tar.gz"}
+    for name, content in made[0].items():
+        assert content == made[1][name], name
+    # What stands in this folder is built to the same files, too.
+    with zipfile.ZipFile(io.BytesIO(made[0][f"convscope-{VERSION}-py3-none-any.whl"])) as rebuilt:
+        for entry in rebuilt.namelist():
+            assert rebuilt.read(entry) == wheel.read(entry), entry
+
+
+@pytest.mark.slow
+def test_the_wheel_installs_in_a_clean_environment_without_node(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    environment, bare = tmp_path / "environment", {"PATH": str(tmp_path / "nothing")}
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    interpreter = environment / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-index", "--no-deps"]
+    subprocess.run([*pip, str(wheel.filename)], env=bare, cwd=tmp_path, check=True)
+    (site,) = (environment / "lib").glob("python*/site-packages")
+    # The packages that it stands on are those of the environment of the tests: they are not what is tried here.
+    (site / "needed.pth").write_text("\n".join(path for path in sys.path if path.endswith("-packages")))
+    code = f"""
+import convscope as cs
+assert cs.__file__ == {str(site / "convscope" / "__init__.py")!r}, cs.__file__
+from torch import nn
+net = cs.Network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), input_size=32)
+occluder = cs.Occluder(net, cs.sample("coffee"))
+assert occluder.wait()
+print(cs.__version__, len(occluder._esm) > 10_000, len(occluder.still()) > 1000)
+occluder.close()
+"""
+    done = subprocess.run(
+        [interpreter, "-c", code], env=bare, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == f"{VERSION} True True"
+    assert (environment / "etc/jupyter/jupyter_server_config.d/convscope.json").is_file()
 
 
 def test_source_distribution_holds_what_its_pages_link_to(source: Path) -> None:
@@ -279,6 +340,33 @@ print(convscope_server.__file__, sorted(set(sys.modules) - before))
 """
     file = tmp_path / "convscope_server" / "__init__.py"
     assert python(code, path=tmp_path, cwd=tmp_path) == f"{file} ['convscope_server']"
+
+
+def test_charts_and_optional_packages_are_loaded_when_they_are_needed(tmp_path: Path) -> None:
+    code = """
+import sys
+import convscope
+charts = {"bqplot", "pandas", "matplotlib"}
+extras = {"timm", "skimage", "sklearn", "captum", "cv2", "distributed", "lightning"}
+print(sorted((charts | extras) & set(sys.modules)))
+"""
+    path = os.pathsep.join(str(folder) for folder in (ROOT / "core", ROOT / "widgets"))
+    assert python(code, path=path, cwd=tmp_path) == "[]"
+
+
+@pytest.mark.parametrize("python_version", ["3.10", "3.11"])
+def test_the_lowest_versions_are_those_that_the_project_states(python_version: str) -> None:
+    command = [sys.executable, str(ROOT / "tests" / "lowest_versions.py"), str(ROOT / "pyproject.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = [Requirement(line) for line in done.stdout.splitlines()]
+    wheels = (ROOT / "pyproject.toml").read_text()
+    for requirement in found:
+        (version,) = (one.version for one in requirement.specifier if one.operator == "==")
+        assert f'"{requirement.name}>={version}' in wheels
+    names = [one.name for one in found if not one.marker or one.marker.evaluate({"python_version": python_version})]
+    assert len(names) == len(set(names))
+    assert {"torch", "numpy", "bqplot", "timm", "captum", "distributed", "jupyterlab", "ipykernel"} <= set(names)
+    assert not {"pytest", "mypy", "sphinx", "convscope"} & set(names)
 
 
 def test_core_imports_no_optional_package(tmp_path: Path) -> None:

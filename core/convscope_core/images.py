@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias, Union
+from typing import Any, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -20,7 +20,7 @@ from convscope_core.errors import ImageError
 __all__ = ["ImageLike", "SUFFIXES", "picture_size", "read_image"]
 
 #: What is taken as a picture: a path, the bytes of a file, a PIL picture, an array or a tensor.
-ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, PIL.Image.Image, np.ndarray[Any, Any], torch.Tensor]
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | PIL.Image.Image | np.ndarray[Any, Any] | torch.Tensor
 
 #: File name endings that are taken for pictures when a folder is searched.
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})

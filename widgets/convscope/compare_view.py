@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
@@ -16,6 +16,11 @@ from convscope_core.survey.run import choose
 from ._static import bundle
 from .panes.compare import ComparePane
 from .panes.compare.pane import BATCH
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import CompareOptions
 
 __all__ = ["Compare"]
 
@@ -95,7 +100,7 @@ class Compare(ComparePane):
         k: int = 9,
         sample: int = 512,
         store: str | Path | None = None,
-        **traits: Any,
+        **traits: Unpack[CompareOptions],
     ) -> None:
         if isinstance(net_a, Comparison):
             others = (net_b, images, layers_a, layers_b, store)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.datasets import Images
 from convscope_core.network import Layer, Network
@@ -11,6 +11,11 @@ from convscope_core.occlusion import Fill
 
 from ._static import bundle
 from .panes.correspondence import CorrespondencePane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import CorrespondenceOptions
 
 __all__ = ["Correspondence"]
 
@@ -84,7 +89,7 @@ class Correspondence(CorrespondencePane):
         places: int = 50,
         permutations: int = 10_000,
         seed: int = 0,
-        **traits: Any,
+        **traits: Unpack[CorrespondenceOptions],
     ) -> None:
         given = {} if masks is None else masks if isinstance(masks, Mapping) else {"part": masks}
         super().__init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import IPython
 import traitlets
@@ -14,11 +14,15 @@ from convscope_core.evolution import Checkpoints, EvolutionRecorder, EvolutionRe
 from convscope_core.network import Network
 
 from ._charted import Charted
-from ._curves import Curves
 from ._layers import middle, shown_layers
 from ._static import bundle
 from .explorer import Explorer
 from .panes.evolution import EvolutionPane, short
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import EvolutionOptions
 
 __all__ = ["Evolution"]
 
@@ -102,7 +106,7 @@ class Evolution(EvolutionPane, Charted):
         *,
         net: Any = None,
         k: int = 9,
-        **traits: Any,
+        **traits: Unpack[EvolutionOptions],
     ) -> None:
         finished = isinstance(source, EvolutionResult)
         if finished and not (images is None and net is None):
@@ -133,6 +137,9 @@ class Evolution(EvolutionPane, Charted):
             layer=opened,
             **traits,
         )
+        # bqplot brings pandas along: a tenth of the time of `import convscope`, for this one chart.
+        from ._curves import Curves
+
         self.curves = Curves(self)
         self._put_beneath(self.curves.figure, self.curves.close)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import traitlets
 
@@ -24,6 +24,11 @@ from .panes.pictures import StripPane, same_picture
 from .panes.pin import PinPane
 from .panes.silence import SilencePane
 from .panes.unit import UnitPane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import ExplorerOptions
 
 __all__ = ["Explorer"]
 
@@ -91,7 +96,7 @@ class Explorer(DetailPane, PinPane, SilencePane, StripPane, GridPane, UnitPane, 
         survey: Survey | None = None,
         layer: str | None = None,
         k: int = 9,
-        **traits: Any,
+        **traits: Unpack[ExplorerOptions],
     ) -> None:
         pictures = sample_images() if images is None else Images.of(images)
         net.prepare(pictures[int(traits.get("picture", 0))].image)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.network import Network
+from convscope_core.survey import Survey
 
 from ._layers import last_convolution
 from ._static import bundle
 from .panes.grid import GridPane
 from .panes.pictures import one_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import FilterGridOptions
 
 __all__ = ["FilterGrid"]
 
@@ -44,6 +50,13 @@ class FilterGrid(GridPane):
     _name = "filters"
     _esm = bundle(_name)
 
-    def __init__(self, net: Network, image: Any, layer: str | None = None, survey: Any = None, **traits: Any) -> None:
+    def __init__(
+        self,
+        net: Network,
+        image: Any,
+        layer: str | None = None,
+        survey: Survey | None = None,
+        **traits: Unpack[FilterGridOptions],
+    ) -> None:
         images = one_picture(net, image)
         super().__init__(net, images=images, survey=survey, layer=layer or last_convolution(net), **traits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.datasets import Images
 from convscope_core.network import Network
@@ -11,6 +11,11 @@ from convscope_core.patterns import Patterns
 
 from ._static import bundle
 from .panes.gallery import GalleryPane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import GalleryOptions
 
 __all__ = ["Gallery"]
 
@@ -89,7 +94,7 @@ class Gallery(GalleryPane):
         *,
         options: Mapping[str, Mapping[str, Any]] | None = None,
         patterns: Patterns | None = None,
-        **traits: Any,
+        **traits: Unpack[GalleryOptions],
     ) -> None:
         chosen = {} if target is None else {"target": target}
         super().__init__(

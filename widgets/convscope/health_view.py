@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.network import Network
 from convscope_core.survey import Survey
@@ -10,6 +10,11 @@ from convscope_core.survey import Survey
 from ._static import bundle
 from .panes.health import HealthPane
 from .panes.survey import pictures_or_survey
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import HealthOptions
 
 __all__ = ["HealthView"]
 
@@ -49,7 +54,9 @@ class HealthView(HealthPane):
     _name = "health"
     _esm = bundle(_name)
 
-    def __init__(self, net: Network, images: Any = None, survey: Survey | None = None, **traits: Any) -> None:
+    def __init__(
+        self, net: Network, images: Any = None, survey: Survey | None = None, **traits: Unpack[HealthOptions]
+    ) -> None:
         pictures, survey = pictures_or_survey(type(self).__name__, images, survey)
         super().__init__(net, survey=survey, **traits)
         if survey is None:

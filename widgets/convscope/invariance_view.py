@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,13 @@ from convscope_core.experiments.invariance.transforms import KINDS, Transforms
 from convscope_core.network import Layer, Network
 
 from ._charted import Charted
-from ._invariance_curves import InvarianceCurves
 from ._static import bundle
 from .panes.invariance import InvariancePane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import InvarianceOptions
 
 __all__ = ["Invariance"]
 
@@ -80,7 +84,7 @@ class Invariance(InvariancePane, Charted):
         layers: str | Layer | Iterable[str | Layer] | None = None,
         *,
         fill: Any = "mean",
-        **traits: Any,
+        **traits: Unpack[InvarianceOptions],
     ) -> None:
         if transforms is None:
             channels = net.input_shape[0]
@@ -98,5 +102,8 @@ class Invariance(InvariancePane, Charted):
             fill=fill,
             **traits,
         )
+        # bqplot brings pandas along: a tenth of the time of `import convscope`, for these charts.
+        from ._invariance_curves import InvarianceCurves
+
         self.curves = InvarianceCurves(self)
         self._put_beneath(self.curves.box, self.curves.close)

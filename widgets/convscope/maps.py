@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.network import Network
+from convscope_core.occlusion import Fill, Shape
 
 from ._layers import convolutions
 from ._static import bundle
 from .occluder import Occluder
 from .panes.maps import MapsPane, usual_stride
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import OcclusionMapOptions
 
 __all__ = ["OcclusionMap"]
 
@@ -74,13 +80,13 @@ class OcclusionMap(MapsPane, Occluder):
         image: Any,
         size: int | tuple[int, int] | None = None,
         stride: int | tuple[int, int] | None = None,
-        fill: Any = "grey",
+        fill: Fill = "grey",
         target: int | str | None = None,
         layer: str | None = None,
         *,
         channel: int | None = None,
-        shape: Any = "square",
-        **traits: Any,
+        shape: Shape = "square",
+        **traits: Unpack[OcclusionMapOptions],
     ) -> None:
         if stride is None:
             stride = usual_stride(*net.input_shape[1:])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.datasets import Images
 from convscope_core.network import Network
+from convscope_core.occlusion import Fill, Shape
 
 from ._static import bundle
 from .panes.occluder import OccluderPane
 from .panes.pictures import one_picture
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import OccluderOptions
 
 __all__ = ["Occluder"]
 
@@ -67,9 +73,9 @@ class Occluder(OccluderPane):
         image: Any,
         target: int | str | None = None,
         size: int | tuple[int, int] | None = None,
-        shape: Any = "square",
-        fill: Any = "grey",
-        **traits: Any,
+        shape: Shape = "square",
+        fill: Fill = "grey",
+        **traits: Unpack[OccluderOptions],
     ) -> None:
         images = one_picture(net, image)  # an unreadable picture is an error here, not in the widget
         super().__init__(net, images=images, target=target, size=size, shape=shape, fill=fill, **traits)

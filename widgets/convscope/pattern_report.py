@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from convscope_core.network import Network
 from convscope_core.patterns import Patterns, SignalQuality
@@ -12,6 +12,11 @@ from ._charted import Charted
 from ._parts import close_whole
 from ._static import bundle
 from .panes.patterns import PatternsPane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import PatternOptions
 
 __all__ = ["PatternReport"]
 
@@ -47,7 +52,9 @@ class PatternReport(PatternsPane, Charted):
     _name = "patterns"
     _esm = bundle(_name)
 
-    def __init__(self, net: Network, patterns: Patterns, quality: SignalQuality | None = None, **traits: Any) -> None:
+    def __init__(
+        self, net: Network, patterns: Patterns, quality: SignalQuality | None = None, **traits: Unpack[PatternOptions]
+    ) -> None:
         super().__init__(net, patterns=patterns, quality=quality, **traits)
         self.chart = None
         if quality is None:

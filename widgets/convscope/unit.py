@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convscope_core.network import Network
 from convscope_core.survey import Survey
@@ -12,6 +12,11 @@ from ._layers import last_convolution
 from ._static import bundle
 from .panes.survey import pictures_or_survey
 from .panes.unit import UnitPane
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import UnitOptions
 
 __all__ = ["UnitPanel"]
 
@@ -72,7 +77,7 @@ class UnitPanel(UnitPane, Charted):
         channel: int = 0,
         survey: Survey | None = None,
         k: int = 9,
-        **traits: Any,
+        **traits: Unpack[UnitOptions],
     ) -> None:
         pictures, survey = pictures_or_survey(type(self).__name__, images, survey)
         super().__init__(net, survey=survey, layer=layer or last_convolution(net), selected=channel, **traits)

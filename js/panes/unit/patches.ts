@@ -24,6 +24,7 @@ export function topPatches(view: View<UnitState>): HTMLElement {
     const unit = store.get("unit");
     if (!unit) return;
     text(count, countText(unit));
+    count.title = isCutOff(unit) ? `In brackets: before the ceiling of ${activation(unit.ceiling ?? 0)}` : "";
     const shown = cropped(store);
     is(list.element, "stale", !shown);
     list.show(tilesOf(view, shown ?? unit, topValue));
@@ -44,12 +45,13 @@ function cropped(store: Store<UnitState>): Exemplars | null {
 const topValue = ({ value, before }: Exemplar): string =>
   isCut(value, before) ? `(${activation(before)})` : activation(value);
 
-function countText({ purity, images, exemplars, ceiling }: Unit): string {
+const isCutOff = ({ exemplars }: Unit) => exemplars.some(({ value, before }) => isCut(value, before));
+
+function countText(unit: Unit): string {
+  const { purity, images } = unit;
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
-  const cut = ceiling !== null && exemplars.some(({ value, before }) => isCut(value, before));
-  const brackets = cut && `(before the ceiling of ${activation(ceiling)})`;
-  const parts = [`of ${images} pictures`, labelled > 1 && labels, brackets];
+  const parts = [`of ${images} pictures`, labelled > 1 && labels, isCutOff(unit) && "(before the ceiling)"];
   return parts.filter(Boolean).join(" · ");
 }
 
