@@ -170,6 +170,8 @@ FOCUS = """() => {
   probe.style.color = accent;
   const chosen = getComputedStyle(probe).color;
   probe.remove();
+  // What comes meanwhile may have moved it.
+  at.scrollIntoView({ block: "nearest", inline: "nearest" });
   const box = at.getBoundingClientRect();
   return {
     role, name: name.trim(), type: at.type ?? "",
@@ -390,4 +392,38 @@ def test_what_is_typed_wrong_is_said_at_the_field(browser: Browser) -> None:
     size.press("Enter")
     expect(size).to_have_attribute("aria-invalid", "false")
     expect(size).to_have_value("8 × 20")
+    page.context.close()
+
+
+def test_what_pointing_tells_keys_tell_too(browser: Browser) -> None:
+    page = stage(browser, {name: saved(name) for name in ("FilterGrid", "Gallery", "Compare", "OcclusionMap")})
+    grid, tip = page.locator(".cs-grid"), page.locator(".cs-tip:not(.cs-title)")
+    page.locator("[data-name=FilterGrid] .cs-search").focus()
+    page.keyboard.press("Tab")
+    expect(grid).to_be_focused()
+    page.keyboard.press("End")
+    expect(tip).to_contain_text("unit ")
+    expect(page.locator(".cs-grid__foot")).to_contain_text(f"{tip.inner_text().split(' · ')[0]} is chosen")
+    page.keyboard.press("Tab")
+    expect(tip).to_be_hidden()
+    tile = page.locator(".cs-tile[data-method]").first
+    tile.focus()
+    page.keyboard.press("Shift+ArrowDown")
+    expect(page.locator("[data-name=Gallery] .cs-visually-hidden").first).to_contain_text("row 25, column 24: ")
+    expect(page.locator("[data-name=Gallery] .cs-cell__caption.cs-is-value")).to_have_count(2)
+    first = page.locator(".cs-first__canvas").first
+    first.focus()
+    for key in ("ArrowRight", "ArrowRight"):
+        page.keyboard.press(key)
+    expect(first).to_have_attribute("aria-valuetext", "filter 1")
+    panel = page.locator("[data-panel=probability]")
+    panel.focus()
+    before = panel.get_attribute("aria-valuetext")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(panel).not_to_have_attribute("aria-valuetext", before or "")
+    larger = page.locator("[data-name=FilterGrid]").get_by_role("button", name="Larger tiles")
+    larger.focus()
+    expect(page.locator(".cs-title:visible")).to_have_text("Larger tiles (+)")
+    page.keyboard.press("Escape")
+    expect(page.locator(".cs-title:visible")).to_have_count(0)
     page.context.close()

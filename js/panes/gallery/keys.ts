@@ -1,6 +1,7 @@
 /** The arrow keys in a table of maps. */
 import { on, onKey, withModifier } from "../../lib/dom";
 import type { View } from "../../seam";
+import { lookByKeys } from "./spot";
 import type { GalleryState } from "./state";
 
 /** Where an arrow key leads from a place of a table; null for any other key. */
@@ -26,18 +27,25 @@ export function moved(
   return [within(move[0], rows), within(move[1], columns)];
 }
 
-/** The keyboard in the table: one stop for Tab, arrows within. */
+/** The keyboard in the table: one stop for Tab, arrows within; with Shift they look at places, which `tell` is told. */
 export function moveByKeys(
   { store }: View<GalleryState>,
   table: HTMLElement,
   buttons: () => readonly HTMLButtonElement[],
+  tell: (words: string) => void,
 ): void {
   onKey(table, (event) => {
     const at = buttons().indexOf(event.target as HTMLButtonElement);
     if (at < 0 || withModifier(event)) return false;
     // They press the button, and nothing around the table.
     if (event.key === "Enter" || event.key === " ") event.stopPropagation();
-    const wide = store.get("_columns").length;
+    const columns = store.get("_columns");
+    const wide = columns.length;
+    const looked = lookByKeys(store, Math.floor(at / wide), columns[at % wide]?.name ?? "", event);
+    if (looked !== null) {
+      tell(looked);
+      return true;
+    }
     const to = moved(event.key, [Math.floor(at / wide), at % wide], store.get("rows").length, wide);
     if (!to) return false;
     const next = buttons()[to[0] * wide + to[1]];

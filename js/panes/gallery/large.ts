@@ -1,9 +1,9 @@
-/** One map, large, beside its picture and its control. Escape closes, arrows go on to the next. */
+/** One map, large, beside its picture and its control. Escape closes, arrows go on to the next, with Shift to places. */
 import { el, on, onEnd, onFrame, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import { moved } from "./keys";
 import { lookOf, paintPicture, paintTile } from "./paint";
-import { lookAt, putMark, spotMark, spotOf } from "./spot";
+import { lookAt, lookByKeys, putMark, spotMark, spotOf } from "./spot";
 import type { Column, GalleryState, Row } from "./state";
 import { keyOf, valuesAt } from "./tiles";
 import { aboutOf, meaning, placeText, randomised, rangeOf, rhoText, titleOf, valueText } from "./words";
@@ -26,6 +26,7 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
   const title = el("h3.cs-large__title");
   const facts = el("p.cs-large__facts");
   const sentence = el("p.cs-large__facts");
+  const told = el("p.cs-visually-hidden", { role: "status" });
   const close = el("button.cs-button", { "aria-label": "Close" }, "×");
   const figures = { picture: figureOf("picture"), map: figureOf("map"), control: figureOf("control") };
   const dialog = el(
@@ -35,6 +36,7 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
     facts,
     el("div.cs-large__figures", ...Object.values(figures).map(({ element }) => element)),
     sentence,
+    told,
   );
   root.append(dialog);
   const shown: Shown = { row: 0, method: "", from: null };
@@ -73,7 +75,13 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
   // A click beside the dialog is one on its backdrop.
   on(dialog, "click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("close", () => shown.from?.focus(), { signal });
-  on(dialog, "keydown", (event) => goOn(view, root, shown, event) && show());
+  on(dialog, "keydown", (event) => {
+    event.stopPropagation();
+    const looked = lookByKeys(store, shown.row, shown.method, event);
+    text(told, looked ?? "");
+    if (looked !== null) event.preventDefault();
+    else if (goOn(view, root, shown, event)) show();
+  });
   onEnd(signal, () => dialog.close());
   return {
     open: (row, method, from) => {
@@ -88,7 +96,6 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
 
 /** Go where an arrow key leads; false for any other key. */
 function goOn({ store }: View<GalleryState>, root: HTMLElement, shown: Shown, event: KeyboardEvent): boolean {
-  event.stopPropagation();
   const columns = store.get("_columns");
   const at = columns.findIndex(({ name }) => name === shown.method);
   const to = moved(event.key, [shown.row, at], store.get("rows").length, columns.length);

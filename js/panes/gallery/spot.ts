@@ -1,7 +1,10 @@
 /** Looking at a place: it is marked on all maps of the row, and their values there are shown. */
 import { el, shareAt } from "../../lib/dom";
+import { clamp } from "../../lib/geometry";
 import type { Store } from "../../lib/store";
 import type { GalleryState } from "./state";
+import { keyOf, valuesAt } from "./tiles";
+import { placeText, valueText } from "./words";
 
 /** The mark that a picture or a map has for it. */
 export const spotMark = (): HTMLElement => el("i.cs-spot", { hidden: true });
@@ -29,4 +32,36 @@ export function lookAt(
 export function spotOf(store: Store<GalleryState>, row: number): readonly [number, number] | null {
   const spot = store.get("spot");
   return spot?.row === row ? spot.at : null;
+}
+
+/** What goes on with a key while Shift is down: row and column. */
+const STEPS: Record<string, [down: number, across: number]> = {
+  ArrowUp: [-1, 0],
+  ArrowDown: [1, 0],
+  ArrowLeft: [0, -1],
+  ArrowRight: [0, 1],
+};
+
+/** As a share of the picture. */
+const STEP = 1 / 32;
+
+/**
+ * Look at a neighbouring place of a row, from its middle; what a method's map says there in words. Null for a key that is
+ * for something else.
+ */
+export function lookByKeys(
+  store: Store<GalleryState>,
+  row: number,
+  method: string,
+  { key, shiftKey }: KeyboardEvent,
+): string | null {
+  const step = STEPS[key];
+  const picture = store.get("rows")[row];
+  if (!shiftKey || !step || !picture) return null;
+  const [down, across] = spotOf(store, row) ?? [0.5, 0.5];
+  const moved = (from: number, by: number) => clamp(from + by * STEP, 0, 1 - STEP / 2);
+  const at: [number, number] = [moved(down, step[0]), moved(across, step[1])];
+  store.set({ spot: { row, at } });
+  const map = store.get("tiles").get(keyOf(row, method, false))?.map;
+  return `${placeText(at, picture)}${map ? `: ${valueText(valuesAt(map, at))}` : ""}`;
 }

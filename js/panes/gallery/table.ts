@@ -1,5 +1,5 @@
 /** The table of maps: a row a picture, a column a method; every map with its control beneath it. */
-import { aria, el, on, onFrame, onResize, within } from "../../lib/dom";
+import { aria, el, on, onFrame, onResize, text, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
@@ -18,10 +18,11 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   const { store, page } = view;
   const table = el("div.cs-gallery", {
     role: "grid",
-    "aria-label": "Maps of every picture by every method",
+    "aria-label": "Maps of every picture by every method; with Shift, arrow keys look at places",
   });
   const scroller = el("div.cs-gallery__scroller", table);
-  root.append(scroller);
+  const told = el("div.cs-visually-hidden", { role: "status" });
+  root.append(scroller, told);
   let width = 0;
   const fit = () => {
     const least = leastWidth(width, store.get("_columns"));
@@ -54,7 +55,12 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   const paint = onFrame(() => paintCells(view, table, cells));
 
   store.follow("awaited", (awaited) => aria(table, "busy", awaited));
-  moveByKeys(view, table, () => cells.map(({ button }) => button));
+  moveByKeys(
+    view,
+    table,
+    () => cells.map(({ button }) => button),
+    (words) => text(told, words),
+  );
   on(table, "click", (event) => {
     const button = within(event, "[data-class]");
     const row = pictures.find((picture) => picture.classes.contains(button))?.row;
