@@ -71,6 +71,10 @@ export interface HostSlice {
   beside: boolean;
   /** What is asked waits: the kernel is busy. */
   queued: boolean;
+  /** The host says when its kernel ends; where it does not, one that is gone and one that is busy are alike. */
+  told: boolean;
+  /** The instrument stands here alone: the charts that bqplot draws beneath it elsewhere are drawn within. */
+  uncharted: boolean;
   /** The instrument as it stood when it was last displayed: a PNG in base64, or nothing. */
   _still: string;
 }
@@ -85,6 +89,8 @@ export const hostSlice: Slice<HostSlice> = {
     absent: null,
     beside: false,
     queued: false,
+    told: false,
+    uncharted: false,
     _still: "",
   },
   given: ["_still"],

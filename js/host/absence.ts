@@ -1,6 +1,10 @@
 /** What is said while a kernel is there, and answers nobody. */
 export const QUEUED =
   "The kernel is busy, with a cell it may be: what you ask here is answered when that ends.";
+/** Where the host does not tell whether it is there. */
+export const QUEUED_OR_GONE =
+  "The kernel has not answered yet: it may be busy, with a cell, and answers when that ends, or it is gone. " +
+  "If this stays, run the cell again.";
 
 /** Without a kernel an instrument says so, takes no clicks, and shows what there was when it was last displayed. */
 import { el } from "../lib/dom";
@@ -10,9 +14,10 @@ import { UNANSWERED } from "./presence";
 export function showAbsence({ store }: View<object>, outer: HTMLElement, root: HTMLElement): void {
   const text = el("p.cs-absent", { role: "alert", tabindex: -1, hidden: true });
   const still = el("img.cs-still", { alt: "As it stood when it was last displayed", hidden: true });
-  const wait = el("p.cs-queued", { role: "status", hidden: true }, QUEUED);
+  const wait = el("p.cs-queued", { role: "status", hidden: true });
   outer.prepend(text, wait, still);
-  store.watch(["absent", "queued"], () => {
+  store.watch(["absent", "queued", "told"], () => {
+    wait.textContent = store.get("told") ? QUEUED : QUEUED_OR_GONE;
     wait.hidden = !store.get("queued") || store.get("absent") !== null;
   });
   store.follow("beside", (beside) => {

@@ -10,13 +10,23 @@ import { Flights } from "./flights";
 
 /** What a kernel-side model offers; the part of anywidget's that is used here, so that a static page can stand in. */
 export interface Channel {
-  send(content: unknown, callbacks?: undefined, buffers?: ArrayBuffer[]): void;
+  /** Some hosts promise that it has left. */
+  send(content: unknown, callbacks?: undefined, buffers?: ArrayBuffer[]): unknown;
   /** "msg:custom" hands over a message and its buffers, "change:NAME" nothing. */
   on(event: string, handler: Listener): void;
   off(event: string, handler: Listener): void;
 }
 
 export type Listener = (message: unknown, buffers: DataView[]) => void;
+
+/** What hosts hand over as a binary buffer: JupyterLab and marimo the first, Colab and older ones the others. */
+export type Binary = DataView | ArrayBuffer | ArrayBufferView;
+
+/** Its bytes, not copied; of another frame's making as well, whose classes are others than ours. */
+const viewOf = (buffer: Binary): DataView =>
+  ArrayBuffer.isView(buffer)
+    ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
+    : new DataView(buffer);
 
 interface Line {
   flights: Flights<Record<string, unknown>>;
@@ -53,7 +63,8 @@ export class KernelLine implements Kernel {
   constructor(channel: Channel, options: KernelOptions, signal: AbortSignal) {
     this.#channel = channel;
     this.#options = options;
-    const receive = (message: unknown, buffers: DataView[]) => this.#receive(message as Answer, buffers);
+    const receive = (message: unknown, buffers?: readonly Binary[]) =>
+      this.#receive(message as Answer, buffers ?? []);
     channel.on("msg:custom", receive);
     onEnd(signal, () => {
       channel.off("msg:custom", receive);
@@ -96,10 +107,11 @@ export class KernelLine implements Kernel {
     for (const { flights } of this.#lines.values()) flights.repeat();
   }
 
-  /** The line of a kernel that is gone throws, in some hosts. */
+  /** The line of a kernel that is gone throws, in some hosts, or breaks its promise. */
   #send(message: Record<string, unknown>, buffers?: ArrayBuffer[]): void {
     try {
-      this.#channel.send(message, undefined, buffers);
+      const leaving = this.#channel.send(message, undefined, buffers);
+      if (leaving instanceof Promise) leaving.catch(() => this.#options.onUnsent());
     } catch {
       this.#options.onUnsent();
     }
@@ -144,7 +156,7 @@ export class KernelLine implements Kernel {
     line.timers = [];
   }
 
-  #receive(message: Answer, buffers: DataView[]): void {
+  #receive(message: Answer, buffers: readonly Binary[]): void {
     if (typeof message !== "object" || message === null) return;
     this.#options.onHeard();
     if (typeof message.event === "string") {
@@ -164,7 +176,7 @@ export class KernelLine implements Kernel {
     if (message.superseded) return;
     if (message.ok) {
       this.#options.onError(kind, null);
-      this.#guarded(kind, () => line.handler(message, buffers));
+      this.#guarded(kind, () => line.handler(message, buffers.map(viewOf)));
     } else {
       this.#options.onError(kind, { ...errorOf(message.error), kind });
     }

@@ -2,10 +2,13 @@
 import { withModifier } from "../lib/dom";
 import type { Page } from "../seam";
 import { followTheme } from "./theme";
+import { keepWheel } from "./wheel";
 
-export function openPage(root: HTMLElement, signal: AbortSignal): Page {
+/** `outer`: the element around an instrument's root. */
+export function openPage(outer: HTMLElement, root: HTMLElement, signal: AbortSignal): Page {
+  keepWheel(root, signal);
   return {
-    ...followTheme(root, signal),
+    ...followTheme(outer, root, signal),
     // JupyterLab takes the right button where an element does not forbid it by this attribute.
     keepMenu: (element) => element.setAttribute("data-jp-suppress-context-menu", ""),
     file: location.protocol === "file:" ? OPEN : COPY,

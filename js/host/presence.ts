@@ -24,6 +24,8 @@ interface Signal<T> {
 /** What a host's widget manager may have. */
 interface Manager {
   kernel?: Connection | null;
+  /** Of one that shows widgets of whatever kind. */
+  create_view?: unknown;
 }
 
 export const GONE = "The kernel is gone: run the cell again.";
@@ -51,6 +53,11 @@ export interface Presence {
 /** Watch for the end of the kernel, or of the line to it. `manager` is the host's, of whatever kind. */
 export function watchPresence(store: Store<HostSlice>, manager: unknown, signal: AbortSignal): Presence {
   const connection = connectionOf(manager);
+  store.set({
+    told: connection?.statusChanged !== undefined,
+    // marimo shows anywidgets and no others: of an instrument with a chart beneath the instrument.
+    uncharted: manager != null && typeof (manager as Manager).create_view !== "function",
+  });
   let answered = false;
   const say = (absent: string | null) => {
     if (!store.get("offline")) store.set({ absent });
@@ -72,12 +79,12 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   const unheard = () => {
     if (answered || signal.aborted) return;
     const known = connectionOf(manager);
-    const status = known === null ? "dead" : known?.status;
+    const status = known === null || (known === undefined && isWritten()) ? "dead" : known?.status;
     if (status === undefined) say(SILENT);
     else if (status === "idle" || ENDED.has(status)) say(NEVER);
     else waiting = setTimeout(unheard, UNHEARD_MS);
   };
-  let waiting = setTimeout(unheard, UNHEARD_MS);
+  let waiting = setTimeout(unheard, isWritten() && connection === undefined ? 0 : UNHEARD_MS);
   onEnd(signal, () => {
     clearTimeout(waiting);
     connection?.statusChanged?.disconnect(changed);
@@ -92,6 +99,14 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
     failed: ended,
   };
 }
+
+/**
+ * Whether this page was written to be read: by nbconvert (which nbviewer uses), `embed_minimal_html`, Sphinx, all of which
+ * put the widgets' state into it, or by marimo's export.
+ */
+const isWritten = (): boolean =>
+  document.querySelector('script[type="application/vnd.jupyter.widget-state+json"]') !== null ||
+  "__MARIMO_STATIC__" in window;
 
 /** The kernel's connection; null where there is no kernel (of one that was shut down some raise), undefined where the host does not tell. */
 function connectionOf(manager: unknown): Connection | null | undefined {

@@ -29,9 +29,7 @@ export function openSession<S extends object = object>(
   const presence = watchPresence(store as unknown as Store<HostSlice>, model.widget_manager, signal);
   // To a kernel that is gone nothing is sent: there is nobody to tell, and some hosts complain.
   const channel: Channel = {
-    send: (...message) => {
-      if (store.get("absent") !== GONE) model.send(...message);
-    },
+    send: (...message) => (store.get("absent") === GONE ? undefined : model.send(...message)),
     on: (event, handler) => model.on(event, handler),
     off: (event, handler) => model.off(event, handler),
   };

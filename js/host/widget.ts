@@ -44,7 +44,12 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
   // What is written in it runs from left to right, whatever the page around it does.
   const outer = el("div.cs-host", { dir: "ltr", lang: "en" }, root);
   host.append(outer);
-  const view = { ...session, store: new Store(session.store, signal), page: openPage(root, signal), signal };
+  const view = {
+    ...session,
+    store: new Store(session.store, signal),
+    page: openPage(outer, root, signal),
+    signal,
+  };
   keepKeys(outer, signal);
   keepFocus(outer, signal);
   known.mount(view, root);
@@ -56,7 +61,7 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
   const session = openSession(savedModel(saved), known.slices, signal);
-  session.store.set({ offline: true });
+  session.store.set({ offline: true, uncharted: true });
   session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
   linkFigures(session);

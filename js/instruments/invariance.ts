@@ -1,6 +1,6 @@
 import { instrument } from "../host/widget";
 import { pane } from "../lib/dom";
-import { savedCurves } from "../panes/invariance/curves";
+import { curvesPane } from "../panes/invariance/curves";
 import { consistencyList, layerList } from "../panes/invariance/numbers";
 import { movedPicture } from "../panes/invariance/picture";
 import { linkInvariance } from "../panes/invariance/requests";
@@ -23,7 +23,7 @@ const { widget, showSaved } = instrument({
     stripPane(view, numbers, root);
     layerList(view, numbers);
     consistencyList(view, numbers);
-    savedCurves(view, pane(root, "saved"));
+    curvesPane(view, pane(root, "curves"));
     statusPane(view, pane(root, "status"), invarianceWork(view));
   },
 });

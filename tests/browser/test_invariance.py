@@ -67,7 +67,7 @@ def test_a_saved_page_moves_the_picture_without_a_kernel(notebook, tmp_path: Pat
     saved.goto(page.as_uri())
     root = saved.locator(".cs-root")
     slider = root.get_by_label("How far")
-    expect(root.locator(".cs-saved-curve svg")).to_have_count(2)
+    expect(root.locator(".cs-drawn-curve svg")).to_have_count(2)
     slider.press("End")
     expect(slider).to_have_attribute("aria-valuetext", "8 px")
     slider.press("Home")

@@ -1,4 +1,4 @@
-/** Which curve is drawn beneath, and whose line is whose; on a page without a kernel the curves themselves. */
+/** Which curve is drawn beneath, and whose line is whose; where bqplot does not draw them the curves themselves. */
 import { segmented, tied } from "../../lib/controls";
 import { dim, el, on, svg, text, within } from "../../lib/dom";
 import type { Store } from "../../lib/store";
@@ -28,9 +28,9 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
     root.hidden = checkpoints.length === 0;
   });
   store.follow("curve", (curve) => text(what, CURVES[curve][1]));
-  store.watch(["curve", "checkpoint", "layer", "_evolution", "offline"], () => {
-    drawing.hidden = !store.get("offline");
-    if (store.get("offline")) drawing.replaceChildren(...drawn(store));
+  store.watch(["curve", "checkpoint", "layer", "_evolution", "uncharted"], () => {
+    drawing.hidden = !store.get("uncharted");
+    if (store.get("uncharted")) drawing.replaceChildren(...drawn(store));
   });
 }
 

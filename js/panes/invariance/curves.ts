@@ -1,4 +1,4 @@
-/** On a page without a kernel: the curves themselves, which bqplot draws beneath otherwise. */
+/** Where the instrument stands alone: the curves, which bqplot draws beneath it otherwise. */
 import { dim, el, svg } from "../../lib/dom";
 import type { View } from "../../seam";
 import { type Curve, type InvarianceState, type TransformInfo, transformOf } from "./state";
@@ -6,11 +6,11 @@ import { valueText } from "./words";
 
 const [WIDTH, HEIGHT] = [480, 180];
 
-export function savedCurves({ store }: View<InvarianceState>, root: HTMLElement): void {
-  store.watch(["offline", "_invariance", "transform", "distance", "shown", "value", "picture"], () => {
+export function curvesPane({ store }: View<InvarianceState>, root: HTMLElement): void {
+  store.watch(["uncharted", "_invariance", "transform", "distance", "shown", "value", "picture"], () => {
     const found = transformOf(store);
     const curves = store.get("_invariance").curves[store.get("transform")];
-    root.hidden = !store.get("offline") || !found || !curves;
+    root.hidden = !store.get("uncharted") || !found || !curves;
     if (!found || !curves || root.hidden) return;
     const distance = store.get("distance");
     const { colours } = store.get("_invariance");
@@ -73,7 +73,7 @@ function drawn(
     stroke: "var(--cs-accent)",
   });
   return el(
-    "div.cs-saved-curve",
+    "div.cs-drawn-curve",
     dim(`${title}, 0 to ${top.toPrecision(2)}`),
     svg(
       "svg",

@@ -7,7 +7,7 @@ import type { Unit, UnitState } from "./state";
 const HINT =
   "Pictures by their largest activation: half-octaves across (logarithmic), the square root of the count upwards";
 
-/** `charted`: only where there is no kernel, as another chart shows it where there is one. */
+/** `charted`: a chart of bqplot's shows it beneath the instrument, unless that stands alone. */
 export function histogram({ store }: View<UnitState>, charted: boolean): HTMLElement[] {
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
@@ -27,10 +27,10 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     const each = unit.values?.map(activation).join(", ");
     text(values, `${dead}${active}${each ? `: ${each}` : ""}`);
   });
-  store.watch(["offline", "unit"], () => {
+  store.watch(["uncharted", "unit"], () => {
     const listed = Array.isArray(store.get("unit")?.values);
     values.hidden = !listed;
-    bars.hidden = axis.hidden = listed || (charted && !store.get("offline"));
+    bars.hidden = axis.hidden = listed || (charted && !store.get("uncharted"));
   });
   return [bars, axis, values];
 }

@@ -2,20 +2,23 @@
 import { aria, el, on, svg } from "../../lib/dom";
 import { type Filling, filling } from "../../lib/window";
 import type { View } from "../../seam";
+import type { OccluderState } from "../occluder/state";
 import type { NetworkSlice } from "../shared/network";
 import type { PicturesSlice } from "../shared/pictures";
 import type { SelectionSlice } from "../shared/selection";
+import { historyPane } from "./history";
 import { pastButtons } from "./past";
 import type { WholeSlice } from "./state";
 
 /** `whole`: the instrument. */
 export function wholePane(
-  view: View<NetworkSlice & SelectionSlice & PicturesSlice & WholeSlice>,
+  view: View<NetworkSlice & SelectionSlice & PicturesSlice & OccluderState & WholeSlice>,
   root: HTMLElement,
   whole: HTMLElement,
 ): void {
   const fill = windowButton(filling(whole, view.signal));
   root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
+  whole.append(historyPane(view));
 }
 
 function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
@@ -25,12 +28,12 @@ function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLEle
     "history",
   );
   on(button, "click", () => store.set({ show_history: !store.get("show_history") }));
-  store.watch(["show_history", "offline"], () => {
+  store.watch(["show_history", "offline", "uncharted"], () => {
     const shown = store.get("show_history") && !store.get("offline");
     button.hidden = store.get("offline");
     aria(button, "pressed", shown);
     // The chart and the instrument together are as high as the instrument alone.
-    whole.classList.toggle("cs-has-history", shown);
+    whole.classList.toggle("cs-has-history", shown && !store.get("uncharted"));
   });
   return button;
 }

@@ -1,0 +1,67 @@
+/** How the probability of the target went, frame by frame, where no chart of bqplot's shows it beneath the instrument. */
+import { dim, el, onFrame, svg, text } from "../../lib/dom";
+import { probability } from "../../lib/format";
+import type { View } from "../../seam";
+import type { Frame, OccluderState } from "../occluder/state";
+import type { WholeSlice } from "./state";
+
+/** Frames that are kept. */
+const LENGTH = 240;
+
+const [WIDTH, HEIGHT] = [LENGTH, 64];
+
+/** Frames with one more; those of another picture or class do not continue this curve. */
+export function continued(frames: readonly Frame[], frame: Frame): readonly Frame[] {
+  const last = frames.at(-1);
+  const same = last?.picture === frame.picture && last.target.index === frame.target.index;
+  return [...(same ? frames : []), frame].slice(-LENGTH);
+}
+
+export function historyPane({ store }: View<OccluderState & WholeSlice>): HTMLElement {
+  const title = dim();
+  const drawing = el("div.cs-history__drawing");
+  const root = el("div.cs-history", title, drawing);
+  let frames: readonly Frame[] = [];
+  const show = onFrame(() => {
+    const last = frames.at(-1);
+    root.hidden = !store.get("uncharted") || !store.get("show_history");
+    if (root.hidden) return;
+    text(title, last ? `probability of ${last.target.label}, frame by frame; dashed: the clean picture` : "");
+    drawing.replaceChildren(...(last ? [drawn(frames, last)] : []));
+  });
+  root.hidden = true;
+  store.follow("frame", (frame) => {
+    if (frame) frames = continued(frames, frame);
+    show();
+  });
+  store.watch(["uncharted", "show_history"], show);
+  return root;
+}
+
+function drawn(frames: readonly Frame[], last: Frame): SVGElement {
+  const y = (value: number) => `${HEIGHT * (1 - value)}`;
+  const points = frames.flatMap(({ target }, at) =>
+    Number.isNaN(target.now) ? [] : [`${at},${y(target.now)}`],
+  );
+  const clean = y(last.target.clean);
+  const thin = { fill: "none", "vector-effect": "non-scaling-stroke" };
+  return svg(
+    "svg",
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": `${frames.length} frames, from 0 to 1: now ${probability(last.target.now)}`,
+    },
+    svg("line", {
+      ...thin,
+      x1: "0",
+      x2: `${WIDTH}`,
+      y1: clean,
+      y2: clean,
+      stroke: "var(--cs-dim)",
+      "stroke-dasharray": "4 3",
+    }),
+    svg("polyline", { ...thin, points: points.join(" "), stroke: "var(--cs-after)", "stroke-width": "1.5" }),
+  );
+}
