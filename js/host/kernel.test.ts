@@ -63,6 +63,51 @@ describe("the line to the kernel", () => {
     expect(answers.mock.calls[0]?.[0]).toMatchObject({ y: 2 });
   });
 
+  it.each([
+    [
+      "a DataView, as of JupyterLab",
+      (one: Uint8Array) => new DataView(one.buffer, one.byteOffset, one.byteLength),
+    ],
+    ["an ArrayBuffer, as of Colab", (one: Uint8Array) => one.slice().buffer],
+    ["an array, of a part", (one: Uint8Array) => one],
+  ])("takes what a host hands over as binary: %s", (_name, given) => {
+    const { channel, kernel } = setup();
+    const taken = vi.fn<(answer: Answer, buffers: DataView[]) => void>();
+    kernel.answers("grid", taken);
+    kernel.ask("grid", {});
+    const part = new Uint8Array([9, 9, 9, 9, 0, 0, 128, 63, 9]).subarray(4, 8);
+    channel.receive({ ...channel.messages[0], ok: true }, [given(part) as DataView]);
+    const buffer = taken.mock.calls[0]?.[1][0];
+    expect([...bytes(buffer)]).toEqual([0, 0, 128, 63]);
+    expect([...floats(buffer)]).toEqual([1]);
+  });
+
+  it("shows what cannot be read as an error, and takes answers without buffers", () => {
+    const { channel, kernel, failed, answers } = setup();
+    kernel.ask("move", {});
+    for (const handler of channel.handlers)
+      (handler as (message: unknown) => void)({ ...channel.messages[0], ok: true });
+    expect(answers).toHaveBeenCalledTimes(1);
+    kernel.ask("move", {});
+    channel.receive({ ...channel.messages[1], ok: true }, ["AACAPw=="] as unknown as DataView[]);
+    expect(failed.mock.lastCall?.[1]?.message).toContain("could not be shown");
+  });
+
+  it("hears of what could not leave, whether the host throws or breaks its promise", async () => {
+    for (const send of [
+      () => {
+        throw new Error("no comm");
+      },
+      () => Promise.reject(new Error("no server")),
+    ]) {
+      const { channel, kernel, unsent } = setup();
+      channel.send = send;
+      kernel.tell("hello");
+      await Promise.resolve();
+      expect(unsent).toHaveBeenCalledTimes(1);
+    }
+  });
+
   it("keeps a flight per kind", () => {
     const { channel, kernel } = setup();
     kernel.answers("grid", () => {});

@@ -87,6 +87,28 @@ it("does not take silence for the absence of a kernel where the host does not te
   }
 });
 
+it("says at once that nobody is there on a page that was written to be read", () => {
+  const state = document.createElement("script");
+  state.type = "application/vnd.jupyter.widget-state+json";
+  document.body.append(state);
+  const store = new Store(hostSlice.initial);
+  watchPresence(store, { create_view: () => {} }, new AbortController().signal);
+  vi.advanceTimersByTime(0);
+  expect(store.get("absent")).toBe(NEVER);
+});
+
+it("knows whether the host tells of its kernel, and whether it shows a chart beside the instrument", () => {
+  const facts = (manager: unknown) => {
+    const store = new Store(hostSlice.initial);
+    watchPresence(store, manager, new AbortController().signal);
+    return [store.get("told"), store.get("uncharted")];
+  };
+  const kernel = { status: "idle", statusChanged: new Signal<string>() };
+  expect(facts({ kernel, create_view: () => {} })).toEqual([true, false]); // JupyterLab
+  expect(facts({ create_view: () => {} })).toEqual([false, false]); // Colab, a written page
+  expect(facts({ get_model: () => {} })).toEqual([false, true]); // marimo
+});
+
 it("says nothing on a saved page, and listens no longer than its session", () => {
   const { kernel, store, ending, absent } = setup();
   store.set({ offline: true });

@@ -10,13 +10,18 @@
 export const HELD_MS = 150;
 
 export function keepWheel(root: HTMLElement, signal: AbortSignal): void {
+  let moved: Element | undefined;
   let held = -Infinity;
   root.addEventListener(
     "wheel",
     (event) => {
       // With a key it enlarges the page.
       if (event.ctrlKey || event.metaKey) return;
-      if (!moves(event, root) && event.timeStamp > held) return;
+      const path = event.composedPath();
+      const inside = path.slice(0, path.indexOf(root) + 1);
+      const moves = inside.find((one) => one instanceof HTMLElement && scrolls(one, event));
+      if (moves) moved = moves as Element;
+      else if (!moved || !inside.includes(moved) || event.timeStamp > held) return;
       held = event.timeStamp + HELD_MS;
       event.stopPropagation();
     },
@@ -24,12 +29,7 @@ export function keepWheel(root: HTMLElement, signal: AbortSignal): void {
   );
 }
 
-/** Whether something from where the wheel turns up to the root can scroll that way. */
-function moves(event: WheelEvent, root: HTMLElement): boolean {
-  const path = event.composedPath();
-  return path.slice(0, path.indexOf(root) + 1).some((at) => at instanceof HTMLElement && scrolls(at, event));
-}
-
+/** Whether an element can scroll that way. */
 function scrolls(element: HTMLElement, { deltaX, deltaY }: WheelEvent): boolean {
   const { overflowX, overflowY } = getComputedStyle(element);
   return (

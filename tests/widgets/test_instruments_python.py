@@ -369,6 +369,15 @@ class TestThePicturesAtHand:
             assert ([one.name for one in widget.images], widget.picture) == (["green.png", "red.png", "blue.png"], 2)
         assert int(widget.survey.seen.sum()) == 3
 
+    @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda one: memoryview(bytearray(one)).cast("c")])
+    def test_whatever_a_host_hands_over_as_binary_is_a_file(self, net, folder, show, kind):
+        widget = show(cs.Explorer(net, folder))
+        content = (folder / "red.png").read_bytes()
+        widget._handle_custom_msg({"kind": "add", "name": "again.png"}, [kind(content)])
+        assert widget.wait(30)
+        assert [one.name for one in widget.images] == ["green.png", "red.png"]
+        assert widget.picture == 1
+
     def test_a_picture_of_the_survey_is_looked_at_and_joins_those_at_hand_where_it_is_none(
         self, net, pictures, folder, show
     ):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import traitlets
+from PIL import Image
 from torch import nn
 
 import convscope as cs
@@ -91,6 +95,22 @@ def test_the_chart_of_quality_has_its_numbers(quality: cs.SignalQuality) -> None
         expected = np.array([quality.mean(layer, name) for layer in quality.layers])
         np.testing.assert_allclose(mark.y, expected[np.isfinite(expected)])
     assert list(figure.axes[0].tick_labels.values()) == list(quality.layers)
+
+
+def test_a_chart_is_a_picture_where_bqplot_cannot_be(
+    quality: cs.SignalQuality, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figure = cs.quality_chart(quality)
+    drawn = figure._display_()  # marimo shows what this gives
+    assert [line.get_label() for line in drawn.axes[0].lines] == list(quality.estimators)
+    bundle = figure._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert Image.open(io.BytesIO(base64.b64decode(data["image/png"]))).width > 500
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # its import fails
+    bundle = figure._repr_mimebundle_()
+    assert "image/png" not in (bundle[0] if isinstance(bundle, tuple) else bundle)
+    assert "matplotlib" in figure._display_()
 
 
 def test_the_chart_of_degradation_has_its_numbers(net: cs.Network, pictures: list[np.ndarray]) -> None:

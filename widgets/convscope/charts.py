@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ def quality_chart(quality: SignalQuality) -> Any:
     Returns
     -------
     bqplot.Figure
-        An ipywidget. A layer in which no unit was measured has no mark.
+        An ipywidget; where none can be shown, `quality.plot()`. A layer in which no unit was measured has no mark.
     """
     import bqplot
 
@@ -88,7 +88,7 @@ def quality_chart(quality: SignalQuality) -> Any:
         color=CLEAN,
     )
     label_ticks(across, {float(place): quality.layers[place] for place in places})
-    return _figure(marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
+    return _figure(quality.plot, marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
 
 
 def degradation_chart(result: Degradation) -> Any:
@@ -102,7 +102,8 @@ def degradation_chart(result: Degradation) -> Any:
     Returns
     -------
     bqplot.Figure
-        An ipywidget: for each method, steepest first in the legend, a line and the 95 % interval of the mean.
+        An ipywidget; where none can be shown, `result.plot()`. For each method, steepest first in the legend, a line
+        and the 95 % interval of the mean.
     """
     import bqplot
 
@@ -152,7 +153,7 @@ def degradation_chart(result: Degradation) -> Any:
         color=CLEAN,
     )
     label_ticks(across, round_ticks(0.0, float(patches[-1])))
-    return _figure([*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), 44)
+    return _figure(result.plot, [*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), 44)
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -177,14 +178,16 @@ def _upward(bqplot: Any, scale: Any, label: str) -> Any:
     return axis
 
 
-def _figure(marks: list[Any], across: Any, up: Any, below: int) -> Any:
-    import bqplot
+def _figure(plot: Callable[[], Any], marks: list[Any], across: Any, up: Any, below: int) -> Any:
+    # bqplot brings pandas along: not before it is needed.
+    from ._chart import Chart
 
     # The legend stands beside the curves: the axis goes on beyond them as far as it is wide on a narrow page.
     named = [mark.labels[0] for mark in marks if mark.display_legend]
     room = min(0.5, (LEGEND[0] + LEGEND[1] * max(map(len, named), default=0)) / NARROW)
     across.scale.max += room / (1 - room) * (across.scale.max - across.scale.min)
-    return bqplot.Figure(
+    return Chart(
+        plot,
         marks=marks,
         axes=[across, up],
         legend_location="top-right",

@@ -1,0 +1,34 @@
+import { expect, it, vi } from "vitest";
+import { viewOf } from "../../testing";
+import { type Frame, occluderSlice } from "../occluder/state";
+import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
+import { continued, historyPane } from "./history";
+import { wholeSlice } from "./state";
+
+const frame = (now: number, picture = 0, index = 0) =>
+  ({ picture, target: { index, label: "cat", clean: 0.5, now } }) as Frame;
+
+it("goes on with the same picture and class, and keeps the last frames", () => {
+  let frames: readonly Frame[] = [];
+  for (let at = 0; at < 300; at++) frames = continued(frames, frame(at / 300));
+  expect(frames.map(({ target }) => target.now)).toEqual(
+    Array.from({ length: 240 }, (_, at) => (at + 60) / 300),
+  );
+  expect(continued(frames, frame(1, 1))).toHaveLength(1);
+  expect(continued(frames, frame(1, 0, 3))).toHaveLength(1);
+});
+
+it("is drawn where the instrument stands alone, and its button is pressed", async () => {
+  vi.stubGlobal("requestAnimationFrame", (run: () => void) => run());
+  const view = viewOf(networkSlice, picturesSlice, occluderSlice, wholeSlice);
+  const pane = historyPane(view);
+  view.store.set({ frame: frame(0.25) });
+  view.store.set({ frame: frame(0.75), show_history: true });
+  expect(pane.hidden).toBe(true);
+  view.store.set({ uncharted: true });
+  expect(pane.hidden).toBe(false);
+  expect(pane.querySelector("polyline")?.getAttribute("points")).toBe("0,48 1,16");
+  view.store.set({ show_history: false });
+  expect(pane.hidden).toBe(true);
+});

@@ -1,0 +1,202 @@
+"""An instrument on pages like those of hosts that cannot be run here: their colours, their frames, their wheel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Locator, Page, expect
+from torch import nn
+
+import convscope as cs
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A saved page: its style sheet and its front end are what every host shows."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 40, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 3))
+    net = cs.Network(module.eval(), labels=list("abc"), input_size=48, name="small")
+    grid = cs.FilterGrid(net, np.random.default_rng(0).random((48, 48, 3)).astype(np.float32))
+    page = grid.to_html()
+    grid.close()
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_context(viewport={"width": 900, "height": 700}).new_page()
+    page.route("http://host.example/", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html"))
+    page.set_default_timeout(30_000)
+    yield page
+    page.context.close()
+
+
+#: Put an instrument on a page as a host does: into the document, or into a shadow tree with its style sheet.
+PUT = """([html, shaded]) => {
+  const saved = new DOMParser().parseFromString(html, "text/html");
+  const style = saved.querySelector("style").textContent.replace(/body *[{][^}]*[}]/g, "");
+  const script = saved.querySelector("script[type=module]").textContent;
+  const place = document.getElementById("place");
+  const root = shaded ? place.attachShadow({ mode: "open" }) : place;
+  root.innerHTML = `<style></style><div class="output"></div>`;
+  root.firstChild.textContent = style;
+  const module = new Blob([script.replace(/[^;]*getElementById[^;]*;\\s*$/, "") + ";window.show = "
+    + /([\\w$]+)\\(JSON/.exec(script)[1]], { type: "text/javascript" });
+  return import(URL.createObjectURL(module)).then(() => {
+    window.show(JSON.parse(saved.getElementById("saved").textContent), root.querySelector(".output"));
+  });
+}"""
+
+
+def put(page: Page, saved: str, body: str, *, shaded: bool = False) -> Locator:
+    """The root of an instrument on a page whose body is `body`, which has an element of the id "place"."""
+    page.goto("http://host.example/")
+    page.evaluate("body => { document.body.outerHTML = body; }", body)
+    page.evaluate(PUT, [saved, shaded])
+    root = page.locator(".cs-root")
+    expect(root).to_be_visible()
+    return root
+
+
+#: How well the text of an element is read on the ground of another: WCAG's contrast, of colours as a canvas draws them.
+CONTRAST = """(text, ground) => {
+  const point = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+  const luminance = (css) => {
+    point.fillStyle = css;
+    point.fillRect(0, 0, 1, 1);
+    const [r, g, b] = [...point.getImageData(0, 0, 1, 1).data].map((byte) => {
+      const one = byte / 255;
+      return one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const both = [getComputedStyle(text).color, getComputedStyle(ground).backgroundColor].map(luminance);
+  return (Math.max(...both) + 0.05) / (Math.min(...both) + 0.05);
+}"""
+
+
+def contrast(text: Locator, ground: Locator) -> float:
+    return float(text.first.evaluate(CONTRAST, ground.element_handle()))
+
+
+#: Grounds, in every notation that there is; alone, one over the other, and beneath a picture.
+GROUNDS = {
+    "#111": "dark",
+    "rgb(20 20 20)": "dark",
+    "hsl(220deg 30% 12%)": "dark",
+    "color(srgb 0.1 0.11 0.1)": "dark",
+    "color(display-p3 0.1 0.1 0.1)": "dark",
+    "oklch(0.25 0.02 250)": "dark",
+    "lab(12 3 -8)": "dark",
+    "color-mix(in oklab, black 90%, white)": "dark",
+    "color(from #222 srgb r g b)": "dark",
+    "linear-gradient(#111, #111) #151515": "dark",
+    "color(srgb 0 0 0 / 0.85)": "dark",
+    "midnightblue": "dark",
+    "#fdf6e3": "light",
+    "rgb(250, 250, 250)": "light",
+    "color(srgb 1 1 1)": "light",
+    "oklch(0.97 0.01 90)": "light",
+    "lab(96 0 2)": "light",
+    "oklab(0.95 0 0 / 95%)": "light",
+    "color(srgb 0 0 0 / 0.05)": "light",
+    "transparent": "light",
+}
+
+NAME = """css => {
+  document.getElementById("ground").style.background = css;
+  document.body.dataset.named = css;
+}"""
+
+
+@pytest.mark.parametrize("shaded", [False, True], ids=["in the page", "in a shadow tree"])
+def test_an_instrument_is_as_dark_as_what_it_stands_on_in_whatever_that_is_written(page, saved, shaded):
+    root = put(page, saved, '<body><div id="ground"><p></p><div id="place"></div></div></body>', shaded=shaded)
+    for css, theme in GROUNDS.items():
+        page.evaluate(NAME, css)
+        expect(root, css).to_have_attribute("data-theme", theme)
+        assert contrast(root, root) > 7, css
+        assert contrast(root.locator(".cs-dim"), root) > 4.5, css
+
+
+#: VS Code's themes: ground and text of its editor, the class of its body.
+VSCODE = {
+    "Dark Modern": ("#1f1f1f", "#cccccc", "vscode-dark", "dark"),
+    "Light Modern": ("#ffffff", "#3b3b3b", "vscode-light", "light"),
+    "Solarized Dark": ("#002b36", "#839496", "vscode-dark", "dark"),
+    "Solarized Light": ("#fdf6e3", "#657b83", "vscode-light", "light"),
+    "Monokai": ("#272822", "#f8f8f2", "vscode-dark", "dark"),
+    "Dark High Contrast": ("#000000", "#ffffff", "vscode-high-contrast", "dark"),
+    "Light High Contrast": ("#ffffff", "#292929", "vscode-high-contrast-light", "light"),
+}
+
+#: A cell's output in VS Code: widgets stand on white, and Jupyter's variables are those of its light theme.
+OUTPUT = """<body class="{kind}" style="background: transparent; color: var(--vscode-editor-foreground)">
+<style>.cell-output-ipywidget-background {{ background: white !important }}</style>
+<div class="output_container" style="height: 500px; overflow: auto">
+<div class="cell-output-ipywidget-background"><div id="place"></div><p id="beneath">words</p></div></div></body>"""
+
+VARIABLES = """([ground, text]) => {
+  const { style } = document.documentElement;
+  for (const [name, value] of Object.entries({
+    "--vscode-editor-background": ground, "--vscode-editor-foreground": text,
+    "--vscode-font-family": "system-ui", "--jp-layout-color0": "white", "--jp-ui-font-color0": "rgba(0, 0, 0, 1)",
+  })) style.setProperty(name, value);
+}"""
+
+
+@pytest.mark.parametrize("name", VSCODE)
+def test_in_vs_code_ground_text_and_theme_are_of_one_theme(page, saved, name):
+    ground, text, kind, theme = VSCODE[name]
+    root = put(page, saved, OUTPUT.format(kind=kind))
+    page.evaluate(VARIABLES, [ground, text])
+    expect(root).to_have_attribute("data-theme", theme)
+    assert contrast(root, root) > 4.5
+    assert contrast(root.locator(".cs-dim"), root) > 4.5
+    # What stands beside it in the output, as a chart and its words do, stands on the same: VS Code's own contrast.
+    assert contrast(page.locator("#beneath"), page.locator(".cell-output-ipywidget-background")) > 4.1
+
+
+def test_a_theme_that_is_changed_is_followed_and_one_that_cannot_be_read_is_not_taken(page, saved):
+    root = put(page, saved, OUTPUT.format(kind="vscode-dark"))
+    for ground, text, theme in [
+        ("#1f1f1f", "#cccccc", "dark"),
+        ("#ffffff", "#3b3b3b", "light"),
+        ("color-mix(in srgb, black 80%, white)", "oklch(0.9 0 0)", "dark"),
+        ("#1f1f1f", "#222222", "light"),  # text that nobody sees: the instrument's own colours, on white
+    ]:
+        page.evaluate(VARIABLES, [ground, text])
+        expect(root).to_have_attribute("data-theme", theme)
+        assert contrast(root, root) > 7
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_in_a_frame_that_lets_its_page_through_the_colour_of_text_tells(page, saved, theme):
+    """As Colab's: each output has a frame of its own, whose ground is the notebook's."""
+    root = put(page, saved, '<body><div id="place"></div></body>')
+    dark = "html[theme=dark] { color: #d5d5d5 } body { color: inherit }"
+    page.evaluate(
+        "([css, theme]) => { document.head.append(Object.assign(document.createElement('style'), "
+        "{ textContent: css })); document.documentElement.setAttribute('theme', theme); }",
+        [dark, theme],
+    )
+    expect(root).to_have_attribute("data-theme", theme)
+    assert contrast(root, root) > 7
+
+
+def test_the_wheel_stays_in_a_grid_that_scrolls(page, saved):
+    """A host that scrolls by itself hears of every turn of the wheel but those that move something inside."""
+    root = put(page, saved, '<body style="height: 3000px"><div id="place" style="height: 3000px"></div></body>')
+    page.evaluate("() => { window.told = 0; window.addEventListener('wheel', () => { window.told += 1; }); }")
+    scroller = root.locator(".cs-grid")
+    scroller.evaluate("one => { one.style.height = one.style.maxHeight = '40px'; }")
+    scroller.hover()
+    page.mouse.wheel(0, 5)
+    page.wait_for_function("one => one.scrollTop > 0", arg=scroller.element_handle())
+    assert page.evaluate("() => window.told") == 0
+    root.locator(".cs-tools").first.hover()
+    page.mouse.wheel(0, 5)
+    page.wait_for_function("() => window.told > 0")
