@@ -26,8 +26,8 @@ function contrast(one: string, other: string): number {
   return (more + 0.05) / (less + 0.05);
 }
 
-const LIGHT: Colours = coloursOf(".cs-root");
-const DARK: Colours = { ...LIGHT, ...coloursOf('.cs-root[data-theme="dark"]') };
+const LIGHT: Colours = coloursOf(".cs-host");
+const DARK: Colours = { ...LIGHT, ...coloursOf('.cs-host[data-theme="dark"]') };
 // JupyterLab's dark page, and that of many editors.
 const THEMES: Record<string, Colours> = {
   light: LIGHT,

@@ -24,8 +24,8 @@ SHUT_DOWN = "async () => { await window.nb.panel.sessionContext.shutdown(); }"
 #: second, from when the page is drawn. It restores the models when there is a kernel: where that takes just as long, so
 #: that they come after the last look and before it gives up, it says for ever that there is no such model. Its outputs
 #: are drawn anew then, as they are when a person opens the notebook again.
-DRAWN_AGAIN = """(outputs) => {
-  const panel = window.nb.app.shell.currentWidget;
+DRAWN_AGAIN = """([path, outputs]) => {
+  const panel = [...window.nb.app.shell.widgets("main")].find(({ context }) => context?.path === path);
   const area = panel?.node.querySelector(".jp-OutputArea");
   if (area?.textContent.includes("model not found")) panel.content.model.cells.get(0).outputs.fromJSON(outputs);
   return area?.querySelector(".cs-host");
@@ -65,7 +65,7 @@ def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_sta
     nbformat.write(saved, book.lab.folder / f"reopened-{book.name}")
     book.lab.api(f"api/contents/reopened-{book.name}/trust", "POST")  # as whoever ran it has
     book.command("docmanager:open", path=f"reopened-{book.name}", factory="Notebook")
-    book.wait_for(DRAWN_AGAIN, saved.cells[0].outputs)
+    book.wait_for(DRAWN_AGAIN, [f"reopened-{book.name}", saved.cells[0].outputs])
     book.problems[:] = [one for one in book.problems if "widget model not found" not in one]
     again = book.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output .cs-host")
     expect(again.locator(".cs-absent")).to_contain_text("There is no kernel behind this picture: run the cell")
