@@ -90,7 +90,7 @@ export function followTheme(
     marked();
   });
   placed.observe(outer);
-  signal.addEventListener("abort", () => placed.disconnect());
+  onEnd(signal, () => placed.disconnect());
   marked();
   return { theme: () => theme, onTheme: (run) => listeners.push(run) };
 }
