@@ -1,4 +1,5 @@
 import { instrument } from "../host/widget";
+import { captioned } from "../lib/controls";
 import { el, pane } from "../lib/dom";
 import { addressPane } from "../panes/address/address";
 import { detailButton } from "../panes/detail/detail";
@@ -71,7 +72,7 @@ const { widget, showSaved } = instrument({
   mount: (view, root) => {
     const status = pane(root, "status");
     statusPane(view, status, surveyWork(view));
-    silenceChips(view, status, root);
+    silenceChips(view, status);
     const end = status.appendChild(el("div.cs-status__end"));
     addressPane(view, end);
     wholePane(view, end, root);
@@ -89,9 +90,11 @@ const { widget, showSaved } = instrument({
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
     const [pin, unit] = [pinUnitButton(view), pane(body, "unit")];
+    const { silence, layer, refusal } = silenceButtons(view);
     unitPane(view, unit, {
       headed: (figures) => herePane(view, figures, () => isSilentHere(view)),
-      actions: [detailButton(view, root), pin, ...silenceButtons(view)],
+      actions: [detailButton(view, root), pin, silence, refusal],
+      more: [captioned("silence of the layer", layer)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
     pinnedUnit(view, unit);

@@ -26,10 +26,10 @@ const { widget, showSaved } = instrument({
     pictureHeading(view, picture);
     picturePane(view, picture);
     controlsPane(view, picture);
+    classesPane(view, pane(root, "classes"));
     const maps = pane(root, "maps");
     mapToolsPane(view, maps);
     mapsPane(view, maps);
-    classesPane(view, pane(root, "classes"));
     statusPane(view, pane(root, "status"), mapWork(view));
   },
 });

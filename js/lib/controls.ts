@@ -2,6 +2,13 @@
 import { aria, el, focused, on, onKey } from "./dom";
 import type { Store } from "./store";
 
+/** A control, or some that belong together, with what they are for beside them; hidden when all of them are. */
+export function captioned(words: string, ...controls: HTMLElement[]): HTMLElement {
+  // A click on the caption of a field goes into it.
+  const tag = controls[0]?.matches("input, select, .cs-complained") ? "label" : "span";
+  return el(`${tag}.cs-tools__field`, words, ...controls);
+}
+
 export interface Control<T extends string> {
   element: HTMLElement;
   show: (value: T) => void;

@@ -120,6 +120,10 @@ export function text(node: Node, value: string): void {
   if (node.textContent !== value) node.textContent = value;
 }
 
+/** Give an element a class, or take it away. */
+export const toggle = (element: Element, name: string, wanted: boolean): boolean =>
+  element.classList.toggle(name, wanted);
+
 /** Call `run` on the next animation frame, once however often it is asked for. */
 export function onFrame(run: () => void): () => void {
   let asked = false;

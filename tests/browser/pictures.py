@@ -72,6 +72,12 @@ EMPTY = {
 #: A report of patterns has all that it shows from the start.
 ANSWERING = {name: made for name, made in FULL.items() if name != "PatternReport"}
 STATES = {"full": FULL, "empty": EMPTY, "loading": FULL, "error": ANSWERING, "dead": FULL, "offline": FULL}
+SETTLED = """() => [...document.querySelectorAll('.cs-is-stale, .cs-is-loading, [aria-busy=true]')]
+  .every((one) => one.getClientRects().length === 0)"""
+#: bqplot lays its figures out anew a while after the page has another width, ms.
+CHARTS = 800
+#: An instrument with the chart beneath it, where there is one.
+INSTRUMENT = ".cs-charted, .cs-host"
 RESTART = "async () => { await window.nb.panel.sessionContext.session.kernel.restart(); }"
 
 
@@ -89,6 +95,8 @@ class Album:
             tall = root.evaluate("root => root.scrollHeight")
             if instrument != "Explorer":  # which is as high as the window lets it
                 page.set_viewport_size({"width": width, "height": max(1000, tall + 300)})
+            if root.locator(".bqplot").count():
+                page.wait_for_timeout(CHARTS)
             for _ in range(3):
                 page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             root.screenshot(path=FOLDER / f"{instrument}-{state}-{width}-{theme}.png", animations="disabled")
@@ -125,12 +133,14 @@ def take_live(book: Notebook, album: Album, instrument: str, state: str, made: s
         book.run("gate.clear()" if state == "loading" else "broken.append(1)")
     book.fill([f"w = {made}; w"])
     book.run_cell(0)
-    root = book.cell(0).locator(".cs-host").first
+    root = book.cell(0).locator(INSTRUMENT).first
     root.wait_for()
     if state == "loading":
         root.locator(".cs-root").first.wait_for()
     else:
         book.run("w.wait(120)", timeout=150)
+    if state in ("full", "empty"):
+        book.wait_for(SETTLED)  # what followed from the first answers has come, too
     if state == "error":
         root.locator("[role=alert]:visible").first.wait_for()
     if state == "dead":
@@ -154,7 +164,7 @@ def take_saved(book: Notebook, album: Album, instrument: str, made: str) -> None
         assert browser is not None
         page = browser.new_context(color_scheme=theme).new_page()
         page.goto(path.as_uri())
-        root = page.locator(".cs-host").first
+        root = page.locator(INSTRUMENT).first
         root.wait_for()
         album.take(page, root, instrument, "offline", theme)
         page.context.close()

@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 from torch import nn
 
 import convscope as cs
+from test_instruments import open_more
 
 FOLDER = "of-a-person"
 CLASSES = [f"class {index}" for index in range(5)]
@@ -227,7 +228,8 @@ def test_on_a_saved_explorer_what_needs_a_kernel_is_off(browser: Browser, tmp_pa
     assert root.locator(".cs-address").evaluate("field => field.readOnly")
     # What the page can do by itself goes on.
     root.get_by_label("Order").select_option("index")
-    root.get_by_label("Colour map").select_option("magma")
+    open_more(root.locator(".cs-filters"))
+    root.get_by_label("Colours of the tiles").select_option("magma")
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "2/activation/magma/unit")
     root.locator(".cs-search").fill("5-7")
     expect(root.locator(".cs-grid")).to_have_attribute("aria-rowcount", "1")

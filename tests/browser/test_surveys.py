@@ -87,7 +87,7 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     grid.press("Home")
     agrees(book, "w.selected", 1)
 
-    which = root.get_by_label("Which filters")
+    which = root.get_by_label("Which units")
     which.select_option("dead")
     grid.press("Home")
     expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* dead"))

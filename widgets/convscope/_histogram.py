@@ -86,7 +86,7 @@ class Histogram:
         self.top = np.array([strength(one) for one in survey.top(layer, channel) if one.value > 0])
         end = ceiling_of(survey, layer)
         before = "" if end is None else f", before the ceiling of {end:g}"
-        self._across.label = f"largest activation of a picture{before}, logarithmic"
+        self._across.label = f"largest activation{before}, logarithmic"
         with self._bars.hold_sync():
             self._bars.x = np.arange(len(self.counts)) + 0.5
             self._bars.y = np.sqrt(self.counts)
@@ -100,7 +100,7 @@ class Histogram:
         heights = sorted({1, round(most / 4), most} - {0})
         label_ticks(self._up, {float(np.sqrt(count)): f"{count:,}" for count in heights})
         pictures, values = sum(self.counts), few(survey, layer, channel)
-        self.figure.title = f"unit {channel} in {pictures:,} pictures; triangles: the top {len(self.top)}"
+        self.figure.title = f"unit {channel} in {pictures:,} pictures; ▴ its top {len(self.top)}"
         if values is not None:  # the panel tells them one by one
             self.figure.title = f"unit {channel}: too few of {pictures:,} pictures activate it for a histogram"
         self.figure.layout.display = "none" if values is not None else ""

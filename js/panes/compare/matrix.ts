@@ -4,6 +4,7 @@ import { aria, dim, el, layOver, on, onFrame, onKey, shareAt, text, withModifier
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { type CompareState, type Matrix, names } from "./state";
 import { likeness } from "./words";
 
@@ -110,10 +111,7 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
   store.watch(["matrix", "_comparison"], () => {
     const [matrix, { known, cka }] = [store.get("matrix"), store.get("_comparison")];
     whole.hidden = !matrix;
-    text(
-      empty,
-      cka ?? (matrix ? "" : known ? "Comparing layers…" : "Compared when both have seen all pictures."),
-    );
+    text(empty, cka ?? (matrix || known ? "" : "Compared when both have seen all pictures."));
     const [a, b] = names(store);
     text(down, `${a} ↓`);
     text(across, `${b} →`);
@@ -132,6 +130,10 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
       "label",
       `Layers of ${a} (up and down) against layers of ${b} (left and right). Arrow keys choose a pair.`,
     );
+  });
+  showAwaited(view, root, "cka", ["matrix", "_comparison"], () => {
+    const { known, cka } = store.get("_comparison");
+    return known && cka === null && !store.get("matrix") ? "loading" : "";
   });
   store.watch(["matrix", "_comparison", "layer_a", "layer_b", "pointed"], () => {
     const matrix = store.get("matrix");

@@ -1,10 +1,11 @@
 /** Units of the two chosen layers, matched by correlation, each with the patches that excite it most. */
 import { clearBeyond, rgba } from "../../lib/atlas";
-import { segmented, tied } from "../../lib/controls";
+import { captioned, segmented, tied } from "../../lib/controls";
 import { aria, dim, el, is, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { type CompareState, type Matches, names, type Pair, type PairOrder, type PairShow } from "./state";
 import { likeness } from "./words";
 
@@ -14,6 +15,9 @@ const MOST = 120;
 
 export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
   const { store } = view;
+  showAwaited(view, root, "matches", ["matches", "_comparison"], () =>
+    store.get("_comparison").known && !store.get("matches") ? "loading" : "",
+  );
   const count = el("span");
   const order = segmented<PairOrder>("Which pairs first", {
     mutual: ["mutual", "Pairs of which each is the other's best match, the most alike first"],
@@ -43,7 +47,11 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
   const more = el("button.cs-link", "more pairs");
   root.append(
     el("h3.cs-heading", "Matched units", count),
-    el("div.cs-tools", tied(store, "pair_order", order).element, tied(store, "pair_show", showing).element),
+    el(
+      "div.cs-tools",
+      captioned("pairs", tied(store, "pair_order", order).element),
+      captioned("show", tied(store, "pair_show", showing).element),
+    ),
     head,
     empty,
     list,

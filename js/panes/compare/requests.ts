@@ -1,7 +1,7 @@
 /** What is asked of the kernel about both networks. */
 import { bytes, floats } from "../../lib/buffers";
 import { photosOf } from "../../lib/photo";
-import type { Session, View } from "../../seam";
+import type { KernelError, Session, View } from "../../seam";
 import type { Work } from "../shared/work";
 import { tieSquares } from "./sides";
 import { type CompareState, type Filters, type Matches, names, type Together } from "./state";
@@ -12,6 +12,11 @@ export function linkCompare(session: Session<CompareState>): void {
   store.watch(["slow"], () => {
     const ending = (kind: string) => (kind.endsWith("_b") ? [kind.slice(0, -2)] : []);
     store.set({ slow_b: store.get("slow").flatMap(ending) });
+  });
+  store.watch(["errors"], () => {
+    const ending = ([kind, error]: [string, KernelError]) =>
+      kind.endsWith("_b") ? [[kind.slice(0, -2), error] as const] : [];
+    store.set({ errors_b: Object.fromEntries(Object.entries(store.get("errors")).flatMap(ending)) });
   });
   store.watch(["_network", "_comparison"], () =>
     store.set({ both: { ...store.get("_network"), name: names(store).join(" and ") } }),

@@ -3,7 +3,7 @@
  * which is at the same place of both pictures whichever of them it is dragged on.
  */
 import { clamp, type Extent, extent, fit, type Position, type Size, toSize } from "../../lib/geometry";
-import type { Kernel, Session } from "../../seam";
+import type { HostSlice, Kernel, Session } from "../../seam";
 import type { OccluderState } from "../occluder/state";
 import type { CompareSlice, CompareState, Together } from "./state";
 
@@ -21,7 +21,8 @@ const NAMES = {
   patch: "patch_b",
   trail: "trail_b",
   slow: "slow_b",
-} as const satisfies Partial<Record<keyof OccluderState | "slow", keyof CompareSlice>>;
+  errors: "errors_b",
+} as const satisfies Partial<Record<keyof OccluderState | "slow" | "errors", keyof CompareSlice>>;
 
 /** What the second network's occluder is given; picture, shape, fill and whether a drag is under way are shared. */
 export function second<V extends Session<CompareState>>(
@@ -29,7 +30,7 @@ export function second<V extends Session<CompareState>>(
 ): Omit<V, keyof Session<object>> & Session<OccluderState> {
   return {
     ...view,
-    store: view.store.as<OccluderState & { slow: readonly string[] }>(NAMES),
+    store: view.store.as<OccluderState & Pick<HostSlice, "slow" | "errors">>(NAMES),
     kernel: aside(view.kernel),
   };
 }

@@ -3,7 +3,7 @@ import type { Inside } from "../../lib/atlas";
 import type { Position, Size } from "../../lib/geometry";
 import type { Photo } from "../../lib/photo";
 import type { Store } from "../../lib/store";
-import type { Slice } from "../../seam";
+import type { HostSlice, Slice } from "../../seam";
 import type { Frame, OccluderState, Patch, Trail } from "../occluder/state";
 import type { NetworkInfo } from "../shared/network";
 import type { Progress } from "../shared/work";
@@ -129,6 +129,7 @@ interface SecondOccluder {
   patch_b: Patch | null;
   trail_b: Trail;
   slow_b: readonly string[];
+  errors_b: HostSlice["errors"];
 }
 
 export interface CompareSlice extends SecondOccluder {
@@ -190,6 +191,7 @@ export const compareSlice: Slice<CompareSlice> = {
     patch_b: null,
     trail_b: { number: -1, visited: [] },
     slow_b: [],
+    errors_b: {},
   },
   writes: ["layer_a", "layer_b", "pair_order", "pair_show", "pairs", "target_b"],
   asks: ["layer_a", "layer_b", "pair_order", "pair_show", "pairs"],

@@ -1,7 +1,8 @@
 /** The pictures in a row: a click, or the arrow keys and Enter, says where the part is. */
-import { aria, el, is, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { aria, el, layOver, on, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { corner, moved } from "./geometry";
 import { type CorrespondenceState, clicked, mark, type Point } from "./state";
 
@@ -31,7 +32,7 @@ export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): 
     for (const one of spots) one.place();
   });
   store.watch(["points", "shown", "offline", "_pictures"], () => text(hint, hintText(view)));
-  store.watch(["slow"], () => is(row, "loading", store.get("slow").includes("views")));
+  showAwaited(view, row, "views", ["views"], () => (store.get("views").length > 0 ? "" : "loading"));
 }
 
 function hintText({ store }: View<CorrespondenceState>): string {

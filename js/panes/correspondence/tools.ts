@@ -1,5 +1,5 @@
 /** What the part is called, how large its mask is, which layers and which entries; keep and reset. */
-import { segmented, tied } from "../../lib/controls";
+import { captioned, segmented, tied } from "../../lib/controls";
 import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
@@ -17,7 +17,6 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
   const value = el("output.cs-tools__value");
   const layers = el("select.cs-select", {
     "aria-label": "Layers",
-    title: "Choose a layer to add it, or to take it away",
   });
   const entries = segmented<Entries>("Entries that are counted", {
     all: ["all entries", "As in the paper: entries that no mask changes agree"],
@@ -29,14 +28,13 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
     "keep, next part",
   );
   const reset = el("button.cs-button", { title: "Take all points back" }, "reset");
-  const field = (words: string, ...parts: HTMLElement[]) => el("label.cs-tools__field", words, ...parts);
   root.append(
     el(
       "div.cs-tools",
-      field("part", name),
-      field("mask", range, value),
-      field("layers", layers),
-      tied(store, "entries", entries).element,
+      captioned("part", name),
+      captioned("mask", range, value),
+      captioned("layers", layers),
+      captioned("count", tied(store, "entries", entries).element),
       el("span.cs-tools__end.cs-tools", keep, reset),
     ),
   );
@@ -72,7 +70,11 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
       .layers.map((layer) =>
         el("option", { value: layer.name }, `${now.includes(layer.name) ? "✓" : "\u2003"} ${layer.name}`),
       );
-    layers.replaceChildren(el("option", { value: "" }, now.join(", ")), ...items);
+    layers.replaceChildren(
+      el("option", { value: "" }, now.length === 1 ? (now[0] ?? "") : many(now.length, "layer")),
+      ...items,
+    );
+    layers.title = `${now.join(", ")}. Choose a layer to add it, or to take it away`;
   });
   on(keep, "click", () => kernel.tell("keep"));
   on(reset, "click", () => store.set({ points: store.get("points").map(() => null) }));

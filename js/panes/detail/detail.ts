@@ -7,6 +7,7 @@ import { show } from "../../lib/photo";
 import { scaleBar } from "../../lib/scalebar";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import type { Detail, DetailState, Edges } from "./state";
 
 /** How much of the map covers the picture at first. */
@@ -86,7 +87,6 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     const detail = currentOf(view);
     const [layer, selected] = [store.get("layer"), store.get("selected")];
     text(title, `unit ${selected} of ${layer}`);
-    is(dialog, "loading", !detail);
     if (!detail) return;
     const place = store.get("pointed") ?? detail.strongest;
     text(value, valueText(detail, place));
@@ -106,6 +106,9 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     bar.show({ range, colours: background, name: "activation", mark: valueAt(detail, place) });
   };
   store.watch(["enlarged", "detail", "pointed", "layer", "selected", "colormap"], tell);
+  showAwaited(view, dialog, "detail", ["detail", "layer", "selected"], () =>
+    currentOf(view) ? "" : "loading",
+  );
   page.onTheme(tell);
   return dialog;
 }

@@ -1,5 +1,5 @@
 /** Which curve is drawn beneath, and whose line is whose; where bqplot does not draw them the curves themselves. */
-import { segmented, tied } from "../../lib/controls";
+import { captioned, segmented, tied } from "../../lib/controls";
 import { dim, el, on, svg, text, within } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
@@ -23,7 +23,14 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
   const choice = tied(store, "curve", segmented<Curve>("Curve", CURVES));
   const drawing = el("div.cs-curves__drawing");
   const save = figureButtons(view, "curves", "all curves");
-  root.append(el("div.cs-curves", el("div.cs-tools", choice.element, what, save), legend(view), drawing));
+  root.append(
+    el(
+      "div.cs-curves",
+      el("div.cs-tools", captioned("curve", choice.element), save, what),
+      legend(view),
+      drawing,
+    ),
+  );
   store.follow("_evolution", ({ checkpoints }) => {
     root.hidden = checkpoints.length === 0;
   });

@@ -1,6 +1,7 @@
 /** All units of a layer over the training: rows are units, columns checkpoints, on one canvas that scrolls inside. */
-import { aria, el, is, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { type Arranged, arrangement } from "./arrangement";
 import { legend } from "./bar";
 import { chooseByKeys, chooseByPointer, reveal } from "./choose";
@@ -101,10 +102,11 @@ function scrolled(
     aria(scroller, "rowcount", rows);
     aria(scroller, "colcount", columns);
   });
-  store.watch(["winners", "layer"], () => {
-    const stale = store.get("winners")?.layer !== store.get("layer");
-    is(scroller, "stale", stale);
+  showAwaited(view, scroller, "winners", ["winners", "layer"], () => {
+    const winners = store.get("winners");
+    const stale = winners?.layer !== store.get("layer");
     aria(scroller, "busy", stale);
+    return stale ? (winners ? "stale" : "loading") : "";
   });
   return { scroller, canvas };
 }

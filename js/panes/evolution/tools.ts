@@ -1,5 +1,5 @@
 /** Above the cells: what they show, which units, in which order and shades, how large. */
-import { segmented, select, tied } from "../../lib/controls";
+import { captioned, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
@@ -13,7 +13,11 @@ import { ORDERS } from "./words";
 
 const HINT = "Find units by number (24, or 12, 40-48)";
 
-export function evolutionTools(view: View<EvolutionState>, arranged: Arranged, search: Node): HTMLElement {
+export function evolutionTools(
+  view: View<EvolutionState>,
+  arranged: Arranged,
+  search: HTMLElement,
+): HTMLElement {
   const { store } = view;
   const shows = segmented<Show>("What a cell shows", {
     both: ["both", "The projection above, the picture's patch beneath"],
@@ -28,22 +32,19 @@ export function evolutionTools(view: View<EvolutionState>, arranged: Arranged, s
     row: ["row", "One range a unit: its projections can be compared over the training"],
     layer: ["layer", "One range for all that are shown: units can be compared, too"],
   });
-  const shades = el("span.cs-tools__field", "shades", tied(store, "spread", spreads).element);
+  const shades = captioned("shades", tied(store, "spread", spreads).element);
   store.follow("show", (show) => {
     shades.hidden = show === "crop";
   });
   return el(
     "div.cs-tools",
-    tied(store, "show", shows).element,
-    tied(store, "order", select("Order of the units", ORDERS)).element,
-    rowsField(view),
-    el(
-      "div.cs-tools.cs-tools__end",
-      shades,
-      zoomButtons(arranged),
-      figureButtons(view, "evolution", "the cells"),
-      search,
-    ),
+    captioned("cells", tied(store, "show", shows).element),
+    captioned("order", tied(store, "order", select("Order of the units", ORDERS)).element),
+    captioned("rows", rowsField(view)),
+    shades,
+    captioned("size", zoomButtons(arranged)),
+    captioned("find", search),
+    figureButtons(view, "evolution", "the cells"),
   );
 }
 
@@ -63,7 +64,7 @@ export function searchField({ store }: View<EvolutionState>, arranged: Arranged)
   return search;
 }
 
-const ROWS = { "6": "6 rows", "12": "12 rows", "24": "24 rows", "48": "48 rows", "0": "all units" };
+const ROWS = { "6": "6", "12": "12", "24": "24", "48": "48", "0": "all" };
 
 function rowsField({ store }: View<EvolutionState>): HTMLElement {
   // Another number may come from Python: it is then none of these.

@@ -19,10 +19,17 @@ const LEAST = 116;
 
 /** The least width of a column with which all fit side by side, or as many as do are whole: none is cut off. */
 export function leastWidth(width: number, columns: readonly Column[]): number {
-  const gaps = (GAP + GROUP_GAP) * (new Set(columns.map(({ group }) => group)).size - 1);
-  const fit = Math.floor((width - Math.max(0, gaps) + GAP) / (LEAST + GAP));
-  if (fit > columns.length || fit < 2) return LEAST;
-  return Math.floor((width - Math.max(0, gaps) + GAP) / fit) - GAP;
+  const starts = columns.map(({ group }, at) => at > 0 && columns[at - 1]?.group !== group);
+  for (let methods = columns.length; methods > 0; methods--) {
+    // Of so many side by side, wherever they begin: the most gaps between groups.
+    const gaps = columns
+      .slice(0, columns.length - methods + 1)
+      .map((_, first) => starts.slice(first + 1, first + methods).filter(Boolean).length);
+    const room = width - (GAP + GROUP_GAP) * Math.max(...gaps) - GAP * methods;
+    const tile = Math.floor(room / (methods + 1));
+    if (tile >= LEAST) return methods === columns.length ? LEAST : tile;
+  }
+  return LEAST;
 }
 
 /** A group's first column has a gap before it. */

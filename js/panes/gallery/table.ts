@@ -1,6 +1,7 @@
 /** The table of maps: a row a picture, a column a method; every map with its control beneath it. */
 import { aria, el, on, onFrame, onResize, text, within } from "../../lib/dom";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
 import { type MapCell, mapCell, type PictureCell, pictureCell } from "./cells";
@@ -84,6 +85,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     words();
     paint();
   });
+  showAwaited(view, scroller, "rows", ["rows"], () => (store.get("rows").length > 0 ? "" : "loading"));
   store.watch(["_columns"], fit);
   store.onChange(["spot"], spot);
   store.onChange(["scale_by"], captions);

@@ -1,6 +1,6 @@
 /** How the maps are shown: scale, opacity, colours, control. */
 import { type Diverging, divergingGradient } from "../../lib/colormaps";
-import { segmented, select, tied } from "../../lib/controls";
+import { captioned, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -34,7 +34,7 @@ function scaleField({ store }: View<GalleryState>): HTMLElement {
     map: ["per map", "Each map has a scale of its own: compare structure"],
   });
   tied(store, "scale_by", scale);
-  return el("span.cs-tools__field", "scale", scale.element);
+  return captioned("scale", scale.element);
 }
 
 /** Whether there is a control, and what it randomises. */
@@ -61,7 +61,7 @@ function controlField({ store }: View<GalleryState>): HTMLElement {
     top.replaceChildren(...shares.map((one) => el("option", { value: one }, `${randomised(one)} at random`)));
     top.value = String(share);
   });
-  return el("span.cs-tools__field", control, top);
+  return captioned("", control, top);
 }
 
 function coloursField({ store, page }: View<GalleryState>): HTMLElement {
@@ -78,5 +78,5 @@ function coloursField({ store, page }: View<GalleryState>): HTMLElement {
   };
   store.watch(["colours"], show);
   page.onTheme(show);
-  return el("span.cs-tools__field", colours.element, legend);
+  return captioned("colours", colours.element, legend);
 }

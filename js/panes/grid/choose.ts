@@ -66,12 +66,18 @@ export function chooseByKeys(
   });
 }
 
-/** Scroll as little as shows the selected tile, whoever selected it. */
-export function reveal({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): void {
+/** Scroll as little as shows the selected tile, whoever selected it; where it was in sight, if `seen` px were. */
+export function reveal(
+  { store }: View<GridState>,
+  arranged: Arranged,
+  scroller: HTMLElement,
+  seen = Number.POSITIVE_INFINITY,
+): void {
   const index = indexOf(arranged, store.get("selected"));
   if (index < 0) return;
   const layout = arranged.get("layout");
   const { y } = place(layout, index);
+  if (y + layout.tile > scroller.scrollTop + seen) return;
   if (y < scroller.scrollTop) scroller.scrollTop = y;
   else if (y + layout.tile > scroller.scrollTop + scroller.clientHeight) {
     scroller.scrollTop = y + layout.tile - scroller.clientHeight;

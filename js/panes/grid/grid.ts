@@ -1,6 +1,7 @@
 /** All units of a layer on one canvas; hovering and choosing never ask the kernel. */
-import { aria, el, is, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
 import { chooseByKeys, chooseByPointer, reveal } from "./choose";
 import { keepPainted } from "./paint";
@@ -22,13 +23,19 @@ export function gridPane(view: View<GridState>, root: HTMLElement): void {
   const tools = gridTools(view, arranged, [search, labels]);
   root.append(el("div.cs-filters", tools, foundUnits(view), body, foot));
 
+  showAwaited(view, body, "grid", ["grid", "layer", "lens"], () => {
+    const grid = store.get("grid");
+    const stale = !grid || grid.layer !== store.get("layer") || grid.lens !== store.get("lens");
+    scroller.setAttribute("aria-busy", String(stale));
+    return stale ? (grid ? "stale" : "loading") : "";
+  });
   keepPainted(view, arranged, scroller, canvas);
   chooseByPointer(view, arranged, scroller);
   chooseByKeys(view, arranged, scroller, search);
   onResize(body, (width) => {
-    const isFirst = arranged.get("width") === 0;
+    const moves = arranged.get("width") !== width;
     arranged.set({ width });
-    if (isFirst) reveal(view, arranged, scroller);
+    if (moves) reveal(view, arranged, scroller);
   });
   store.watch(["selected", "grid", "order"], () => reveal(view, arranged, scroller));
   arranged.follow("complaint", (complaint) => text(empty, complaint));
@@ -43,7 +50,6 @@ function scrolled(
   view: View<GridState>,
   arranged: Arranged,
 ): { scroller: HTMLElement; canvas: HTMLCanvasElement } {
-  const { store } = view;
   const canvas = el("canvas.cs-grid__canvas");
   const spacer = el("div.cs-grid__spacer");
   const cell = selectedCell(view, arranged);
@@ -62,22 +68,19 @@ function scrolled(
   arranged.follow("layout", (layout) => {
     const { height, rows, columns } = layout;
     // How much of it is seen at once is the style sheet's to say.
-    scroller.style.height = `${height}px`;
+    scroller.style.height = `${Math.ceil(height)}px`;
     canvas.style.width = `${arranged.get("width")}px`;
-    spacer.style.height = `${height}px`;
+    spacer.style.height = `${Math.floor(height)}px`;
     aria(scroller, "rowcount", rows);
     aria(scroller, "colcount", columns);
   });
   onResize(scroller, (_width, seen) => {
+    const before = arranged.get("seen");
     canvas.style.height = `${seen}px`;
     spacer.style.marginTop = `${-seen}px`;
     arranged.set({ seen });
-  });
-  store.watch(["grid", "layer", "lens"], () => {
-    const grid = store.get("grid");
-    const stale = !grid || grid.layer !== store.get("layer") || grid.lens !== store.get("lens");
-    is(scroller, "stale", stale);
-    aria(scroller, "busy", stale);
+    // A selected tile that was in sight stays so.
+    if (seen < before) reveal(view, arranged, scroller, before);
   });
   return { scroller, canvas };
 }

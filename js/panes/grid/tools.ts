@@ -1,9 +1,10 @@
 /** Above the grid: what the tiles show, in which order and colours, which of them and how large. */
 import { hasScales, isSigned, ranges, type Scale } from "../../lib/atlas";
 import { COLORMAPS, type Colormap, colouring, SHADES } from "../../lib/colormaps";
-import { segmented, select, tied } from "../../lib/controls";
+import { captioned, segmented, select, tied } from "../../lib/controls";
 import { el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
+import { more } from "../../lib/menu";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -12,20 +13,21 @@ import { type Arranged, ZOOM } from "./arrangement";
 import { type GridState, type Lens, type Order, type Show, scaleKey } from "./state";
 
 /** `search`: the field that finds units, which stands among them. */
-export function gridTools(view: View<GridState>, arranged: Arranged, search: Node[]): HTMLElement {
+export function gridTools(view: View<GridState>, arranged: Arranged, search: HTMLElement[]): HTMLElement {
+  const { scale, maps } = colourFields(view, arranged);
   return el(
     "div.cs-tools",
-    lensField(view),
-    orderField(view),
-    showField(view),
-    // What does not fit beside the lenses goes to the next line together.
-    el(
-      "div.cs-tools.cs-tools__end",
-      ...colourFields(view, arranged),
-      zoomButtons(arranged),
-      figureButtons(view, "grid", "the strongest units"),
-      ...search,
+    captioned("show", lensField(view)),
+    captioned("order", orderField(view)),
+    captioned("units", showField(view)),
+    more(
+      view.signal,
+      captioned("colours", maps),
+      captioned("size of tiles", zoomButtons(arranged)),
+      captioned("save", figureButtons(view, "grid", "the strongest units")),
     ),
+    ...scale,
+    captioned("find", ...search),
   );
 }
 
@@ -74,11 +76,11 @@ function orderField({ store }: View<GridState>): HTMLElement {
 }
 
 function showField({ store }: View<GridState>): HTMLElement {
-  const shown = select<Show>("Which filters", {
+  const shown = select<Show>("Which units", {
     all: "all",
     alive: "alive",
     dead: "dead",
-    rare: "rarely active",
+    rare: "rare",
     repeated: "repeated",
   });
   store.follow("_survey", () => {
@@ -88,7 +90,10 @@ function showField({ store }: View<GridState>): HTMLElement {
 }
 
 /** What the colours stand for, beside what shares a range of them; photographs have no such scale. */
-function colourFields(view: View<GridState>, arranged: Arranged): HTMLElement[] {
+function colourFields(
+  view: View<GridState>,
+  arranged: Arranged,
+): { scale: HTMLElement[]; maps: HTMLElement } {
   const { store, page } = view;
   const choices = {
     unit: ["unit", "Each tile uses the full range of colours"],
@@ -96,7 +101,7 @@ function colourFields(view: View<GridState>, arranged: Arranged): HTMLElement[] 
   } as const;
   const scales = segmented<Scale>("Scale", choices);
   const weights = segmented<Scale>("Scale of the weights", choices);
-  const maps = select<Colormap>("Colour map", COLORMAPS);
+  const maps = select<Colormap>("Colours of the tiles", COLORMAPS);
   const bar = scaleBar("Scale", { variant: "cs-bar--tool" });
   tied(store, "scale", scales);
   tied(store, "weights_scale", weights);
@@ -124,7 +129,7 @@ function colourFields(view: View<GridState>, arranged: Arranged): HTMLElement[] 
   arranged.watch(["order"], showScale);
   store.watch(["grid", "scale", "weights_scale", "colormap", "hovered", "selected", "tiled"], showScale);
   page.onTheme(showScale);
-  return [scales.element, weights.element, bar.element, maps.element];
+  return { scale: [captioned("scale", scales.element, weights.element), bar.element], maps: maps.element };
 }
 
 function zoomButtons(arranged: Arranged): HTMLElement {

@@ -33,7 +33,7 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
   const empty = el("p.cs-empty");
   const details = el("div.cs-details", { "aria-live": "polite" });
-  root.append(summary, save, legend, table, details, empty);
+  root.append(summary, el("div.cs-tools", legend, save), table, details, empty);
 
   const rows = new Rows(
     list,

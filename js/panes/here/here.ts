@@ -43,14 +43,13 @@ export function herePane(
     figure.hidden = !found;
     is(figure, "stale", !current);
     if (!found) return;
-    text(
-      caption,
+    caption.title =
       found.value > 0 || layerOf(store)?.signed
         ? `${cutOff(found.value, found.before)} · row ${found.row}, column ${found.column}`
         : silenced()
           ? "silenced"
-          : "silent on this picture",
-    );
+          : "silent on this picture";
+    text(caption, caption.title);
     paint();
   });
 }

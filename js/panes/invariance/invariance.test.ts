@@ -57,7 +57,7 @@ it("asks for the picture where the slider is, and begins another transformation 
   chooseTransform(view.store, "jpeg");
   expect(view.store.get("value")).toBe(100);
   expect([range.min, range.max, range.value]).toEqual(["5", "100", "100"]);
-  expect(document.querySelector<HTMLElement>(".cs-tools__field")?.hidden).toBe(true);
+  expect(document.querySelectorAll<HTMLElement>(".cs-tools__field")[1]?.hidden).toBe(true);
 });
 
 it("a layer is drawn or not, in the network's order", () => {

@@ -1,11 +1,13 @@
 /** The picture, moved, and what the network says of it. */
-import { el, is, onFrame, text } from "../../lib/dom";
+import { el, onFrame, text } from "../../lib/dom";
 import { probability } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import type { InvarianceState } from "./state";
 
-export function movedPicture({ store }: View<InvarianceState>, root: HTMLElement): void {
+export function movedPicture(view: View<InvarianceState>, root: HTMLElement): void {
+  const { store } = view;
   const canvas = el("canvas.cs-picture__canvas");
   const frame = el("div.cs-picture.cs-picture--moved", canvas);
   const name = el("div.cs-heading");
@@ -33,5 +35,8 @@ export function movedPicture({ store }: View<InvarianceState>, root: HTMLElement
     const found = store.get("_pictures")[store.get("picture")];
     text(name, found ? found.name : "");
   });
-  store.watch(["slow"], () => is(frame, "loading", store.get("slow").includes("moved")));
+  showAwaited(view, frame, "moved", ["slow", "moved"], () => {
+    if (!store.get("moved")) return "loading";
+    return store.get("slow").includes("moved") ? "stale" : "";
+  });
 }

@@ -1,5 +1,5 @@
 /** Which transformation, how far, and what comes in at the border. */
-import { type Control, segmented, select, tied } from "../../lib/controls";
+import { type Control, captioned, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
@@ -16,11 +16,16 @@ export function invarianceTools(view: View<InvarianceState>, root: HTMLElement):
     relative: ["relative", "The same, divided by the norm of the features of the picture as it is"],
     cosine: ["cosine", "One minus the cosine: blind to how strong all features are"],
   });
-  const line = el("div.cs-tools", choice, fills, tied(store, "distance", distance).element);
+  const line = el(
+    "div.cs-tools",
+    captioned("change", choice),
+    fills,
+    captioned("distance", tied(store, "distance", distance).element),
+  );
   const range = el("input.cs-scrubber__range", { type: "range", "aria-label": "How far" });
   const value = el("output.cs-slide__value");
   const back = el("button.cs-button", { title: "The picture as it is" }, "reset");
-  const slide = el("div.cs-slide", range, value, back);
+  const slide = el("div.cs-slide", el("span.cs-slide__caption", "how far"), range, value, back);
   root.append(line, slide);
   on(range, "input", () => {
     const at = Number(range.value);

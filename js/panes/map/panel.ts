@@ -1,8 +1,9 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
-import { aria, el, is, onFrame, onResize, text } from "../../lib/dom";
+import { aria, el, onFrame, onResize, text } from "../../lib/dom";
 import { extent, type Position } from "../../lib/geometry";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { cellAt, isComputed } from "./cells";
 import { chooseByKeys, chooseByPointer } from "./choose";
 import { paintMap } from "./paint";
@@ -53,7 +54,6 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     // What is looked at, else where the ring is.
     const maps = store.get("maps");
     const cell = store.get("cell") ?? (maps && ringCell(maps, store));
-    is(figure, "loading", !maps);
     figure.hidden = !!maps && (panel.absent?.(maps) ?? false);
     if (!maps) return;
     const [row, column] = cell ?? [0, 0];
@@ -73,6 +73,7 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
   store.follow("maps", (maps) => {
     if (maps) panel.showFoot(maps);
   });
+  showAwaited(view, figure, "map", ["maps"], () => (store.get("maps") ? "" : "loading"));
 }
 
 /** The cell of the occluder where it is. */

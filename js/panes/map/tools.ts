@@ -1,5 +1,6 @@
 /** What is mapped: layer, map of it, and how densely. */
 import { complained } from "../../lib/complaint";
+import { captioned } from "../../lib/controls";
 import { dim, el, focused, on } from "../../lib/dom";
 import { extent } from "../../lib/geometry";
 import type { View } from "../../seam";
@@ -31,7 +32,7 @@ function layerFields({ store }: View<MapState>): HTMLElement[] {
     title: "Map of the layer; empty for the strongest of the clean picture",
   });
   const { element, complain } = complained(unit);
-  const fields = [el("label.cs-tools__field", "layer", layers), el("label.cs-tools__field", "map", element)];
+  const fields = [captioned("layer", layers), captioned("map", element)];
   const showUnit = () => {
     unit.value = `${store.get("channel") ?? ""}`;
     unit.placeholder = `${store.get("maps")?.unit ?? ""}`;
@@ -73,5 +74,5 @@ function strideField({ store }: View<MapState>): HTMLElement {
     show();
   });
   store.watch(["stride"], show);
-  return el("label.cs-tools__field", "every", element, dim("px"));
+  return captioned("every", element, dim("px"));
 }

@@ -3,6 +3,7 @@ import { aria, dim, el, is, on, text } from "../../lib/dom";
 import { change, many, probability } from "../../lib/format";
 import { same } from "../../lib/store";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { followField } from "./follow";
 import type { ClassScore, OccluderState } from "./state";
 
@@ -91,7 +92,6 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
   root.append(pane);
 
   store.follow("frame", (frame) => {
-    is(pane, "loading", !frame);
     whole.hidden = frame?.target.whole === undefined;
     if (!frame) {
       for (const one of rows) one.show(null, false, false);
@@ -126,11 +126,11 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     pane.dataset.position = frame.position.join(",");
   });
   // An older number is dimmed as soon as the square has left it and the kernel has taken more than 300 ms.
-  store.watch(["slow", "frame", "position"], () => {
+  showAwaited(view, pane, "occlude", ["slow", "frame", "position"], () => {
     const frame = store.get("frame");
     const slow = store.get("slow").includes("occlude");
-    const stale = slow && !!frame && !same(frame.position, store.get("position"));
-    is(pane, "stale", stale);
     aria(pane, "busy", slow);
+    if (!frame) return "loading";
+    return slow && !same(frame.position, store.get("position")) ? "stale" : "";
   });
 }

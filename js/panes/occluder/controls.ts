@@ -2,7 +2,7 @@
 
 import { gradient } from "../../lib/colormaps";
 import { complained } from "../../lib/complaint";
-import { segmented } from "../../lib/controls";
+import { captioned, segmented } from "../../lib/controls";
 import { aria, dim, el, focused, is, on, onKey } from "../../lib/dom";
 import { kindOf } from "../../lib/form";
 import { aroundMiddle, clamp, type Extent, extent, toSize } from "../../lib/geometry";
@@ -14,7 +14,13 @@ import { trailRange } from "./trail";
 
 export function controlsPane(view: View<OccluderState>, root: HTMLElement): void {
   const { store } = view;
-  const pane = el("div.cs-controls", shapeField(view), ...fillField(view), sizeField(view), trailField(view));
+  const pane = el(
+    "div.cs-controls",
+    captioned("shape", shapeField(view)),
+    captioned("fill", ...fillField(view)),
+    sizeField(view),
+    trailField(view),
+  );
   root.append(pane, hint(view));
   on(root, "keydown", (event) => {
     if (event.key !== "Escape" || !store.get("drawing")) return;
@@ -78,7 +84,7 @@ function sizeField({ store }: View<OccluderState>): HTMLElement {
     return !!by;
   });
   store.watch(["size"], () => focused(size) !== size && show());
-  return el("label.cs-controls__size", element, dim("px"));
+  return captioned("size", element, dim("px"));
 }
 
 function trailField({ store, kernel }: View<OccluderState>): HTMLElement {

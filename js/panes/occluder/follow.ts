@@ -1,5 +1,6 @@
 /** Finding a class to follow, among all that the network knows. */
 import { complained } from "../../lib/complaint";
+import { captioned } from "../../lib/controls";
 import { el, on, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
@@ -9,7 +10,7 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
   const options = el("datalist", { id: uniqueId("classes") });
   const field = el("input.cs-follow", {
     type: "search",
-    placeholder: "follow a class",
+    placeholder: "any class",
     "aria-label": what,
     title: what,
     list: options.id,
@@ -32,8 +33,7 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
   };
   on(field, "change", follow);
   store.follow("offline", (offline) => {
-    field.hidden = offline;
+    element.hidden = offline;
   });
-  element.classList.add("cs-following");
-  return element;
+  return captioned("follow", element);
 }

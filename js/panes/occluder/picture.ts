@@ -1,6 +1,7 @@
 /** The picture as the network sees it, with the occluder on it. */
 import { el, is } from "../../lib/dom";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { followPointer } from "./gestures";
 import { ghost, handle } from "./handle";
 import { followKeys } from "./keys";
@@ -19,4 +20,5 @@ export function picturePane(view: View<OccluderState>, root: HTMLElement): void 
   followKeys(view, occluder, gestures);
   root.append(speech(view));
   store.follow("offline", (offline) => is(frame, "offline", offline));
+  showAwaited(view, frame, "photo", ["photo"], () => (store.get("photo") ? "" : "loading"));
 }

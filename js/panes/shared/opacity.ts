@@ -1,4 +1,5 @@
 /** How much maps cover the picture beneath them. */
+import { captioned } from "../../lib/controls";
 import { el, on } from "../../lib/dom";
 import type { Store } from "../../lib/store";
 import type { HostSlice } from "../../seam";
@@ -23,5 +24,5 @@ export function opacityField(store: Store<OpacitySlice & HostSlice>): HTMLElemen
   store.follow("opacity", (share) => {
     opacity.value = String(Math.round(100 * share));
   });
-  return el("label.cs-tools__field", "opacity", opacity);
+  return captioned("opacity", opacity);
 }

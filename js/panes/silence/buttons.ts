@@ -6,20 +6,23 @@ import { isSurveyed } from "../shared/survey";
 import { changed, isSilentHere, type SilenceState } from "./state";
 
 const MORE = {
-  "": "layer…",
-  strongest: "silence its strongest half",
-  weakest: "silence its weakest half",
-  all: "silence all of it",
-  none: "silence none of it",
+  "": "choose…",
+  strongest: "its strongest half",
+  weakest: "its weakest half",
+  all: "all of it",
+  none: "none of it",
 };
 
 const TITLE = "Silence more of the layer; its halves are by mean activation in the survey";
 
-export function silenceButtons(view: View<SilenceState>): HTMLElement[] {
+export function silenceButtons(view: View<SilenceState>): {
+  silence: HTMLElement;
+  layer: HTMLElement;
+  refusal: HTMLElement;
+} {
   const { store, kernel } = view;
   const toggle = el("button.cs-button.cs-toggle", "silence");
   const more = select("Silence more of the layer", MORE);
-  more.element.classList.add("cs-silence__more");
   more.element.title = TITLE;
   on(toggle, "click", () => {
     const [silenced, layer, unit] = [store.get("silenced"), store.get("layer"), store.get("selected")];
@@ -46,5 +49,5 @@ export function silenceButtons(view: View<SilenceState>): HTMLElement[] {
     refusal.title = refused ?? "";
     text(refusal, refused === null ? "" : "cannot be silenced");
   });
-  return [toggle, more.element, refusal];
+  return { silence: toggle, layer: more.element, refusal };
 }

@@ -1,18 +1,20 @@
 /** What is silent, each to be taken back; shown where there is anything. */
-import { el, on, onKey, text, within } from "../../lib/dom";
+import { el, on, text, within } from "../../lib/dom";
 import { many } from "../../lib/format";
+import { menu } from "../../lib/menu";
 import type { View } from "../../seam";
 import { changed, countOf, type SilenceState } from "./state";
 
 /** Of a layer with more silent units than these one chip tells. */
 const APART = 4;
 
-export function silenceChips({ store }: View<SilenceState>, root: HTMLElement, whole: HTMLElement): void {
+export function silenceChips(view: View<SilenceState>, root: HTMLElement): void {
+  const { store } = view;
   const count = el("summary.cs-silenced__count", { title: "Which, and how to take it back" });
   const none = el("button.cs-link", "silence none");
   const chips = el("div.cs-similar", { role: "group", "aria-label": "Silenced units" });
   const note = el("p", "The survey, and so a unit’s patches, are of the whole network. ", none);
-  const part = el("details.cs-silenced", count, el("div.cs-silenced__list", chips, note));
+  const part = menu("cs-silenced", count, el("div", chips, note), view.signal);
   root.append(part);
   store.watch(["silenced", "offline", "_network"], () => {
     const [silenced, offline] = [store.get("silenced"), store.get("offline")];
@@ -43,15 +45,6 @@ export function silenceChips({ store }: View<SilenceState>, root: HTMLElement, w
     );
     part.hidden = number === 0;
     part.open &&= number > 0;
-  });
-  on(whole, "pointerdown", ({ target }) => {
-    if (!part.contains(target as Node)) part.open = false;
-  });
-  onKey(part, ({ key }) => {
-    if (key !== "Escape" || !part.open) return false;
-    part.open = false;
-    count.focus();
-    return true;
   });
   on(none, "click", () => store.set({ silenced: [] }));
   on(chips, "click", (event) => {

@@ -35,9 +35,10 @@ function setup() {
     selected: 3,
   });
   linkSilence(view);
-  const [toggle, more, why] = silenceButtons(view) as [HTMLButtonElement, HTMLSelectElement, HTMLElement];
-  root.append(toggle, more, why);
-  silenceChips(view, root, root);
+  const { silence, layer: half, refusal } = silenceButtons(view);
+  const [toggle, more] = [silence as HTMLButtonElement, half as HTMLSelectElement];
+  root.append(toggle, more, refusal);
+  silenceChips(view, root);
   const chips = () => [...root.querySelectorAll<HTMLElement>(".cs-chip")];
   const words = () => root.querySelector(".cs-silenced summary")?.textContent;
   return { ...view, root, toggle, more, chips, words };
@@ -70,7 +71,7 @@ it("silences the unit that is looked at, and takes it back", () => {
 });
 
 it("gives the focus of a chip that goes to the next, and of the last to the instrument", async () => {
-  const { store, root, chips, signal } = setup();
+  const { store, root, more, chips, signal } = setup();
   keepFocus(root, signal);
   store.set({
     silenced: [
@@ -93,7 +94,7 @@ it("gives the focus of a chip that goes to the next, and of the last to the inst
   chips()[0]?.click();
   await Promise.resolve();
   // Beside them is the button that silences.
-  expect(document.activeElement).toBe(root.querySelector(".cs-silence__more"));
+  expect(document.activeElement).toBe(more);
 });
 
 it("asks for more of the layer, and whether its units can be silent at all", () => {

@@ -14,14 +14,13 @@ export function statusPane(view: View<NetworkSlice>, root: HTMLElement, work: Wo
 function deviceLine({ store }: View<NetworkSlice>): HTMLElement {
   const dot = el("i.cs-status__dot");
   const device = el("span");
-  store.watch(["_network", "slow", "offline"], () => {
+  store.watch(["_network", "slow", "offline", "absent"], () => {
     const { name, device: where } = store.get("_network");
     const [offline, slow] = [store.get("offline"), store.get("slow").length > 0];
-    dot.dataset.state = offline ? "off" : slow ? "busy" : "ready";
-    text(
-      device,
-      offline ? `${name} · a saved page: no kernel` : `${name} · ${where} · ${slow ? "computing" : "ready"}`,
-    );
+    const gone = store.get("absent") !== null;
+    dot.dataset.state = offline || gone ? "off" : slow ? "busy" : "ready";
+    const live = `${where} · ${slow ? "computing" : "ready"}`;
+    text(device, `${name} · ${offline ? "a saved page: no kernel" : gone ? "no kernel" : live}`);
   });
   return el("span", dot, device);
 }

@@ -91,6 +91,7 @@ function addButton(
       "aria-label": "Add pictures",
     },
     "+",
+    el("span", "add"),
   );
   const upload = async (files: Iterable<File>) => {
     for (const one of files) {

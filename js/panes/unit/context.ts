@@ -1,7 +1,8 @@
 /** The whole picture that an exemplar comes from, and where in it. */
-import { el, is, on, text } from "../../lib/dom";
+import { el, on, text } from "../../lib/dom";
 import { type Photo, show } from "../../lib/photo";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { describe, putAtMiddle } from "./exemplar";
 import { type Exemplar, exemplarsOf, type UnitState } from "./state";
 
@@ -18,21 +19,28 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     el("figcaption", caption, el("p.cs-context__source", source), file),
   );
   store.watch(["unit", "weaker", "exemplar", "context"], () => {
-    const unit = store.get("unit");
-    const exemplar = exemplarsOf(unit, store.get("weaker"))[store.get("exemplar") ?? 0];
+    const exemplar = exemplarHere(view);
     figure.hidden = !exemplar;
     if (!exemplar) return;
-    text(caption, describe(exemplar));
+    caption.title = describe(exemplar);
+    text(caption, caption.title);
     source.title = exemplar.path ?? exemplar.name;
     text(source, source.title);
     file.hidden = !exemplar.path;
     const photo = store.get("context");
     const come = photo?.picture === exemplar.image;
-    is(figure, "stale", !come);
     if (photo && come) showIn(photo, exemplar);
+  });
+  showAwaited(view, figure, "whole", ["unit", "weaker", "exemplar", "context"], () => {
+    const [photo, exemplar] = [store.get("context"), exemplarHere(view)];
+    return photo?.picture === exemplar?.image ? "" : photo ? "stale" : "loading";
   });
   return figure;
 }
+
+/** The exemplar whose picture is shown. */
+const exemplarHere = ({ store }: View<UnitState>): Exemplar | undefined =>
+  exemplarsOf(store.get("unit"), store.get("weaker"))[store.get("exemplar") ?? 0];
 
 /** A picture with a box around the receptive field, or a ring where that is larger than the picture. */
 function framedPicture(): { frame: HTMLElement; showIn: (photo: Photo, exemplar: Exemplar) => void } {

@@ -1,4 +1,5 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
+import { captioned, segmented, tied } from "../../lib/controls";
 import { dim, el, is, text } from "../../lib/dom";
 import { activation, isCut, share } from "../../lib/format";
 import type { Store } from "../../lib/store";
@@ -7,6 +8,7 @@ import type { NetworkSlice } from "../shared/network";
 import { croppedAs, paintPatch } from "../shared/patches";
 import { describe, isSilent, putAtMiddle } from "./exemplar";
 import {
+  type Crop,
   currentProjections,
   type Exemplar,
   type Exemplars,
@@ -30,7 +32,20 @@ export function topPatches(view: View<UnitState>): HTMLElement {
     list.show(tilesOf(view, shown ?? unit, topValue));
     if ((store.get("exemplar") ?? 0) >= unit.exemplars.length) store.set({ exemplar: null });
   });
-  return el("div", el("h3.cs-heading", "Top patches", count), list.element);
+  // It crops the projections alike.
+  const foot = el("div.cs-unit__scale", captioned("crop", cropField(view)));
+  return el("div", el("h3.cs-heading", "Top patches", count), list.element, foot);
+}
+
+function cropField({ store }: View<UnitState>): HTMLElement {
+  const crops = segmented<Crop>("What patches show", {
+    field: ["field", "The whole receptive field"],
+    effective: ["95 %", "The part of it that holds 95 % of the projection's energy"],
+  });
+  store.follow("offline", (offline) => {
+    if (offline) crops.offer([store.get("crop")]);
+  });
+  return tied(store, "crop", crops).element;
 }
 
 /** The patches as large as is asked for; null while these are still to come. */

@@ -1,13 +1,13 @@
 /** What the unit picked out of the patches, in their order. */
 import { SHADES } from "../../lib/colormaps";
-import { segmented, select, tied } from "../../lib/controls";
+import { captioned, segmented, select, tied } from "../../lib/controls";
 import { el, is } from "../../lib/dom";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { paintProjection } from "../shared/patches";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
-import { type Contrast, type Crop, currentProjections, type Projections, type UnitState } from "./state";
+import { type Contrast, currentProjections, type Projections, type UnitState } from "./state";
 import { tileList } from "./tiles";
 
 export function projectionsPart(view: View<UnitState>): HTMLElement {
@@ -29,8 +29,8 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
     const name = all ? "all" : `of ${at + 1}`;
     bar.show(end > 0 ? { range: [-end, end], colours: SHADES, name } : null);
   });
-  const foot = el("div.cs-unit__scale", bar.element, el("span.cs-tools__field", "crop", cropField(view)));
-  const tools = el("span.cs-heading__tools", methodField(view), contrastField(view));
+  const foot = el("div.cs-unit__scale", captioned("shades", contrastField(view)), bar.element);
+  const tools = captioned("method", methodField(view));
   return el("div", el("h3.cs-heading.cs-heading--tools", "Projections", tools), list.element, foot);
 }
 
@@ -71,19 +71,8 @@ function methodField({ store }: View<UnitState>): HTMLElement {
   return tied(store, "method", methods).element;
 }
 
-function cropField({ store }: View<UnitState>): HTMLElement {
-  const crops = segmented<Crop>("What patches show", {
-    field: ["field", "The whole receptive field"],
-    effective: ["95 %", "The part of it that holds 95 % of the projection's energy"],
-  });
-  store.follow("offline", (offline) => {
-    if (offline) crops.offer([store.get("crop")]);
-  });
-  return tied(store, "crop", crops).element;
-}
-
 function contrastField({ store }: View<UnitState>): HTMLElement {
-  const contrasts = segmented<Contrast>("Contrast", {
+  const contrasts = segmented<Contrast>("Shades", {
     tile: ["each", "Each projection uses the full range of shades"],
     group: ["all", "One range for all: their strengths can be compared"],
   });

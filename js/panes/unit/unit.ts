@@ -1,6 +1,8 @@
 /** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
+import { captioned } from "../../lib/controls";
 import { el, is, on, text, within } from "../../lib/dom";
 import { side } from "../../lib/format";
+import { more } from "../../lib/menu";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { layerOf } from "../shared/network";
@@ -19,8 +21,9 @@ export interface UnitOptions {
    * there. Puts another figure beside that of the whole picture.
    */
   headed?: (figures: HTMLElement) => void;
-  /** What can be done with the unit, beneath its name. */
+  /** What can be done with the unit, beneath its name; and what is seldom done with it. */
   actions?: HTMLElement[];
+  more?: HTMLElement[];
   /** What a click on a patch, or on its projection, does with the picture that it is of. */
   onPatch?: (image: number) => void;
 }
@@ -44,9 +47,12 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
     ),
   );
   const empty = el("p.cs-empty");
-  const head = el("div.cs-unit__head", el("div.cs-unit__lines", ...headLines(view)));
-  const actions = [...(options.actions ?? []), figureButtons(view, "unit", "the unit")];
-  head.firstChild?.appendChild(el("div.cs-unit__actions", ...actions));
+  const save = figureButtons(view, "unit", "the unit");
+  const actions = options.actions
+    ? [...options.actions, more(view.signal, ...(options.more ?? []), captioned("save", save))]
+    : [save];
+  const lines = el("div.cs-unit__lines", ...headLines(view), el("div.cs-unit__actions", ...actions));
+  const head = el("div.cs-unit__head", lines);
   if (options.headed) head.append(figures);
   const rest = el("div.cs-unit__rest", content, empty);
   const section = el("div.cs-unit", { role: "group", "aria-label": "Unit" }, head, rest);

@@ -16,7 +16,7 @@ export function pastButtons({ store }: View<NetworkSlice & SelectionSlice & Pict
   const back = el(
     "button.cs-button",
     { title: "Back to what was looked at before", "aria-label": "Back" },
-    "‹",
+    "‹ back",
   );
   const forward = el("button.cs-button", { title: "Forward again", "aria-label": "Forward" }, "›");
   let places: Place[] = [];

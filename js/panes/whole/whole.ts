@@ -45,7 +45,7 @@ function corners(): SVGElement {
 }
 
 function windowButton(window: Filling): HTMLElement {
-  const button = el("button.cs-button.cs-toggle", { "aria-label": "Fill the window" }, corners());
+  const button = el("button.cs-button.cs-toggle", { "aria-label": "Fill the window" }, corners(), "window");
   on(button, "click", window.toggle);
   window.onChange((filled) => {
     aria(button, "pressed", filled);
