@@ -80,7 +80,7 @@ class Preprocessing:
         """
         source: ImageLike = image.image if isinstance(image, Picture) else image
         if isinstance(source, torch.Tensor) and source.is_floating_point():
-            return self._checked(source)
+            return self._checked(source).cpu()
         if self.function is None and self.shape[0] not in (1, 3):
             raise ImageError(
                 f"Expected a float tensor {self.shape} for a network of {self.shape[0]} channels, got a "
@@ -93,7 +93,7 @@ class Preprocessing:
                 f"Expected the preprocessing to give shape {self.shape}, got {tuple(x.shape)} for this picture of "
                 f"{picture.width}×{picture.height}. Let it crop to a fixed size (CenterCrop)."
             )
-        return x.unsqueeze(0)
+        return x.unsqueeze(0).cpu()
 
     def to_network(self, rgb: torch.Tensor) -> torch.Tensor:
         """Return (rgb - mean) / std."""

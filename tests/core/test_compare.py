@@ -32,7 +32,7 @@ def network(seed: int, size: int, labels: Any = LABELS, *, wide: int = 5, name: 
         inner = module[:7](torch.rand(40, 3, 1, 1).expand(-1, -1, size, size))
         module[7].weight.div_(inner.std(0).clamp(min=0.1)).mul_(4)
         module[7].bias.copy_(-inner.mean(0) @ module[7].weight.T)
-    return Network(module, input_size=size, labels=labels, device="cpu", name=name or f"net{seed}")
+    return Network(module, input_size=size, labels=labels, name=name or f"net{seed}")
 
 
 def pictures(count: int = 26) -> Images:
@@ -328,9 +328,7 @@ def test_activations_that_are_no_numbers_are_refused_with_their_network(nets: tu
     broken = nets[1].with_tensors(lambda t: t * 1e38, "broken")
     with pytest.raises(NetworkError, match=r"compare broken, the second network.*NaN or infinite"):
         compare(nets[0], broken, IMAGES, progress=False)
-    one = Network(
-        nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(392, 2)).eval(), input_size=16, device="cpu"
-    )
+    one = Network(nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(392, 2)).eval(), input_size=16)
     found = compare(nets[0], one, IMAGES[:4], progress=False)
     with pytest.raises(LayerError, match="second convolution"):
         found.second_layer("b")

@@ -36,7 +36,7 @@ def module() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def net(module: nn.Module) -> Network:
-    return Network(module, input_size=SIDE, device="cpu", dtype=torch.float64)
+    return Network(module, input_size=SIDE, dtype=torch.float64)
 
 
 def pictures(count: int = 4) -> list[Tensor]:
@@ -99,7 +99,7 @@ def test_random_places_are_scored_as_parts_are(net: Network) -> None:
 
 
 def test_float32_finds_no_change_where_a_mask_does_not_reach(module: nn.Module) -> None:
-    net = Network(module, input_size=SIDE, device="cpu")
+    net = Network(module, input_size=SIDE)
     x, mask = pictures(1)[0][None], np.zeros((9, SIDE, SIDE), bool)
     mask[:, 2:5, 3:6] = True
     signs = change_signs(net, x, torch.zeros_like(x), mask, ["0"], 4)["0"].reshape(9, 5, 14, 14)
@@ -206,7 +206,7 @@ def test_a_part_that_the_network_knows_scores_below_random_places() -> None:
     with torch.no_grad():
         conv.weight.copy_(torch.tensor([1.0, -1.0] * 4)[:, None, None, None].expand(8, 1, SIDE, SIDE))
         conv.bias.fill_(1000.0)
-    net = Network(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).eval(), input_size=SIDE, device="cpu")
+    net = Network(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)).eval(), input_size=SIDE)
     generator = np.random.default_rng(0)
     images, points = [], []
     for _ in range(10):
@@ -283,7 +283,7 @@ def test_masks_of_pictures_are_resized_and_cropped_as_the_pictures_are(module: n
         small = picture.resize((20, 20), PIL.Image.Resampling.BOX).crop((2, 2, 18, 18))
         return torch.from_numpy(np.array(small)).permute(2, 0, 1).float() / 127.5 - 1
 
-    net = Network(module, input_size=SIDE, device="cpu", preprocess=preprocess)
+    net = Network(module, input_size=SIDE, preprocess=preprocess)
     generator = np.random.default_rng(0)
     photos = [generator.integers(0, 255, (40, 40, 3)).astype(np.uint8) for _ in range(3)]
     masks, seen = np.zeros((3, 40, 40), bool), np.zeros((3, SIDE, SIDE), bool)
@@ -433,7 +433,7 @@ def test_objects_without_room_and_unknown_layers_are_refused(net: Network) -> No
 
 def test_weights_that_are_not_finite_are_named(module: nn.Module) -> None:
     broken = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(784, 2)).eval()
-    net = Network(broken, input_size=SIDE, device="cpu")
+    net = Network(broken, input_size=SIDE)
     broken_net = net.with_tensors(lambda t: torch.full_like(t, float("inf")), "broken")
     with pytest.raises(ArgumentError, match="Expected finite features of 0"):
         run(broken_net, pictures(2), squares(2), "0")

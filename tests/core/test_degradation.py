@@ -32,7 +32,7 @@ def module() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def net(module: nn.Module) -> Network:
-    return Network(module, input_size=SIDE, device="cpu")
+    return Network(module, input_size=SIDE)
 
 
 def pictures(count: int = 3) -> list[Tensor]:

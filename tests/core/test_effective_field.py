@@ -64,7 +64,7 @@ def module() -> Body:
 
 @pytest.fixture(scope="module")
 def net(module: Body) -> Network:
-    return Network(module, input_size=24, device="cpu")
+    return Network(module, input_size=24)
 
 
 def by_autograd(

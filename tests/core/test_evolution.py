@@ -115,10 +115,11 @@ def test_what_is_said_of_layers_equals_a_twin_in_float64(recorder: EvolutionReco
         for t, one in enumerate(every):
             # Logits below zero are no sign of death.
             never = one.abs() if bool((one < 0).any()) else one
-            assert found.dead(name)[t] == float((never.amax((0, 2, 3)) <= 0).double().mean())
+            assert found.dead(name)[t] == pytest.approx(float((never.amax((0, 2, 3)) <= 0).double().mean()), rel=1e-14)
             size = one.abs().mean((0, 2, 3))
             for tau in (0.0, 0.025, 0.5, 1.0):
-                assert found.dormant(name, tau)[t] == float((size <= tau * size.mean()).double().mean())
+                dormant = float((size <= tau * size.mean()).double().mean())
+                assert found.dormant(name, tau)[t] == pytest.approx(dormant, rel=1e-14)
             weight = recorder.checkpoints[t].state()[f"{layer}.weight"].double()
             assert found.weight_rms(name)[t] == pytest.approx(float(weight.square().mean().sqrt()), rel=1e-6)
             scores = [len(a & b) / len(a | b) for a, b in zip(top[t], top[-1], strict=True) if a | b]
@@ -282,7 +283,7 @@ def states():
         torch.manual_seed(seed)
         yield seed, model().state_dict()
 pictures = list(torch.randn(24, 3, 12, 12, generator=torch.Generator().manual_seed(1)))
-checkpoints = Checkpoints.of(dict(states()), model(), input_size=12, device="cpu")
+checkpoints = Checkpoints.of(dict(states()), model(), input_size=12, device=device)
 if __name__ == "__main__":
     steps = evolving(checkpoints, pictures, store=sys.argv[1], batch_size=1, shards=3)
     for number, step in enumerate(steps):
@@ -292,10 +293,11 @@ if __name__ == "__main__":
 """
 
 
-def test_killed_and_resumed_it_is_the_same(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
+def test_killed_and_resumed_it_is_the_same(tmp_path: Path, device: torch.device) -> None:
+    script = f"device = {str(device)!r}\n{SCRIPT}"
+    (tmp_path / "script.py").write_text(script)
     names: dict[str, Any] = {"__name__": "script"}
-    exec(SCRIPT, names)
+    exec(script, names)
     expected = evolution(names["checkpoints"], names["pictures"], batch_size=1, shards=3, progress=False)
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "store"), "40"],

@@ -25,7 +25,7 @@ def first(weight: torch.Tensor, stride: int = 1) -> Network:
     conv.weight.data, conv.bias.data = weight, torch.zeros(count)
     out = (SIZE - side) // stride + 1
     module = nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(count * out * out, 2))
-    return Network(module.eval(), input_size=(channels, SIZE, SIZE), device="cpu", name="first")
+    return Network(module.eval(), input_size=(channels, SIZE, SIZE), name="first")
 
 
 def pictures(count: int = 6) -> list[torch.Tensor]:
@@ -94,13 +94,13 @@ def test_the_first_layer_is_found_behind_what_prepares_the_picture() -> None:
             x = F.pad((x - 0.5) * 255, (0, 1, 0, 1))
             return self.head(self.conv(x).relu().mean((2, 3)))
 
-    net = Network(Prepared().eval(), input_size=SIZE, device="cpu")
+    net = Network(Prepared().eval(), input_size=SIZE)
     assert filter_health(net).layer == "conv"
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIZE * SIZE, 2)).eval()
     pooled = nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(200, 2)).eval()
     for module in (flat, pooled):
         with pytest.raises(LayerError, match="first layer is a convolution of the picture"):
-            filter_health(Network(module, input_size=SIZE, device="cpu"))
+            filter_health(Network(module, input_size=SIZE))
 
 
 # ---- aliasing
@@ -121,7 +121,7 @@ def test_a_tone_below_the_nyquist_rate_passes_and_one_above_is_folded(stride: in
     ).eval()  # fmt: skip
     for conv in module[:2]:
         conv.weight.data.fill_(1.0)
-    health = filter_health(Network(module, input_size=(1, SIZE, SIZE), device="cpu"), images=[tone(k)], progress=False)
+    health = filter_health(Network(module, input_size=(1, SIZE, SIZE)), images=[tone(k)], progress=False)
     expected = float(k >= SIZE / stride)
     before, at = health
     assert (before.layer, before.next, before.next_stride) == ("0", "1", (stride, stride))
@@ -141,7 +141,7 @@ def test_a_blur_before_a_stride_folds_less() -> None:
         row = torch.tensor(kernel) / sum(kernel)
         blur.weight.data = (row[:, None] * row)[None, None]
         module = nn.Sequential(blur, nn.Flatten(), nn.Linear(144, 2)).eval()
-        net = Network(module, input_size=(1, SIZE, SIZE), device="cpu")
+        net = Network(module, input_size=(1, SIZE, SIZE))
         shares.append(filter_health(net, images=noise, progress=False)[0].folded)
     assert shares[0] == pytest.approx(0.75, abs=0.03)  # noise is as strong in all four quarters of the frequencies
     assert shares[1] < 0.25
@@ -183,7 +183,7 @@ def test_every_layer_equals_a_computation_at_every_place() -> None:
     torch.manual_seed(0)
     module = Branches().eval()
     images = pictures(5)
-    health = filter_health(Network(module, input_size=SIZE, device="cpu"), images=images, batch_size=2, progress=False)
+    health = filter_health(Network(module, input_size=SIZE), images=images, batch_size=2, progress=False)
     x = torch.stack(images)
     with torch.no_grad():
         conv = module.conv(x).relu()
@@ -227,7 +227,7 @@ def test_step_by_step_it_is_the_same() -> None:
 
 def test_it_is_kept_and_drawn(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    net = Network(Branches().eval(), input_size=SIZE, device="cpu")
+    net = Network(Branches().eval(), input_size=SIZE)
     health = filter_health(net, images=pictures(), pictures=3, progress=False)
     assert health.images == 3
     again = FilterHealth.load(health.save(tmp_path / "x"))

@@ -132,7 +132,8 @@ def test_a_layout_that_pytorch_derives_wrongly_is_not_handed_to_it(norm: str) ->
 
 _LIBRARY = torch.library.Library("convscope_tests", "DEF")
 _LIBRARY.define("tripled(Tensor x) -> Tensor")
-_LIBRARY.impl("tripled", lambda x: 3 * x, "CPU")
+for _backend in ("CPU", "CUDA"):
+    _LIBRARY.impl("tripled", lambda x: 3 * x, _backend)
 _LIBRARY.impl("tripled", torch.empty_like, "Meta")
 
 
@@ -165,7 +166,7 @@ def test_a_rectifier_that_falls_below_zero_is_differentiated() -> None:
     """Its sign does not tell that of its input, so that PyTorch refuses to differentiate it once written in place."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.LeakyReLU(-0.2), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(64, 3))
-    net = Network(module.eval(), input_size=8, device="cpu")
+    net = Network(module.eval(), input_size=8)
     x = torch.randn(1, 3, 8, 8, requires_grad=True)
     (expected,) = torch.autograd.grad(module(x)[0, 1], x)
     for found in (

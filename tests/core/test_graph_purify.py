@@ -202,7 +202,7 @@ def test_batch_norm_of_features_is_folded_into_linear() -> None:
 
 
 def test_batch_norm_near_zero_variance_stays_unfolded_rather_than_wrong() -> None:
-    module = _flat(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=0.0)))
+    module = _flat(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-40)))
     norm = module.body[1]  # type: ignore[index, union-attr]
     conv = module.body[0]  # type: ignore[index, union-attr]
     # Weights that vanish against their bias: (w x + b - mean) / 1e-20 is all cancellation once folded in float32.

@@ -65,7 +65,7 @@ class Labelled(torch.utils.data.Dataset[tuple[Any, int]]):
 
 @pytest.fixture(scope="module")
 def net() -> Network:
-    return Network(strided(), input_size=SIZE, labels=["a", "b", "c"], device="cpu", name="small")
+    return Network(strided(), input_size=SIZE, labels=["a", "b", "c"], name="small")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_it_is_exactly_nothing_where_nothing_changes(net: Network, found: Invari
 def test_curves_that_are_known() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Conv2d(3, 6, 3, bias=False), nn.Flatten(), nn.Linear(6 * 22 * 22, 2, bias=False)).eval()
-    net = Network(linear, input_size=SIZE, device="cpu")
+    net = Network(linear, input_size=SIZE)
     factors = [0.25, 0.5, 1, 1.5, 2]
     dark = 0.5 * Labelled().x
     found = invariance(net, dark, {"brightness": factors}, progress=False)
@@ -141,7 +141,7 @@ def test_curves_that_are_known() -> None:
         np.testing.assert_allclose(found.distances("brightness", layer), expected, rtol=1e-4)
         np.testing.assert_allclose(found.distances("brightness", layer, "cosine"), 0, atol=1e-6)
     # A mean over all places does not see circular shifts, what is before it does; nothing is left of a unit's spread.
-    circular = Network(pooled(1), input_size=SIZE, device="cpu")
+    circular = Network(pooled(1), input_size=SIZE)
     moved = invariance(circular, Labelled().x, {"shift_x": range(-9, 10, 3)}, fill="wrap", progress=False)
     assert moved.distances("shift_x", "6").max() < 1e-5 < 0.1 < moved.distances("shift_x", "0")[:, 0].min()
     assert np.nanmax(moved.spread("shift_x", "0")) < 1e-4
@@ -162,7 +162,7 @@ def whole(stride: int) -> nn.Sequential:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_maps_move_with_the_picture(stride: int) -> None:
-    net = Network(whole(stride), input_size=48, device="cpu")
+    net = Network(whole(stride), input_size=48)
     pictures = torch.randint(0, 9, (3, 3, 48, 48), generator=torch.Generator().manual_seed(1)).float()
     shifts = [-8, -3, -2, 0, 1, 4, 12]
     found = invariance(
@@ -272,9 +272,7 @@ def test_what_cannot_be_measured_is_refused(net: Network, found: InvarianceResul
 
 def test_a_network_that_shifts_cannot_change_is_consistent() -> None:
     pictures = torch.rand(12, 3, 40, 40, generator=torch.Generator().manual_seed(4))
-    exact = consistency(
-        Network(pooled(1), input_size=40, device="cpu"), pictures, fill="wrap", degrees=0, progress=False
-    )
+    exact = consistency(Network(pooled(1), input_size=40), pictures, fill="wrap", degrees=0, progress=False)
     assert exact.consistency == (1, 1, 1)
     assert exact.top1_changes == (0, 0, 0)
     assert exact.worst == (1, 1, 1)
@@ -283,7 +281,7 @@ def test_a_network_that_shifts_cannot_change_is_consistent() -> None:
     with torch.no_grad():  # so that the classes lie close together
         scores = module[:6](pictures)
         module[6].bias.copy_(-module[6].weight @ scores.mean(0))
-    jumping = consistency(Network(module, input_size=40, device="cpu"), pictures, fill="wrap", progress=False)
+    jumping = consistency(Network(module, input_size=40), pictures, fill="wrap", progress=False)
     assert 0.1 < jumping.consistency.value < 0.95
     assert jumping.top1_changes.value > 0
 
@@ -293,7 +291,7 @@ def test_the_protocols_are_those_of_plain_loops() -> None:
     pictures = torch.rand(9, 3, 32, 32, generator=torch.Generator().manual_seed(4))
     with torch.no_grad():
         module[6].bias.copy_(-module[6].weight @ module[:6](pictures).mean(0))
-    net = Network(module, input_size=32, device="cpu")
+    net = Network(module, input_size=32)
     found = consistency(
         net, pictures, fill="wrap", passes=3, reach=11, group=4, attempts=5, degrees=0, pixels=3, seed=2, progress=False
     )

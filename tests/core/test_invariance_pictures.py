@@ -29,7 +29,7 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 def network(size: tuple[int, int] = (20, 20), preprocess: object = None) -> Network:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    return Network(module, input_size=size, preprocess=preprocess, device="cpu")
+    return Network(module, input_size=size, preprocess=preprocess)
 
 
 def preparing(crop: int, resize: int) -> tv.Compose:

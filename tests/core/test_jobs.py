@@ -53,7 +53,7 @@ for step in averaging(network(), sys.argv[2], "2", sys.argv[3], shards=6, batch_
 def network() -> Network:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)
-    return Network(nn.Sequential(*layers).eval(), input_size=10, device="cpu")
+    return Network(nn.Sequential(*layers).eval(), input_size=10)
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def small() -> Network:
     with torch.no_grad():
         for p in module.parameters():
             p.copy_((torch.arange(p.numel()) * 7 % 11 - 5).reshape(p.shape) / 16)
-    return Network(module, input_size=8, device="cpu", name="small")
+    return Network(module, input_size=8, name="small")
 
 
 def exact_pictures() -> list[torch.Tensor]:

@@ -64,7 +64,7 @@ def test_pictures_that_do_not_fit_the_cache_at_once_are_computed_in_parts(monkey
     x = torch.randn(7, 8, 10, 10)
     with torch.inference_mode():
         expected = Kernels().tiled(node, x)
-        monkeypatch.setattr("convscope_core.graph.kernels._AT_ONCE", 3000)
+        monkeypatch.setattr("convscope_core.graph.kernels._AT_ONCE", {"cpu": 3000, "cuda": 3000})
         torch.testing.assert_close(Kernels().tiled(node, x), expected)
 
 

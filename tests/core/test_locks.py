@@ -24,6 +24,8 @@ if not hasattr(os, "fork"):
 
 def in_child(work: Callable[[], bool], patience: int = 20) -> bool:
     """What a forked child finds; False if it has not ended after `patience` seconds."""
+    if torch.cuda.is_initialized():
+        pytest.skip("CUDA is of no use in a fork")
     child = os.fork()
     if child == 0:
         signal.alarm(patience)  # ends the child where it waits for ever

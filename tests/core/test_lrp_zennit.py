@@ -39,7 +39,7 @@ def calibrated(name: str, side: int) -> nn.Module:
         wide = [4 * (256 if name == "alexnet" else 512), 64, 64, CLASSES]
         for place, a, b in zip(places, wide, wide[1:], strict=False):
             module.classifier[place] = nn.Linear(a, b, device="meta")
-        module.to_empty(device="cpu")
+        module.to_empty(device=torch.empty(0).device)
         for m in module.modules():
             if isinstance(m, (nn.Conv2d, nn.Linear)):
                 m.reset_parameters()

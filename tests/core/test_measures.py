@@ -138,7 +138,7 @@ def test_dormant_units_of_a_network_that_has_some() -> None:
         conv.weight[5] *= 1e-3
         conv.bias[5] = 1e-3  # nearly silent
         conv.weight[7] *= 40  # raises the layer's mean
-    net = Network(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(1000, 2)).eval(), input_size=12, device="cpu")
+    net = Network(nn.Sequential(conv, nn.ReLU(), nn.Flatten(), nn.Linear(1000, 2)).eval(), input_size=12)
     health = survey(net, list(torch.randn(6, 3, 12, 12)), "0", progress=False).health("0")
     assert np.flatnonzero(dormant(health.magnitude, 0)).tolist() == [2]
     assert np.flatnonzero(dormant(health.magnitude)).tolist() == [2, 5]

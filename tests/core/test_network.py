@@ -197,7 +197,7 @@ def test_unfit_preprocessing_is_refused(preprocess: Any, size: int, words: list[
 def test_without_preprocessing_pictures_are_fitted_and_between_0_and_1() -> None:
     made = Network(module(), input_size=(32, 48))
     exact = photograph(32, 48)
-    assert torch.equal(made.prepare(exact)[0], torch.from_numpy(exact).permute(2, 0, 1) / 255)
+    assert torch.equal(made.prepare(exact)[0], torch.from_numpy(exact.astype(np.float32) / 255).permute(2, 0, 1))
     assert np.array_equal(made.picture(exact), exact)
     wide = np.zeros((64, 200, 3), np.uint8)
     wide[:, 52:148] = 255  # the centre of the right shape
@@ -208,7 +208,7 @@ def test_one_channel() -> None:
     made = Network(module(1), input_size=28)
     assert made.input_shape == (1, 28, 28)
     grey = photograph(28, 28)[:, :, 0]
-    assert torch.equal(made.prepare(grey)[0, 0], torch.from_numpy(grey) / 255)
+    assert torch.equal(made.prepare(grey)[0, 0], torch.from_numpy(grey.astype(np.float32) / 255))
     assert made.prepare(photograph()).shape == (1, 1, 28, 28)
     assert np.array_equal(made.picture(grey), np.repeat(grey[..., None], 3, 2))
     digits = transforms.Compose([transforms.Resize((28, 28)), transforms.ToTensor(), transforms.Normalize(0.13, 0.31)])
@@ -468,7 +468,7 @@ def test_network_frees_its_weights_and_outlives_the_module() -> None:
 def test_no_copy_where_none_is_wanted() -> None:
     m = module()
     linear = m[8]  # type: ignore[index]
-    made = Network(m, input_size=32, snapshot=False, device="cpu")
+    made = Network(m, input_size=32, snapshot=False)
     assert linear.weight.data_ptr() in {t.data_ptr() for t in made.graph.tensors()}
 
 
@@ -497,7 +497,7 @@ def test_a_picture_of_a_data_set_is_taken_as_its_image() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny"])
 def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
     torch.manual_seed(0)
-    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64, device="cpu")
+    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64)
     x = torch.randn(2, 3, 64, 64)
     names = [layer.name for layer in net.layers]
     _, values = net.forward(x, names)
@@ -515,7 +515,7 @@ def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5"])
 def test_a_network_pickles_to_the_same_network(name: str) -> None:
     torch.manual_seed(0)
-    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64, device="cpu")
+    net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64)
     again = pickle.loads(pickle.dumps(net))
     x = torch.randn(2, 3, 64, 64)
     assert torch.equal(again.forward(x)[0], net.forward(x)[0])
@@ -529,5 +529,5 @@ def test_the_ceiling_of_a_layer_is_that_of_its_activation() -> None:
         nn.Conv2d(3, 2, 1), nn.Hardtanh(-1, 2.5), nn.Conv2d(2, 2, 1), nn.Sigmoid(), nn.Conv2d(2, 2, 1), nn.ReLU(),
         nn.Conv2d(2, 2, 1), nn.ReLU6(), nn.Flatten(), nn.Linear(32, 2),
     )  # fmt: skip
-    net = Network(module.eval(), input_size=4, device="cpu")
+    net = Network(module.eval(), input_size=4)
     assert [net.ceiling(layer.name) for layer in net.layers] == [2.5, 1.0, None, 6.0, None]

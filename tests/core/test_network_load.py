@@ -113,7 +113,7 @@ def test_state_dict_from_a_file(tmp_path: Path, suffix: str, prefix: str) -> Non
         torch.save(state, path)
     else:
         save_file(state, path)
-    net = load("squeezenet1_1", weights=str(path), device="cpu")
+    net = load("squeezenet1_1", weights=str(path))
     x = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         torch.testing.assert_close(net.forward(x)[0], module(x), rtol=1e-4, atol=1e-5)
@@ -225,7 +225,7 @@ def test_weights_in_the_cache_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 
 def test_what_the_outputs_are_and_the_precision_are_passed_on() -> None:
-    net = load("squeezenet1_1", weights=None, device="cpu", scores="independent", dtype=torch.float64)
+    net = load("squeezenet1_1", weights=None, scores="independent", dtype=torch.float64)
     assert net.scores == "independent"
     x = torch.rand(3, 224, 224)
     outputs, _ = net.forward(x[None])

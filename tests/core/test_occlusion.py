@@ -30,7 +30,7 @@ def network(channels: int = 3, preprocess=None) -> Network:
         nn.Flatten(),
         nn.Linear(16, 5),
     )
-    return Network(module.eval(), preprocess=preprocess, input_size=(channels, HEIGHT, WIDTH), device="cpu")
+    return Network(module.eval(), preprocess=preprocess, input_size=(channels, HEIGHT, WIDTH))
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_blur_keeps_a_plain_picture(net: Network) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 300)])
 def test_blur_of_tiny_and_long_pictures(size: tuple[int, int]) -> None:
     module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
-    net = Network(module, input_size=(3, *size), device="cpu")
+    net = Network(module, input_size=(3, *size))
     picture = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
     fill = Occlusion(net, picture, fill="blur").fill_image
     assert fill.isfinite().all()

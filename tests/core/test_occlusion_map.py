@@ -31,7 +31,7 @@ def net() -> Network:
     )  # fmt: skip
     body[-1].weight.data *= 20  # so that the occluder decides
     labels = ["ant", "bee", "cat", "dog", "elk"]
-    return Network(body.eval(), labels=labels, input_size=(3, HEIGHT, WIDTH), device="cpu", name="small")
+    return Network(body.eval(), labels=labels, input_size=(3, HEIGHT, WIDTH), name="small")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_the_grid_is_wholly_inside_and_begins_in_the_corner(net: Network, photo)
 
 def test_the_papers_grid() -> None:
     module_ = nn.Sequential(nn.Conv2d(3, 2, 8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2))
-    net = Network(module_.eval(), device="cpu")
+    net = Network(module_.eval())
     result = occlusion_map(net, np.zeros((224, 224, 3), np.uint8), progress=False)
     assert result.label.shape == (30, 30)
     assert result.positions[-1, -1].tolist() == [174, 174]
@@ -93,7 +93,7 @@ def test_layers_may_be_vectors_or_lacking(net: Network, photo) -> None:
     at = (int(result.positions[1, 1, 0]), int(result.positions[1, 1, 1]))
     logits, _ = net.forward(Occlusion(net, photo).occlude(at, 20))
     assert result.activity[1, 1] == pytest.approx(float(logits[0, 1]), rel=1e-4)
-    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval(), input_size=8, device="cpu")
+    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval(), input_size=8)
     without = occlusion_map(flat, np.zeros((8, 8, 3), np.uint8), 3, 2, progress=False)
     assert without.layer is None
     assert np.isnan(without.activity).all()
@@ -194,7 +194,7 @@ def test_where_the_network_returns_nan_no_class_is_the_most_probable(tmp_path: P
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     image = np.zeros((12, 12, 3), np.uint8)
     image[2:6, 2:6] = 255
-    net = Network(Rooted(module).eval(), input_size=12, device="cpu")
+    net = Network(Rooted(module).eval(), input_size=12)
     steps = list(occluding_map(net, image, 5, 1, "black", keep_all=True))
     result = steps[-1]
     occlusion = Occlusion(net, image, "black")
@@ -240,7 +240,7 @@ def same(a: OcclusionResult, b: OcclusionResult) -> None:
 def test_saved_results_come_back(net: Network, photo, tmp_path: Path) -> None:
     star = [(0.02, 0.5), (1, 1 / 3), (0.35, 0.97)]
     mask = np.random.default_rng(0).random((5, 7)) < 0.5
-    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval(), input_size=8, device="cpu")
+    flat = Network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval(), input_size=8)
     for result in (
         occlusion_map(net, photo, 8, 9, progress=False),
         next(occluding_map(net, photo, (8, 5), 4, budget=1)),
@@ -358,7 +358,7 @@ def test_further_maps_of_any_layers_are_recorded(net: Network, photo) -> None:
 
 def test_maps_without_a_default_layer() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
-    flat = Network(module, input_size=8, device="cpu")
+    flat = Network(module, input_size=8)
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     result = occlusion_map(flat, picture, 3, 2, maps=[("1", 2)], progress=False)
     assert (result.layer, result.channel, result.maps) == (None, None, (("1", 2),))
@@ -445,7 +445,7 @@ def conv_net(*body: nn.Module, classes: int = 3, last: nn.Module | None = None) 
     layers = [nn.Conv2d(3, 4, 3, 2), *body, nn.Flatten(), nn.LazyLinear(classes)]
     module = nn.Sequential(*layers, *([last] if last else []))
     module(torch.zeros(1, 3, 15, 18))
-    return Network(module.eval(), input_size=(3, 15, 18), device="cpu")
+    return Network(module.eval(), input_size=(3, 15, 18))
 
 
 @pytest.fixture(scope="module")
@@ -511,7 +511,7 @@ def test_a_preview_of_a_network_that_is_quite_sure_is_finite(small: torch.Tensor
     torch.manual_seed(0)
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 15 * 18, 3))
     module[1].weight.data *= 1e4
-    net = Network(module.eval(), input_size=(3, 15, 18), device="cpu")
+    net = Network(module.eval(), input_size=(3, 15, 18))
     result = occlusion_map(net, small, 6, 3, preview=True, progress=False)
     assert result.clean.probabilities.max() == 1
     assert np.isfinite(result.preview.probability).all()
@@ -671,7 +671,7 @@ def test_the_outputs_may_be_one_of_several_results(several) -> None:
             return several(self.conv(x).relu().flatten(2))
 
     module = Net()
-    net = Network(module, input_size=12, device="cpu")
+    net = Network(module, input_size=12)
     picture = np.random.default_rng(0).integers(0, 255, (12, 12, 3), dtype=np.uint8)
     found = occlusion_map(net, picture, 4, 4, target=1, progress=False)
     occlusion = Occlusion(net, picture, "grey")

@@ -37,7 +37,7 @@ ALL = ("positive", "negative", "all")
 
 
 def network(*layers: nn.Module, size: int | tuple[int, ...] = 10) -> Network:
-    return Network(nn.Sequential(*layers).eval(), input_size=size, device="cpu")
+    return Network(nn.Sequential(*layers).eval(), input_size=size)
 
 
 def pictures(count: int, shape: tuple[int, ...] = (3, 10, 10), seed: int = 0) -> list[Tensor]:
@@ -136,7 +136,7 @@ def test_convolutions_along_one_and_three_axes(axes: int) -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.relu(self.conv(x.reshape(-1, *shape))).flatten(2).mean(2)
 
-    net = Network(Reshaping().eval(), input_size=(1, math.prod(shape) // 5, 5), device="cpu")
+    net = Network(Reshaping().eval(), input_size=(1, math.prod(shape) // 5, 5))
     images = pictures(20, (1, math.prod(shape) // 5, 5))
     (neurons,) = neurons_of(net, "conv")
     x = torch.stack(images).reshape(-1, *shape).double()
@@ -166,7 +166,7 @@ def test_sums_and_averages_are_neurons_with_the_patterns_of_the_definition() -> 
         def forward(self, x: Tensor) -> Tensor:
             return self.end(self.pool(torch.relu(self.a(x) + self.b(x)))).flatten(1)
 
-    net = Network(Block().eval(), input_size=8, device="cpu")
+    net = Network(Block().eval(), input_size=8)
     images = pictures(30, (3, 8, 8))
     patterns = fit_patterns(net, images, progress=False)
     report = {fit.layer: fit for fit in patterns.report}
@@ -300,7 +300,7 @@ def test_a_batch_norm_that_cannot_be_folded_decides_the_regime() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.end(torch.relu(self.norm(torch.max_pool2d(self.conv(x), 2))).mean((2, 3)))
 
-    net = Network(Shared().eval(), input_size=10, device="cpu")
+    net = Network(Shared().eval(), input_size=10)
     (layer,) = neurons_of(net, "conv")
     assert layer.gate == "rectifier"
     assert [n.kind for n in layer.through] == ["batch_norm"]
@@ -402,7 +402,7 @@ def of_reference(data: Any) -> tuple[Network, list[str]]:
             nn.ReLU(),
         ]
     size = data[f"w.{names[0]}"].shape[1]
-    return Network(nn.Sequential(*layers[:-1]).eval(), input_size=(1, 1, size), device="cpu"), names
+    return Network(nn.Sequential(*layers[:-1]).eval(), input_size=(1, 1, size)), names
 
 
 @pytest.mark.parametrize("name", ["toy_linear", "mlp"])
@@ -553,7 +553,7 @@ def test_torchvision_s_families_are_covered(name: str, side: int) -> None:
         if isinstance(m, nn.BatchNorm2d):
             m.running_mean.normal_(0, 0.1)
             m.running_var.uniform_(0.5, 1.5)
-    net = Network(module, input_size=side, device="cpu")
+    net = Network(module, input_size=side)
     images = pictures(4, (3, side, side))
     patterns = fit_patterns(net, images, progress=False)
     assert {fit.kind for fit in patterns.report} >= {"conv", "linear"}
@@ -581,7 +581,7 @@ def test_sums_share_the_signal_or_copy_it() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.end(torch.relu(self.conv(x) + x).flatten(1))
 
-    net = Network(Residual().eval(), input_size=10, device="cpu")
+    net = Network(Residual().eval(), input_size=10)
     patterns = fit_patterns(net, pictures(50), progress=False)
     name = next(n.name for n in neurons_of(net) if n.kind == "add")
     picture = pictures(1, seed=3)[0]
@@ -641,8 +641,8 @@ from convscope_core.patterns import fitting_patterns
 torch.set_num_threads(1)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(320, 3))
-net = Network(module.eval(), input_size=10, device="cpu")
-folder, store = sys.argv[1:]
+folder, store, device = sys.argv[1:]
+net = Network(module.eval(), input_size=10, device=device)
 for step in fitting_patterns(net, folder, ("positive", "all"), store=store, shards=8, batch_size=1):
     print(step.done, flush=True)
 """
@@ -669,12 +669,12 @@ def same(a: Patterns, b: Patterns) -> None:
         assert torch.equal(a[layer], b[layer])
 
 
-def test_a_killed_fit_goes_on_and_ends_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_fit_goes_on_and_ends_with_the_same_bits(folder: Path, tmp_path: Path, device: torch.device) -> None:
     net, store = stored_network(), tmp_path / "fit"
     settings_ = {"regime": ("positive", "all"), "shards": 8, "batch_size": 1, "progress": False}
     whole = fit_patterns(net, folder, **settings_)
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(store)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, str(folder), str(store), str(device)], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     while int(process.stdout.readline()) < 13:

@@ -43,7 +43,7 @@ class Labelled(torch.utils.data.Dataset[tuple[Any, int]]):
 def net() -> Network:
     torch.manual_seed(0)
     layers = nn.Conv2d(1, 5, 1), nn.ReLU(), nn.Conv2d(5, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    return Network(nn.Sequential(*layers, nn.Linear(4, 3)).eval(), input_size=8, device="cpu")
+    return Network(nn.Sequential(*layers, nn.Linear(4, 3)).eval(), input_size=8)
 
 
 def test_a_probe_sees_means_over_the_cells_of_a_grid() -> None:

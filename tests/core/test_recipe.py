@@ -56,10 +56,10 @@ MAKERS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("name", MAKERS)
 def test_it_equals_the_network_of_a_module_with_these_weights(name: str) -> None:
     first, other = reset(MAKERS[name](), 1), reset(MAKERS[name](), 2)
-    net = Network(first, input_size=SHAPE, device="cpu")
+    net = Network(first, input_size=SHAPE)
     before = net.fingerprint
     made = net.with_weights(other.state_dict(), "other")
-    expected = Network(other, input_size=SHAPE, device="cpu")
+    expected = Network(other, input_size=SHAPE)
     assert made.fingerprint == expected.fingerprint != before
     assert net.fingerprint == before
     assert made.layers == expected.layers
@@ -73,7 +73,7 @@ def test_it_equals_the_network_of_a_module_with_these_weights(name: str) -> None
 
 
 def test_names_are_found_behind_wrappers_and_in_half_precision() -> None:
-    net = Network(reset(Small(FORMS["batch norm"]), 1), input_size=SHAPE, device="cpu")
+    net = Network(reset(Small(FORMS["batch norm"]), 1), input_size=SHAPE)
     state = {k: v.half() if v.is_floating_point() else v for k, v in net_state(2).items()}
     expected = net.with_weights({k: v.float() for k, v in state.items()}, "x").fingerprint
     for prefix in ("", "module.", "_orig_mod.", "model.", "net.module."):
@@ -99,7 +99,7 @@ def net_state(seed: int) -> dict[str, torch.Tensor]:
 def test_weights_that_do_not_fit_are_refused_by_name(
     change: Callable[[dict[str, torch.Tensor]], object], says: str
 ) -> None:
-    net = Network(reset(Small(FORMS["batch norm"]), 1), input_size=SHAPE, device="cpu")
+    net = Network(reset(Small(FORMS["batch norm"]), 1), input_size=SHAPE)
     state = net_state(2)
     change(state)
     with pytest.raises(NetworkError, match=f"checkpoint 'epoch 5'.*{says}"):
@@ -109,6 +109,6 @@ def test_weights_that_do_not_fit_are_refused_by_name(
 def test_a_network_from_another_process_says_that_it_cannot() -> None:
     import pickle
 
-    net = pickle.loads(pickle.dumps(Network(reset(Small(FORMS["residual"]), 1), input_size=SHAPE, device="cpu")))
+    net = pickle.loads(pickle.dumps(Network(reset(Small(FORMS["residual"]), 1), input_size=SHAPE)))
     with pytest.raises(NetworkError, match="was pickled"):
         net.with_weights({}, "x")

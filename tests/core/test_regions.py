@@ -58,7 +58,7 @@ SLOW = {"densenet121", "inception_v3", "vgg16", "convnext_tiny"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in MODELS])
-def test_architectures_give_what_the_ordinary_pass_gives(name: str) -> None:
+def test_architectures_give_what_the_ordinary_pass_gives(name: str, device: torch.device) -> None:
     side = MODELS[name]
     graph = trace(build(name), (3, side, side))
     convs = [layer.node for layer in find_layers(graph) if layer.kind == "conv"]
@@ -67,7 +67,8 @@ def test_architectures_give_what_the_ordinary_pass_gives(name: str) -> None:
     for size in ((1, 1), (5, 3), (20, 20), (side // 2, 7), (side, side)):
         positions = corners(side, size)
         patches = 2 * torch.randn(len(positions), 3, *size)
-        assert worst(graph, regions, x, positions, patches) <= 1e-5, size
+        # cuDNN has other algorithms for windows than for whole maps.
+        assert worst(graph, regions, x, positions, patches) <= (1e-5 if device.type == "cpu" else 3e-5), size
 
 
 # -- random small networks --
@@ -213,7 +214,9 @@ def test_tiles_give_what_the_ordinary_pass_gives(
     assert worst(graph, regions, x, places, torch.randn(len(places), 3, *size)) <= 1e-5
 
 
-def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]]) -> None:
+def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]], device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("tiles are for the CPU")
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
     assert plan._tiled & plan._windows.keys()
     assert plan._tiled & plan._whole

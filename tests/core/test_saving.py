@@ -80,7 +80,7 @@ class Pictures(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
         return torch.from_numpy(draws.integers(0, 256, (3, SIZE, SIZE), np.uint8)), index % 3
 
 
-NET, OTHER = (Network(module(seed), input_size=SIZE, device="cpu", labels=Pictures.classes) for seed in range(2))
+NET, OTHER = (Network(module(seed), input_size=SIZE, labels=Pictures.classes) for seed in range(2))
 PICTURES = [Pictures()[index][0] for index in range(6)]
 MOMENTS = [(epoch, module(epoch).state_dict()) for epoch in range(2)]
 QUIET: dict[str, Any] = {"progress": False}

@@ -402,7 +402,7 @@ def test_a_survey_of_pictures_that_were_pickled_is_the_same() -> None:
     """What `jobs` sends to other processes: the pictures of a shard, pickled."""
     torch.manual_seed(0)
     layers = torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
-    net = Network(torch.nn.Sequential(*layers, torch.nn.Linear(4, 2)).eval(), input_size=24, device="cpu")
+    net = Network(torch.nn.Sequential(*layers, torch.nn.Linear(4, 2)).eval(), input_size=24)
     images = Images.of(Shapes(24, 24))
     here = survey(net, images, k=2, progress=False)
     there = survey(net, pickle.loads(pickle.dumps(images.only(range(24)))), k=2, progress=False)

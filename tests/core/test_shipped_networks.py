@@ -35,7 +35,7 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 @pytest.fixture(scope="module")
 def net(run: Run) -> Network:
-    return load(run.name, device="cpu")
+    return load(run.name)
 
 
 def test_both_are_there_and_small() -> None:
@@ -58,13 +58,13 @@ def test_they_are_described(run: Run, net: Network) -> None:
 def test_weights_by_epoch(run: Run, net: Network) -> None:
     stored = load_file(run.epochs[5])
     assert {value.dtype for value in stored.values()} == {torch.float16}
-    fifth = load(run.name, weights="EPOCH_5", device="cpu")
+    fifth = load(run.name, weights="EPOCH_5")
     weight = fifth.weight("conv3")
     assert weight is not None
     assert torch.equal(weight, stored["conv3.weight"].float())
-    assert load(run.name, weights="EPOCH_64", device="cpu").fingerprint == net.fingerprint != fifth.fingerprint
-    assert load(run.name, weights=run.epochs[5], device="cpu").fingerprint == fifth.fingerprint
-    assert load(run.name, weights=None, device="cpu").fingerprint not in (net.fingerprint, fifth.fingerprint)
+    assert load(run.name, weights="EPOCH_64").fingerprint == net.fingerprint != fifth.fingerprint
+    assert load(run.name, weights=run.epochs[5]).fingerprint == fifth.fingerprint
+    assert load(run.name, weights=None).fingerprint not in (net.fingerprint, fifth.fingerprint)
     with pytest.raises(NetworkError, match=r"'EPOCH_1', 'EPOCH_2'.* got 'EPOCH_50'. Close matches: .*EPOCH_5"):
         load(run.name, weights="EPOCH_50")
 
@@ -77,7 +77,7 @@ def right(net: Network, count: int) -> float:
 
 def test_accuracy_is_the_documented_one(run: Run, net: Network) -> None:
     # of the first of the pictures that it is stated of: within three standard errors
-    for epoch, network in ((64, net), (2, load(run.name, weights="EPOCH_2", device="cpu"))):
+    for epoch, network in ((64, net), (2, load(run.name, weights="EPOCH_2"))):
         stated = run.accuracy[epoch]
         assert right(network, 120) == pytest.approx(stated, abs=3 * (stated * (1 - stated) / 120) ** 0.5 + 0.005)
     assert run.accuracy[64] > 0.85

@@ -30,7 +30,7 @@ def net() -> Network:
     """A window as large as the picture, so that there is one sample a picture and chance has no say; grouped."""
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 12, 6, groups=3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 10), nn.ReLU(), nn.Linear(10, 4)
-    return Network(nn.Sequential(*layers).eval(), input_size=6, device="cpu")
+    return Network(nn.Sequential(*layers).eval(), input_size=6)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_the_linear_estimator_leaves_nothing_and_a_random_one_nearly_all() -> No
     w = np.linalg.pinv(np.eye(4))[:2] + 0.3
     layer = nn.Linear(4, 2)
     layer.weight.data, layer.bias.data = torch.from_numpy(w).float(), torch.zeros(2)
-    net = Network(nn.Sequential(nn.Flatten(), layer).eval(), input_size=(1, 1, 4), device="cpu")
+    net = Network(nn.Sequential(nn.Flatten(), layer).eval(), input_size=(1, 1, 4))
     images = list(torch.from_numpy(x.astype(np.float32)).reshape(-1, 1, 1, 4))
     patterns = fit_patterns(net, images[:2000], "all", progress=False)
     found = signal_quality(net, patterns, images[2000:], samples=1000, progress=False)
@@ -117,7 +117,7 @@ def test_the_linear_estimator_leaves_nothing_and_a_random_one_nearly_all() -> No
 def test_positions_are_drawn_with_a_seed() -> None:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(5, 2)
-    net = Network(nn.Sequential(*layers).eval(), input_size=6, device="cpu")
+    net = Network(nn.Sequential(*layers).eval(), input_size=6)
     images = pictures(40)
     runs = [signal_quality(net, None, images, seed=seed, progress=False) for seed in (3, 3, 4)]
     assert runs[0].estimators == ("random", "filter")
@@ -137,7 +137,7 @@ def test_units_that_do_not_vary_have_no_quality_and_a_batch_norm_s_sign_counts()
         def forward(self, x: Tensor) -> Tensor:
             return self.end(torch.relu(self.norm(torch.max_pool2d(self.conv(x), 2))).mean((2, 3)))
 
-    net = Network(Normed().eval(), input_size=6, device="cpu")
+    net = Network(Normed().eval(), input_size=6)
     images = pictures(60)
     patterns = fit_patterns(net, images, ALL, progress=False)
     found = signal_quality(net, patterns, pictures(60, seed=2), layers="conv", progress=False)
@@ -150,7 +150,7 @@ def test_units_whose_inputs_never_vary_have_no_quality() -> None:
     torch.manual_seed(0)
     first, second = nn.Conv2d(3, 4, 6), nn.Conv2d(4, 4, 1, groups=4)
     first.bias.data[1] = -100
-    net = Network(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()).eval(), input_size=6, device="cpu")
+    net = Network(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), nn.Flatten()).eval(), input_size=6)
     patterns = fit_patterns(net, pictures(40), ALL, progress=False)
     found = signal_quality(net, patterns, pictures(40, seed=2), layers="2", progress=False)
     for estimator in found.estimators:

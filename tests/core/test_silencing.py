@@ -56,7 +56,7 @@ def module() -> Branches:
 
 @pytest.fixture(scope="module")
 def net(module: Branches) -> Network:
-    return Network(module, input_size=8, device="cpu")
+    return Network(module, input_size=8)
 
 
 #: The module whose output holds a layer's values.
@@ -190,7 +190,7 @@ def test_any_layer_can_be_silent(module: Branches, net: Network, layers: list[st
     # sums and units that squash to a half at 0, too; here by hooks that set what is passed on
     names = [next(one.name for one in net.layers if one.kind == "add") if name == "add" else name for name in layers]
     found = ablation(net, Labelled(9), {"row": dict.fromkeys(names)}, progress=False)
-    silent = Network(Silent(module, layers).eval(), input_size=8, device="cpu")
+    silent = Network(Silent(module, layers).eval(), input_size=8)
     p = [silent.predict(x).probabilities[label] for x, label in Labelled(9)]
     assert found.mean_probability[1] == pytest.approx(np.mean(p), rel=1e-4)
 

@@ -444,7 +444,7 @@ def networks(*preprocess: Any) -> list[Network]:
     for one in preprocess:
         torch.manual_seed(0)
         layers = nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)
-        found.append(Network(nn.Sequential(*layers).eval(), input_size=8, device="cpu", preprocess=one))
+        found.append(Network(nn.Sequential(*layers).eval(), input_size=8, preprocess=one))
     return found
 
 

@@ -41,7 +41,7 @@ class Branches(nn.Module):
 @pytest.fixture(scope="module")
 def net() -> Network:
     torch.manual_seed(0)
-    return Network(Branches().eval(), input_size=SIZE, device="cpu", name="branches")
+    return Network(Branches().eval(), input_size=SIZE, name="branches")
 
 
 def pictures(count: int, seed: int = 0) -> torch.Tensor:
@@ -130,7 +130,7 @@ def test_a_dead_channel_is_seen_as_dead() -> None:
     with torch.no_grad():
         module[0].weight.zero_()
         module[0].bias.copy_(torch.tensor([-1.0, 1.0]))
-    found = survey(Network(module, input_size=SIZE, device="cpu"), pictures(4), "0", k=2, progress=False)
+    found = survey(Network(module, input_size=SIZE), pictures(4), "0", k=2, progress=False)
     assert found.health("0").dead.tolist() == [True, False]
     assert found.health("0").active_positions.tolist() == [0, 1]
     # All images tie at zero: the first ones win, at the first position.
@@ -338,7 +338,7 @@ def test_a_layer_that_gives_nan_is_named(images: Images) -> None:
     with torch.no_grad():
         module[0].weight.fill_(1)
         module[2].weight[3, 0] = 1e34
-    net = Network(module, input_size=SIZE, device="cpu")
+    net = Network(module, input_size=SIZE)
     bright = [torch.zeros(3, SIZE, SIZE), torch.full((3, SIZE, SIZE), 1e6)]  # 3e6 * 1e34 overflows float32
     with pytest.raises(NetworkError, match=r"layer '2', channel 3, for image 1\."):
         survey(net, bright, ["0", "2"], progress=False)
@@ -385,7 +385,7 @@ def test_bad_arguments_are_refused_before_any_work(
 
 def test_only_like_surveys_merge(net: Network, images: Images, whole: Survey) -> None:
     torch.manual_seed(1)
-    other_weights = Network(Branches().eval(), input_size=SIZE, device="cpu", name="branches")
+    other_weights = Network(Branches().eval(), input_size=SIZE, name="branches")
     for other, words in (
         (survey(other_weights, images, k=5, indices=[0], progress=False), "same network"),
         (survey(net, images, "stem", k=5, indices=[0], progress=False), "same layers"),

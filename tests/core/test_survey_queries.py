@@ -169,7 +169,7 @@ def net() -> Network:
             conv.bias[channel] = -0.2 if channel < 3 else -0.4
         conv.bias[4], conv.bias[5] = -1.0, 7.0
     layers = nn.Sequential(conv, nn.ReLU6(), nn.Flatten(), nn.Linear(6 * 64, 2))
-    return Network(layers.eval(), input_size=8, device="cpu", name="colours")
+    return Network(layers.eval(), input_size=8, name="colours")
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ from convscope_core.survey import surveying
 torch.set_num_threads(1)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU6(), nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 3))
-net = Network(module.eval(), input_size=16, device="cpu")
-folder, store, shards = sys.argv[1:]
+folder, store, shards, device = sys.argv[1:]
+net = Network(module.eval(), input_size=16, device=device)
 print("ready", flush=True)
 for step in surveying(net, folder, store=store, shards=int(shards), batch_size=1, k=3):
     pass
@@ -52,7 +52,7 @@ print("done", flush=True)
 def net() -> Network:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 5, 3), nn.ReLU6(), nn.Conv2d(5, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(576, 3)
-    return Network(nn.Sequential(*layers).eval(), input_size=SIZE, device="cpu")
+    return Network(nn.Sequential(*layers).eval(), input_size=SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,9 @@ def test_killed_at_random_moments_it_loses_at_most_the_unfinished_shards(
     seen = 0
     for _ in range(6):
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(folder), str(store), "8"], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", SCRIPT, str(folder), str(store), "8", str(net.device)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
@@ -171,7 +173,7 @@ def test_killed_at_random_moments_it_loses_at_most_the_unfinished_shards(
 
 def test_two_writers_do_each_their_share(net: Network, folder: Path, whole: Survey, tmp_path: Path) -> None:
     store = tmp_path / "x.survey"
-    command = [sys.executable, "-c", SCRIPT, str(folder), str(store), "8"]
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(store), "8", str(net.device)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
         out, _ = process.communicate(timeout=120)
@@ -433,7 +435,7 @@ def test_what_cannot_be_sent_is_said_before_any_work(folder: Path) -> None:
     def local(picture):  # type: ignore[no-untyped-def]
         return torch.from_numpy(np.asarray(picture.resize((SIZE, SIZE)), np.float32) / 255).permute(2, 0, 1)
 
-    net = Network(module, preprocess=local, input_size=SIZE, device="cpu")
+    net = Network(module, preprocess=local, input_size=SIZE)
     with pytest.raises(ArgumentError, match="preprocess function must be importable"):
         survey(net, folder, executor=Unreliable(set()), progress=False)
     with pytest.raises(ArgumentError, match="interface of concurrent"):

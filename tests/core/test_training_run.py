@@ -51,7 +51,7 @@ def test_a_run_is_described_and_makes_networks(run: Path, folder: Path) -> None:
     assert len(found.details["history"]) == 4
     stored = load_file(found.epochs[2])
     assert {value.dtype for value in stored.values()} == {torch.float16}
-    net = found.network(found.epochs[2], device="cpu")
+    net = found.network(found.epochs[2])
     assert torch.equal(net.weight("conv1"), stored["conv1.weight"].float())
     assert (net.labels, net.input_shape) == (("bright", "dark"), (3, 56, 56))
 
@@ -60,7 +60,7 @@ def test_accuracy_is_that_of_the_weights_in_the_files(run: Path, folder: Path) -
     found = read_run(run)
     test = [picture for index, picture in enumerate(Images.of(folder)) if index % 10 == 9]
     for epoch, path in found.epochs.items():
-        net = found.network(path, device="cpu")
+        net = found.network(path)
         right = [net.predict(picture).label == picture.label for picture in test]
         assert found.accuracy[epoch] == sum(right) / len(test)
 

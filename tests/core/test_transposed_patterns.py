@@ -162,7 +162,7 @@ def test_patterns_of_any_transposed_convolution_are_those_of_the_definition(modu
 def check(module: Any, denominators: tuple[str, ...]) -> None:
     """Compare all patterns of a layer of four channels with the definition."""
     shape = {1: (16,), 2: (4, 4), 3: (4, 2, 2)}[module.weight.dim() - 2]
-    net = Network(Up(module, shape).eval(), input_size=9, device="cpu", dtype=torch.float64)
+    net = Network(Up(module, shape).eval(), input_size=9, dtype=torch.float64)
     images = pictures(12)
     (neurons,) = neurons_of(net, "up")
     assert torch.equal(neurons.weight.float(), units_first(module, module.weight.detach()).float())
@@ -207,10 +207,7 @@ def phased(weight: Tensor, stride: int) -> Tensor:
 
 @pytest.mark.parametrize(("stride", "m"), [(2, 1), (2, 2), (3, 1), (3, 2)])
 def test_a_convolution_with_pixel_shuffle_has_the_same_patterns_and_explanations(stride: int, m: int) -> None:
-    nets = [
-        Network(Shuffled(stride, m, twin=twin).eval(), input_size=9, device="cpu", dtype=torch.float64)
-        for twin in (False, True)
-    ]
+    nets = [Network(Shuffled(stride, m, twin=twin).eval(), input_size=9, dtype=torch.float64) for twin in (False, True)]
     images = pictures(30)
     mine, theirs = (fit_patterns(net, images, ALL, shards=3, batch_size=4, progress=False) for net in nets)
     for regime in ALL:
@@ -240,7 +237,7 @@ def test_explanations_agree_with_autograd_through_replaced_layers(groups: int) -
     options: dict[str, Any] = {"stride": 2, "padding": 1, "output_padding": 1, "groups": groups}
     up, end = nn.ConvTranspose2d(4, 6, 3, **options), nn.Linear(6 * 64, 3)
     layers = nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), up, nn.ReLU(), nn.Flatten(), end
-    net = Network(nn.Sequential(*layers).eval(), input_size=9, device="cpu")
+    net = Network(nn.Sequential(*layers).eval(), input_size=9)
     fitted = fit_patterns(net, pictures(60), progress=False)
     weights = {n.name: (n.stored(n.weight), n.stored(fitted[n.name]), n.bias) for n in neurons_of(net)}
     picture = pictures(1, seed=9)[0]
@@ -269,7 +266,7 @@ def test_explanations_agree_with_autograd_through_replaced_layers(groups: int) -
 def test_each_neuron_detects_its_pattern_and_hands_on_what_it_gets() -> None:
     torch.manual_seed(0)
     up = nn.ConvTranspose2d(3, 4, 2, 2, bias=False)
-    net = Network(nn.Sequential(up, nn.Flatten(), nn.Linear(4 * 36, 2, bias=False)).eval(), input_size=3, device="cpu")
+    net = Network(nn.Sequential(up, nn.Flatten(), nn.Linear(4 * 36, 2, bias=False)).eval(), input_size=3)
     patterns = fit_patterns(net, pictures(300, (3, 3, 3)), "all", progress=False)
     (neurons,) = neurons_of(net, "0")
     np.testing.assert_allclose(neurons.within(patterns["0"] * neurons.weight), np.ones((4, 4)), rtol=1e-5)
@@ -287,7 +284,7 @@ def test_a_unit_is_listed_if_one_of_its_neurons_has_no_pattern(tmp_path: Path) -
     up.bias.data.zero_()
     up.bias.data[1] = -100
     up.weight.data[:, 2, 0, 1] = 0
-    net = Network(nn.Sequential(up, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2)).eval(), input_size=3, device="cpu")
+    net = Network(nn.Sequential(up, nn.ReLU(), nn.Flatten(), nn.Linear(4 * 64, 2)).eval(), input_size=3)
     images = pictures(40, (3, 3, 3))
     alone = fit_patterns(net, images, layers="0", progress=False)
     (fit,) = alone.report
@@ -334,7 +331,7 @@ def test_padding_is_named_where_outputs_read_beyond_the_map(options: dict[str, A
 
 
 def test_signal_quality_refuses_it_by_name_and_leaves_it_out_by_default() -> None:
-    net = Network(Up(nn.ConvTranspose2d(4, 8, 2, 2), (4, 4)).eval(), input_size=9, device="cpu")
+    net = Network(Up(nn.ConvTranspose2d(4, 8, 2, 2), (4, 4)).eval(), input_size=9)
     assert signal_quality(net, None, pictures(8), progress=False).layers == ("a",)
     with pytest.raises(ArgumentError, match=r"'up'.*conv_transpose"):
         signal_quality(net, None, pictures(8), layers=["a", "up"], progress=False)

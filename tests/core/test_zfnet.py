@@ -106,11 +106,11 @@ def test_the_larger_network_and_the_smallest() -> None:
     width=st.sampled_from((0.01, 1 / 48)),
 )
 def test_sizes_are_those_that_torch_computes_and_empty_maps_are_refused(
-    network: type[ZFNet], side: int, without: set[int], width: float
+    network: type[ZFNet], side: int, without: set[int], width: float, device: torch.device
 ) -> None:
     options = {"classes": 3, "width": width, "units": 5, "without": without}
     try:
-        net = network(input_size=side, **options)
+        net = network(input_size=side, **options).to(device)
     except ArgumentError as refused:
         least = int(str(refused).split("at least ")[1].split()[0])
         assert least > side
@@ -124,7 +124,7 @@ def test_sizes_are_those_that_torch_computes_and_empty_maps_are_refused(
 
 
 def test_layers_of_small_networks_see_as_much_as_the_papers() -> None:
-    net = Network(ZFNet(4, width=1 / 48, units=8).eval(), device="cpu")
+    net = Network(ZFNet(4, width=1 / 48, units=8).eval())
     fields = [net.layer(f"conv{i}").receptive_field for i in range(1, 6)]
     assert [(f.size, f.jump) for f in fields] == [(7, 2), (27, 8), (75, 16), (107, 16), (139, 16)]
 
@@ -219,7 +219,7 @@ def test_mean_subtraction_is_torchvisions_resize_and_crop() -> None:
         MeanSubtraction(std=(1, 1, 0))
 
 
-def test_zfnet_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zfnet_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: torch.device) -> None:
     # a narrow one in its place: the whole one takes seconds to trace
     monkeypatch.setitem(paper._LARGE, "zfnet", lambda: ZFNet(width=1 / 48, units=8))
     monkeypatch.setattr(paper, "_warned", set())
@@ -232,10 +232,10 @@ def test_zfnet_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         warnings.simplefilter("error")
         load("zfnet")  # once is enough
         load("zfnet", weights=None)
-    module = ZFNet(width=1 / 48, units=8)
+    module = ZFNet(width=1 / 48, units=8).to(device)
     torch.save(module.state_dict(), tmp_path / "mine.pth")
     x = torch.randn(1, 3, 224, 224)
-    found, _ = load("zfnet", weights=tmp_path / "mine.pth", device="cpu").forward(x)
+    found, _ = load("zfnet", weights=tmp_path / "mine.pth").forward(x)
     torch.testing.assert_close(found, module.eval()(x), rtol=1e-4, atol=1e-6)
     with pytest.raises(NetworkError, match="is not there"):
         load("zfnet", weights="gone.pth")

@@ -164,7 +164,7 @@ def _table(name: str, net: Network, patterns: Patterns | None, estimator: str, s
     else:
 
         def weights(n: Neurons) -> Tensor:
-            u = direction(n, estimator, patterns, seed)
+            u = direction(n, estimator, patterns, seed).cpu()
             if (
                 net.redrawn is not None
                 and n.node.name in net.redrawn.nodes

@@ -190,7 +190,7 @@ class _Function:
                 y = composed(wide, self.steps, constants)
         except RuntimeError:  # an operation that does not take float64, or maps of one position
             y = x.new_full((len(x), 1), float("nan"))
-        self.y = y.reshape(len(x), -1)
+        self.y = y.cpu().reshape(len(x), -1)  # what makes a tensor makes it where the graph is
         self.known = self.y.is_floating_point() and bool(self.y.isfinite().all())
 
     def spec(self) -> ops.Spec:

@@ -16,13 +16,14 @@ FRESH = frozenset(
 )
 """Kinds whose result is new memory that nothing else refers to."""
 
-ANY_LAYOUT = FRESH | {
+ANY_LAYOUT = (FRESH - {"avg_pool"}) | {
     "relu", "relu6", "silu", "gelu", "hardswish", "mish", "leaky_relu", "sigmoid", "linear", "flatten", "reshape",
     "permute", "slice", "pad", "mean", "adaptive_avg_pool", "adaptive_max_pool", "softmax", "layer_norm",
 }  # fmt: skip
 """Kinds whose derivative is right whatever layout in memory the values and the signal have; tests compare each.
 
-PyTorch's own is not for every operation: that of `instance_norm` is wrong for one picture and a channels-last signal.
+PyTorch's own is not for every operation: that of `instance_norm` is wrong for one picture and a channels-last signal,
+that of `avg_pool` for a channels-last one on CUDA.
 """
 
 Visit: TypeAlias = Callable[[Node, torch.Tensor, Sequence[torch.Tensor]], None]

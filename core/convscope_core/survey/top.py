@@ -128,18 +128,19 @@ class TopK(Accumulator):
             Whether the images are known to be distinct and not seen before. It saves looking for repetitions, which
             makes an accelerator wait.
         """
-        index = torch.as_tensor(images, dtype=torch.int64)
+        index = torch.as_tensor(images, dtype=torch.int64, device="cpu")
         self._require_batch(statistics, "image index", *index.shape)
         if len(index) and int(index.min()) < 0:
             raise ArgumentError(f"Expected image indices of 0 or greater, got {int(index.min())}.")
         peaks = statistics.before_ceiling if self.before_ceiling else statistics.peaks
-        values, rows, columns = peaks.T, statistics.rows.T, statistics.columns.T
+        peaks, rows, columns = (t.to(self.device) for t in (peaks, statistics.rows, statistics.columns))
+        values, rows, columns = peaks.T, rows.T, columns.T
         numbers = index.to(self.device, non_blocking=True).expand(self.channels, -1)
         if distinct and self.k >= _MANY * len(index):
             # Where many are kept, nearly every batch is among the best of nearly every channel: several are sorted
             # together.
             arrays = (values, numbers, rows, columns)
-            batch = {name: array.to(self.device) for name, array in zip(_EMPTY, arrays, strict=True)}
+            batch = dict(zip(_EMPTY, arrays, strict=True))
             self._waiting = (*self._waiting, batch)
             if sum(one["values"].shape[1] for one in self._waiting) >= self.k:
                 self._settle()

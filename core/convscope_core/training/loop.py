@@ -337,7 +337,7 @@ class _Loop:
             cut = middle(pixels, self.preprocess.size)
         x = self.preprocess.normalised(cut)
         self.module.train()
-        with _randomness(_number(self.settings["seed"], "dropout", at.step), self.device):
+        with _deterministic(self.device), _randomness(_number(self.settings["seed"], "dropout", at.step), self.device):
             with self._half():
                 scores = self.module(x)
                 self._check(scores)
@@ -413,6 +413,18 @@ def _input_size(module: nn.Module) -> int:
 def _number(seed: int, use: str, number: int) -> int:
     """A seed of its own for every use and update, so that none depends on what was drawn before."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {use} {number}".encode(), digest_size=7).digest(), "big")
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Let cuDNN use what gives the same bits every time."""
+    before: tuple[bool, bool] = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
 @contextmanager

@@ -109,6 +109,7 @@ class LabelledPictures:
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return pixels (N, 3, side, side) uint8 and labels (N,) int64 of pictures, on the CPU."""
+        indices = indices.cpu()
         if self._pixels is not None:
             pixels = torch.from_numpy(self._pixels[indices.numpy()])
         else:

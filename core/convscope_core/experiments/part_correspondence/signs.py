@@ -94,14 +94,14 @@ def differing(a: Tensor, b: Tensor) -> tuple[npt.NDArray[np.float64], npt.NDArra
     opposite = (together - product) / 2
     with np.errstate(invalid="ignore"):
         both = opposite / together
-    changed_a, changed_b = changed(a) * a.shape[1], changed(b) * b.shape[1]
+    changed_a, changed_b = ((signs != 0).sum(1).double().cpu().numpy() for signs in (a, b))
     every = (opposite + changed_a[:, None] + changed_b[None, :] - 2 * together) / a.shape[1]
     return every, both
 
 
 def changed(signs: Tensor) -> npt.NDArray[np.float64]:
     """The share of entries that each place changes, float64 (places,)."""
-    found: npt.NDArray[np.float64] = (signs != 0).double().mean(1).numpy()
+    found: npt.NDArray[np.float64] = (signs != 0).double().mean(1).cpu().numpy()
     return found
 
 
@@ -217,9 +217,9 @@ class _Sums:
 
 def _products(a: Tensor, b: Tensor) -> npt.NDArray[np.float64]:
     """Scalar products of the rows of two int8 matrices, exact."""
-    total = torch.zeros(len(a), len(b), dtype=torch.float64)
+    total = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
     for start in range(0, a.shape[1], _COLUMNS):
         columns = slice(start, start + _COLUMNS)
         total += a[:, columns].float() @ b[:, columns].float().T
-    found: npt.NDArray[np.float64] = total.numpy()
+    found: npt.NDArray[np.float64] = total.cpu().numpy()
     return found
