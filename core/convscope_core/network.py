@@ -31,7 +31,7 @@ from convscope_core.graph.regions import Regions
 from convscope_core.graph.scores import SCORES, Scores, find_scores, stated_scores
 from convscope_core.graph.trace import Traceable, made, probe, traced
 from convscope_core.images import ImageLike
-from convscope_core.locks import Lock
+from convscope_core.precision import Door, full_precision
 from convscope_core.preprocessing import Preprocess, Preprocessing
 from convscope_core.wordnet import class_name
 
@@ -220,6 +220,9 @@ class Network:
     output : str or int, optional
         Where the module returns several tensors: the key, attribute or index of the one with the class scores. Default:
         the one called "logits", or the only one that can be class scores.
+    tf32 : bool, default False
+        Whether torch's settings may let products on a CUDA device round their factors to 10 bits, as they do in
+        convolutions unless told otherwise: several times faster, and too coarse for small effects of an occluder.
 
     Raises
     ------
@@ -243,6 +246,7 @@ class Network:
         scores: str | None = None,
         dtype: torch.dtype = torch.float32,
         output: str | int | None = None,
+        tf32: bool = False,
     ) -> None:
         module = unwrapped(module)
         if not isinstance(module, ExportedProgram):
@@ -253,8 +257,9 @@ class Network:
             raise ArgumentError(f"Expected scores as one of {', '.join(SCORES)}, or None, got {scores!r}.")
         self.device = _device(module, device)
         self.dtype = dtype
+        self.tf32 = tf32
         self.name = name or type(module).__name__.lower()
-        self.lock = Lock()
+        self.lock = Door(self.device, not tf32)
         graph, self._recipe = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
         channels, height, width = graph.input.shape
         self.input_shape = channels, height, width
@@ -273,7 +278,8 @@ class Network:
 
     def _settle(self, graph: Graph, stated: str | None) -> None:
         """Find what the outputs are, and take the graph."""
-        graph, self._scores = find_scores(graph, probe(self.input_shape).to(self.device, self.dtype))
+        with full_precision(self.device):
+            graph, self._scores = find_scores(graph, probe(self.input_shape).to(self.device, self.dtype))
         self._stated = None
         if stated is not None and stated != self._scores.kind:
             self._scores, self._stated = stated_scores(stated, self._scores), stated
@@ -301,12 +307,12 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # What cannot follow from the graph; the rest, and the lock, are made again where it is unpickled.
-        kept = "device dtype input_shape name labels graph _preprocessing _fingerprint _scores _stated"
+        kept = "device dtype tf32 input_shape name labels graph _preprocessing _fingerprint _scores _stated"
         return {name: getattr(self, name) for name in kept.split()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.lock = Lock()
+        self.lock = Door(self.device, not self.tf32)
         self._take(self.graph)
         self._fingerprint = state["_fingerprint"]
 
@@ -395,7 +401,7 @@ class Network:
         other = Network.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other.name = name
-        other.lock = Lock()
+        other.lock = Door(self.device, not self.tf32)
         return other
 
     def with_weights(

@@ -29,6 +29,7 @@ from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.plan import Plan, Work
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows
+from convscope_core.precision import full_precision
 
 __all__ = ["Changed", "Regions", "Work"]
 
@@ -122,7 +123,8 @@ class Regions:
         self.distrust: str | None = None
         self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], int], Plan] = {}
         if dtype is None and graph not in _measured:
-            _measured[graph] = self._deviation()
+            with full_precision(x.device):  # it is about what is wrong, not about what is rounded
+                _measured[graph] = self._deviation()
         self.distrust = _measured.get(graph)
         if self.distrust is not None:
             self._plans.clear()

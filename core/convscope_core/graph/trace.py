@@ -33,6 +33,7 @@ from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.normalisation import collapse_normalisations
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own, without_idle_stops
 from convscope_core.graph.recipe import Recipe
+from convscope_core.precision import full_precision
 
 __all__ = ["Traceable", "deviation", "made", "probe", "trace", "traced"]
 
@@ -47,7 +48,8 @@ _FALL = 1e-4
 #: How many times as far from the exact outputs a graph may be as its module is, where rounding makes both inexact.
 _ROUNDING = 30
 
-_MAX_BATCH = 2**16
+#: cuDNN normalises no larger batch.
+_MAX_BATCH = 2**16 - 1
 
 
 def trace(module: Traceable, input_shape: tuple[int, ...], device: torch.device | None = None, **options: Any) -> Graph:
@@ -104,7 +106,7 @@ def traced(
         check_module(inner)
         program = _Module(converted(inner, dtype))
     home = program.home
-    with _untouched(program.module, home), torch.no_grad(), in_full_precision():
+    with _untouched(program.module, home), torch.no_grad(), in_full_precision(), full_precision(home):
         with _untouched(program.module, home):  # what the call leaves behind must not show in the program
             pictures, expected = program.begin(input_shape, dtype, output)
         plain = _rewritten(program.graph(pictures))
@@ -145,7 +147,7 @@ def made(
     dtype : torch.dtype, default torch.float32
         As the recipe's module was traced.
     """
-    with torch.no_grad(), in_full_precision():
+    with torch.no_grad(), in_full_precision(), full_precision(device):
         plain = _rewritten(recipe.graph(state, device))
         folded = fold_batch_norm(plain)
         graph = own(folded, device, copy=copy)
@@ -466,14 +468,23 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
-    """Put back the buffers, and the state of the random number generators, that the block may change."""
+    """Put back the buffers, and the state of the random number generators, that the block may change.
+
+    What `nn.DataParallel` wraps inside the module is called where it is: it would share the pictures out, which fixes
+    the batch size.
+    """
+    shared = [(m, m.device_ids) for m in module.modules() if isinstance(m, nn.DataParallel)]
     devices = [home] if home.type == "cuda" else []
     buffers = [(m, dict(m._buffers)) for m in module.modules()]
     values = [(b, b._version, b.detach().clone()) for b in module.buffers()]
     with torch.random.fork_rng(devices):
+        for wrapper, _ in shared:
+            wrapper.device_ids = []
         try:
             yield
         finally:
+            for wrapper, ids in shared:
+                wrapper.device_ids = ids
             for m, kept in buffers:
                 m._buffers.clear()
                 m._buffers.update(kept)

@@ -43,6 +43,7 @@ def load(
     *,
     scores: str | None = None,
     dtype: torch.dtype = torch.float32,
+    tf32: bool = False,
 ) -> Network:
     """Return a network by name.
 
@@ -64,6 +65,8 @@ def load(
         As for `Network`: say "independent" for weights that were trained with a sigmoid in the loss.
     dtype : torch.dtype, default torch.float32
         As for `Network`.
+    tf32 : bool, default False
+        As for `Network`.
 
     Raises
     ------
@@ -72,9 +75,9 @@ def load(
     """
     zoo = _zoo()
     if name == _LITE:
-        return _lite(weights, device=device, scores=scores, dtype=dtype)
+        return _lite(weights, device=device, scores=scores, dtype=dtype, tf32=tf32)
     if name in paper.NAMES:
-        return paper.load(name, weights, device=device, scores=scores, dtype=dtype)
+        return paper.load(name, weights, device=device, scores=scores, dtype=dtype, tf32=tf32)
     if name not in zoo.list_models(module=zoo):
         raise NetworkError(
             f"Expected the name of a torchvision classification model or one of {', '.join([_LITE, *paper.NAMES])}, "
@@ -108,6 +111,7 @@ def load(
         snapshot=False,
         scores=scores,
         dtype=dtype,
+        tf32=tf32,
     )
 
 

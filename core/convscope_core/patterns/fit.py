@@ -19,7 +19,8 @@ from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, 
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.estimate import DENOMINATORS, Patterns, regimes_of, require_regimes
 from convscope_core.patterns.neurons import Neurons, neurons_of
-from convscope_core.patterns.statistics import LayerSums, PatternSums, full_precision
+from convscope_core.patterns.statistics import LayerSums, PatternSums
+from convscope_core.precision import full_precision
 
 __all__ = ["FitProgress", "fit_patterns", "fitting_patterns"]
 

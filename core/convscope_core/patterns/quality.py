@@ -30,8 +30,8 @@ from convscope_core.network import Layer, Network
 from convscope_core.patterns.estimate import Patterns
 from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
-from convscope_core.patterns.statistics import full_precision
 from convscope_core.plots import axes, draws_figure
+from convscope_core.precision import full_precision
 
 __all__ = ["MEASURED", "SignalQuality", "signal_quality"]
 

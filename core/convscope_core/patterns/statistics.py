@@ -17,9 +17,8 @@ summed in the network's precision, batches in float64.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ from torch import Tensor
 from convscope_core.errors import ArgumentError
 from convscope_core.patterns.neurons import Neurons
 
-__all__ = ["REGIMES", "LayerSums", "PatternSums", "full_precision"]
+__all__ = ["REGIMES", "LayerSums", "PatternSums"]
 
 #: Which samples: those where the unit is active, those where it is not, all.
 REGIMES = ("positive", "negative", "all")
@@ -40,20 +39,6 @@ _LARGE = 2**20
 
 _CHUNK = 2**24
 """Numbers of such a sum that are computed at once."""
-
-
-@contextlib.contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Switch off what computes float32 with fewer digits: TF32 and autocast."""
-    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = matmul
-        torch.backends.cudnn.allow_tf32 = cudnn
 
 
 class LayerSums:
