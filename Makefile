@@ -21,7 +21,7 @@ ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo docs test lint types js-test py-test slow-test lowest newest benchmark js format clean node-version
+.PHONY: help demo docs test lint types js-test py-test slow-test lowest newest benchmark gpu js format clean node-version
 
 help:
 	@echo "make demo              open the tour in JupyterLab"
@@ -34,6 +34,7 @@ help:
 	@echo "make lowest            the quick tests with the lowest versions that pyproject.toml allows (OLDEST=python3.10)"
 	@echo "make newest            the same with the newest of everything; both in environments of their own (gigabytes)"
 	@echo "make benchmark         all tables of speeds; ONLY=first_light,drag prints those"
+	@echo "make gpu               on a machine with CUDA: the core's tests there, and tables of speeds (build/gpu.md)"
 	@echo "make docs              build the documentation's site in docs/_site/html; executes the notebooks (minutes)"
 	@echo "make pictures          every instrument in every state, as pictures to look at (build/pictures)"
 	@echo "make js                build the JavaScript bundle"
@@ -142,6 +143,9 @@ newest: $(STATIC)/.built
 
 benchmark: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) tests/benchmarks $(if $(ONLY),--only $(ONLY))
+
+gpu: $(VENV)/.installed-dev
+	$(PY) tests/benchmarks/gpu.py $(GPU_ARGS)
 
 # PICTURES='Gallery full'   takes those of some instruments, or states
 pictures: $(VENV)/.installed-dev $(STATIC)/.built

@@ -89,7 +89,7 @@ class Cut(nn.Module):
 @functools.cache
 def made(form: str) -> tuple[Cut, Network]:
     module = Cut(FORMS[form].function).eval()
-    return module, Network(module, input_size=SIZE, device="cpu", name="cut")
+    return module, Network(module, input_size=SIZE, name="cut")
 
 
 def pictures(count: int, seed: int = 0) -> Tensor:
@@ -166,7 +166,7 @@ def test_pictures_that_are_equal_before_the_ceiling_keep_their_order() -> None:
     module = nn.Sequential(nn.Conv2d(1, 1, 1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 1))
     nn.init.ones_(module[0].weight)
     nn.init.zeros_(module[0].bias)
-    net = Network(module.eval(), input_size=(1, 2, 3), device="cpu")
+    net = Network(module.eval(), input_size=(1, 2, 3))
     x = torch.zeros(6, 1, 2, 3)
     x[1] = x[3] = 9
     x[4, 0, 1, 1] = x[4, 0, 1, 2] = 11
@@ -180,7 +180,7 @@ def test_pictures_that_are_equal_before_the_ceiling_keep_their_order() -> None:
 
 @pytest.mark.parametrize("function", [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.SiLU(), nn.Hardswish(), nn.Identity()])
 def test_activations_that_cut_nothing_off_have_no_ceiling(function: nn.Module) -> None:
-    net = Network(Cut(function).eval(), input_size=SIZE, device="cpu")
+    net = Network(Cut(function).eval(), input_size=SIZE)
     assert not cut_layers(net)
     found = survey(net, pictures(3), progress=False)
     assert not found.before_ceiling
@@ -270,7 +270,7 @@ def test_surveys_of_versions_that_ranked_after_the_ceiling_open_and_go_on_like_i
 
 
 def test_stores_of_networks_without_a_ceiling_are_as_they_were(tmp_path: Path) -> None:
-    plain = Network(Cut(nn.ReLU()).eval(), input_size=SIZE, device="cpu")
+    plain = Network(Cut(nn.ReLU()).eval(), input_size=SIZE)
     images, path = Images.of(pictures(8)), tmp_path / "plain.survey"
     older(plain, images, store=path, indices=range(4))
     found = survey(plain, images, k=4, sample=20, store=path, progress=False)

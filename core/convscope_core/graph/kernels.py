@@ -20,8 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convscope_core import fused
 from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import kernel_size
+from convscope_core.precision import full_precision
 
 __all__ = ["TILE", "Kernels"]
 
@@ -32,7 +34,7 @@ TILE = 4
 _SIDE = TILE + 2
 
 #: What the transforms of a tile cost for each input and each output channel, in multiply-adds (measured).
-_TRANSFORMS = 2200
+_TRANSFORMS = {"cpu": 2200, "cuda": 1500}
 
 #: What reading a number of a kernel from memory costs, in multiply-adds (measured).
 _READING = 16
@@ -40,9 +42,14 @@ _READING = 16
 #: By how much the tiles must be faster, for the memory that the transformed kernels take.
 _WORTH = 1.2
 
-#: Numbers that the tiles computed at once may take: little enough to stay in the processor's cache, enough for the
+#: Numbers that the tiles computed at once may take: little enough to stay in a processor's cache, enough for the
 #: matrices to be large.
-_AT_ONCE = 2**22
+_AT_ONCE = {"cpu": 2**22, "cuda": 2**27}
+
+#: Where a convolution of 1x1 is fastest as a product of matrices.
+_PRODUCTS = {"cuda"}
+
+_LAST = torch.channels_last
 
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 
@@ -55,24 +62,24 @@ class Kernels:
     """
 
     def __init__(self) -> None:
-        self._stored: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._stored: dict[tuple[int, torch.dtype, torch.memory_format], tuple[Tensor, Tensor]] = {}
         self._transformed: dict[Node, Tensor] = {}
         self._memory: dict[int, Tensor] = {}
         results, kernels, inputs = _matrices()
         self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
 
-    def arguments(self, n: Node, dtype: torch.dtype) -> dict[str, Any]:
-        """Return a node's arguments with all that is no integer in a type, and kernels in channels-last memory.
+    def arguments(self, n: Node, dtype: torch.dtype, layout: torch.memory_format = _LAST) -> dict[str, Any]:
+        """Return a node's arguments with all that is no integer in a type, and kernels in a layout.
 
-        In that layout a processor's convolution takes a kernel as it is; otherwise it would bring it into
-        another at every call, which for a single picture may cost more than the convolution.
+        By default channels-last, in which a processor's convolution takes a kernel as it is; otherwise it would bring
+        it into another at every call, which for a single picture may cost more than the convolution.
         """
-        layout = torch.channels_last if n.kind == "conv" else torch.preserve_format
+        layout = layout if n.kind == "conv" else torch.preserve_format
 
         def formed(t: Tensor) -> Tensor:
             if not t.is_floating_point():
                 return t
-            key = (id(t), dtype)
+            key = (id(t), dtype, layout)
             if key not in self._stored:
                 made = t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format)
                 self._stored[key] = t, made  # with what it was made of, whose id stays its own so long
@@ -94,14 +101,35 @@ class Kernels:
         pictures : int
             In how many pictures at once.
         """
-        if n.kind != "conv" or like.device.type != "cpu" or like.dtype != torch.float32:
+        device = like.device.type
+        if n.kind != "conv" or like.dtype != torch.float32 or not (device == "cpu" or fused.of_use(like)):
             return False
         if kernel_size(n) != (3, 3) or n["stride"] != (1, 1) or n["dilation"] != (1, 1) or n["groups"] != 1:
             return False
         made, channels = n["weight"].shape[:2]
         count = pictures * math.prod(-(-s // TILE) for s in size)
-        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS * count * (channels + made)
+        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS[device] * count * (channels + made)
         return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
+
+    @staticmethod
+    def is_product(n: Node, like: Tensor) -> bool:
+        """Tell whether a node is a convolution that is computed faster as a product of matrices.
+
+        Parameters
+        ----------
+        n : Node
+        like : tensor
+            Of the type and on the device of what it is computed from.
+        """
+        return (
+            n.kind == "conv" and like.device.type in _PRODUCTS and kernel_size(n) == (1, 1) and n["groups"] == 1
+            and n["stride"] == (1, 1) and n["padding"] == (0, 0)
+        )  # fmt: skip
+
+    @staticmethod
+    def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute a convolution that `is_product` of (N, C, H, W), best in channels-last memory; so is the result."""
+        return torch.nn.functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
 
     def tiled(self, n: Node, x: Tensor) -> Tensor:
         """Compute a convolution without its padding.
@@ -125,7 +153,7 @@ class Kernels:
         made = kernel.shape[2]
         out = x.new_empty(count, TILE * down, TILE * across, made)
         each = _SIDE * _SIDE * down * across * max(channels, made)
-        most = max(1, _AT_ONCE // each)
+        most = max(1, _AT_ONCE[x.device.type] // each)
         batches = math.ceil(count / most)
         most = math.ceil(count / batches)
         a, b = self._buffer(0, x, most * each), self._buffer(1, x, most * each)
@@ -143,6 +171,13 @@ class Kernels:
         def memory(m: Tensor, *shape: int) -> Tensor:
             return m[: math.prod(shape)].view(shape)
 
+        if x.device.type != "cpu":
+            transformed, products = memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made)
+            fused.tile_inputs(x, transformed)
+            with full_precision(x.device):  # rounded factors would be multiplied by the transforms
+                torch.bmm(transformed, kernel, out=products)
+            fused.tile_results(products, bias, out)
+            return
         picture, _, row, column = x.stride()
         overlapping = x.as_strided(
             (_SIDE, _SIDE, count, down, across, channels),
@@ -165,12 +200,16 @@ class Kernels:
         """Return the transformed kernel, (36, C, K)."""
         if n not in self._transformed:
             weight = n["weight"].detach()
-            g = self._of_kernels
+            g = self._of_kernels.to(weight.device)
             # In float64: the kernel is rounded once.
             rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
             made = torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1)
             self._transformed[n] = made.to(weight.dtype).contiguous()
         return self._transformed[n]
+
+    def shared(self) -> list[Tensor]:
+        """Return the memory that calls share."""
+        return list(self._memory.values())
 
     def _buffer(self, which: int, like: Tensor, numel: int) -> Tensor:
         if which not in self._memory or self._memory[which].numel() < numel:

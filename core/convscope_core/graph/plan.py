@@ -9,6 +9,7 @@ Nearly all the time goes into convolutions; `convscope_core.graph.kernels` makes
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.graph.axes import is_elementwise, is_uniform, structure
+from convscope_core.graph.captured import CapturedWalk
 from convscope_core.graph.forward import FRESH, IN_PLACE, evaluated
 from convscope_core.graph.geometry import Geometry, Ranges
 from convscope_core.graph.kernels import TILE, Kernels
@@ -29,6 +31,8 @@ from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Wi
 
 __all__ = ["Floats", "Plan", "Work", "multiply_adds"]
 
+logger = logging.getLogger(__name__)
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: From this share of a map on, all of it is computed: cutting windows would cost more than it saves.
@@ -36,6 +40,9 @@ _NEARLY_ALL = 0.8
 
 #: From this share of the multiply-adds on, the ordinary forward pass is as fast.
 _NO_GAIN = 0.9
+
+#: How often a walk is taken before it is captured: what it makes once is there then, and a hand has stopped resizing.
+_BEFORE_CAPTURE = 2
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
@@ -100,6 +107,8 @@ class Plan:
         )
         self.reason = distrust or self._why_not(computed)
         self.steps = [] if self.reason else self._compiled()
+        self._walked: dict[tuple[Node, ...], int] = {}
+        self._captured: dict[tuple[Node, ...], CapturedWalk] = {}
 
     def cases(self, at: Ints) -> tuple[Ints, Ints]:
         """Return the indices, in `places`, of the rows (top, left) of an array."""
@@ -250,6 +259,11 @@ class Plan:
             axes = self.recorded.axes(x) if x in self._windows else (2, 3)
             if self._in_tiles(n, (n.shape[1], n.shape[2])) and axes in ((2, 3), (3, 2)):
                 return self._windowed(n, self._everywhere(n, axes), axes)
+            if Kernels.is_product(n, self.recorded.x):
+                of, (weight, bias) = self._whole_of(x), (self._args(n)[k] for k in ("weight", "bias"))
+                if x in self._windows:
+                    self._remember(n, self._to_whole(x))
+                return lambda batch: Kernels.product(of(batch), weight, bias)
         getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
         for i in dict.fromkeys(n.inputs):
             if i in self._windows:
@@ -391,8 +405,13 @@ class Plan:
             kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
             return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
         args = {**self._args(n), "padding": (0, 0)}
+        if Kernels.is_product(n, recorded.x):
+            return lambda batch: Kernels.product(read(batch), args["weight"], args["bias"])
         if "ceil_mode" in args:
             args["ceil_mode"] = False
+        if n.kind == "conv":
+            layout = recorded.layout
+            return lambda batch: evaluated(n, lambda _: read(batch).contiguous(memory_format=layout), n.op, args)
         if n.kind != "avg_pool":
             return lambda batch: evaluated(n, lambda _: read(batch), n.op, args)
         # Under padding, and where the last window hangs over the border, averages divide by other numbers.
@@ -426,7 +445,7 @@ class Plan:
         return lambda batch: recorded.cut(cut, batch.values[x], batch)
 
     def _args(self, n: Node) -> dict[str, Any]:
-        return self.recorded.kernels.arguments(n, self.recorded.x.dtype)
+        return self.recorded.kernels.arguments(n, self.recorded.x.dtype, self.recorded.layout)
 
     def _in_tiles(self, n: Node, size: tuple[int, int]) -> bool:
         return Kernels.tiles(n, self.recorded.x, size, self.pictures)
@@ -460,14 +479,38 @@ class Plan:
                 x = x.contiguous()  # equal values stay equal
             output, values = recorded.runner(x, record)
             return output, {n: Changed(v, recorded.clean(n)) for n, v in values.items()}
+        wanted = (self.graph.output, *record)
+        if self.pictures == 1 and batch.patches.is_cuda:
+            self._repeat(batch, wanted)
+        else:
+            self._walk(batch)
+        found = {n: self._found(n, batch) for n in wanted}
+        return found[self.graph.output].whole().to(recorded.output.dtype), {n: found[n] for n in record}
+
+    def _walk(self, batch: Batch) -> None:
         values = batch.values
         values[self.graph.input] = batch.patches
         for n, step, free in self.steps:
             values[n] = step(batch)
             for i in free:
                 values.pop(i, None)
-        found = {n: self._found(n, batch) for n in (self.graph.output, *record)}
-        return found[self.graph.output].whole().to(recorded.output.dtype), {n: found[n] for n in record}
+
+    def _repeat(self, batch: Batch, wanted: tuple[Node, ...]) -> None:
+        """Walk for one picture on CUDA: what is asked again and again is recorded, and then repeated as a whole.
+
+        A picture takes the device less time than Python takes to tell it what to do.
+        """
+        captured = self._captured.get(wanted)
+        if captured is not None:
+            captured.repeat(batch)
+            return
+        self._walk(batch)
+        self._walked[wanted] = self._walked.get(wanted, 0) + 1
+        if self._walked[wanted] == _BEFORE_CAPTURE:
+            try:
+                self._captured[wanted] = CapturedWalk(self._walk, batch, wanted, self.recorded)
+            except RuntimeError as e:  # an operation that waits for the device
+                logger.info("a walk that cannot be captured, and stays slower: %s", e)
 
     def _found(self, n: Node, batch: Batch) -> Changed:
         clean = self.recorded.clean(n)

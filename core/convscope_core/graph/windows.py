@@ -1,7 +1,8 @@
 """Windows of maps: where they are, and how they are cut out of the clean picture's recorded values.
 
 All pictures of a batch have windows of one size at every node, so that a batch is one dense tensor. Windows are put
-together by copies in a loop over the pictures, on accelerators by index (`gathered`).
+together by copies in a loop over the pictures, on CUDA in one kernel (`convscope_core.fused`), elsewhere by index
+(`gathered`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from convscope_core import fused
 from convscope_core.graph.axes import dependent_nodes, structure, surroundings
 from convscope_core.graph.forward import Runner
 from convscope_core.graph.geometry import Ranges
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ELEMENTWISE
+from convscope_core.precision import convolutions_round
 
 __all__ = ["Batch", "Changed", "Cut", "Ints", "Recorded", "Windows", "gathered", "window"]
 
@@ -33,6 +36,10 @@ _LOOPS = {"cpu"}
 
 #: Where convolutions are fastest with the channels of a position side by side.
 _CHANNELS_LAST = frozenset({"cpu", "cuda"})
+
+
+#: Where that is not so in full float32.
+_PLANAR = {"cuda"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +132,16 @@ class Windows:
 
     def of(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return where the windows of a batch begin, on its device."""
-        device = batch.patches.device
-        if self._on_device is None:
-            self._on_device = torch.from_numpy(self.rows).to(device), torch.from_numpy(self.columns).to(device)
+        rows, columns = self.on(batch.patches.device)
         tops, lefts = batch.on_device
-        return self._on_device[0][tops], self._on_device[1][lefts]
+        return rows[tops], columns[lefts]
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return rows and columns on a device."""
+        if self._on_device is None:
+            rows, columns = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in (self.rows, self.columns))
+            self._on_device = rows, columns
+        return self._on_device
 
     def moved(self, rows: int, columns: int) -> Windows:
         """Return windows that begin so many rows and columns further on."""
@@ -233,6 +245,8 @@ class Recorded:
         What the output and what is wanted are computed from, in order, without the input.
     dependent : set of Node
         Nodes whose values depend on the picture.
+    layout : torch.memory_format
+        In which cuDNN, or a processor, computes convolutions fastest.
     """
 
     def __init__(
@@ -246,6 +260,7 @@ class Recorded:
     ) -> None:
         self.graph, self.runner, self.kernels = graph, runner, kernels
         self.x = x if dtype is None else x.to(dtype)
+        self.layout = torch.contiguous_format if _is_planar(self.x) else torch.channels_last
         self._axes = structure(graph).axes
         self.wanted = frozenset(wanted)
         needed = needed_for([graph.output, *self.wanted])
@@ -308,6 +323,10 @@ class Recorded:
         """Give back the memory that windows are put together in; it is taken again when needed."""
         self._scratch = self.x.new_empty(0)
 
+    def shared(self) -> list[Tensor]:
+        """Return the memory that calls share."""
+        return [self._scratch, *self.kernels.shared()]
+
     def _is_kept(self, n: Node) -> bool:
         """Tell whether a node's clean values may be needed; not where each position goes to the same one only."""
         users = self.graph.consumers[n]
@@ -321,6 +340,10 @@ class Recorded:
         need, (down, across) = cut.need, cut.axes
         if source.device.type not in _LOOPS:
             clean = None if cut.covered and changed is not None else source
+            if cut.axes == (2, 3) and source.dim() == 4 and fused.of_use(source):
+                device = source.device
+                there = None if cut.have is None or changed is None else cut.have.on(device)
+                return fused.windows_taken(clean, need.size, batch.on_device, need.on(device), changed, there)
             changed_at = None if cut.have is None else cut.have.of(batch)
             return gathered(clean, cut.axes, need.size, need.of(batch), changed, changed_at)
         tops, lefts = batch.tops, batch.lefts
@@ -372,6 +395,11 @@ class Recorded:
                 t = t.contiguous(memory_format=torch.channels_last)
             self._extended[key] = t
         return self._extended[key]
+
+
+def _is_planar(x: Tensor) -> bool:
+    """Tell whether convolutions are fastest with each map in one piece: in full float32 cuDNN has no others."""
+    return x.device.type in _PLANAR and x.dtype == torch.float32 and not convolutions_round()
 
 
 def window(ranges: Ranges, size: int) -> tuple[int, Ints]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convscope_core import fused
 from convscope_core.arguments import listed
 from convscope_core.errors import ArgumentError
 
@@ -146,7 +147,11 @@ class ImageStatistics:
             )
         maps = values.detach().float()
         signed = floor is None or floor < 0
-        if maps.device.type != "cpu":
+        if fused.of_use(maps) and maps.is_contiguous():
+            found = fused.maps_reduced(maps, ceiling)
+            if before_ceiling is not None:
+                found |= {"peaks": _at(maps.flatten(2), before_ceiling.places), "places": before_ceiling.places}
+        elif maps.device.type != "cpu":
             found = _at_once(maps, ceiling, signed, before_ceiling)
         elif _lies_by_position(maps):
             found = _by_position(maps, ceiling, signed, before_ceiling)
