@@ -38,8 +38,11 @@ def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(noteboo
     book = notebook(SETUP, EXPLORER, own=True)
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-class").first).to_be_visible()
+    root.locator(".cs-class").first.focus()
     book._evaluate(end)
     expect(book.cell(1).locator(".cs-absent")).to_have_text("The kernel is gone: run the cell again.")
+    # Nothing takes the focus any longer but what says so.
+    expect(book.cell(1).locator(".cs-absent")).to_be_focused()
     assert root.evaluate("root => root.inert")
     # What was on its way when it went: no uncaught error comes of that either (the harness fails on one).
     root.locator(".cs-class").nth(1).dispatch_event("click")

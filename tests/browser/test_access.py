@@ -427,3 +427,23 @@ def test_what_pointing_tells_keys_tell_too(browser: Browser) -> None:
     page.keyboard.press("Escape")
     expect(page.locator(".cs-title:visible")).to_have_count(0)
     page.context.close()
+
+
+def test_the_occluders_form_and_size_are_set_by_keys(browser: Browser) -> None:
+    page = stage(browser, {"Occluder": saved("Occluder")})
+    square = page.locator(".cs-occluder")
+    page.get_by_role("radio", name="Square").focus()
+    page.keyboard.press("ArrowRight")
+    expect(square).to_have_attribute("data-shape", "ellipse")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".cs-hint")).to_be_visible()
+    square.focus()
+    for key in ("Shift+ArrowRight", "Shift+ArrowDown", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    expect(page.locator(".cs-drawn polygon")).to_have_count(1)
+    page.keyboard.press("Enter")
+    expect(square).to_have_attribute("data-shape", "free")
+    expect(page.locator(".cs-hint")).to_be_hidden()
+    expect(page.get_by_label("Size of the occluder")).to_have_value("10")
+    expect(square).to_be_focused()
+    page.context.close()

@@ -49,7 +49,11 @@ function shapeField({ store }: View<OccluderState>): HTMLElement {
 }
 
 function hint({ store }: View<OccluderState>): HTMLElement {
-  const element = el("div.cs-hint", { role: "status" }, "Draw around something on the picture. Esc: don’t.");
+  const element = el(
+    "div.cs-hint",
+    { role: "status" },
+    "Draw around something on the picture (by keys: arrows on the square, Enter). Esc: don’t.",
+  );
   store.follow("drawing", (drawing) => {
     element.hidden = !drawing;
   });

@@ -1,7 +1,16 @@
 /** The pointer on the picture: it drags and resizes the occluder, taps it to another place, and draws its form. */
 import { el, is, on, onEnd, shareAt } from "../../lib/dom";
 import { enclosed } from "../../lib/form";
-import { type Extent, extent, fit, type Position, resize, type Size, toSize } from "../../lib/geometry";
+import {
+  clamp,
+  type Extent,
+  extent,
+  fit,
+  type Position,
+  resize,
+  type Size,
+  toSize,
+} from "../../lib/geometry";
 import type { View } from "../../seam";
 import { polygon } from "./handle";
 import type { OccluderState } from "./state";
@@ -9,6 +18,10 @@ import type { OccluderState } from "./state";
 export interface Gestures {
   /** Undo the drag that is under way. */
   cancel: () => void;
+  /** Draw on by keys, from the occluder's middle. */
+  draw: (down: number, right: number) => void;
+  /** What is being drawn, or dragged, is done. */
+  finish: () => void;
 }
 
 export function followPointer(
@@ -74,6 +87,8 @@ export function followPointer(
   onEnd(signal, finish);
 
   return {
+    draw: line.go,
+    finish,
     cancel: () => {
       if (!drag) return;
       store.set({ position: drag.position, size: drag.size });
@@ -109,6 +124,13 @@ function drawing({ store }: View<OccluderState>, frame: HTMLElement, bounds: () 
   return {
     begin: (at: Position) => {
       line = [at];
+    },
+    go: (down: number, right: number) => {
+      const [[top, left], [high, wide]] = [store.get("position"), extent(store.get("size"))];
+      line ??= [[top + high / 2, left + wide / 2]];
+      const [row, column] = line.at(-1) ?? [0, 0];
+      line.push([clamp(row + down, 0, bounds()[0]), clamp(column + right, 0, bounds()[1])]);
+      show();
     },
     /** Whether a line is being drawn. */
     follow: (at: Position) => {

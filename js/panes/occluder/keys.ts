@@ -1,4 +1,4 @@
-/** The keyboard on the occluder: arrows move it, plus and minus resize it. */
+/** The keyboard on the occluder: arrows move it, or draw its form until Enter; plus and minus resize it. */
 import { onKey, withModifier } from "../../lib/dom";
 import { aroundMiddle, clamp, extent, fit, toSize } from "../../lib/geometry";
 import type { View } from "../../seam";
@@ -7,6 +7,7 @@ import type { OccluderState } from "./state";
 
 export function followKeys({ store }: View<OccluderState>, occluder: HTMLElement, gestures: Gestures): void {
   const move = (down: number, right: number) => {
+    if (store.get("drawing")) return gestures.draw(down, right);
     const [top, left] = store.get("position");
     store.set({ position: fit([top + down, left + right], store.get("size"), store.get("_network").size) });
   };
@@ -29,6 +30,7 @@ export function followKeys({ store }: View<OccluderState>, occluder: HTMLElement
     "=": () => grow(2),
     "-": () => grow(-2),
     _: () => grow(-2),
+    Enter: gestures.finish,
     Escape: () => {
       store.set({ drawing: false });
       gestures.cancel();
