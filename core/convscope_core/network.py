@@ -1006,7 +1006,7 @@ def _devices() -> dict[str, int]:
         found["cuda"] = torch.cuda.device_count()
     if torch.backends.mps.is_available():
         found["mps"] = 1
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is not None:
         found.setdefault(accelerator.type, torch.accelerator.device_count())
     return found

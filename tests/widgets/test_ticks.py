@@ -9,7 +9,7 @@ import subprocess
 import bqplot
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convscope._ticks import key, label_ticks, round_ticks
@@ -19,6 +19,7 @@ ENDS = st.tuples(st.floats(-1e4, 1e4), st.floats(1e-3, 1e5)).map(lambda pair: (p
 
 @settings(max_examples=200, deadline=None)
 @given(ends=ENDS, most=st.integers(2, 12))
+@example(ends=(1.0, 40042.0), most=2)  # between two multiples of the step that the range asks for
 def test_round_ticks_lie_in_the_range_at_equal_steps_and_say_their_values(ends, most):  # type: ignore[no-untyped-def]
     low, high = ends
     ticks = round_ticks(low, high, most)

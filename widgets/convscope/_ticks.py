@@ -49,10 +49,16 @@ def round_ticks(low: float, high: float, most: int = 7) -> dict[float, str]:
         What is written at each value, ascending.
     """
     rough = (high - low) / most
-    power = np.floor(np.log10(rough))
-    step = next(one * 10.0**power for one in (1, 2, 5, 10) if one * 10.0**power >= 0.999 * rough)
+    steps = [one * 10.0 ** np.floor(np.log10(rough)) for one in (1, 2, 5, 10)]
+    wanted = next(index for index, step in enumerate(steps) if step >= 0.999 * rough)
+    # Of a step that is longer than the range, no multiple may lie in it.
+    step, places = next((step, found) for step in steps[wanted::-1] if len(found := _multiples(step, low, high)))
     decimals = int(max(0, -np.floor(np.log10(step) + 1e-9)))
-    places = np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
     if decimals > 5 or step > 1e5:
         return {float(place * step): f"{place * step + 0.0:.3g}" for place in places}
     return {round(float(place * step), decimals) + 0.0: f"{place * step + 0.0:,.{decimals}f}" for place in places}
+
+
+def _multiples(step: float, low: float, high: float) -> np.ndarray:
+    """How often a step fits into its multiples from `low` to `high`."""
+    return np.arange(np.ceil(low / step - 1e-9), np.floor(high / step + 1e-9) + 1)
