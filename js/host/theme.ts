@@ -9,6 +9,7 @@
 import { onEnd } from "../lib/dom";
 import type { Theme } from "../seam";
 import { ancestors, type Colour, contrast, groundOf, isDark, variableOf } from "./colours";
+import { whenPlaced } from "./placed";
 
 /** Whose colours an instrument has: base.css says which they are. */
 type Palette = "vscode" | "jupyter" | "own";
@@ -83,14 +84,7 @@ export function followTheme(
     ({ propertyName }) => /color|background/.test(propertyName) && update(),
     { signal },
   );
-  // Hosts draw a view before they put it on the page.
-  const placed = new ResizeObserver(() => {
-    if (!outer.isConnected) return;
-    placed.disconnect();
-    marked();
-  });
-  placed.observe(outer);
-  onEnd(signal, () => placed.disconnect());
+  whenPlaced(outer, signal, marked);
   marked();
   return { theme: () => theme, onTheme: (run) => listeners.push(run) };
 }

@@ -9,6 +9,7 @@ import { Store } from "../lib/store";
 import { showTitles } from "../lib/titles";
 import type { Session, Slice, Slices, Sum, View } from "../seam";
 import { showAbsence } from "./absence";
+import { watchChart } from "./charts";
 import { errorBox, showErrors } from "./errors";
 import { linkFigures } from "./figures";
 import { keepKeys, openPage } from "./page";
@@ -55,6 +56,7 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
   known.mount(view, root);
   showErrors(view, root);
   showAbsence(view, outer, root);
+  watchChart(view.store, outer, signal);
   showTitles(root);
 }
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from torch import nn
 
 import convscope as cs
+from hosts import SETUP
+from lab import Lab, Notebook
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +204,25 @@ def test_the_wheel_stays_in_a_grid_that_scrolls(page, saved):
     root.locator(".cs-tools").first.hover()
     page.mouse.wheel(0, 5)
     page.wait_for_function("() => window.told > 0")
+
+
+class WithoutBqplot:
+    """A browser that gets nothing of bqplot's front end, as where that is not installed beside JupyterLab."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+
+    def new_context(self, **options: Any) -> BrowserContext:
+        context = self._browser.new_context(**options)
+        context.route(re.compile(r"/extensions/(bqplot|bqscales)/"), lambda route: route.abort())
+        return context
+
+
+@pytest.mark.slow
+def test_a_chart_whose_front_end_is_missing_is_drawn_by_the_instrument(lab: Lab, browser: Browser) -> None:
+    panel = "cs.UnitPanel(net, survey=survey)"
+    book = Notebook.open(lab, cast("Browser", WithoutBqplot(browser)), [SETUP, panel])
+    book.run_all()
+    expect(book.cell(1).locator(".cs-histogram")).to_be_visible()
+    assert book.page.locator(".bqplot").count() == 0
+    book.close()

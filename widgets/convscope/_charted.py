@@ -27,9 +27,15 @@ class Charted(Instrument):
         """Make the box. `close` ends what draws the figure, and the figure."""
         self._close_chart = close
         self.box = ipywidgets.VBox([self] if figure is None else [self, figure], layout={"width": "100%"})
+        self.box.add_class("cs-box")
         if figure is not None:  # one frame around both
+            self._announce_chart(True)
             self.box.add_class("cs-charted")
             self.box.add_class(f"cs-charted--{self._name}")
+
+    def _announce_chart(self, there: bool) -> None:
+        """Tell the front end whether there is a chart, which draws it where bqplot does not."""
+        (self.box.add_class if there else self.box.remove_class)("cs-has-chart")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         return self._with_still(self.box._repr_mimebundle_(**kwargs))

@@ -116,6 +116,7 @@ class Explorer(DetailPane, PinPane, SilencePane, StripPane, GridPane, UnitPane, 
     def _show_history(self, _change: Any = None) -> None:
         if hasattr(self, "box"):
             self.box.children = [self, self.history.figure] if self.show_history else [self]
+            self._announce_chart(self.show_history)
 
     @traitlets.observe("_pictures", "_survey")
     def _follow_pictures(self, _change: Any) -> None:
