@@ -4,7 +4,7 @@ import { field, many, share, side } from "../../lib/format";
 import type { View } from "../../seam";
 import type { LayerInfo, NetworkSlice } from "../shared/network";
 import type { SelectionSlice } from "../shared/selection";
-import type { SurveySlice } from "../shared/survey";
+import type { SurveySlice, SurveyState } from "../shared/survey";
 import { blocksOf, type Named } from "./names";
 import { overview } from "./overview";
 
@@ -61,7 +61,7 @@ export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: 
     }
     reveal();
   });
-  store.watch(["_network", "_survey"], () => showDead(row.cells, store.get("_survey").dead ?? {}));
+  store.watch(["_network", "_survey"], () => showDead(row.cells, store.get("_survey")));
   on(strip, "click", (event) => {
     const name = within(event, "[data-layer]")?.dataset.layer;
     if (name) choose(name);
@@ -172,16 +172,22 @@ function cellOf({ name, short }: Named, layers: readonly LayerInfo[], cells: Map
   return cell;
 }
 
+/** What is silent in fewer pictures than these may answer to the next one: it is not called dead. */
+const TELLING = 101;
+
 /** In each cell the share of the layer's filters that no picture has activated: a bar, and where there are any a number. */
-function showDead(cells: ReadonlyMap<string, HTMLElement>, dead: Record<string, number>): void {
+function showDead(cells: ReadonlyMap<string, HTMLElement>, { dead, images = 0 }: SurveyState): void {
   for (const [name, cell] of cells) {
-    const part = dead[name];
+    const part = dead?.[name];
     const health = cell.querySelector<HTMLElement>(".cs-layer__health");
     const bar = cell.querySelector<HTMLElement>(".cs-layer__dead");
     const number = cell.querySelector<HTMLElement>(".cs-layer__share");
     if (!health || !bar || !number) continue;
     bar.style.width = `${100 * (part ?? 0)}%`;
-    text(number, part && part >= 0.01 ? ` · ${share(part)} dead` : "");
-    health.title = part === undefined ? "" : `${Math.round(100 * part)} % of the filters never active`;
+    text(number, part && part >= 0.01 ? ` · ${share(part)} ${images < TELLING ? "silent" : "dead"}` : "");
+    health.title =
+      part === undefined
+        ? ""
+        : `${Math.round(100 * part)} % of the filters not active in ${many(images, "picture")}`;
   }
 }

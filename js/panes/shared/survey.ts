@@ -1,4 +1,5 @@
 /** The survey of many pictures: how far it is. */
+import { many } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { Slice, View } from "../../seam";
 import type { Progress, Work } from "./work";
@@ -8,6 +9,8 @@ export interface SurveyState extends Progress {
   skipped: number;
   /** Share of the units of each layer that no picture has activated. */
   dead?: Record<string, number>;
+  /** How many pictures that was told from. */
+  images?: number;
 }
 
 export interface SurveySlice {
@@ -28,7 +31,7 @@ export const surveyWork = ({ store }: View<SurveySlice>): Work => ({
   begins: "survey begins",
   progress: () => store.get("_survey"),
   onChange: (run) => store.onChange(["_survey"], run),
-  whole: (done) => `survey of ${done} pictures`,
+  whole: (done) => `survey of ${many(done, "picture")}`,
   note: () => {
     const { skipped } = store.get("_survey");
     return skipped > 0 ? `, ${skipped} unreadable` : "";

@@ -1,7 +1,7 @@
 /** The patches that excite the unit most; and what is between the top and nothing. */
 import { captioned, segmented, tied } from "../../lib/controls";
 import { dim, el, is, text } from "../../lib/dom";
-import { activation, isCut, share } from "../../lib/format";
+import { activation, isCut, many, share } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -66,7 +66,11 @@ function countText(unit: Unit): string {
   const { purity, images } = unit;
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
-  const parts = [`of ${images} pictures`, labelled > 1 && labels, isCutOff(unit) && "(before the ceiling)"];
+  const parts = [
+    `of ${many(images, "picture")}`,
+    labelled > 1 && labels,
+    isCutOff(unit) && "(before the ceiling)",
+  ];
   return parts.filter(Boolean).join(" · ");
 }
 

@@ -211,7 +211,8 @@ class EvolutionPane(UnitPane):
             return {}
         self.survey = self.result.survey(self._columns - 1)
         self._tell()
-        return {"dead": {name: float(self.result.dead(name)[-1]) for name in self._layers}}
+        dead = {name: float(self.result.dead(name)[-1]) for name in self._layers}
+        return {"dead": dead, "images": int(self.survey.seen.sum())}
 
     def _tell(self) -> None:
         """Tell the front end which checkpoints there are, and what is measured of them."""

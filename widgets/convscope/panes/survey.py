@@ -99,7 +99,7 @@ class SurveyPane(Instrument):
             return {}
         self._labels = list(survey.comparable)
         dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
-        return {"skipped": len(survey.skipped), "dead": dead}
+        return {"skipped": len(survey.skipped), "dead": dead, "images": int(survey.seen.sum())}
 
     # ---- what panes show of it
 
