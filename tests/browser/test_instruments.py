@@ -199,6 +199,37 @@ def test_nothing_moves_at_the_first_drag_which_the_square_asks_for(notebook):
     expect(root.locator(".cs-occluder__hint")).to_be_hidden()
 
 
+@pytest.mark.parametrize("name", ["Explorer", "Occluder"])
+def test_nothing_moves_when_the_first_answers_come_and_until_then_it_says_loading(notebook, name):
+    pictures = "pictures" if name == "Explorer" else "pictures[0]"
+    held = """
+import threading
+from convscope._instrument import Instrument
+gate, answer = threading.Event(), Instrument._answer
+Instrument._answer = lambda self, kind, content: (gate.wait(120), answer(self, kind, content))[1]
+"""
+    book = notebook(SMALL + held, f"w = cs.{name}(net, {pictures}, size=16); w", own=True)
+    root = book.cell(1).locator(".cs-root")
+    waiting = root.locator(".cs-is-loading:visible")
+    expect(waiting).to_have_count(3 if name == "Explorer" else 2)  # picture, classes, and the grid
+    words = waiting.evaluate_all("(all) => all.map((one) => getComputedStyle(one, '::after').content)")
+    assert set(words) == {'"loading…"'}
+    place = "(e) => { const { top, height } = e.getBoundingClientRect(); return [top, height]; }"
+    names = [".cs-picture", ".cs-controls", ".cs-target", ".cs-classes >> nth=0", ".cs-classes >> nth=1"]
+    if name == "Explorer":
+        # Where the tiles will be there are some already.
+        assert "gradient" in root.locator(".cs-grid__body").evaluate("(e) => getComputedStyle(e).backgroundImage")
+        names += [".cs-strip", ".cs-filters", ".cs-unit__title", ".cs-unit__actions"]
+    parts = [root.locator(one) for one in names]
+    root.evaluate("(e) => e.scrollIntoView()")
+    before = [one.evaluate(place) for one in parts]
+    book.run("gate.set()")
+    shown_at(root, 24, 24)
+    expect(root.locator(".cs-is-loading:visible")).to_have_count(0)
+    after = [one.evaluate(place) for one in parts]
+    assert dict(zip(names, after, strict=True)) == dict(zip(names, before, strict=True))
+
+
 def test_a_drop_is_announced_over_the_whole_picture(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, size=16); w")
     root = book.cell(1).locator(".cs-root")

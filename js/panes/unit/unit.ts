@@ -84,7 +84,7 @@ function headLines({ store }: View<UnitState>): HTMLElement[] {
     const layer = layerOf(store);
     const unit = store.get("unit");
     const name = unit && unit.layer === layer?.name && unit.channel === selected ? unit.name : null;
-    text(title, selected === null ? "No unit selected" : `unit ${selected}${name ? ` · ${name}` : ""}`);
+    text(title, selected === null ? "No unit chosen" : `unit ${selected}${name ? ` · ${name}` : ""}`);
     const lines = layer
       ? [
           layer.name,
