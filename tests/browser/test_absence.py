@@ -101,6 +101,8 @@ def test_keys_on_a_class_row_or_anywhere_in_an_instrument_leave_the_cells_alone(
     book.page.keyboard.type("3ddmx")
     expect(search).to_have_value("3ddmx")
     book.page.keyboard.press("Escape")
+    root.locator(".cs-more > summary").first.focus()
+    book.page.keyboard.press("Enter")
     larger = root.get_by_role("button", name="Larger tiles")
     larger.focus()
     for _ in range(3):
