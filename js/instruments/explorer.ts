@@ -86,7 +86,7 @@ const { widget, showSaved } = instrument({
     controlsPane(view, picture);
     const answer = left.appendChild(el("div.cs-part"));
     classesPane(view, answer);
-    pinnedPicture(view, answer);
+    pinnedPicture(view, answer, pinPicture);
     stripPane(view, answer, root);
     gridPane(view, pane(body, "grid"));
     const [pin, unit] = [pinUnitButton(view), pane(body, "unit")];
@@ -97,7 +97,7 @@ const { widget, showSaved } = instrument({
       more: [captioned("silence of the layer", layer)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
-    pinnedUnit(view, unit);
+    pinnedUnit(view, unit, pin);
   },
 });
 

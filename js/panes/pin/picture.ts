@@ -19,7 +19,8 @@ export function pinPictureButton({ store }: View<PinState>): HTMLButtonElement {
   return pin;
 }
 
-export function pinnedPicture({ store }: View<PinState>, root: HTMLElement): void {
+/** `pin`: what takes the focus when it goes. */
+export function pinnedPicture({ store }: View<PinState>, root: HTMLElement, pin: HTMLElement): void {
   const canvas = el("canvas.cs-thumbnail__canvas");
   const go = el(
     "button.cs-thumbnail",
@@ -40,7 +41,10 @@ export function pinnedPicture({ store }: View<PinState>, root: HTMLElement): voi
     const found = store.get("pinnedClasses");
     if (found) store.set({ picture: found.picture });
   });
-  on(unpin, "click", () => store.set({ pinnedPicture: null }));
+  on(unpin, "click", () => {
+    pin.focus({ preventScroll: true });
+    store.set({ pinnedPicture: null });
+  });
   store.watch(["pinnedPicture", "pinnedClasses", "thumbnails"], () => {
     const found = store.get("pinnedClasses");
     card.hidden = store.get("pinnedPicture") === null || !found;

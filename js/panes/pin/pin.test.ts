@@ -88,8 +88,8 @@ function setup() {
   linkPin(view);
   const [pin, pinPicture] = [pinUnitButton(view), pinPictureButton(view)];
   root.append(pin, pinPicture);
-  pinnedUnit(view, root);
-  pinnedPicture(view, root);
+  pinnedUnit(view, root, pin);
+  pinnedPicture(view, root, pinPicture);
   const card = (name: string) => root.querySelector<HTMLElement>(`[aria-label="${name}"]`);
   const button = (words: string, within: HTMLElement | null = root) =>
     [...(within?.querySelectorAll("button") ?? [])].find((one) => one.textContent === words);
@@ -127,7 +127,7 @@ it("keeps a unit in sight while others are looked at, with its value on the pict
   button("conv/3", pinned)?.click();
   expect(store.get("selected")).toBe(3);
   button("unpin", pinned)?.click();
-  expect(pinned?.hidden).toBe(true);
+  expect([pinned?.hidden, document.activeElement]).toEqual([true, pin]);
 });
 
 it("asks about the pinned unit when a drag rests, not while it lasts", () => {
@@ -170,5 +170,5 @@ it("keeps a picture's classes in sight, wherever it moves, until it is removed",
   kernel.answer("pinned_picture", { picture: 0, name: "given", classes: [] });
   expect(pinned?.hidden).toBe(false);
   button("unpin", pinned)?.click();
-  expect(pinned?.hidden).toBe(true);
+  expect([pinned?.hidden, document.activeElement]).toEqual([true, pinPicture]);
 });

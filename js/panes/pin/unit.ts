@@ -25,7 +25,8 @@ export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
   return pin;
 }
 
-export function pinnedUnit({ store }: View<PinState>, root: HTMLElement): void {
+/** `pin`: what takes the focus when it goes. */
+export function pinnedUnit({ store }: View<PinState>, root: HTMLElement, pin: HTMLElement): void {
   const address = el("button.cs-link", { title: "Go to it" });
   const value = dim();
   const unpin = el("button.cs-button", { title: "Keep it in sight no longer" }, "unpin");
@@ -39,7 +40,10 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement): void {
     projections,
   );
   root.append(card);
-  on(unpin, "click", () => store.set({ pinned: null }));
+  on(unpin, "click", () => {
+    pin.focus({ preventScroll: true });
+    store.set({ pinned: null });
+  });
   on(address, "click", () => {
     const pinned = store.get("pinned");
     if (pinned) store.set({ layer: pinned.unit.layer, selected: pinned.unit.channel, exemplar: null });
