@@ -230,6 +230,31 @@ Instrument._answer = lambda self, kind, content: (gate.wait(120), answer(self, k
     assert dict(zip(names, after, strict=True)) == dict(zip(names, before, strict=True))
 
 
+def test_the_chosen_tile_stays_in_sight_when_there_is_less_room(notebook):
+    wide = """
+layers = [nn.Conv2d(3, 700, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(700, 4)]
+net = cs.Network(nn.Sequential(*layers).eval(), input_size=32, name="wide")
+"""
+    book = notebook(SMALL + wide, "w = cs.Explorer(net, pictures[:2], layer='0', order='index', selected=0); w")
+    root = book.cell(1).locator(".cs-root")
+    grid = root.locator(".cs-grid")
+    expect(grid).to_have_attribute("data-painted", "0/activation/inferno/unit")
+    inside = """(grid) => {
+      const row = Number(/row (\\d+) of/.exec(grid.querySelector("[role=gridcell]").textContent)[1]);
+      const high = grid.scrollHeight / Number(grid.ariaRowCount);
+      const above = (row - 1) * high - grid.scrollTop;
+      return [grid.clientHeight, above > -2 && above + high < grid.clientHeight + 6];
+    }"""
+    book.run("w.selected = 400")
+    expect(root.locator("[role=gridcell]")).to_contain_text("unit 400")
+    before, seen = grid.evaluate(inside)
+    assert seen
+    assert grid.evaluate("(grid) => grid.scrollTop") > 0
+    root.get_by_role("button", name="history").click()
+    book.wait_for(f"() => document.querySelector('.cs-grid').clientHeight < {before}")
+    assert grid.evaluate(inside)[1]
+
+
 def test_a_drop_is_announced_over_the_whole_picture(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, size=16); w")
     root = book.cell(1).locator(".cs-root")

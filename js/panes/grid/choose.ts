@@ -82,7 +82,8 @@ export function reveal(
   if (index < 0) return;
   const layout = arranged.get("layout");
   const { y } = place(layout, index);
-  if (y + layout.tile > scroller.scrollTop + seen) return;
+  // Browsers round where they scroll to.
+  if (y + layout.tile > scroller.scrollTop + seen + 1) return;
   if (y < scroller.scrollTop) scroller.scrollTop = y;
   else if (y + layout.tile > scroller.scrollTop + scroller.clientHeight) {
     scroller.scrollTop = y + layout.tile - scroller.clientHeight;
