@@ -1,6 +1,7 @@
 /** Units of the grid in words. */
 import { cutOff, many, share, shareOf } from "../../lib/format";
 import type { Store } from "../../lib/store";
+import { isSignedLayer } from "../shared/network";
 import { ailing } from "./order";
 import type { GridState, Health } from "./state";
 
@@ -36,10 +37,7 @@ const most = (before: number, ceiling: number | null | undefined): string =>
   cutOff(Math.min(before, ceiling ?? Infinity), before);
 
 /** Whether what is shown is of a layer whose values below zero say something. */
-export function isSigned(store: Store<GridState>): boolean {
-  const layer = store.get("grid")?.layer;
-  return !!store.get("_network").layers.find(({ name }) => name === layer)?.signed;
-}
+const isSigned = (store: Store<GridState>): boolean => isSignedLayer(store, store.get("grid")?.layer);
 
 const none = (values: Float32Array) => values.reduce((count, value) => count + (value <= 0 ? 1 : 0), 0);
 
@@ -50,7 +48,7 @@ export function gridText(store: Store<GridState>): string {
   const { channels } = grid.planes;
   const health = healthOf(store);
   const selected = store.get("selected");
-  const parts = [`${channels} ${grid.names ? "classes" : "filters"}`];
+  const parts = [grid.names ? `${channels} classes` : many(channels, "filter")];
   if (selected !== null) parts.push(`unit ${selected} is chosen`);
   if (isSigned(store)) parts.push(`${none(grid.max)} at or below zero on this picture`);
   else {

@@ -14,7 +14,7 @@ export interface Named {
  * (`conv_pw`).
  *
  * A layer named like the block that went before (a residual add has the block's own name) closes that block: it is the
- * block's output.
+ * block's output. So is the last call of a module that the block calls again and again (`layer3.22.relu#3`).
  */
 export function shorten(layers: readonly { name: string }[]): Named[] {
   const blocks = layers.map(({ name }) => split(name)[0]);
@@ -25,6 +25,7 @@ export function shorten(layers: readonly { name: string }[]): Named[] {
     // A block of one layer (`Mixed_6e.branch7x7_1.conv`) says less than the block it stands in: it lends its name.
     if (alone && group.includes(".")) [group, short] = split(group);
     if (name === before) [group, short] = [name, "output"];
+    if (group.includes(".") && blocks[index + 1] !== group && /#\d+$/.test(short)) short = "output";
     before = group;
     return { name, group, stage: split(group)[0] || group, short };
   });

@@ -39,3 +39,7 @@ export const networkSlice: Slice<NetworkSlice> = {
 /** What is known of the layer that is looked at. */
 export const layerOf = (store: Store<NetworkSlice>): LayerInfo | undefined =>
   store.get("_network").layers.find(({ name }) => name === store.get("layer"));
+
+/** Whether a value below zero of a layer says something, too: its units are neither silent there nor dead. */
+export const isSignedLayer = (store: Store<NetworkSlice>, layer: string | undefined): boolean =>
+  !!store.get("_network").layers.find(({ name }) => name === layer)?.signed;

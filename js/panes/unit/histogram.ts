@@ -2,6 +2,7 @@
 import { aria, el, text } from "../../lib/dom";
 import { activation, shareOf } from "../../lib/format";
 import type { View } from "../../seam";
+import { isSignedLayer } from "../shared/network";
 import type { Unit, UnitState } from "./state";
 
 const HINT =
@@ -16,14 +17,15 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
     const ceiling = unit.ceiling === null ? "" : `. Before the ceiling of ${activation(unit.ceiling)}`;
-    const active = `active in ${shareOf(unit.share, unit.images)}`;
+    const signed = isSignedLayer(store, unit.layer);
+    const active = `${signed ? "above zero" : "active"} in ${shareOf(unit.share, unit.images)}`;
     aria(bars, "label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
       el("span", { title: `${HINT}${ceiling}` }, `${active} · log, √`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
-    const dead = unit.share === 0 ? "dead: " : "";
+    const dead = unit.share === 0 && !signed ? "dead: " : "";
     const each = unit.values?.map(activation).join(", ");
     text(values, `${dead}${active}${each ? `: ${each}` : ""}`);
   });
