@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from torch import nn
 
 import convscope as cs
+from convscope import _static
 from hosts import SETUP
 from lab import Lab, Notebook
 
@@ -189,6 +190,72 @@ def test_in_a_frame_that_lets_its_page_through_the_colour_of_text_tells(page, sa
     )
     expect(root).to_have_attribute("data-theme", theme)
     assert contrast(root, root) > 7
+
+
+#: Two outputs of one widget as Colab shows them: each in a frame, with a module of its own. What the kernel says goes
+#: to both, with ArrayBuffers of another frame's making. The kernel's answers are those of a saved page.
+FRAMES = """async ([front, style, html]) => {
+  const saved = JSON.parse(new DOMParser().parseFromString(html, "text/html").getElementById("saved").textContent);
+  const unpack = async (packed) => {
+    const deflated = Uint8Array.from(atob(packed.slice(1)), (one) => one.charCodeAt(0));
+    const stream = new Blob([deflated]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+    if (packed[0] === "d") for (let at = 3; at < bytes.length; at++) bytes[at] += bytes[at - 3];
+    return bytes.buffer;
+  };
+  const traits = new Map(Object.entries(saved.state));
+  const views = [];
+  const tell = (event, ...said) => {
+    for (const { handlers } of views) for (const run of [...(handlers.get(event) ?? [])]) run(...said);
+  };
+  const answer = async ({ kind, id, client, at }) => {
+    const found = saved.answers.find(({ content }) => content.kind === kind);
+    if (id === undefined || !found) return;
+    const buffers = await Promise.all(found.buffers.map(unpack));
+    tell("msg:custom", { ...structuredClone(found.content), kind, id, client, at, ok: true }, buffers);
+  };
+  const module = URL.createObjectURL(new Blob([front], { type: "text/javascript" }));
+  for (const name of ["first", "second"]) {
+    const frame = Object.assign(document.createElement("iframe"), { name, width: 600, height: 400 });
+    frame.srcdoc = `<!doctype html><html theme="dark"><style>html[theme=dark] { color: #d5d5d5 }</style><body></body>`;
+    const loaded = new Promise((done) => frame.addEventListener("load", done));
+    document.body.append(frame);
+    await loaded;
+    const page = frame.contentDocument;
+    page.head.append(Object.assign(page.createElement("style"), { textContent: style }));
+    const handlers = new Map();
+    const of = (event) => handlers.get(event) ?? handlers.set(event, new Set()).get(event);
+    const changed = new Set();
+    views.push({ handlers });
+    const model = {
+      get: (trait) => traits.get(trait),
+      set: (trait, value) => { traits.set(trait, value); changed.add(trait); },
+      save_changes: () => { for (const one of changed) tell(`change:${one}`); changed.clear(); },
+      on: (event, run) => of(event).add(run),
+      off: (event, run) => of(event).delete(run),
+      send: (message) => void answer(structuredClone(message)),
+      widget_manager: { create_view() {} },
+    };
+    const widget = await frame.contentWindow.eval("(url) => import(url)")(module);
+    const el = page.body.appendChild(page.createElement("div"));
+    await widget.default().render({ model, el, signal: new frame.contentWindow.AbortController().signal });
+  }
+}"""
+
+
+def test_two_outputs_in_frames_of_their_own_are_views_of_one_widget(page: Page, saved: str) -> None:
+    page.goto("http://host.example/")
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.evaluate(FRAMES, [_static.text("filters.js"), _static.text("convscope.css"), saved])
+    frames = [page.frame_locator(f"iframe[name={name}]") for name in ("first", "second")]
+    for frame in frames:
+        expect(frame.locator(".cs-grid")).to_have_attribute("data-painted", re.compile(r"^0/"))
+        expect(frame.locator(".cs-root")).to_have_attribute("data-theme", "dark")
+        expect(frame.locator(".cs-error")).to_have_count(0)
+    frames[0].get_by_label("Order").select_option("index")
+    expect(frames[1].get_by_label("Order")).to_have_value("index")
+    assert not problems
 
 
 def test_the_wheel_stays_in_a_grid_that_scrolls(page, saved):
