@@ -55,4 +55,6 @@ it.each(Object.entries(THEMES))("%s", (_name, colours) => {
   check(["edge", "accent", "before", "rare", "filter", "ready"], 3);
   expect(low).toEqual([]);
   expect(contrast(colours.fg ?? "", colours["warn-bg"] ?? "")).toBeGreaterThan(4.5);
+  // Dead and rarely active stand side by side in one bar, and are of one hue.
+  expect(contrast(colours.accent ?? "", colours.rare ?? "")).toBeGreaterThan(1.5);
 });

@@ -204,11 +204,12 @@ def test_nothing_moves_when_the_first_answers_come_and_until_then_it_says_loadin
     pictures = "pictures" if name == "Explorer" else "pictures[0]"
     held = """
 import threading
-from convscope._instrument import Instrument
-gate, answer = threading.Event(), Instrument._answer
-Instrument._answer = lambda self, kind, content: (gate.wait(120), answer(self, kind, content))[1]
+gate = threading.Event()
+def hold(w):
+    answer = w._answer
+    w._answer = lambda kind, content: (gate.wait(120), answer(kind, content))[1]
 """
-    book = notebook(SMALL + held, f"w = cs.{name}(net, {pictures}, size=16); w", own=True)
+    book = notebook(SMALL + held, f"w = cs.{name}(net, {pictures}, size=16); hold(w); w")
     root = book.cell(1).locator(".cs-root")
     waiting = root.locator(".cs-is-loading:visible")
     expect(waiting).to_have_count(3 if name == "Explorer" else 2)  # picture, classes, and the grid
