@@ -435,6 +435,8 @@ def _own_kernels(x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_habits_of_forward_passes(habit: str) -> None:
+    if habit == "vmap" and torch.__version__.startswith("2.6."):
+        pytest.skip("PyTorch 2.6 does not export it: 'NYI: querying is_contiguous inside of vmap'")
     module = Around(HABITS[habit])
     net = check(module, lambda x: module(x).float())
     assert "inner.a" in [layer.name for layer in net.layers]

@@ -55,8 +55,8 @@ class Ablation(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope ablation 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope ablation 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         "right": Values("int64", "labels classes", 0),
         "probability": Values("float64", "labels classes", 0),
         "kept": Values("int64", "labels classes", 0),

@@ -70,8 +70,8 @@ class Degradation(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope degradation 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope degradation 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         "probability": Values("float32", "methods pictures steps", 0, 1),
         "replaced": Values("float64", "steps", 0, 1),
         "patches": Values("int64", "steps", 0),

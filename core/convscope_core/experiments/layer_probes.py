@@ -49,8 +49,8 @@ class Probes(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope probes 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope probes 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         "accuracy": Values("float64", "layers splits", 0, 1),
         "fitted": Values("float64", "layers splits", 0, 1),
         "features": Values("int64", "layers", 1),

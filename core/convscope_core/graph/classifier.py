@@ -393,6 +393,8 @@ def in_full_precision() -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if "torch._dynamo" in sys.modules:
             stack.enter_context(torch.compiler.set_stance("force_eager"))
+            # PyTorch 2.6 would refuse them all the same where they are traced.
+            stack.enter_context(torch._dynamo.config.patch(error_on_nested_fx_trace=False))
         for kind in ("cpu", "cuda"):
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))

@@ -55,8 +55,8 @@ class ConsistencyResult(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope consistency 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope consistency 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         "images": Values("int64", "pictures", 0),
         "targets": Values("int64", "pictures", 0),
         "truths": Values("int64", "pictures", -1),

@@ -74,8 +74,8 @@ class InvarianceResult(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope invariance 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope invariance 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         "images": Values("int64", "pictures", 0),
         "targets": Values("int64", "pictures", 0),
         "truths": Values("int64", "pictures", -1),

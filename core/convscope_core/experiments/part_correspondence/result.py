@@ -41,8 +41,8 @@ class CorrespondenceResult(SavedResult):
     network, fingerprint : str
     """
 
-    _form: ClassVar = "convscope correspondence 1"
-    _arrays: ClassVar = {
+    _form: ClassVar[str] = "convscope correspondence 1"
+    _arrays: ClassVar[dict[str, Values]] = {
         name: Values("float64", "parts layers", 0, math.inf if name.endswith("spread") else 1, unknown=True)
         for name in (
             *(f"{which}.{field.name}" for which in ("all_entries", "changed_entries") for field in fields(SignScores)),
