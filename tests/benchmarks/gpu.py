@@ -99,7 +99,7 @@ def occluded(name: str, module: torch.nn.Module, repeat: int) -> Iterator[str]:
         patch = torch.zeros(1, 3, size, size, device="cuda")
 
         def attribute(batch: int, size: int = size) -> int:
-            calls = max(1, 16 // batch)
+            calls = max(2, 32 // batch)
             explainer = CaptumOcclusion(Stopping(module, calls))
             with torch.inference_mode(), contextlib.suppress(StopError):
                 explainer.attribute(
