@@ -264,7 +264,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="vgg16,resnet50")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--images", type=int, default=512, help="of a survey; a fit takes a quarter")
+    parser.add_argument("--images", type=int, default=2048, help="of a survey; a fit takes an eighth")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--without-tests", action="store_true")
     parser.add_argument("--write", type=Path, default=ROOT / "build" / "gpu.md")
@@ -314,7 +314,7 @@ def main() -> None:
         )
         with precision("float32"):
             for name, module in modules.items():
-                say(fitted(name, module, given.repeat, given.images // 4, given.batch // 2))
+                say(fitted(name, module, given.repeat, given.images // 8, given.batch // 2))
 
 
 if __name__ == "__main__":

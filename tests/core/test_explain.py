@@ -116,7 +116,8 @@ def test_single_layers_of_innvestigate(reference: Path, name: str, method: str, 
     if layer.endswith("relu"):
         body.append(nn.ReLU())
     module = nn.Sequential(*body)
-    net = Network(Function(lambda x: module(x).permute(0, 2, 3, 1)).eval(), input_size=(3, 10, 10))
+    turned = Function(lambda x: x.permute(0, 2, 3, 1))
+    net = Network(nn.Sequential(module, turned).eval(), input_size=(3, 10, 10))
     for picture, output, expected in zip(x, data[f"{layer}.output"], data[f"{layer}.attribution"], strict=True):
         got = attribute(net, picture, method, int(output.argmax()))
         assert got.score == pytest.approx(output.max(), rel=1e-5)

@@ -46,9 +46,6 @@ _WORTH = 1.2
 #: matrices to be large.
 _AT_ONCE = {"cpu": 2**22, "cuda": 2**27}
 
-#: Where a convolution of 1x1 is fastest as a product of matrices.
-_PRODUCTS = {"cuda"}
-
 _LAST = torch.channels_last
 
 _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
@@ -111,26 +108,6 @@ class Kernels:
         tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS[device] * count * (channels + made)
         return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
 
-    @staticmethod
-    def is_product(n: Node, like: Tensor) -> bool:
-        """Tell whether a node is a convolution that is computed faster as a product of matrices.
-
-        Parameters
-        ----------
-        n : Node
-        like : tensor
-            Of the type and on the device of what it is computed from.
-        """
-        return (
-            n.kind == "conv" and like.device.type in _PRODUCTS and kernel_size(n) == (1, 1) and n["groups"] == 1
-            and n["stride"] == (1, 1) and n["padding"] == (0, 0)
-        )  # fmt: skip
-
-    @staticmethod
-    def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """Compute a convolution that `is_product` of (N, C, H, W), best in channels-last memory; so is the result."""
-        return torch.nn.functional.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-
     def tiled(self, n: Node, x: Tensor) -> Tensor:
         """Compute a convolution without its padding.
 
@@ -171,7 +148,7 @@ class Kernels:
         def memory(m: Tensor, *shape: int) -> Tensor:
             return m[: math.prod(shape)].view(shape)
 
-        if x.device.type != "cpu":
+        if fused.of_use(x):
             transformed, products = memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made)
             fused.tile_inputs(x, transformed)
             with full_precision(x.device):  # rounded factors would be multiplied by the transforms
@@ -185,9 +162,9 @@ class Kernels:
             x.storage_offset(),
         )
         memory(a, *overlapping.shape).copy_(overlapping)
-        _both(self._inputs, a, b, tiles * channels)
+        _both(self._inputs.to(x.device), a, b, tiles * channels)
         torch.bmm(memory(a, _SIDE * _SIDE, tiles, channels), kernel, out=memory(b, _SIDE * _SIDE, tiles, made))
-        _both(self._results, b, a, tiles * made)
+        _both(self._results.to(x.device), b, a, tiles * made)
         found = memory(b, TILE, TILE, count, down, across, made)
         # By rows and columns of tiles, then in the tile: (N, a, 4, b, 4, K).
         places = out.view(count, down, TILE, across, TILE, made).permute(2, 4, 0, 1, 3, 5)

@@ -259,16 +259,14 @@ class Plan:
             axes = self.recorded.axes(x) if x in self._windows else (2, 3)
             if self._in_tiles(n, (n.shape[1], n.shape[2])) and axes in ((2, 3), (3, 2)):
                 return self._windowed(n, self._everywhere(n, axes), axes)
-            if Kernels.is_product(n, self.recorded.x):
-                of, (weight, bias) = self._whole_of(x), (self._args(n)[k] for k in ("weight", "bias"))
-                if x in self._windows:
-                    self._remember(n, self._to_whole(x))
-                return lambda batch: Kernels.product(of(batch), weight, bias)
         getters = {i: self._whole_of(i) for i in dict.fromkeys(n.inputs)}
         for i in dict.fromkeys(n.inputs):
             if i in self._windows:
                 self._remember(n, self._to_whole(i))
         op, args = self._op(n), self._args(n)
+        if n.kind == "conv":
+            whole, laid_out = getters[n["input"]], self.recorded.laid_out
+            return lambda batch: evaluated(n, lambda _: laid_out(whole(batch)), op, args)
 
         def step(batch: Batch) -> Any:
             return evaluated(n, lambda i: getters[i](batch), op, args)
@@ -405,13 +403,10 @@ class Plan:
             kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
             return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
         args = {**self._args(n), "padding": (0, 0)}
-        if Kernels.is_product(n, recorded.x):
-            return lambda batch: Kernels.product(read(batch), args["weight"], args["bias"])
         if "ceil_mode" in args:
             args["ceil_mode"] = False
         if n.kind == "conv":
-            layout = recorded.layout
-            return lambda batch: evaluated(n, lambda _: read(batch).contiguous(memory_format=layout), n.op, args)
+            return lambda batch: evaluated(n, lambda _: recorded.laid_out(read(batch)), n.op, args)
         if n.kind != "avg_pool":
             return lambda batch: evaluated(n, lambda _: read(batch), n.op, args)
         # Under padding, and where the last window hangs over the border, averages divide by other numbers.
@@ -445,7 +440,8 @@ class Plan:
         return lambda batch: recorded.cut(cut, batch.values[x], batch)
 
     def _args(self, n: Node) -> dict[str, Any]:
-        return self.recorded.kernels.arguments(n, self.recorded.x.dtype, self.recorded.layout)
+        layout = torch.contiguous_format if self.recorded.planar else torch.channels_last
+        return self.recorded.kernels.arguments(n, self.recorded.x.dtype, layout)
 
     def _in_tiles(self, n: Node, size: tuple[int, int]) -> bool:
         return Kernels.tiles(n, self.recorded.x, size, self.pictures)

@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 #: processor, large enough that the weights are read once for many positions.
 _BUDGET = {"cpu": 2**27, "cuda": 2**31}
 
-_MOST_PICTURES = {"cpu": 32, "cuda": 128}
+_MOST_PICTURES = {"cpu": 32, "cuda": 512}
 
 #: As how many pictures at once those of a sweep count, for the choice of how to compute them.
 _MANY = 16

@@ -38,10 +38,6 @@ _LOOPS = {"cpu"}
 _CHANNELS_LAST = frozenset({"cpu", "cuda"})
 
 
-#: Where that is not so in full float32.
-_PLANAR = {"cuda"}
-
-
 @dataclass(frozen=True, eq=False)
 class Changed:
     """The values of one node for a batch of changed pictures: a window of its map each, or all of it.
@@ -245,8 +241,9 @@ class Recorded:
         What the output and what is wanted are computed from, in order, without the input.
     dependent : set of Node
         Nodes whose values depend on the picture.
-    layout : torch.memory_format
-        In which cuDNN, or a processor, computes convolutions fastest.
+    planar : bool
+        Whether convolutions get maps that lie in one piece each. In full float32 cuDNN brings others into that form
+        anyway, or leaves them to old kernels, of which one gave NaN.
     """
 
     def __init__(
@@ -260,7 +257,7 @@ class Recorded:
     ) -> None:
         self.graph, self.runner, self.kernels = graph, runner, kernels
         self.x = x if dtype is None else x.to(dtype)
-        self.layout = torch.contiguous_format if _is_planar(self.x) else torch.channels_last
+        self.planar = self.x.is_cuda and self.x.dtype == torch.float32 and not convolutions_round()
         self._axes = structure(graph).axes
         self.wanted = frozenset(wanted)
         needed = needed_for([graph.output, *self.wanted])
@@ -281,6 +278,10 @@ class Recorded:
 
     def _formed(self, t: Tensor) -> Tensor:
         return t.to(self.x.dtype) if t.is_floating_point() else t
+
+    def laid_out(self, x: Tensor) -> Tensor:
+        """Return what a convolution gets in the layout that suits it."""
+        return x.contiguous() if self.planar else x
 
     def axes(self, n: Node) -> tuple[int, int] | None:
         """Return the axes of rows and columns in a node's values, counted with the batch, if both are known."""
@@ -395,11 +396,6 @@ class Recorded:
                 t = t.contiguous(memory_format=torch.channels_last)
             self._extended[key] = t
         return self._extended[key]
-
-
-def _is_planar(x: Tensor) -> bool:
-    """Tell whether convolutions are fastest with each map in one piece: in full float32 cuDNN has no others."""
-    return x.device.type in _PLANAR and x.dtype == torch.float32 and not convolutions_round()
 
 
 def window(ranges: Ranges, size: int) -> tuple[int, Ints]:
