@@ -265,8 +265,8 @@ class Plan:
                 self._remember(n, self._to_whole(i))
         op, args = self._op(n), self._args(n)
         if n.kind == "conv":
-            whole, laid_out = getters[n["input"]], self.recorded.laid_out
-            return lambda batch: evaluated(n, lambda _: laid_out(whole(batch)), op, args)
+            get, x = getters[n["input"]], n["input"]
+            getters[x] = lambda batch: self.recorded.laid_out(get(batch))
 
         def step(batch: Batch) -> Any:
             return evaluated(n, lambda i: getters[i](batch), op, args)
