@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 import traitlets
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 import convscope as cs
 from convscope.explorer import spaced
 from convscope.panes.occluder.pane import usual_size
-from convscope.panes.unit import bars
+from convscope.panes.unit import BARS, bars
+from convscope_core.survey import histogram_edges
 
 
 def by_hand(net, picture, position, size):
@@ -337,6 +340,20 @@ def test_bars_keep_every_picture_and_show_the_largest():
     assert heights == [13, 1, 2, 4]
     assert ends == [0.0, 0.5, 1.0, 2.0, 4.0]
     assert bars(np.array([2, 5, 0, 0, 0, 0, 0]), edges)[0] == [7]
+
+
+@given(st.lists(st.floats(-1e5, 1e5, width=32), min_size=1, max_size=30), st.floats(1e-6, 1))
+def test_bars_of_a_signed_layer_hold_each_value_between_their_edges(values, scale):
+    edges = histogram_edges().numpy()
+    maxima = np.array(values, np.float32) * np.float32(scale)
+    counts = np.bincount(np.searchsorted(edges, maxima, side="right"), minlength=len(edges) + 1)
+    heights, ends = bars(counts, edges, signed=True)
+    assert sum(heights) == len(values)
+    assert 1 < len(heights) == len(ends) - 1 <= BARS
+    assert np.all(np.diff(ends) > 0)
+    # The open bins at the ends hold what is beyond.
+    inside = np.clip(maxima, 2 * edges[0], np.nextafter(np.float32(2 * edges[-1]), np.float32(0)))
+    assert np.array_equal(np.histogram(inside, ends)[0], heights)
 
 
 def test_no_module_stands_where_a_function_should():

@@ -114,6 +114,7 @@ class TestUnit:
     def test_marks_lie_at_the_logarithm_between_edges(self):
         assert place(np.array([1.0, 2.0, 4.0]), [0.0, 1.0, 4.0]).tolist() == pytest.approx([1.0, 1.5, 2.0])
         assert place(np.array([]), [0.0, 0.0]).tolist() == []
+        assert place(np.array([-2.0, -0.5, 3.0]), [-2.0, -1.0, 0.0, 4.0]).tolist() == [0.0, 1.5, 2.75]
 
 
 class TestWordNet:

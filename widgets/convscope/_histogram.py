@@ -19,8 +19,8 @@ class Histogram:
     """The largest activation of the panel's unit in every picture of the survey.
 
     The first bar counts the pictures that do not activate the unit; the others are the survey's half-octaves, so that
-    the axis is logarithmic. The height is the square root of the count, which keeps single pictures visible beside
-    thousands. Triangles mark the top activations.
+    the axis is logarithmic. Of a signed layer there are half-octaves on both sides of zero. The height is the square
+    root of the count, which keeps single pictures visible beside thousands. Triangles mark the top activations.
 
     Parameters
     ----------
@@ -82,8 +82,9 @@ class Histogram:
         if layer not in {one.name for one in survey.layers}:
             return
         health = survey.health(layer)
-        self.counts, self.edges = bars(health.histogram[channel], health.edges)
-        self.top = np.array([strength(one) for one in survey.top(layer, channel) if one.value > 0])
+        self.counts, self.edges = bars(health.histogram[channel], health.edges, health.signed)
+        top = survey.top(layer, channel)
+        self.top = np.array([strength(one) for one in top if one.value > 0 or health.signed])
         end = ceiling_of(survey, layer)
         before = "" if end is None else f", before the ceiling of {end:g}"
         self._across.label = f"largest activation{before}, logarithmic"
@@ -119,15 +120,18 @@ def place(values: np.ndarray, edges: list[float]) -> np.ndarray:
     Parameters
     ----------
     values : ndarray
-        (n,) positive.
+        (n,) positive, or of a signed layer.
     edges : list of float
-        The bars' edges; the first bar ends at 0 or its own edge, the others are positive.
+        The bars' edges. Those of activations begin with 0, and the others are positive; those of a signed layer may
+        have any sign.
 
     Returns
     -------
     ndarray
         (n,) between 0 and the number of bars.
     """
+    if edges[0] != 0:
+        return np.interp(values, edges, np.arange(len(edges)))
     inner = np.maximum(np.asarray(edges[1:], dtype=float), 1e-30)
     if len(inner) < 2 or not len(values):
         return np.full(len(values), float(len(edges) - 1))

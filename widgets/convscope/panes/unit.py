@@ -67,7 +67,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         labels = [label for one in top if one.value > 0 and (label := survey.label(one.image)) is not None]
         # The first of equally frequent ones is the stronger picture's.
         most = max(labels, key=labels.count, default=None)
-        counts, edges = bars(health.histogram[channel], health.edges)
+        counts, edges = bars(health.histogram[channel], health.edges, health.signed)
         answer = {
             **self._unit_of(content),
             "exemplars": exemplars,
@@ -210,11 +210,12 @@ def few(survey: Survey, layer: str, channel: int) -> list[float] | None:
     return [one.value for one in survey.top(layer, channel) if one.value > 0 or health.signed]
 
 
-def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
+def bars(counts: np.ndarray, edges: np.ndarray, signed: bool = False) -> tuple[list[int], list[float]]:
     """The pictures' maxima as a few bars for a person to read.
 
     The first bar holds the pictures that do not activate the unit; the others are the survey's half-octaves, from the
-    largest maximum downwards, what lies below them added to the lowest.
+    largest maximum downwards, what lies below them added to the lowest. Of a signed layer all are half-octaves, from
+    the smallest maximum to the largest, and what lies about zero is one bar.
 
     Parameters
     ----------
@@ -222,12 +223,16 @@ def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]
         (B,) int, pictures in each of the survey's bins.
     edges : ndarray
         (B - 1,) float, the bins' inner edges, ascending.
+    signed : bool, default False
+        Whether a maximum below zero says something, too.
 
     Returns
     -------
     list of int, list of float
-        Counts of n bars, and their n + 1 edges; the first bar ends at 0.
+        Counts of n bars, and their n + 1 edges; the first bar ends at 0, unless the layer is signed.
     """
+    if signed:
+        return _signed_bars(counts, edges)
     # Bin b holds edges[b - 1] <= value < edges[b]; the bin around zero is where an inactive unit's maximum falls.
     active = int(np.searchsorted(edges, 0.0)) + 1
     positive = counts[active:]
@@ -242,3 +247,20 @@ def bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]
     shown[0] += lower
     inner = [float(edges[b]) for b in range(first - 1, min(last + 1, len(edges)))]
     return [int(counts[:active].sum()), *shown], [0.0, *inner]
+
+
+def _signed_bars(counts: np.ndarray, edges: np.ndarray) -> tuple[list[int], list[float]]:
+    filled = np.flatnonzero(counts)
+    if len(filled) == 0:
+        return [0], [0.0, 0.0]
+    # The open bins at the ends are drawn an octave wide.
+    ends = [2 * edges[0], *edges, 2 * edges[-1]]
+    missing = max(0, LEAST - (int(filled[-1]) - int(filled[0]) + 1))
+    low = max(0, int(filled[0]) - missing // 2)
+    high = min(len(counts) - 1, int(filled[-1]) + (missing + 1) // 2)
+    zero = int(np.searchsorted(edges, 0.0))
+    distances = np.abs(np.arange(low, high + 1) - zero)
+    near = next(k for k in range(len(counts)) if (distances > k).sum() < BARS)
+    starts = [b for b in range(low, high + 1) if abs(b - zero) > near or b == max(low, zero - near)]
+    sums = np.add.reduceat(counts[: high + 1], starts)
+    return [int(count) for count in sums], [float(ends[b]) for b in [*starts, high + 1]]
