@@ -38,12 +38,22 @@ def of_use(t: Tensor) -> bool:
 
 
 def _works(device: torch.device) -> bool:
-    """Compile a kernel and look at what it gives."""
+    """Compile each kernel and look at what it gives."""
     global _kernels
     try:
         _kernels = importlib.import_module("convscope_core.fused_kernels")
-        x = torch.arange(8.0, device=device).reshape(1, 2, 2, 2)
-        return bool((maps_reduced(x, None)["means"] == x.mean((2, 3))).all())
+        x = torch.arange(36.0, device=device).reshape(1, 1, 6, 6)
+        first = (torch.zeros(1, dtype=torch.int64, device=device),) * 2
+        transformed, results = x.new_empty(36, 1, 1), x.new_empty(1, 4, 4, 1)
+        tile_inputs(x, transformed)
+        tile_results(transformed, None, results)
+        return all(
+            (
+                bool(results.isfinite().all()),
+                torch.equal(windows_taken(x, (6, 6), first, first), x),
+                torch.allclose(maps_reduced(x, None)["means"], x.mean((2, 3))),
+            )
+        )
     except Exception as e:  # no Triton, no C compiler, a device that is too old...
         logger.info("without kernels of its own on %s, which is slower: %s: %s", device, type(e).__name__, e)
         return False
