@@ -236,7 +236,7 @@ def test_the_chosen_tile_stays_in_sight_when_there_is_less_room(notebook):
 layers = [nn.Conv2d(3, 700, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(700, 4)]
 net = cs.Network(nn.Sequential(*layers).eval(), input_size=32, name="wide")
 """
-    book = notebook(SMALL + wide, "w = cs.Explorer(net, pictures[:2], layer='0', order='index', selected=0); w")
+    book = notebook(SMALL + wide, "w = cs.Explorer(net, pictures[:2], layer='0', order='index', selected=400); w")
     root = book.cell(1).locator(".cs-root")
     grid = root.locator(".cs-grid")
     expect(grid).to_have_attribute("data-painted", "0/activation/inferno/unit")
@@ -246,6 +246,12 @@ net = cs.Network(nn.Sequential(*layers).eval(), input_size=32, name="wide")
       const above = (row - 1) * high - grid.scrollTop;
       return [grid.clientHeight, above > -2 && above + high < grid.clientHeight + 6];
     }"""
+    # From the start, though what else is in the pane comes after the tiles.
+    book.run("w.wait(60)")
+    expect(root.locator(".cs-grid__foot")).to_contain_text("unit 400 is chosen")
+    book.wait_for(f"() => ({inside})(document.querySelector('.cs-grid'))[1]")
+    book.run("w.selected = 0")
+    expect(root.locator("[role=gridcell]")).to_contain_text("unit 0")
     book.run("w.selected = 400")
     expect(root.locator("[role=gridcell]")).to_contain_text("unit 400")
     before, seen = grid.evaluate(inside)
@@ -253,7 +259,13 @@ net = cs.Network(nn.Sequential(*layers).eval(), input_size=32, name="wide")
     assert grid.evaluate("(grid) => grid.scrollTop") > 0
     root.get_by_role("button", name="history").click()
     book.wait_for(f"() => document.querySelector('.cs-grid').clientHeight < {before}")
-    assert grid.evaluate(inside)[1]
+    book.wait_for(f"() => ({inside})(document.querySelector('.cs-grid'))[1]")
+    # Who has scrolled elsewhere stays there.
+    grid.evaluate("(grid) => { grid.scrollTop = 0; }")
+    less = grid.evaluate("(grid) => grid.clientHeight")
+    root.get_by_role("button", name="history").click()
+    book.wait_for(f"() => document.querySelector('.cs-grid').clientHeight > {less}")
+    assert grid.evaluate("(grid) => grid.scrollTop") == 0
 
 
 def test_a_drop_is_announced_over_the_whole_picture(notebook):

@@ -71,21 +71,28 @@ export function chooseByKeys(
   });
 }
 
-/** Scroll as little as shows the selected tile, whoever selected it; where it was in sight, if `seen` px were. */
-export function reveal(
-  { store }: View<GridState>,
-  arranged: Arranged,
-  scroller: HTMLElement,
-  seen = Number.POSITIVE_INFINITY,
-): void {
+/** Keep the selected tile in sight, whoever selected it, whatever is laid out anew, until a person scrolls it away. */
+export function keepInSight(view: View<GridState>, arranged: Arranged, scroller: HTMLElement): void {
+  let [away, ours] = [false, 0];
+  const show = () => {
+    scroller.scrollTop += hidden(view, arranged, scroller);
+    [away, ours] = [false, scroller.scrollTop];
+  };
+  on(scroller, "scroll", () => {
+    // A pixel: a browser rounds where it scrolls to.
+    if (scroller.scrollTop !== ours) away = Math.abs(hidden(view, arranged, scroller)) > 1;
+  });
+  view.store.watch(["selected", "grid", "order"], show);
+  arranged.onChange(["width", "seen"], () => {
+    if (!away) show();
+  });
+}
+
+/** How far the selected tile is out of sight, CSS px: negative above, 0 where all of it is seen. */
+function hidden({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): number {
   const index = indexOf(arranged, store.get("selected"));
-  if (index < 0) return;
+  if (index < 0) return 0;
   const layout = arranged.get("layout");
-  const { y } = place(layout, index);
-  // Browsers round where they scroll to.
-  if (y + layout.tile > scroller.scrollTop + seen + 1) return;
-  if (y < scroller.scrollTop) scroller.scrollTop = y;
-  else if (y + layout.tile > scroller.scrollTop + scroller.clientHeight) {
-    scroller.scrollTop = y + layout.tile - scroller.clientHeight;
-  }
+  const above = place(layout, index).y - scroller.scrollTop;
+  return above < 0 ? above : Math.max(0, above + layout.tile - scroller.clientHeight);
 }

@@ -3,7 +3,7 @@ import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
-import { chooseByKeys, chooseByPointer, reveal } from "./choose";
+import { chooseByKeys, chooseByPointer, keepInSight } from "./choose";
 import { keepPainted } from "./paint";
 import { foundUnits, searchField } from "./search";
 import type { GridState } from "./state";
@@ -32,12 +32,8 @@ export function gridPane(view: View<GridState>, root: HTMLElement): void {
   keepPainted(view, arranged, scroller, canvas);
   chooseByPointer(view, arranged, scroller);
   chooseByKeys(view, arranged, scroller, search);
-  onResize(body, (width) => {
-    const moves = arranged.get("width") !== width;
-    arranged.set({ width });
-    if (moves) reveal(view, arranged, scroller);
-  });
-  store.watch(["selected", "grid", "order"], () => reveal(view, arranged, scroller));
+  onResize(body, (width) => arranged.set({ width }));
+  keepInSight(view, arranged, scroller);
   arranged.follow("complaint", (complaint) => text(empty, complaint));
   store.watch(["grid", "health", "selected", "_survey", "tiled"], () => {
     if (store.get("grid")) scroller.dataset.tiled = String(store.get("tiled"));
@@ -75,12 +71,9 @@ function scrolled(
     aria(scroller, "colcount", columns);
   });
   onResize(scroller, (_width, seen) => {
-    const before = arranged.get("seen");
     canvas.style.height = `${seen}px`;
     spacer.style.marginTop = `${-seen}px`;
     arranged.set({ seen });
-    // A selected tile that was in sight stays so.
-    if (seen < before) reveal(view, arranged, scroller, before);
   });
   return { scroller, canvas };
 }
