@@ -1,6 +1,6 @@
-/** What is said while a kernel is there, and answers nobody. */
+/** What is said while a kernel is there, and answers nobody: it may be busy, or another than the one that knew this. */
 export const QUEUED =
-  "The kernel is busy, with a cell it may be: what you ask here is answered when that ends.";
+  "The kernel has not answered yet: it may be busy with a cell, and answers when that ends.";
 /** Where the host does not tell whether it is there. */
 export const QUEUED_OR_GONE =
   "The kernel has not answered yet: it may be busy, with a cell, and answers when that ends, or it is gone. " +
