@@ -18,14 +18,14 @@ export function gridTools(view: View<GridState>, arranged: Arranged, search: HTM
   return el(
     "div.cs-tools",
     captioned("show", lensField(view)),
-    captioned("order", orderField(view)),
-    captioned("units", showField(view)),
     more(
       view.signal,
       captioned("colours", maps),
       captioned("size of tiles", zoomButtons(arranged)),
       captioned("save", figureButtons(view, "grid", "the strongest units")),
     ),
+    captioned("order", orderField(view)),
+    captioned("units", showField(view)),
     ...scale,
     captioned("find", ...search),
   );
