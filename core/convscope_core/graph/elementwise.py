@@ -211,7 +211,9 @@ class _Function:
             bounds = {"min_val": 0.0, "max_val": 6.0}
             return ops.Spec("relu6", aten.hardtanh.default, {"input": self.source, **bounds})
         low, high = (float(y[self.x[:, 0] == v][0, 0]) for v in (-1e4, 1e4))
-        if one and low < high < 1e4 and self._is(x.clamp(low, high), 0.0):
+        # A hard tanh or a clamp keeps its name.
+        spelled = len(self.region) == 1 and self.region[0].kind in ops.ACTIVATIONS
+        if one and not spelled and low < high < 1e4 and self._is(x.clamp(low, high), 0.0):
             args = {"input": self.source, "min": low if low > -1e4 else None, "max": high}
             return ops.Spec("clamp", aten.clamp.default, args)
         slope = -y[self.x[:, 0] == -1.0][0]
