@@ -10,7 +10,16 @@ from playwright.sync_api import Locator, expect
 from test_instruments import SMALL
 
 NAMES = ["gradient", "deconvnet", "guided_backprop", "input_times_gradient"]
-GALLERY = f"w = cs.Gallery(net, pictures[:2], {NAMES}); w"
+SIGNALS = ["deconvnet", "guided_backprop"]
+GALLERY = f"w = cs.Gallery(net, pictures[:2], {NAMES}, scale_by='group'); w"
+#: At rest no map lies under what the picture covers beside it with its shadow, 10 px wide.
+WHOLE = """(width) => {
+  const root = document.querySelector(".cs-root--gallery");
+  const scroller = root.querySelector(".cs-gallery__scroller");
+  if (Math.abs(root.getBoundingClientRect().width - width) > 2) return false;
+  const covered = root.querySelector(".cs-gallery__picture").getBoundingClientRect().right + 10;
+  return scroller.scrollLeft === 0 && root.querySelector(".cs-cell").getBoundingClientRect().left >= covered;
+}"""
 SMOOTH = """
 import numpy as np, torch, convscope as cs
 from torch import nn
@@ -45,6 +54,7 @@ def pixel(frame: Locator, row: int, column: int) -> list[int]:
 
 
 def point(book, frame: Locator, row: int, column: int, side: int = 64) -> None:
+    frame.scroll_into_view_if_needed()
     box = frame.bounding_box()
     assert box is not None
     book.page.mouse.move(box["x"] + (column + 0.5) / side * box["width"], box["y"] + (row + 0.5) / side * box["height"])
@@ -59,6 +69,7 @@ def test_maps_hold_what_the_methods_say_and_all_follow_the_pointer(notebook):
     root = book.cell(1).locator(".cs-root")
     done(root)
     heads = root.locator(".cs-gallery__method").all_inner_texts()
+    heads = [text.split("\n")[0] for text in heads]
     assert heads == ["picture", "gradient", "deconvnet", "guided backprop", "input × gradient"]
     assert [text.lower() for text in root.locator(".cs-gallery__group").all_inner_texts()] == [
         "function", "signal", "attribution",
@@ -89,6 +100,33 @@ def test_maps_hold_what_the_methods_say_and_all_follow_the_pointer(notebook):
     assert root.locator(".cs-spot:visible").count() == 9
     expect(root.locator(".cs-gallery__name").nth(1)).to_have_text(f"row {row}, column {column}")
     expect(beneath(root, 0, "gradient", ".cs-cell__caption")).to_have_text(re.compile("^±"))
+
+
+def test_by_default_a_column_has_a_scale_of_its_own_written_at_its_head(notebook):
+    book = notebook(SMALL, f"w = cs.Gallery(net, pictures[:2], {NAMES}); w")
+    root = book.cell(1).locator(".cs-root")
+    done(root)
+    for name in NAMES:
+        ends = [number(beneath(root, row, name, ".cs-cell__caption").inner_text().split(" · ")[0]) for row in (0, 1)]
+        head = root.locator(f".cs-gallery__scale[data-method={name}]")
+        assert number(head.inner_text().removeprefix("scale ")) == max(ends)
+        # Where a map is strongest its colours end: no column is pale beside another.
+        values = "abs(one.values)" if name in SIGNALS else "abs(one.heatmap)[None]"
+        book.run(f"v = [{values} for one in (w.attribution(row, {name!r}) for row in (0, 1))]; v = np.stack(v)")
+        row, channel, *place = book.value("[int(i) for i in np.unravel_index(v.argmax(), v.shape)]")
+        shown = pixel(tile(root, row, name), *place)
+        assert shown[channel] in (1, 255) if name in SIGNALS else shown in ([0x67, 0, 0x1F], [0x05, 0x30, 0x61])
+    root.get_by_role("radio", name="per group").click()
+    expect(root.locator(".cs-gallery__scale").first).to_have_text("")
+
+
+def test_no_column_lies_in_part_under_the_picture_that_stays(notebook):
+    book = notebook(SMALL, GALLERY)
+    root = book.cell(1).locator(".cs-root")
+    done(root)
+    for width in (1000, 700, 500, 380):
+        root.evaluate("(root, width) => { root.parentElement.style.width = `${width}px`; }", width)
+        book.wait_for(WHOLE, width)
 
 
 def test_a_click_on_a_class_explains_it_in_that_row_and_in_every_view(notebook):
@@ -150,7 +188,7 @@ def test_scale_opacity_and_colours_ask_nothing_of_the_kernel(notebook):
     )
     channel, *where = book.value("place")
     shared = pixel(weak, *where)[channel]
-    root.get_by_text("per map").click()
+    root.get_by_role("radio", name="per map").click()
     expect(table).to_have_attribute("data-scale", "map")
     assert pixel(weak, *where)[channel] in (1, 255)
     assert abs(shared - 128) < 127

@@ -121,7 +121,7 @@ class GalleryOptions(TypedDict, total=False):
     colours: Literal["red-blue", "purple-green"]
     extended: Names
     opacity: float
-    scale_by: Literal["group", "map"]
+    scale_by: Literal["method", "group", "map"]
     seed: int
     targets: list[int | str | None] | tuple[int | str | None, ...]
     top: float

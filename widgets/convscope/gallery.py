@@ -25,7 +25,8 @@ class Gallery(GalleryPane):
 
     One row a picture, one column a method, in three groups that answer different questions: *function*, how the score
     changes with the picture; *signal*, what the network picked out of it; *attribution*, how much each place
-    contributed. Within a group and row the maps share one scale of colours. A click on a class explains that class.
+    contributed. Each column has its own scale of colours, the same for all pictures and written at its head: two
+    methods have no common unit; `scale_by` has others. A click on a class explains that class.
 
     Under each map stands its control: the same map of the same class after the network's top layers have been
     randomised, and how alike the two are (Spearman's ρ of the magnitudes). A map that hardly changes hardly depends on

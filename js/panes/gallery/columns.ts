@@ -1,7 +1,9 @@
 /** The columns of the table: the picture's, then the methods' with a narrow gap between groups. */
-import { el } from "../../lib/dom";
-import type { Column } from "./state";
-import { titleOf } from "./words";
+import { el, text } from "../../lib/dom";
+import type { Store } from "../../lib/store";
+import type { Column, GalleryState } from "./state";
+import { columnEnd } from "./tiles";
+import { signedNumber, titleOf } from "./words";
 
 const GROUPS = {
   function: ["Function", "How the score of the class changes with every value of the picture"],
@@ -85,8 +87,23 @@ export function methodHeads(columns: readonly Column[]): HTMLElement {
         ),
       );
     }
+    head.append(
+      el("span.cs-gallery__scale", {
+        "data-method": column.name,
+        title: "Where the colours of this column end, in all rows",
+      }),
+    );
     head.style.gridColumn = String(trackOf(columns, column));
     line.append(head);
   }
   return line;
+}
+
+/** At the head of each column the scale of its colours, where it has one. */
+export function showScales(store: Store<GalleryState>, table: HTMLElement): void {
+  const tiles = store.get("tiles");
+  for (const scale of table.querySelectorAll<HTMLElement>(".cs-gallery__scale")) {
+    const end = columnEnd(tiles, scale.dataset.method ?? "");
+    text(scale, store.get("scale_by") === "method" && end > 0 ? `scale ± ${signedNumber(end)}` : "");
+  }
 }

@@ -14,7 +14,8 @@ export function notesPane({ store }: View<GalleryState>, root: HTMLElement): voi
       el("b", "signal"),
       " what the network picked out of it; ",
       el("b", "attribution"),
-      " how much each place contributed. Compare colours within a group, not between groups.",
+      " how much each place contributed. Two methods have no common unit: each column has its own scale of colours, written at " +
+        "its head, the same for all pictures; “per group” shows the strength of methods that answer one question.",
     ),
     el(
       "p",

@@ -4,6 +4,9 @@ import type { KernelError, Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { Progress } from "../shared/work";
 
+/** What shares a scale of colours. */
+export type ScaleBy = "method" | "group" | "map";
+
 export type Group = "function" | "signal" | "attribution";
 
 export interface Column {
@@ -102,7 +105,7 @@ export interface GallerySlice {
   /** Share of the layers that the control randomises, from the output down. */
   top: number;
   opacity: number;
-  scale_by: "group" | "map";
+  scale_by: ScaleBy;
   colours: Diverging;
   /** Where the gallery is looked at. */
   spot: Spot | null;
@@ -128,7 +131,7 @@ export const gallerySlice: Slice<GallerySlice> = {
     control: true,
     top: 0.5,
     opacity: 1,
-    scale_by: "group",
+    scale_by: "method",
     colours: "red-blue",
     spot: null,
     rows: [],

@@ -6,7 +6,7 @@ import { figureButtons } from "../shared/figure";
 import { showCaptions, showCell } from "./captions";
 import { type MapCell, mapCell, type PictureCell, pictureCell } from "./cells";
 import { showClasses } from "./classes";
-import { GAP, groupHeads, leastWidth, methodHeads, trackOf, tracks } from "./columns";
+import { GAP, groupHeads, leastWidth, methodHeads, showScales, trackOf, tracks } from "./columns";
 import { moveByKeys } from "./keys";
 import { largeView } from "./large";
 import { lookOf, paintPicture, paintTile } from "./paint";
@@ -28,8 +28,8 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   const fit = () => {
     const least = leastWidth(width, store.get("_columns"));
     if (width > 0) table.style.setProperty("--cs-tile-least", `${least}px`);
-    // Beside the picture, which stays.
-    scroller.style.scrollPaddingLeft = `${least + GAP}px`;
+    // Beside the picture, which stays within the margin.
+    scroller.style.scrollPaddingLeft = `${MARGIN + least + GAP}px`;
   };
   onResize(scroller, (now) => {
     width = now - 2 * MARGIN;
@@ -41,6 +41,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
 
   const captions = () => showCaptions(store, pictures, cells);
   const classes = () => showClasses(view, pictures);
+  const scales = () => showScales(store, table);
   const words = () => {
     for (const cell of cells) showCell(store, cell);
     captions();
@@ -83,12 +84,14 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     }
     classes();
     words();
+    scales();
     paint();
   });
   showAwaited(view, scroller, "rows", ["rows"], () => (store.get("rows").length > 0 ? "" : "loading"));
   store.watch(["_columns"], fit);
   store.onChange(["spot"], spot);
   store.onChange(["scale_by"], captions);
+  store.onChange(["tiles", "scale_by"], scales);
   store.onChange(["tiles", "control", "top"], words);
   store.onChange(["explained", "targets", "offline"], classes);
   store.onChange(["tiles", "opacity", "scale_by", "colours"], paint);

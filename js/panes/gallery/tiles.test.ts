@@ -122,8 +122,20 @@ describe("scales", () => {
     expect(endOf(tile("b", 0.26), fair, columns, "group")).toBe(5);
   });
 
+  it("end by method at its strongest map in all rows, whatever other methods say", () => {
+    const below = { ...tile("b", 0.5), row: 1 };
+    const both = new Map([
+      ...tiles,
+      [keyOf(1, "b", false), below],
+      [keyOf(1, "b", true), { ...tile("b", 80, true), row: 1 }],
+    ]);
+    for (const one of [tile("b", 2), below]) expect(endOf(one, both, columns, "method")).toBe(2);
+    expect(endOf(tile("c", 5), both, columns, "method")).toBe(5);
+  });
+
   it("are a control's own", () => {
     expect(endOf(tile("c", 70, true), tiles, columns, "group")).toBe(70);
+    expect(endOf(tile("c", 70, true), tiles, columns, "method")).toBe(70);
   });
 });
 

@@ -1,6 +1,6 @@
 /** The gallery's maps: what the kernel sends, how they are kept, scaled and read. No page is touched here. */
 import { STEPS } from "../../lib/colormaps";
-import type { Column, Map16, Tile, TileAnswer } from "./state";
+import type { Column, Map16, ScaleBy, Tile, TileAnswer } from "./state";
 
 export const keyOf = (row: number, method: string, control: boolean): string => `${row} ${method} ${control}`;
 
@@ -62,8 +62,15 @@ export function isFaint(
   return own.some(({ row, map }) => (map?.strong ?? 0) < FAINT * groupEnd(tiles, columns, row, method));
 }
 
+/** The magnitude of a method's strongest map in all rows: there is no common unit of two methods. */
+export function columnEnd(tiles: ReadonlyMap<string, Tile>, method: string): number {
+  const own = [...tiles.values()].filter(({ method: name, control }) => name === method && !control);
+  return Math.max(0, ...own.map(({ map }) => map?.strong ?? 0));
+}
+
 /**
- * The magnitude at which a tile's colours end: by group that of the group's strongest map, where that shows anything.
+ * The magnitude at which a tile's colours end: that of the method's strongest map in all rows, or of the group's in the
+ * row, where that shows anything.
  *
  * A control always has a scale of its own: only its order is compared.
  */
@@ -71,10 +78,12 @@ export function endOf(
   tile: Tile,
   tiles: ReadonlyMap<string, Tile>,
   columns: readonly Column[],
-  by: "group" | "map",
+  by: ScaleBy,
 ): number {
   const own = tile.map?.strong ?? 0;
-  if (by === "map" || tile.control || isFaint(tiles, columns, tile.method)) return own;
+  if (by === "map" || tile.control) return own;
+  if (by === "method") return columnEnd(tiles, tile.method);
+  if (isFaint(tiles, columns, tile.method)) return own;
   return Math.max(own, groupEnd(tiles, columns, tile.row, tile.method));
 }
 

@@ -27,6 +27,10 @@ export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): v
 
 function scaleField({ store }: View<GalleryState>): HTMLElement {
   const scale = segmented<GallerySlice["scale_by"]>("Scale of colours", {
+    method: [
+      "per method",
+      "All maps of a column share a scale, written at its head: compare the pictures. Methods have no common unit",
+    ],
     group: [
       "per group",
       "The maps of a group in a row share a scale: compare how strong. A method too faint for it has its own, in all rows",

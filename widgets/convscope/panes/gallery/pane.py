@@ -77,8 +77,9 @@ class GalleryPane(Instrument):
     opacity = Real(1.0, min=0.0, max=1.0).tag(sync=True)
     """float: of the maps over the picture, 0..1."""
 
-    scale_by = traitlets.Enum(["group", "map"], "group").tag(sync=True)
-    """str: what shares a scale of colours: the maps of a "group" within a row, or each "map" has its own."""
+    scale_by = traitlets.Enum(["method", "group", "map"], "method").tag(sync=True)
+    """str: what shares a scale of colours: the maps of a "method" in all rows (two methods have no common unit), those
+    of a "group" within a row, or each "map" has its own."""
 
     colours = traitlets.Enum(["red-blue", "purple-green"], "red-blue").tag(sync=True)
     """str: the colours of positive and negative values."""
