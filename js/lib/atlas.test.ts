@@ -71,6 +71,7 @@ const planes: Planes = {
   height: 1,
   width: 2,
   depth: 1,
+  signed: false,
   data: Uint8Array.from([0, 255, 0, 255]),
   low: Float32Array.from([0, 0]),
   high: Float32Array.from([1, 4]),
@@ -98,13 +99,30 @@ describe("colouring", () => {
   });
 
   it("has zero in the middle of signed colours, on one range or each its own", () => {
-    const signed = { ...planes, low: Float32Array.from([-1, -2]), high: Float32Array.from([4, 1]) };
+    const range = { low: Float32Array.from([-1, -2]), high: Float32Array.from([4, 1]) };
+    const signed = { ...planes, ...range, signed: true };
     expect(ranges(signed, "layer")(1)).toEqual([-4, 4]);
     expect(ranges(signed, "unit")(1)).toEqual([-2, 2]);
     const colours = Uint32Array.from({ length: 511 }, (_, index) => index);
     const words = new Uint32Array(2);
     paintTile({ ...signed, data: Uint8Array.from([0, 51, 0, 0]) }, 0, [-4, 4], colours, words, 0, 2);
     expect([...words]).toEqual([Math.round((3 / 8) * 510), 255]);
+  });
+
+  it("shows a signed layer that is zero everywhere in the colour of zero, on either scale", () => {
+    const silent = { ...planes, low: new Float32Array(2), high: new Float32Array(2), signed: true };
+    const colours = Uint32Array.from({ length: 511 }, (_, index) => index);
+    for (const data of [new Uint8Array(4), planes.data]) {
+      for (const scale of ["unit", "layer"] as const) {
+        const words = new Uint32Array(2);
+        const range = ranges(silent, scale)(0);
+        expect(range).toEqual([0, 0]);
+        paintTile({ ...silent, data }, 0, range, colours, words, 0, 2);
+        expect([...words]).toEqual([255, 255]);
+      }
+    }
+    // Whatever the values at hand are, zero is in the middle.
+    expect(ranges({ ...planes, signed: true }, "layer")(0)).toEqual([-4, 4]);
   });
 
   it("gives single values one range that begins at zero, so that they are not all black", () => {

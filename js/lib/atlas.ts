@@ -51,6 +51,8 @@ export interface Planes {
   width: number;
   /** 1: a value per pixel, to be coloured here; 3: finished RGB. */
   depth: 1 | 3;
+  /** The layer's values go below zero, if not these: they have colours on either side of it. */
+  signed: boolean;
   data: Uint8Array;
   /** Value of 0 and of 255, per channel; both 0 of photographs. */
   low: Float32Array;
@@ -59,9 +61,6 @@ export interface Planes {
 
 /** What shares a range of colours: each unit alone, or the units of a layer. */
 export type Scale = "unit" | "layer";
-
-/** Values that go below zero have colours on either side of it. */
-export const isSigned = ({ low }: Pick<Planes, "low">): boolean => low.some((value) => value < 0);
 
 /** A tile of one value has no range of its own. */
 export const hasScales = ({ height, width }: Pick<Planes, "height" | "width">): boolean => height * width > 1;
@@ -73,10 +72,9 @@ export const hasScales = ({ height, width }: Pick<Planes, "height" | "width">): 
  * zero.
  */
 export function ranges(planes: Planes, scale: Scale): (channel: number) => [number, number] {
-  const signed = isSigned(planes);
   const even = (low: number, high: number): [number, number] => {
     const most = Math.max(-low, high);
-    return signed ? [-most, most] : [low, high];
+    return planes.signed ? [0 - most, most] : [low, high];
   };
   if (scale === "layer" || !hasScales(planes)) {
     const all = even(Math.min(0, ...planes.low), Math.max(0, ...planes.high));
@@ -118,7 +116,8 @@ export function paintTile(
     return;
   }
   const last = colours.length - 1;
-  const shift = spread > 0 ? (low - bounds[0]) / spread : 0;
+  // Where all is zero, it is in the middle of signed colours.
+  const shift = spread > 0 ? (low - bounds[0]) / spread : planes.signed ? 0.5 : 0;
   for (let value = 0; value < 256; value++) {
     const place = Math.round(((value / 255) * gain + shift) * last);
     coloured[value] = colours[Math.max(0, Math.min(last, place))] ?? 0;

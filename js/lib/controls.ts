@@ -1,5 +1,5 @@
 /** Controls of one of a few options. */
-import { aria, el, focused, on, onKey } from "./dom";
+import { aria, el, focused, on, onKey, text } from "./dom";
 import type { Store } from "./store";
 
 /** A control, or some that belong together, with what they are for beside them; hidden when all of them are. */
@@ -39,13 +39,13 @@ export function segmented<T extends string>(
   options: Record<T, readonly [text: string, title: string]>,
 ): Control<T> {
   const entries = Object.entries(options) as [T, readonly [string, string]][];
-  const choices = entries.map(([value, [text, title]]) => {
+  const choices = entries.map(([value, [words, title]]) => {
     // A sign alone is read as whatever it is called.
-    const name = /\w/.test(text) ? undefined : title;
+    const name = /\w/.test(words) ? undefined : title;
     return el(
       "button.cs-segmented__option",
       { role: "radio", title, "aria-label": name, "data-value": value },
-      text,
+      words,
     );
   });
   const element = el("div.cs-segmented", { role: "radiogroup", "aria-label": label }, ...choices);
@@ -79,11 +79,13 @@ export function segmented<T extends string>(
 
 export interface Select<T extends string> extends Control<T> {
   element: HTMLSelectElement;
+  /** Write something else for one of the options. */
+  rename: (value: T, words: string) => void;
 }
 
 /** A native select: the host's own keyboard and touch behaviour. `options`: what is written for each value. */
 export function select<T extends string>(label: string, options: Record<T, string>): Select<T> {
-  const items = Object.entries<string>(options).map(([value, text]) => el("option", { value }, text));
+  const items = Object.entries<string>(options).map(([value, words]) => el("option", { value }, words));
   const element = el("select.cs-select", { "aria-label": label, title: label }, ...items);
   return {
     element,
@@ -91,6 +93,9 @@ export function select<T extends string>(label: string, options: Record<T, strin
       element.value = value;
     },
     onChoose: (run) => on(element, "change", () => run(element.value as T)),
+    rename: (value, words) => {
+      for (const item of items) if (item.value === value) text(item, words);
+    },
     offer: (values) => {
       for (const item of items) item.hidden = item.disabled = !values.includes(item.value as T);
     },

@@ -88,9 +88,10 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     agrees(book, "w.selected", 1)
 
     which = root.get_by_label("Which units")
+    expect(which.locator("option[value=dead]")).to_have_text("silent")  # of 36 pictures none is dead
     which.select_option("dead")
     grid.press("Home")
-    expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* dead"))
+    expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* silent"))
     agrees(book, "w.selected", 4)
     which.select_option("repeated")
     grid.press("Home")
@@ -126,7 +127,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
     agrees(book, "w.selected", 3)
     expect(output.locator(".bqplot")).to_contain_text("unit 3 in 36 pictures")
-    # A dead unit has no top patches, whatever pictures come first among equals.
+    # A unit that is never active has no top patches, whatever pictures come first among equals.
     patches = root.locator("[aria-label='Top patches'] .cs-patch")
     expect(patches.locator(".cs-patch__value").first).not_to_have_text("silent")
     book.run("w.selected = 4")
@@ -134,7 +135,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(patches.first).to_have_attribute("aria-label", re.compile("^silent · "))
     # Nothing activates it: there is no histogram.
     expect(output.locator(".bqplot")).to_be_hidden()
-    expect(root.locator(".cs-unit__values")).to_contain_text("dead: active in 0 of 36 pictures")
+    expect(root.locator(".cs-unit__values")).to_contain_text("silent: active in 0 of 36 pictures")
 
 
 def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]
@@ -144,7 +145,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     expect(rows).to_have_count(2)
     expect(root.locator(".cs-health__summary")).to_contain_text("8 filters of 2 layers over 36 pictures")
     expect(root.locator(".cs-health__summary")).to_contain_text("Too few pictures to tell which are rarely active.")
-    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 dead, 1 repeated"))
+    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 silent, 1 repeated"))
     width = (
         rows.nth(0)
         .locator(".cs-health__part--dead")
@@ -161,7 +162,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     expect(rows.nth(0)).to_have_attribute("aria-selected", "true")
     # The row opens its units, each of which can be chosen.
     details = root.locator(".cs-details .cs-units")
-    expect(details).to_have_text(["1 dead4", "1 repeated3"])
+    expect(details).to_have_text(["1 silent4", "1 repeated3"])
     details.nth(1).get_by_role("button").click()
     expect(details.nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
     expect(details.nth(1).get_by_role("button")).to_have_attribute("title", "3 repeats 0")

@@ -14,9 +14,10 @@ from PIL import Image
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError
+from convscope_core.evolution.table import EvolutionTable
 from convscope_core.jobs.ledger import Ledger
 from convscope_core.network import Network
-from convscope_core.survey import MINIMA, ClassProfile, Sample, Survey, layer_health, survey
+from convscope_core.survey import MINIMA, ClassProfile, HealthTable, Sample, Survey, inactive_word, layer_health, survey
 from convscope_core.survey.reduction import ImageStatistics
 from convscope_core.survey.statistics import Statistics
 
@@ -233,6 +234,7 @@ def test_health_is_summed_up_by_layer(found: Survey) -> None:
     table = layer_health(found)
     assert table.columns()["dead"] == [row.dead]
     assert "16.7%" in repr(table)
+    assert "dead" not in repr(table) + table._repr_html_()  # of thirty pictures
     assert "<td>16.7%</td>" in table._repr_html_()
     assert len(table.plot().axes) == 1
 
@@ -287,6 +289,16 @@ def test_too_few_images_are_said_not_computed(net: Network, colours: Path, found
     assert [found.shortage(what) is None for what in ("preference", "similar", "rare")] == [True, True, False]
     assert found.comparable == ("blue", "green", "red")
     assert found.preferences("0", 2)[0].images == found.units("blue")[0].images == 10
+
+
+@given(images=st.integers(0, 300))
+def test_no_table_calls_units_dead_from_too_few_images(images: int) -> None:
+    word = inactive_word(images)
+    assert (word == "dead") == (MINIMA["dead"].shortage(images, "Dead units are") is None)
+    health = HealthTable("net", images, ())
+    evolution = EvolutionTable("net", 0.1, images, ())
+    for text in (repr(health), health._repr_html_(), repr(evolution), evolution._repr_html_()):
+        assert [one for one in ("dead", "silent") if one in text] == [word]
 
 
 def test_without_labels_or_classes_the_search_says_what_to_do(net: Network, found: Survey) -> None:

@@ -70,6 +70,24 @@ def test_probabilities_maps_and_projections_are_those_of_the_network_without_the
     assert explorer.probability == before["target"]["now"]
 
 
+@pytest.mark.parametrize("layer", ["0", "3", "7"])
+def test_silent_units_change_neither_the_colours_of_their_layer_nor_pass_for_others(layer, net, explorer, browser_end):
+    def seen():
+        answer, (_, low, *_) = browser_end.ask(explorer, "grid", layer=layer)
+        return answer["signed"], answer["silenced"], bool((np.frombuffer(low, np.float32) < 0).any())
+
+    signed = net.layer(layer).activation is None
+    assert seen() == (signed, [], signed)
+    for units in ([1, 4], list(range(net.layer(layer).channels))):
+        explorer.silenced = {layer: units}
+        assert explorer.wait(30)
+        assert seen()[:2] == (signed, units)
+    assert not seen()[2]  # all of it is zero
+    explorer.silenced = {}
+    assert explorer.wait(30)
+    assert seen() == (signed, [], signed)
+
+
 def test_the_front_end_sets_units_halves_and_layers(net, explorer):
     assert explorer.get_state("silenced") == {"silenced": []}
     explorer.set_state({"silenced": [["3", [1]], ["0", [2, 0]]]})

@@ -199,6 +199,7 @@ class TestHealthView:
         assert [row["dead"] for row in view._health] == cs.layer_health(survey).columns()["dead"]
         assert {row["saturated"] for row in view._health} == {None}
         assert {row["rare"] for row in view._health} == {None}  # of eleven pictures
+        assert view._survey["inactive"] == "silent"
         assert len(view.table) == len(view._health)
 
     def test_a_layer_can_be_chosen(self, net, survey, show):

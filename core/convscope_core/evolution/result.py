@@ -33,7 +33,7 @@ from convscope_core.plots import draws_figure
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.saved_result import Values, require_values, typed
 from convscope_core.saving import Damage, inflated, opened_result, reading_result, save_result
-from convscope_core.survey import Survey
+from convscope_core.survey import Survey, inactive_word
 
 __all__ = ["EvolutionResult"]
 
@@ -112,13 +112,14 @@ class EvolutionResult:
 
     def __repr__(self) -> str:
         units = sum(layer.channels for layer in self.layers)
-        seen = int(self.moments[-1].survey.seen.sum())
         head = (
             f"Evolution of {self.checkpoints.name}: {len(self)} checkpoint{'s' * (len(self) != 1)} "
-            f"({self.labels[0]} to {self.labels[-1]}), {units:,} units of {len(self.layers)} layers, {seen:,} images"
+            f"({self.labels[0]} to {self.labels[-1]}), {units:,} units of {len(self.layers)} layers, "
+            f"{self._images:,} images"
         )
         wide = max(5, *(len(layer.name) for layer in self.layers))
-        lines = [head, f"at the end: {'layer':<{wide}}  units  winners that stayed   dead  dormant"]
+        word = inactive_word(self._images)
+        lines = [head, f"at the end: {'layer':<{wide}}  units  winners that stayed {word:>6}  dormant"]
         for layer in self.layers:  # what costs nothing to say; the rest is in the table
             shares = (self.staying(layer)[-1], self.dead(layer)[-1], self.dormant(layer)[-1])
             stayed, dead, dormant_ = ("–" if np.isnan(share) else f"{share:.1%}" for share in shares)
@@ -126,6 +127,10 @@ class EvolutionResult:
                 f"            {layer.name:<{wide}}  {layer.channels:>5}  {stayed:>19}  {dead:>5}  {dormant_:>7}"
             )
         return "\n".join(lines)
+
+    @property
+    def _images(self) -> int:
+        return int(self.moments[-1].survey.seen.sum())
 
     # -- at one checkpoint --
 
@@ -425,7 +430,7 @@ class EvolutionResult:
             for checkpoint, *values in zip(self.checkpoints, *measured, strict=True):
                 epoch = math.nan if checkpoint.epoch is None else checkpoint.epoch
                 rows.append(EvolutionRow(layer.name, checkpoint.label, checkpoint.step, epoch, layer.channels, *values))
-        return EvolutionTable(self.checkpoints.name, self.tau, tuple(rows))
+        return EvolutionTable(self.checkpoints.name, self.tau, self._images, tuple(rows))
 
     @draws_figure
     def plot(
@@ -473,8 +478,8 @@ class EvolutionResult:
         chosen = self._several(layers)
         titles = {
             "staying": "winners that stay", "jaccard": f"top {self.k} as at the end (Jaccard)",
-            "cka": "CKA to the end (debiased)", "dead": "dead units", "dormant": f"dormant units (τ = {self.tau:g})",
-            "weight_rms": "weight RMS",
+            "cka": "CKA to the end (debiased)", "dead": f"{inactive_word(self._images)} units",
+            "dormant": f"dormant units (τ = {self.tau:g})", "weight_rms": "weight RMS",
         }  # fmt: skip
         curves = {t: {layer.name: getattr(self, name)(layer) for layer in chosen} for name, t in titles.items()}
         return figure_of_curves(curves, self._short())

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from convscope_core.survey import inactive_word
+
 __all__ = ["MEASURES", "EvolutionRow", "EvolutionTable"]
 
 
@@ -51,11 +53,14 @@ class EvolutionTable(Sequence[EvolutionRow]):
     ----------
     network : str
     tau : float
+    images : int
+        How many were surveyed at each checkpoint.
     rows : tuple of EvolutionRow
     """
 
     network: str
     tau: float
+    images: int
     rows: tuple[EvolutionRow, ...]
 
     def __len__(self) -> int:
@@ -73,8 +78,11 @@ class EvolutionTable(Sequence[EvolutionRow]):
 
     def __repr__(self) -> str:
         wide = max([5, *(len(row.layer) for row in self.rows)])
+        dead = inactive_word(self.images)
         label = max([10, *(len(row.checkpoint) for row in self.rows)])
-        head = f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka   dead  dormant  weight rms"
+        head = (
+            f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka {dead:>6}  dormant  weight rms"
+        )
         lines = [
             f"{row.layer:<{wide}}  {row.checkpoint:<{label}}  {row.units:>5}  {_share(row.staying):>7}  "
             f"{_number(row.jaccard):>7}  {_number(row.cka):>5}  {_share(row.dead):>5}  {_share(row.dormant):>7}  "
@@ -86,7 +94,8 @@ class EvolutionTable(Sequence[EvolutionRow]):
 
     def _repr_html_(self) -> str:
         names = ("layer", "checkpoint", "units", *MEASURES)
-        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+        titles = {"dead": inactive_word(self.images), "weight_rms": "weight rms"}
+        head = "".join(f"<th>{titles.get(name, name)}</th>" for name in names)
         body = "".join(
             f"<tr><td style='text-align:left'>{html.escape(row.layer)}</td><td>{html.escape(row.checkpoint)}</td>"
             f"<td>{row.units:,}</td><td>{_share(row.staying)}</td><td>{_number(row.jaccard)}</td>"

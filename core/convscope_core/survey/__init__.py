@@ -17,7 +17,7 @@ from convscope_core.survey.findings import (
 )
 from convscope_core.survey.health import Health, histogram_edges
 from convscope_core.survey.health_table import HealthRow, HealthTable, layer_health
-from convscope_core.survey.minima import MINIMA, Minimum
+from convscope_core.survey.minima import MINIMA, Minimum, inactive_word
 from convscope_core.survey.profile import ClassProfile
 from convscope_core.survey.result import Survey
 from convscope_core.survey.run import SurveyProgress, load_survey, survey, surveying
@@ -47,6 +47,7 @@ __all__ = [
     "TopK",
     "UnitMatch",
     "histogram_edges",
+    "inactive_word",
     "layer_health",
     "load_survey",
     "survey",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convscope_core.plots import panels
-from convscope_core.survey.minima import MINIMA
+from convscope_core.survey.minima import MINIMA, inactive_word
 from convscope_core.survey.result import Survey
 
 __all__ = ["HealthRow", "HealthTable", "layer_health"]
@@ -25,7 +25,7 @@ class HealthRow:
     layer, kind : str
     channels : int
     dead : float
-        Share of the units, 0 to 1, that no image activates.
+        Share of the units, 0 to 1, that no image activates; printed as "silent" where too few were seen (`MINIMA`).
     rare : float
         Share of the units that less than one image in a hundred activates, the dead ones not among them; NaN where too
         few images were seen to tell (`MINIMA`).
@@ -78,7 +78,9 @@ class HealthTable(Sequence[HealthRow]):
 
     def __repr__(self) -> str:
         wide = max([5, *(len(row.layer) for row in self.rows)])
-        head = f"{'layer':<{wide}}  kind   channels   dead   rare  duplicated  active  saturated"
+        head = (
+            f"{'layer':<{wide}}  kind   channels {inactive_word(self.images):>6}   rare  duplicated  active  saturated"
+        )
         lines = [
             f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {_share(row.rare):>5}  "
             f"{row.duplicated:>10.1%}  {row.active:>6.1%}  {_share(row.saturated):>9}"
@@ -88,7 +90,7 @@ class HealthTable(Sequence[HealthRow]):
 
     def _repr_html_(self) -> str:
         names = ("layer", "kind", "channels", "dead", "rare", "duplicated", "active", "saturated")
-        head = "".join(f"<th>{name}</th>" for name in names)
+        head = "".join(f"<th>{inactive_word(self.images) if name == 'dead' else name}</th>" for name in names)
         body = "".join(
             f"<tr><td style='text-align:left'>{html.escape(row.layer)}</td><td>{row.kind}</td><td>{row.channels:,}</td>"
             + "".join(f"<td>{_share(getattr(row, name))}</td>" for name in names[3:])
@@ -102,8 +104,8 @@ class HealthTable(Sequence[HealthRow]):
         """Draw the shares of dead, rarely active and duplicated units, layer by layer; returns the figure."""
         figure, (axes,) = panels(1, 1, (max(4.0, 0.16 * len(self.rows)), 3.2))
         places = np.arange(len(self.rows))
-        for name in ("dead", "rare", "duplicated"):
-            axes.plot(places, [getattr(row, name) for row in self.rows], marker=".", label=name)
+        for name, label in {"dead": inactive_word(self.images), "rare": "rare", "duplicated": "duplicated"}.items():
+            axes.plot(places, [getattr(row, name) for row in self.rows], marker=".", label=label)
         axes.set_xticks(places, [row.layer for row in self.rows], rotation=90, fontsize=6)
         axes.set_ylabel("share of units")
         axes.set_yticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from convscope_core.errors import ArgumentError
 
-__all__ = ["MINIMA", "Minimum"]
+__all__ = ["MINIMA", "Minimum", "inactive_word"]
 
 
 class Minimum(NamedTuple):
@@ -50,7 +50,17 @@ MINIMA: dict[str, Minimum] = {
         "sampled pictures",
         "over 10 pictures one in a hundred pairs of unrelated units correlates by 0.76 and more, over 20 by 0.56",
     ),
+    "dead": Minimum(
+        101,
+        "pictures",
+        "a unit that three pictures in a hundred activate is silent in a hundred of them one time in twenty",
+    ),
     "rare": Minimum(101, "pictures", "of fewer a single one is not less than one in a hundred"),
     "histogram": Minimum(5, "pictures that activate the unit", "so few values are better read one by one"),
 }
-"""By what is told: preferences for classes, similar units, rarely active units, the histogram of a unit."""
+"""By what is told: preferences for classes, similar units, dead units, rarely active ones, the histogram of a unit."""
+
+
+def inactive_word(images: int) -> str:
+    """What units are called that none of so many images activated: "dead", or of too few (`MINIMA`) "silent"."""
+    return "silent" if images < MINIMA["dead"].images else "dead"

@@ -2,6 +2,7 @@
 import { clearBeyond } from "../../lib/atlas";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
+import { inactiveWord } from "../shared/survey";
 import type { Arranged } from "./arrangement";
 import { columnsIn, DOWN, type Layout, LEFT, left, rowsIn, SEAM, TOP, top } from "./layout";
 import { limits } from "./rows";
@@ -190,7 +191,7 @@ function cellPainter() {
       if (!dead) continue;
       context.fillStyle = colours.dim;
       context.font = font(11);
-      context.fillText("dead", x(column) + layout.tile / 2, y(row) + layout.cell / 2);
+      context.fillText(inactiveWord(store), x(column) + layout.tile / 2, y(row) + layout.cell / 2);
     }
   };
 }
@@ -288,7 +289,7 @@ function paintMargins(sight: Sight, store: View<EvolutionState>["store"]): void 
     context.fillText(`unit ${unit}`, 2, middle - 8);
     context.fillStyle = colours.dim;
     context.font = font(11);
-    context.fillText(fateOf(winners, unit), 2, middle + 8);
+    context.fillText(fateOf(winners, unit, inactiveWord(store)), 2, middle + 8);
   }
 
   context.fillStyle = colours.bg;

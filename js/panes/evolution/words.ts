@@ -1,6 +1,7 @@
 /** The evolution of units in words. */
 import { activation, many } from "../../lib/format";
 import type { Store } from "../../lib/store";
+import { inactiveWord } from "../shared/survey";
 import {
   type Curve,
   cellOf,
@@ -55,11 +56,11 @@ export function jumpShare(winners: Winners): number {
 }
 
 /** What became of a unit in a few words: "2 jumps", "died". */
-export function fateOf(winners: Winners, unit: number): string {
+export function fateOf(winners: Winners, unit: number, inactive: "dead" | "silent"): string {
   const columns = columnsOf(winners);
   const won = Array.from({ length: columns }, (_, checkpoint) => hasWinner(winners, [unit, checkpoint]));
-  if (!won.some(Boolean)) return "dead";
-  if (!won.at(-1)) return "died";
+  if (!won.some(Boolean)) return inactive;
+  if (!won.at(-1)) return inactive === "dead" ? "died" : "fell silent";
   const jumps = jumpsOf(winners, unit).length;
   if (columns < 2) return "";
   return jumps === 0 ? "no jump" : many(jumps, "jump");
@@ -76,7 +77,8 @@ export function cellText(store: Store<EvolutionState>, place: Place): string {
   const parts = [`unit ${unit}`, labelOf(store, checkpoint)];
   if (!winners) return parts.join(" · ");
   const index = checkpoint * winners.channels + unit;
-  if (!hasWinner(winners, place)) return [...parts, "dead: the same on every picture"].join(" · ");
+  if (!hasWinner(winners, place))
+    return [...parts, `${inactiveWord(store)}: the same on every picture`].join(" · ");
   const cell = cellOf(store, place);
   parts.push(activation(winners.value[index] ?? 0), cell ? (cell.label ?? cell.name) : "");
   if (winners.jump[index]) parts.push(`jump: another picture than at ${labelOf(store, checkpoint - 1)}`);
@@ -104,7 +106,7 @@ export function layerText(store: Store<EvolutionState>, rows: number): string {
   const parts = [
     rows < winners.channels ? `${rows} of ${many(winners.channels, "unit")}` : many(winners.channels, "unit"),
     `the strongest of ${many(pictures, "picture")} at each checkpoint`,
-    dead > 0 ? `${dead} dead at ${labelOf(store, last)}` : "",
+    dead > 0 ? `${dead} ${inactiveWord(store)} at ${labelOf(store, last)}` : "",
   ];
   return parts.filter(Boolean).join(" · ");
 }

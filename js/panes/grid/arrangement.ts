@@ -3,8 +3,9 @@ import { type Layout, layout } from "../../lib/atlas";
 import { searched } from "../../lib/numbers";
 import { Store } from "../../lib/store";
 import type { View } from "../../seam";
+import { inactiveWord } from "../shared/survey";
 import { ordered, shows } from "./order";
-import type { GridState } from "./state";
+import type { GridState, Show } from "./state";
 
 /** About how large a tile is, CSS px, at each step of the zoom. */
 export const ZOOM = [20, 30, 42, 60, 84, 120] as const;
@@ -81,7 +82,8 @@ function complaintOf(store: View<GridState>["store"], query: string, wrong: bool
   if (query)
     return `No unit of this layer matches “${query}”: it has units 0 to ${grid.planes.channels - 1}.`;
   const short = show === "rare" && health?.layer === grid.layer ? health.short : null;
-  return short ?? `No unit of this layer is ${show === "rare" ? "rarely active" : show}.`;
+  const words: Partial<Record<Show, string>> = { dead: inactiveWord(store), rare: "rarely active" };
+  return short ?? `No unit of this layer is ${words[show] ?? show}.`;
 }
 
 /** Units whose names hold a text; null where none does. */

@@ -36,12 +36,16 @@ describe("ordered", () => {
 
 describe("health of a unit", () => {
   it("is put in words", () => {
-    expect([0, 1, 2, 3].map((channel) => ailing(health, channel))).toEqual([
+    expect([0, 1, 2, 3].map((channel) => ailing(health, channel, "dead"))).toEqual([
       "",
       "dead",
       "repeats 0",
       "rarely active",
     ]);
+  });
+
+  it("is not death in few pictures", () => {
+    expect(ailing(health, 1, "silent")).toBe("silent");
   });
 
   it("chooses which are shown", () => {

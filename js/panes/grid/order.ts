@@ -4,10 +4,10 @@ import type { Found, Grid, Health, Order, Show } from "./state";
 /** As the kernel tells of a unit. */
 const [DEAD, RARE] = [1, 2];
 
-/** What a survey says against a unit: "dead", "rarely active", "repeats 17"; "" for nothing. */
-export function ailing(health: Health, channel: number): string {
+/** What a survey says against a unit: that it is `inactive`, "rarely active", "repeats 17"; "" for nothing. */
+export function ailing(health: Health, channel: number, inactive: "dead" | "silent"): string {
   const state = health.state[channel] ?? 0;
-  if (state === DEAD) return "dead";
+  if (state === DEAD) return inactive;
   const first = health.first[channel] ?? channel;
   if (first !== channel) return `repeats ${first}`;
   return state === RARE ? "rarely active" : "";

@@ -1,8 +1,9 @@
 /** Painting the grid: only the rows in sight, on a canvas that stays put while the rows scroll. */
-import { clearBeyond, isSigned, type Layout, paintTile, place, ranges, visible } from "../../lib/atlas";
+import { clearBeyond, type Layout, paintTile, place, ranges, visible } from "../../lib/atlas";
 import { colouring } from "../../lib/colormaps";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
+import { inactiveWord } from "../shared/survey";
 import { type Arranged, indexOf } from "./arrangement";
 import { ailing } from "./order";
 import { type Grid, type GridState, type Health, scaleKey } from "./state";
@@ -51,7 +52,7 @@ export function keepPainted(
     const sight: Sight = { context, layout, order, first, last, density, at };
     paintTiles(sight, grid, view);
     paintNames(sight, grid, getComputedStyle(scroller).fontFamily);
-    paintAiling(sight, healthOf(store));
+    paintAiling(sight, healthOf(store), inactiveWord(store));
     const style = getComputedStyle(scroller);
     const colour = (name: string) => style.getPropertyValue(`--cs-${name}`);
     paintFrame(sight, indexOf(arranged, store.get("hovered")), colour("fg"), 1, colour("bg"));
@@ -81,7 +82,7 @@ function tilePainter() {
     const image = paper.createImageData(scratch.width, scratch.height);
     const words = new Uint32Array(image.data.buffer);
     const range = ranges(planes, store.get(scaleKey(lens)));
-    const { words: colours } = colouring(store.get("colormap"), isSigned(planes), page.theme());
+    const { words: colours } = colouring(store.get("colormap"), planes.signed, page.theme());
     for (let index = first; index < last; index++) {
       const channel = order[index] ?? 0;
       const [row = 0, column = 0] = cell(index);
@@ -142,14 +143,14 @@ function paintNames(
   context.restore();
 }
 
-/** Dead: struck through. Repeated: a small double stroke in the corner. */
-function paintAiling(sight: Sight, health: Health | null): void {
+/** Dead: struck through, if enough pictures tell. Repeated: a small double stroke in the corner. */
+function paintAiling(sight: Sight, health: Health | null, inactive: "dead" | "silent"): void {
   if (!health) return;
   const { context, layout, order, first, last, density, at } = sight;
   const side = layout.tile * density;
   for (let index = first; index < last; index++) {
-    const what = ailing(health, order[index] ?? 0);
-    if (!what || what === "rarely active") continue;
+    const what = ailing(health, order[index] ?? 0, inactive);
+    if (!what || what === "silent" || what === "rarely active") continue;
     const { x, y } = at(index);
     const [left, top] = [x * density, y * density];
     context.beginPath();

@@ -16,7 +16,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     const planes = answer as unknown as Omit<Planes, "data" | "low" | "high">;
     store.set({
       grid: {
-        ...(answer as unknown as Pick<Grid, "layer" | "lens" | "names" | "ceiling">),
+        ...(answer as unknown as Pick<Grid, "layer" | "lens" | "names" | "ceiling" | "silenced">),
         planes: { ...planes, data: bytes(data), low: floats(low), high: floats(high) },
         max: floats(max),
         mean: floats(mean),

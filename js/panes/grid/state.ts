@@ -26,6 +26,8 @@ export interface Grid {
   inside: Float32Array;
   /** Names of the units, where they are the classes. */
   names: readonly string[] | null;
+  /** Units that are held at zero. */
+  silenced: readonly number[];
 }
 
 /** What a survey says of a layer's units. */

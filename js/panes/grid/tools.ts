@@ -1,5 +1,5 @@
 /** Above the grid: what the tiles show, in which order and colours, which of them and how large. */
-import { hasScales, isSigned, ranges, type Scale } from "../../lib/atlas";
+import { hasScales, ranges, type Scale } from "../../lib/atlas";
 import { COLORMAPS, type Colormap, colouring, SHADES } from "../../lib/colormaps";
 import { captioned, segmented, select, tied } from "../../lib/controls";
 import { el, on } from "../../lib/dom";
@@ -8,7 +8,7 @@ import { more } from "../../lib/menu";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
-import { isSurveyed } from "../shared/survey";
+import { inactiveWord, isSurveyed } from "../shared/survey";
 import { type Arranged, ZOOM } from "./arrangement";
 import { type GridState, type Lens, type Order, type Show, scaleKey } from "./state";
 
@@ -85,6 +85,7 @@ function showField({ store }: View<GridState>): HTMLElement {
   });
   store.follow("_survey", () => {
     shown.element.hidden = !isSurveyed(store);
+    shown.rename("dead", inactiveWord(store));
   });
   return tied(store, "show", shown).element;
 }
@@ -112,7 +113,7 @@ function colourFields(
     const one = !grid || !hasScales(grid.planes);
     scales.element.hidden = none || one || grid.lens === "weights";
     weights.element.hidden = none || one || grid.lens !== "weights";
-    maps.element.hidden = none || grid.planes.depth === 3 || isSigned(grid.planes);
+    maps.element.hidden = none || grid.planes.depth === 3 || grid.planes.signed;
     if (none) return bar.show(null);
     const scale = store.get(scaleKey(grid.lens));
     // Of tiles with a range each that of the unit that is looked at.
@@ -122,7 +123,7 @@ function colourFields(
       colours:
         grid.planes.depth === 3
           ? SHADES
-          : colouring(store.get("colormap"), isSigned(grid.planes), page.theme()).background,
+          : colouring(store.get("colormap"), grid.planes.signed, page.theme()).background,
       name: scale === "layer" || one ? "layer" : `unit ${channel}`,
     });
   };

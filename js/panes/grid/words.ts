@@ -2,6 +2,7 @@
 import { cutOff, many, share, shareOf } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { isSignedLayer } from "../shared/network";
+import { inactiveWord } from "../shared/survey";
 import { ailing } from "./order";
 import type { GridState, Health } from "./state";
 
@@ -22,9 +23,11 @@ export function unitText(store: Store<GridState>, channel: number): string {
   if (best !== undefined && (grid?.lens === "patch" || grid?.lens === "projection")) {
     parts.push(`${most(best, health?.ceiling)} in the survey`);
   }
-  if (isSigned(store)) parts.push(health ? ailing(health, channel) : "");
+  if (grid?.silenced.includes(channel)) parts.push("silenced");
+  const ails = health ? ailing(health, channel, inactiveWord(store)) : "";
+  if (isSigned(store)) parts.push(ails);
   else if (health) {
-    parts.push(ailing(health, channel), `active in ${shareOf(health.share[channel] ?? 0, health.images)}`);
+    parts.push(ails, `active in ${shareOf(health.share[channel] ?? 0, health.images)}`);
   } else if (grid) parts.push(`active in ${share(grid.active[channel] ?? 0)} of places`);
   if (found && found.layer === grid?.layer) {
     parts.push(`${(found.preference[channel] ?? 0).toFixed(1)} σ for ${found.label}`);
@@ -50,9 +53,12 @@ export function gridText(store: Store<GridState>): string {
   const selected = store.get("selected");
   const parts = [grid.names ? `${channels} classes` : many(channels, "filter")];
   if (selected !== null) parts.push(`unit ${selected} is chosen`);
-  if (isSigned(store)) parts.push(`${none(grid.max)} at or below zero on this picture`);
+  const { silenced } = grid;
+  if (silenced.length > 0) parts.push(`${silenced.length} silenced`);
+  const heard = grid.max.filter((_, channel) => !silenced.includes(channel));
+  if (isSigned(store)) parts.push(`${none(heard)} at or below zero on this picture`);
   else {
-    parts.push(`${none(grid.max)} silent on this picture`);
+    parts.push(`${none(heard)} silent on this picture`);
     if (health) parts.push(`${none(health.share)} never active in ${many(health.images, "picture")}`);
   }
   const tiled = store.get("tiled");

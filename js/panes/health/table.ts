@@ -4,23 +4,24 @@ import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
 import type { Session, View } from "../../seam";
 import { figureButtons } from "../shared/figure";
+import { inactiveWord } from "../shared/survey";
 import { unitLines } from "../shared/units";
 import type { HealthRow, HealthState, HealthUnits } from "./state";
 import { rowText, summaryText } from "./words";
 
 const KINDS = ["dead", "rare", "duplicated"] as const;
-const NAMES = { dead: "dead", rare: "rarely active", duplicated: "repeated" };
+
+/** In the words of the legend: of few pictures none is called dead. */
+const namesOf = (store: View<HealthState>["store"]) => ({
+  dead: inactiveWord(store),
+  rare: "rarely active",
+  duplicated: "repeated",
+});
 
 export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const { store } = view;
   const summary = el("p.cs-summary.cs-health__summary");
-  const legend = el(
-    "p.cs-health__legend",
-    { "aria-hidden": "true" },
-    ...KINDS.map((kind) =>
-      el("span", el("i", { class: `cs-health__part cs-health__part--${kind}` }), NAMES[kind]),
-    ),
-  );
+  const legend = el("p.cs-health__legend", { "aria-hidden": "true" });
   const save = figureButtons(view, "health", "the health of the layers");
   const head = el(
     "div.cs-row.cs-row--head.cs-health__row",
@@ -43,6 +44,12 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   store.watch(["_health", "_survey"], () => {
     const found = store.get("_health");
     const survey = store.get("_survey");
+    const names = namesOf(store);
+    legend.replaceChildren(
+      ...KINDS.map((kind) =>
+        el("span", el("i", { class: `cs-health__part cs-health__part--${kind}` }), names[kind]),
+      ),
+    );
     table.hidden = save.hidden = legend.hidden = found.length === 0;
     text(summary, found.length > 0 ? summaryText(found, survey.done) : "");
     text(
@@ -53,28 +60,32 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
           ? "The survey failed; the error is shown below."
           : "Looking through the pictures…",
     );
-    rows.show(found.map(row));
+    rows.show(found.map((one) => row(one, names.dead)));
   });
   store.watch(["layer"], () => rows.mark());
   store.watch(["units", "layer", "selected"], () => {
     const [units, layer] = [store.get("units"), store.get("layer")];
     details.hidden = layer === "" || units?.layer !== layer;
     if (!units || details.hidden) return;
-    const lines = unitLines(said(units), store.get("selected"), (selected) => store.set({ selected }));
+    const lines = unitLines(said(units, namesOf(store)), store.get("selected"), (selected) =>
+      store.set({ selected }),
+    );
     details.replaceChildren(
       el("b", layer),
-      ...(lines.length > 0 ? lines : [el("p", "No unit is dead, rarely active or repeated.")]),
+      ...(lines.length > 0
+        ? lines
+        : [el("p", `No unit is ${inactiveWord(store)}, rarely active or repeated.`)]),
     );
   });
 }
 
-/** What ails which units, in the words of the legend. */
-function said({ counts, dead, rare, duplicated }: HealthUnits) {
+/** What ails which units. */
+function said({ counts, dead, rare, duplicated }: HealthUnits, names: ReturnType<typeof namesOf>) {
   return [
-    { what: NAMES.dead, units: dead, count: counts.dead },
-    { what: NAMES.rare, units: rare, count: counts.rare },
+    { what: names.dead, units: dead, count: counts.dead },
+    { what: names.rare, units: rare, count: counts.rare },
     {
-      what: NAMES.duplicated,
+      what: names.duplicated,
       units: duplicated.map(([unit]) => unit),
       count: counts.duplicated,
       notes: duplicated.map(([unit, of]) => `${unit} repeats ${of}`),
@@ -90,7 +101,8 @@ export function linkHealth({ store, kernel }: Session<HealthState>): void {
   });
 }
 
-function row(one: HealthRow): HTMLElement {
+function row(one: HealthRow, inactive: "dead" | "silent"): HTMLElement {
+  const words = rowText(one, inactive);
   const bar = el("span.cs-health__bar");
   for (const kind of KINDS) {
     const part = el("i", { class: `cs-health__part cs-health__part--${kind}` });
@@ -102,8 +114,8 @@ function row(one: HealthRow): HTMLElement {
     {
       role: "row",
       "data-layer": one.layer,
-      "aria-label": rowText(one),
-      title: rowText(one),
+      "aria-label": words,
+      title: words,
     },
     el("span.cs-health__name", { role: "gridcell" }, one.layer, dim(one.kind)),
     el("span", { role: "gridcell" }, one.channels.toLocaleString("en")),

@@ -15,10 +15,10 @@ const row: HealthRow = {
 
 describe("health", () => {
   it("counts what is a share", () => {
-    expect(rowText(row)).toBe(
+    expect(rowText(row, "dead")).toBe(
       "stem: 8 filters, 2 dead, none rarely active, 1 repeated, active at 50 % of places",
     );
-    expect(rowText({ ...row, saturated: 0.1 })).toContain("saturated at 10 %");
+    expect(rowText({ ...row, saturated: 0.1 }, "dead")).toContain("saturated at 10 %");
   });
 
   it("adds layers up by their filters, not by their shares", () => {
@@ -31,8 +31,8 @@ describe("health", () => {
       "8 filters of 1 layer over 11 pictures: 25.0\u00a0% never active, 12.5\u00a0% repeat another. " +
         "Too few pictures to tell which are rarely active.",
     );
-    expect(rowText({ ...row, rare: null })).toBe(
-      "stem: 8 filters, 2 dead, 1 repeated, active at 50 % of places",
+    expect(rowText({ ...row, rare: null }, "silent")).toBe(
+      "stem: 8 filters, 2 silent, 1 repeated, active at 50 % of places",
     );
   });
 });

@@ -3,12 +3,12 @@ import { many, share } from "../../lib/format";
 import type { HealthRow } from "./state";
 
 /** "layer1.0: 64 filters, 3 dead, 1 rarely active, none repeated" */
-export function rowText(row: HealthRow): string {
+export function rowText(row: HealthRow, inactive: "dead" | "silent"): string {
   const number = (kind: "dead" | "rare" | "duplicated") =>
     Math.round((row[kind] ?? 0) * row.channels) || "none";
   const parts = [
     many(row.channels, "filter"),
-    `${number("dead")} dead`,
+    `${number("dead")} ${inactive}`,
     ...(row.rare === null ? [] : [`${number("rare")} rarely active`]),
     `${number("duplicated")} repeated`,
     `active at ${share(row.active)} of places`,

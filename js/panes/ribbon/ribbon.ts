@@ -172,11 +172,11 @@ function cellOf({ name, short }: Named, layers: readonly LayerInfo[], cells: Map
   return cell;
 }
 
-/** What is silent in fewer pictures than these may answer to the next one: it is not called dead. */
-const TELLING = 101;
-
 /** In each cell the share of the layer's filters that no picture has activated: a bar, and where there are any a number. */
-function showDead(cells: ReadonlyMap<string, HTMLElement>, { dead, images = 0 }: SurveyState): void {
+function showDead(
+  cells: ReadonlyMap<string, HTMLElement>,
+  { dead, images = 0, inactive = "silent" }: SurveyState,
+): void {
   for (const [name, cell] of cells) {
     const part = dead?.[name];
     const health = cell.querySelector<HTMLElement>(".cs-layer__health");
@@ -184,7 +184,7 @@ function showDead(cells: ReadonlyMap<string, HTMLElement>, { dead, images = 0 }:
     const number = cell.querySelector<HTMLElement>(".cs-layer__share");
     if (!health || !bar || !number) continue;
     bar.style.width = `${100 * (part ?? 0)}%`;
-    text(number, part && part >= 0.01 ? ` · ${share(part)} ${images < TELLING ? "silent" : "dead"}` : "");
+    text(number, part && part >= 0.01 ? ` · ${share(part)} ${inactive}` : "");
     health.title =
       part === undefined
         ? ""

@@ -11,6 +11,8 @@ export interface SurveyState extends Progress {
   dead?: Record<string, number>;
   /** How many pictures that was told from. */
   images?: number;
+  /** What a unit is called that none of them activated: of too few pictures it is not dead. */
+  inactive?: "dead" | "silent";
 }
 
 export interface SurveySlice {
@@ -21,6 +23,10 @@ export const surveySlice: Slice<SurveySlice> = {
   initial: { _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 } },
   given: ["_survey"],
 };
+
+/** What a unit is called that no picture of the survey has activated. */
+export const inactiveWord = (store: Store<SurveySlice>): "dead" | "silent" =>
+  store.get("_survey").inactive ?? "silent";
 
 /** Whether anything is known of the units yet. */
 export const isSurveyed = (store: Store<SurveySlice>): boolean => store.get("_survey").revision > 0;

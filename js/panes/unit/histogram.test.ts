@@ -1,11 +1,12 @@
 import { expect, it } from "vitest";
 import { viewOf } from "../../testing";
 import { type LayerInfo, networkSlice } from "../shared/network";
+import { surveySlice } from "../shared/survey";
 import { histogram } from "./histogram";
 import { type Unit, unitSlice } from "./state";
 
 it("calls no unit dead whose values below zero say something", () => {
-  const view = viewOf(networkSlice, unitSlice);
+  const view = viewOf(networkSlice, surveySlice, unitSlice);
   const [bars, , values] = histogram(view as never, false);
   const layer = (name: string, signed: boolean) => ({ name, signed }) as LayerInfo;
   view.store.set({
@@ -16,6 +17,8 @@ it("calls no unit dead whose values below zero say something", () => {
     view.store.set({ unit: { ...unit, layer, values } as unknown as Unit });
   };
   words("conv", []);
+  expect(values?.textContent).toBe("silent: active in 0 of 2 pictures");
+  view.store.set({ _survey: { ...view.store.get("_survey"), inactive: "dead" } });
   expect(values?.textContent).toBe("dead: active in 0 of 2 pictures");
   words("fc", [-0.168, -0.2]);
   expect(values?.textContent).toBe("above zero in 0 of 2 pictures: −0.168, −0.200");

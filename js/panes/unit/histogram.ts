@@ -3,6 +3,7 @@ import { aria, el, text } from "../../lib/dom";
 import { activation, shareOf } from "../../lib/format";
 import type { View } from "../../seam";
 import { isSignedLayer } from "../shared/network";
+import { inactiveWord } from "../shared/survey";
 import type { Unit, UnitState } from "./state";
 
 const HINT =
@@ -13,21 +14,27 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
   const values = el("p.cs-unit__values");
+  const activeIn = (unit: Unit) =>
+    `${isSignedLayer(store, unit.layer) ? "above zero" : "active"} in ${shareOf(unit.share, unit.images)}`;
   store.follow("unit", (unit) => {
     if (!unit) return;
     bars.replaceChildren(...barsOf(unit));
     const ceiling = unit.ceiling === null ? "" : `. Before the ceiling of ${activation(unit.ceiling)}`;
-    const signed = isSignedLayer(store, unit.layer);
-    const active = `${signed ? "above zero" : "active"} in ${shareOf(unit.share, unit.images)}`;
+    const active = activeIn(unit);
     aria(bars, "label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
       el("span", { title: `${HINT}${ceiling}` }, `${active} · log, √`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
-    const dead = unit.share === 0 && !signed ? "dead: " : "";
+  });
+  store.watch(["unit", "_survey"], () => {
+    const unit = store.get("unit");
+    if (!unit) return;
+    const signed = isSignedLayer(store, unit.layer);
+    const dead = unit.share === 0 && !signed ? `${inactiveWord(store)}: ` : "";
     const each = unit.values?.map(activation).join(", ");
-    text(values, `${dead}${active}${each ? `: ${each}` : ""}`);
+    text(values, `${dead}${activeIn(unit)}${each ? `: ${each}` : ""}`);
   });
   store.watch(["uncharted", "unit"], () => {
     const listed = Array.isArray(store.get("unit")?.values);

@@ -19,7 +19,7 @@ from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder,
 from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
 from convscope_core.preprocessing import Preprocessing
-from convscope_core.survey import Exemplar, Survey
+from convscope_core.survey import Exemplar, Survey, inactive_word
 
 from .patches import inside
 from .projection import Projector, projection_tile
@@ -212,7 +212,8 @@ class EvolutionPane(UnitPane):
         self.survey = self.result.survey(self._columns - 1)
         self._tell()
         dead = {name: float(self.result.dead(name)[-1]) for name in self._layers}
-        return {"dead": dead, "images": int(self.survey.seen.sum())}
+        images = int(self.survey.seen.sum())
+        return {"dead": dead, "images": images, "inactive": inactive_word(images)}
 
     def _tell(self) -> None:
         """Tell the front end which checkpoints there are, and what is measured of them."""

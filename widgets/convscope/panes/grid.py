@@ -93,11 +93,12 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         if lens == "activation":
             planes = quantise(shrink(maps, MAP_SIDE))
             data, low, high, depth = planes.data, planes.low, planes.high, 1
+            signed = self._goes_below_zero(layer, maps, self._current(content).image)
         else:
             data, brightest = self._lens_pictures(layer, lens)
             if lens != "weights":
                 parts = self._insides(layer)
-            low, high, depth = -brightest, brightest, 3
+            low, high, depth, signed = -brightest, brightest, 3, lens != "patch"
         height, width = data.shape[1:3]
         answer = {
             "layer": layer.name,
@@ -106,6 +107,8 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             "height": height,
             "width": width,
             "depth": depth,
+            "signed": signed,
+            "silenced": self._silent_units(layer),
             "names": class_names(self.net, layer),
             "ceiling": layer.ceiling,
         }
@@ -116,6 +119,20 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         uncut = self._acting_net.activations(image, [layer.name], before_ceiling=True)[layer.name][0]
         maps = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
         return maps, uncut.flatten(1).amax(1).cpu().numpy().astype(np.float32)
+
+    def _goes_below_zero(self, layer: Layer, maps: torch.Tensor, image: Any) -> bool:
+        """Whether the layer's maps have colours on either side of zero: silent units do not change that.
+
+        A sum of products that no activation follows may go below zero on any picture; of others the maps say it, such
+        as those of a pooling, which has no activation of its own.
+        """
+        if layer.activation is None and layer.kind in ("conv", "conv_transpose", "linear"):
+            return True
+        if bool((maps < 0).any()):
+            return True
+        if self._acting_net is self.net:
+            return False
+        return bool((self.net.activations(image, layer.name)[layer.name] < 0).any())
 
     def _insides(self, layer: Layer) -> np.ndarray:
         """Where in the best patch of each unit the picture is, as shares of the patch: float32 (channels, 4)."""

@@ -14,7 +14,7 @@ from convscope._instrument import Answer, Content, Request
 from convscope._still import Strip
 from convscope._wire import Whole
 from convscope_core.network import Network
-from convscope_core.survey import HealthTable, layer_health
+from convscope_core.survey import HealthTable, inactive_word, layer_health
 
 from .survey import SurveyPane
 
@@ -78,9 +78,10 @@ class HealthPane(SurveyPane):
         return [*super()._snapshot(), *([("units", {"layer": self.layer})] if self.survey and self.layer else [])]
 
     def _strips(self) -> list[Strip]:
+        names = {"dead": inactive_word(0 if self.survey is None else int(self.survey.seen.sum())), "rare": "rare"}
         texts = [
             f"{row['layer']}: {row['channels']} units, "
-            + ", ".join(f"{row[name]:.0%} {name}" for name in ("dead", "rare") if row[name] is not None)
+            + ", ".join(f"{row[name]:.0%} {word}" for name, word in names.items() if row[name] is not None)
             for row in self._health[:STILL]
         ]
         return [*super()._strips(), *map(Strip, texts)]

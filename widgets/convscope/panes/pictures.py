@@ -19,7 +19,7 @@ from convscope_core.contents import digest_of
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.graph.geometry import Box
-from convscope_core.network import Network
+from convscope_core.network import Layer, Network
 from convscope_core.render import crop
 from convscope_core.wordnet import class_name
 
@@ -102,6 +102,10 @@ class PicturesPane(Instrument):
     def _acting_net(self) -> Network:
         """The network whose answers to the pictures are shown: in a pane that derives units of it may be silent."""
         return self.net
+
+    def _silent_units(self, layer: Layer) -> list[int]:  # noqa: ARG002  what a pane that derives may need
+        """The units of a layer that the acting network holds at zero."""
+        return []
 
     def _answer_photo(self, content: Content) -> Answer:
         pixels = self.net.picture(self._current(content).image)

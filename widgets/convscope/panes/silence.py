@@ -11,7 +11,7 @@ from convscope._instrument import Answer, Content, Request
 from convscope._wire import Value, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
-from convscope_core.network import Network, Prediction
+from convscope_core.network import Layer, Network, Prediction
 
 from .occluder import LiveOccluder, OccluderPane, Setting
 from .selection import SelectionPane
@@ -78,6 +78,10 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
         if self._occluder is self._whole:
             return None
         return self._occlusion(setting.picture, setting.fill, setting.shape, self._whole).clean
+
+    def _silent_units(self, layer: Layer) -> list[int]:
+        silenced, net = self._silent
+        return silenced.get(layer.name, []) if net is self._acting_net else []
 
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         frame = super()._framed(occluder, setting, position)

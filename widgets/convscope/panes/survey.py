@@ -13,7 +13,7 @@ from convscope._layers import shown_layers
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network
-from convscope_core.survey import Survey, SurveyProgress, surveying
+from convscope_core.survey import Survey, SurveyProgress, inactive_word, surveying
 
 from .patches import Patches
 
@@ -99,7 +99,8 @@ class SurveyPane(Instrument):
             return {}
         self._labels = list(survey.comparable)
         dead = {layer.name: float(survey.health(layer).dead.mean()) for layer in survey.layers}
-        return {"skipped": len(survey.skipped), "dead": dead, "images": int(survey.seen.sum())}
+        images = int(survey.seen.sum())
+        return {"skipped": len(survey.skipped), "dead": dead, "images": images, "inactive": inactive_word(images)}
 
     # ---- what panes show of it
 
