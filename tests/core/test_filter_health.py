@@ -58,8 +58,10 @@ def test_a_survey_says_which_filters_are_dead() -> None:
     torch.manual_seed(0)
     net = first(torch.randn(6, 3, 5, 5))
     net = net.with_tensors(lambda t: torch.tensor([0, -1e4, 0, 0, 0, 0.0]) if t.shape == (6,) else t, "dead")
-    found = survey(net, pictures(), progress=False)
-    assert np.flatnonzero(filter_health(net, found, pictures=2, progress=False).dead).tolist() == [1]
+    for count, dead_by, dead in ((100, "weights", []), (101, "activations", [1])):
+        found = survey(net, pictures(count), progress=False)
+        health = filter_health(net, found, pictures=2, progress=False)
+        assert (health.dead_by, np.flatnonzero(health.dead).tolist()) == (dead_by, dead)
     assert not filter_health(net).dead.any()
     with pytest.raises(ArgumentError, match="with these weights"):
         filter_health(first(torch.randn(6, 3, 5, 5)), found)

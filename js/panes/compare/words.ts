@@ -52,7 +52,7 @@ export function firstLayerRows(first: FirstLayer): [string, string, string][] {
       String(first.dead.length),
       first.dead_by === "activations"
         ? "No picture activates them, to a thousandth of the layer's largest activation"
-        : "Their weights are below a thousandth of the largest; what activates them was not measured",
+        : "Their weights are below a thousandth of the largest; what activates them was not measured, or on too few pictures",
     ],
     [
       "dominant",

@@ -30,7 +30,7 @@ from convscope_core.plots import draws_figure, panels
 from convscope_core.render import filters_rgb
 from convscope_core.saved_result import Values, require_values, typed
 from convscope_core.saving import Damage, opened_result, save_result
-from convscope_core.survey import Survey
+from convscope_core.survey import MINIMA, Survey
 from convscope_core.survey.sample import mixed
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class FilterHealth(Sequence[Aliasing]):
     dominant : bool array (C,)
         Dominance of `DOMINANT` (4) or more: such a filter leaves little grey for the others on one scale.
     dead : bool array (C,)
-        By activations, where a survey was given: the largest over all pictures is at most `DEAD` (a thousandth) of the
-        layer's largest. Else by weights: the RMS is at most that share of the largest.
+        By activations, where a survey of enough pictures was given (`MINIMA`): the largest over all pictures is at most
+        `DEAD` (a thousandth) of the layer's largest. Else by weights: the RMS is at most that share of the largest.
     dead_by : {"activations", "weights"}
     duplicates : int64 array (C,)
         The first filter that each repeats: cosine of their weights of `DUPLICATE` (0.95) or more; its own index if
@@ -308,7 +308,8 @@ def measuring_filters(
     ----------
     net
     survey : Survey, optional
-        Of this network: says which filters are dead, and gives the pictures. Default: by the weights.
+        Of this network: says which filters are dead, if it has seen enough pictures (`MINIMA`), and gives the pictures.
+        Default: by the weights.
     images : Images, or what `Images.of` takes, optional
         Pictures to measure aliasing on. Default: those of the survey; without either it is not measured.
     pictures : int, default 64
@@ -381,7 +382,8 @@ def _found(net: Network, survey: Survey | None, step: Progress[tuple[Aliasing, .
     weight = net.weight(layer.name)
     assert weight is not None
     filters = weight.cpu().float().numpy()
-    largest = None if survey is None else _largest(survey, layer)
+    few = survey is None or MINIMA["dead"].shortage(int(survey.seen.sum()), "Dead filters are") is not None
+    largest = None if survey is None or few else _largest(survey, layer)
     rms = root_mean_square(filters)
     median = float(np.median(rms))
     dominance = rms / median if median > 0 else np.where(rms > 0, np.inf, 0.0)
