@@ -374,7 +374,7 @@ def test_click_on_a_filter_shows_the_nine_patches_that_a_brute_force_search_find
     expect(root.locator(".cs-status__work")).to_contain_text("survey of 12 pictures")
     grid = root.locator(".cs-grid")
     expect(grid).to_have_attribute("data-painted", "3/activation/inferno/unit")
-    root.locator(".cs-tools select").first.select_option("index")
+    root.locator(".cs-tools select:has(option[value=index])").select_option("index")
     grid.click(position={"x": 10, "y": 10})
     expect(root.locator(".cs-unit__title")).to_have_text("unit 0")
     root.locator(".cs-search").fill("17")
