@@ -67,6 +67,8 @@ export interface HostSlice {
   offline: boolean;
   /** What to say where the kernel is gone, or was never there; null while it is, and on a saved page. */
   absent: string | null;
+  /** Nothing has come from a kernel that would have answered by now: what is shown until it does is the still picture. */
+  unheard: boolean;
   /** What is asked passes the cells that run; in a queue with them it would wait for their end. */
   beside: boolean;
   /** What is asked waits: the kernel is busy. */
@@ -87,6 +89,7 @@ export const hostSlice: Slice<HostSlice> = {
     dragging: false,
     offline: false,
     absent: null,
+    unheard: false,
     beside: false,
     queued: false,
     told: false,

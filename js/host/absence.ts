@@ -23,12 +23,14 @@ export function showAbsence({ store }: View<object>, outer: HTMLElement, root: H
   store.follow("beside", (beside) => {
     root.dataset.beside = String(beside);
   });
-  store.follow("absent", (absent) => {
+  store.watch(["absent", "unheard"], () => {
+    const absent = store.get("absent");
     text.hidden = absent === null;
     text.textContent = absent;
     root.inert = absent !== null;
     // What the panes would draw has to be asked of a kernel; that of a kernel that has gone is there.
-    const picture = UNANSWERED.includes(absent) ? store.get("_still") : "";
+    const picture =
+      UNANSWERED.includes(absent) || (absent === null && store.get("unheard")) ? store.get("_still") : "";
     if (picture) still.src = `data:image/png;base64,${picture}`;
     still.hidden = picture === "";
     root.hidden = picture !== "";

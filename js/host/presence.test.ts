@@ -1,7 +1,7 @@
 import { beforeEach, expect, it, vi } from "vitest";
 import { Store } from "../lib/store";
 import { hostSlice } from "../seam";
-import { GONE, LOST, NEVER, SILENT, UNHEARD_MS, watchPresence } from "./presence";
+import { GONE, LOST, NEVER, SILENT, SOON_MS, UNHEARD_MS, watchPresence } from "./presence";
 
 class Signal<T> {
   slots = new Set<(sender: unknown, value: T) => void>();
@@ -74,6 +74,22 @@ it("finds that nobody is there from the start, and believes an answer that comes
   expect(absent()).toBe(NEVER);
   presence.heard();
   expect(absent()).toBeNull();
+});
+
+it("says soon that an idle kernel is not heard, never of a busy one or after an answer", () => {
+  const { kernel, store, presence, absent } = setup("busy");
+  vi.advanceTimersByTime(3 * SOON_MS);
+  expect(store.get("unheard")).toBe(false);
+  kernel.status = "idle";
+  vi.advanceTimersByTime(SOON_MS);
+  expect([store.get("unheard"), absent()]).toEqual([true, null]);
+  presence.heard();
+  vi.advanceTimersByTime(3 * SOON_MS);
+  expect(store.get("unheard")).toBe(false);
+  const live = setup("idle");
+  live.presence.heard();
+  vi.advanceTimersByTime(3 * SOON_MS);
+  expect(live.store.get("unheard")).toBe(false);
 });
 
 it("does not take silence for the absence of a kernel where the host does not tell", () => {

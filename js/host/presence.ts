@@ -43,6 +43,9 @@ const ENDED = new Set(["restarting", "autorestarting", "terminating", "dead"]);
 /** Milliseconds after which a greeting that an idle kernel has not answered is taken as heard by nobody. */
 export const UNHEARD_MS = 6000;
 
+/** Milliseconds after which a greeting that an idle kernel has not answered may yet be, but the still picture says more. */
+export const SOON_MS = 1000;
+
 export interface Presence {
   /** The kernel has said something. */
   heard(): void;
@@ -75,18 +78,29 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   connection?.statusChanged?.connect(changed);
   connection?.connectionStatusChanged?.connect(line);
   connection?.disposed?.connect(disposed);
+  const statusNow = () => {
+    const known = connectionOf(manager);
+    return known === null || (known === undefined && isWritten()) ? "dead" : known?.status;
+  };
+  const isVacant = (status: string | undefined) => status === "idle" || ENDED.has(status ?? "");
+  const glance = () => {
+    if (answered || signal.aborted || store.get("offline") || store.get("absent") !== null) return;
+    if (isVacant(statusNow())) store.set({ unheard: true });
+    else soon = setTimeout(glance, SOON_MS);
+  };
+  let soon = setTimeout(glance, SOON_MS);
   // Nobody may be there from the start. A kernel that is busy may answer yet; one that is idle would have.
   const unheard = () => {
     if (answered || signal.aborted) return;
-    const known = connectionOf(manager);
-    const status = known === null || (known === undefined && isWritten()) ? "dead" : known?.status;
+    const status = statusNow();
     if (status === undefined) say(SILENT);
-    else if (status === "idle" || ENDED.has(status)) say(NEVER);
+    else if (isVacant(status)) say(NEVER);
     else waiting = setTimeout(unheard, UNHEARD_MS);
   };
   let waiting = setTimeout(unheard, isWritten() && connection === undefined ? 0 : UNHEARD_MS);
   onEnd(signal, () => {
     clearTimeout(waiting);
+    clearTimeout(soon);
     connection?.statusChanged?.disconnect(changed);
     connection?.connectionStatusChanged?.disconnect(line);
     connection?.disposed?.disconnect(disposed);
@@ -94,6 +108,7 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   return {
     heard: () => {
       answered = true;
+      store.set({ unheard: false });
       if (UNANSWERED.includes(store.get("absent"))) say(null);
     },
     failed: ended,
