@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 from captum.attr import Occlusion as CaptumOcclusion
-from machine import spread
+from machine import random_network, spread
 from occlusion import SIDE, STRIDE, StopError, Stopping, in_turn
 
 from convscope_core.datasets import Images
@@ -52,17 +51,6 @@ def precision(name: str) -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = name != "float32"
     yield
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def made(name: str) -> torch.nn.Module:
-    """A torchvision module with random weights and running statistics."""
-    torch.manual_seed(0)
-    module = torchvision.models.get_model(name, weights=None).eval()
-    for m in module.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.running_mean.normal_(0, 0.1)
-            m.running_var.uniform_(0.5, 1.5)
-    return module.cuda()
 
 
 def spreads(ours: list[float], theirs: list[float], digits: int) -> str:
@@ -281,7 +269,7 @@ def main() -> None:
         say(f"On {machine()}.")
         if not given.without_tests:
             say("", tested())
-        modules = {name: made(name) for name in given.models.split(",")}
+        modules = {name: random_network(name).cuda() for name in given.models.split(",")}
         with precision("float32"):
             say(
                 "", "A frame of an occluder that follows the hand, ms: median (lowest–highest), 95th percentile", "",

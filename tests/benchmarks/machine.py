@@ -1,4 +1,4 @@
-"""The machine that a benchmark ran on, and how far its runs went apart."""
+"""What benchmarks share: the machine they ran on, how far runs went apart, networks with random weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torchvision
 
 
 def described() -> str:
@@ -24,3 +25,14 @@ def described() -> str:
 def spread(values: Sequence[float], digits: int) -> str:
     """Median of some runs, with the lowest and the highest."""
     return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def random_network(name: str) -> torch.nn.Module:
+    """Return a torchvision classifier with random weights and running statistics, the same each time."""
+    torch.manual_seed(0)
+    module = torchvision.models.get_model(name, weights=None).eval()
+    for m in module.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            m.running_mean.normal_(0, 0.1)
+            m.running_var.uniform_(0.5, 1.5)
+    return module

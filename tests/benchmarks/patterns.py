@@ -22,8 +22,7 @@ import time
 from collections.abc import Callable
 
 import torch
-import torchvision
-from machine import spread
+from machine import random_network, spread
 
 from convscope_core.explain import attribute
 from convscope_core.network import Network
@@ -40,12 +39,7 @@ def timed(run: Callable[[], object]) -> float:
 
 
 def network(name: str) -> tuple[Network, torch.nn.Module]:
-    torch.manual_seed(0)
-    module = torchvision.models.get_model(name, weights=None).eval()
-    for m in module.modules():
-        if isinstance(m, torch.nn.BatchNorm2d):
-            m.running_mean.normal_(0, 0.1)
-            m.running_var.uniform_(0.5, 1.5)
+    module = random_network(name)
     return Network(module, name=name, device="cpu"), module
 
 

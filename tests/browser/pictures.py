@@ -74,8 +74,13 @@ ANSWERING = {name: made for name, made in FULL.items() if name != "PatternReport
 STATES = {"full": FULL, "empty": EMPTY, "loading": FULL, "error": ANSWERING, "dead": FULL, "offline": FULL}
 SETTLED = """() => [...document.querySelectorAll('.cs-is-stale, .cs-is-loading, [aria-busy=true]')]
   .every((one) => one.getClientRects().length === 0)"""
-#: bqplot lays its figures out anew a while after the page has another width, ms.
-CHARTS = 800
+#: bqplot lays its figures out anew a while after the page has another width: until then the plot is too wide for its
+#: figure, or leaves more of it than the widest margins.
+LAID_OUT = """() => [...document.querySelectorAll('.bqplot')].every((figure) => {
+  const rest = figure.querySelector('svg').getBoundingClientRect().width
+    - Number(figure.querySelector('.plotarea_background').getAttribute('width'));
+  return rest > 0 && rest < 150;
+})"""
 #: An instrument with the chart beneath it, where there is one.
 INSTRUMENT = ".cs-charted, .cs-host"
 RESTART = "async () => { await window.nb.panel.sessionContext.session.kernel.restart(); }"
@@ -95,8 +100,7 @@ class Album:
             tall = root.evaluate("root => root.scrollHeight")
             if instrument != "Explorer":  # which is as high as the window lets it
                 page.set_viewport_size({"width": width, "height": max(1000, tall + 300)})
-            if root.locator(".bqplot").count():
-                page.wait_for_timeout(CHARTS)
+            page.wait_for_function(LAID_OUT)
             for _ in range(3):
                 page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             root.screenshot(path=FOLDER / f"{instrument}-{state}-{width}-{theme}.png", animations="disabled")

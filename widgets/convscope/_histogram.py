@@ -86,8 +86,8 @@ class Histogram:
         top = survey.top(layer, channel)
         self.top = np.array([strength(one) for one in top if one.value > 0 or health.signed])
         end = ceiling_of(survey, layer)
-        before = "" if end is None else f", before the ceiling of {end:g}"
-        self._across.label = f"largest activation{before}, logarithmic"
+        # Short, as a chart on a narrow page is.
+        self._across.label = f"{'largest activation' if end is None else f'before the ceiling of {end:g}'}, log"
         with self._bars.hold_sync():
             self._bars.x = np.arange(len(self.counts)) + 0.5
             self._bars.y = np.sqrt(self.counts)

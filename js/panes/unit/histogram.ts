@@ -24,7 +24,7 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     aria(bars, "label", active);
     axis.replaceChildren(
       el("span", activation(unit.edges[0] ?? 0)),
-      el("span", { title: `${HINT}${ceiling}` }, `${active} · log, √`),
+      el("span", { title: `${HINT}${ceiling}` }, `${active} · log axis, √ of counts`),
       el("span", activation(unit.edges.at(-1) ?? 0)),
     );
   });
