@@ -110,7 +110,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     output = book.cell(1)
     root = output.locator(".cs-root")
     expect(root.locator(".cs-unit__classes")).to_contain_text(re.compile(r"prefers red \d\.\d σ \(12\)"))
-    expect(output.locator(".bqplot")).to_contain_text("largest activation, log")
+    expect(output.locator(".bqplot")).to_contain_text("before the ceiling of 6, log")
     expect(root.locator(".cs-unit__content")).to_contain_text("9 of 9 red")
     weaker = root.locator("[aria-label='Weaker examples'] .cs-patch")
     expect(weaker).to_have_count(3)  # twelve red pictures, nine of which are the top
