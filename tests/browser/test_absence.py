@@ -49,6 +49,7 @@ def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(noteboo
     root.locator(".cs-grid canvas").first.dispatch_event("pointermove")
 
 
+@pytest.mark.slow
 def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_state(notebook):
     book = notebook(SETUP, EXPLORER, own=True)
     expect(book.cell(1).locator(".cs-root .cs-class").first).to_be_visible()

@@ -183,11 +183,22 @@ def test_errors_that_nobody_waits_for_are_told_when_the_notebook_is_given_back_a
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        ("def close(): raise KeyError('the reason')\ncounter.close = close", "KeyError: 'the reason'"),
-        ("import convscope; convscope.gallery.attribute_tensor = print", "convscope.*attribute_tensor"),
-        ("import convscope; convscope.Occluder.wait = print", "convscope.*Occluder.wait"),
+        pytest.param(
+            "def close(): raise KeyError('the reason')\ncounter.close = close", "KeyError: 'the reason'", id="error"
+        ),
+        pytest.param(
+            "import convscope; convscope.gallery.attribute_tensor = print",
+            "convscope.*attribute_tensor",
+            id="function",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "import convscope; convscope.Occluder.wait = print",
+            "convscope.*Occluder.wait",
+            id="method",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["error", "function", "method"],
 )
 def test_what_cannot_be_cleared_is_told_and_not_lent_again(notebooks, code, reason):
     book = notebooks.open([COUNTER], own=False)
