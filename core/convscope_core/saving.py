@@ -316,6 +316,9 @@ def opened_result(
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         with understood("its contents do not fit together"):
             text = metadata["settings"]
+            # Files from before there was a digest have none; one under another name is not such a file.
+            if strange := sorted(set(metadata) - {"format", "settings", "digest"}):
+                raise Damage(f"its metadata hold {strange[0]!r}, which none of ours do")
             if "digest" in metadata and metadata["digest"] != _digest(form, text, arrays):
                 raise Damage("its contents are not those that were written")
             yield form, arrays, json.loads(text)

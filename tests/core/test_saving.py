@@ -188,6 +188,17 @@ def test_changed_bytes_are_refused_or_change_nothing(
         assert same(kind, tmp_path / "changed", saved[kind], tmp_path / "again")
 
 
+@pytest.mark.parametrize("kind", RESULTS)
+@pytest.mark.parametrize("letter", range(6))
+def test_a_digest_that_lost_its_name_is_missed(saved: dict[str, Path], kind: str, letter: int, tmp_path: Path) -> None:
+    changed = bytearray(saved[kind].read_bytes())
+    changed[changed.index(b'"digest"') + 1 + letter] ^= 1
+    changed[-1] ^= 1
+    (tmp_path / "changed").write_bytes(changed)
+    with pytest.raises(StoreError, match="is damaged or another kind of file: its metadata hold"):
+        KINDS[kind].load(tmp_path / "changed")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_file_that_was_cut_off_is_refused(saved: dict[str, Path], kind: str, step: int, tmp_path: Path) -> None:
