@@ -432,6 +432,52 @@ def test_what_pointing_tells_keys_tell_too(browser: Browser) -> None:
     page.context.close()
 
 
+def test_the_numbers_of_a_chart_are_a_table_that_keys_open(browser: Browser) -> None:
+    page = stage(browser, {name: saved(name) for name in ("Explorer", "UnitPanel", "Evolution", "Invariance")})
+    page.evaluate("models.Explorer.update({ show_history: true })")
+    page.evaluate("window.idle()")
+
+    def opened(name: str, chart: str) -> list[list[str]]:
+        part = page.locator(f"[data-name={name}] .cs-tabled", has_text=f"{chart} as a table")
+        part.locator("summary").focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        expect(part.get_by_role("group", name=f"The numbers of the {chart}")).to_be_focused()
+        expect(part.get_by_role("table")).to_be_visible()
+        rows: list[list[str]] = part.evaluate(
+            "one => [...one.querySelectorAll('tr')].map((row) => "
+            "[...row.children].map(({ textContent }) => textContent))"
+        )
+        return rows
+
+    for name in ("Explorer", "UnitPanel", "Evolution"):
+        head, *bars = opened(name, "histogram")
+        assert head == ["from", "to", "pictures"]
+        assert sum(int(count.removeprefix("▴ ")) for _, _, count in bars) == 12, "pictures of the survey"
+        assert [low for low, _, _ in bars[1:]] == [high for _, high, _ in bars[:-1]]
+    head, newest, *_ = opened("Explorer", "history")
+    assert head == ["row, column", "probability"]
+    place = page.locator("[data-name=Explorer] .cs-occluder").get_attribute("aria-valuetext")
+    row, column = newest[0].split(", ")
+    assert f"row {row}, column {column}" in (place or "")
+    head, *rows = opened("Evolution", "curves")
+    assert head == ["checkpoint", "0", "4"]
+    assert [label for label, *_ in rows] == ["start", "epoch 1", "epoch 2", "epoch 3"]
+    page.locator("[data-name=Evolution]").get_by_role("radio", name="first layer").click()
+    table = page.locator("[data-name=Evolution] .cs-curves table")
+    expect(table.locator("thead th")).to_have_text(["component", "start", "epoch 1", "epoch 2", "epoch 3"])
+    expect(table.locator("tbody th").first).to_have_text("1")
+    head, *rows = opened("Invariance", "curves")
+    assert head == ["horizontal translation", "0", "2", "probability", "of this picture"]
+    assert [label for label, *_ in rows] == ["−8 px", "0 px", "8 px"]
+    assert all(value.startswith("0 ") for value in rows[1][1:3]), "nothing changes where nothing is moved"
+    page.evaluate(AXE.read_text("utf-8"))
+    for dark in (False, True):
+        shown(page, dark=dark)
+        assert page.evaluate(RUN_AXE) == []
+    page.context.close()
+
+
 def test_the_occluders_form_and_size_are_set_by_keys(browser: Browser) -> None:
     page = stage(browser, {"Occluder": saved("Occluder")})
     square = page.locator(".cs-occluder")

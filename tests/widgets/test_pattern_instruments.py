@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import sys
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +103,10 @@ def test_a_chart_is_a_picture_where_bqplot_cannot_be(
     quality: cs.SignalQuality, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = cs.quality_chart(quality)
-    drawn = figure._display_()  # marimo shows what this gives
-    assert [line.get_label() for line in drawn.axes[0].lines] == list(quality.estimators)
+    shown = figure._display_()._repr_html_()  # marimo shows what this gives
+    found = re.search(r'src="data:image/png;base64,([^"]*)"', shown)
+    assert found
+    assert Image.open(io.BytesIO(base64.b64decode(found[1]))).width > 500
     bundle = figure._repr_mimebundle_()
     data = bundle[0] if isinstance(bundle, tuple) else bundle
     assert "application/vnd.jupyter.widget-view+json" in data
@@ -110,7 +114,42 @@ def test_a_chart_is_a_picture_where_bqplot_cannot_be(
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # its import fails
     bundle = figure._repr_mimebundle_()
     assert "image/png" not in (bundle[0] if isinstance(bundle, tuple) else bundle)
-    assert "matplotlib" in figure._display_()
+    assert "matplotlib" in figure._display_()._repr_html_()
+
+
+def cells(html: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", html)
+    return [[unescape(one) for one in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)] for row in rows]
+
+
+def test_beneath_a_chart_is_a_table_of_its_numbers(
+    quality: cs.SignalQuality, net: cs.Network, pictures: list[np.ndarray]
+) -> None:
+    figure = cs.quality_chart(quality)
+    data = figure._repr_mimebundle_()
+    data = data[0] if isinstance(data, tuple) else data
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == figure.box.model_id
+    chart, numbers = figure.box.children
+    assert chart is figure
+    rows = cells(numbers.value)
+    assert rows[0] == ["layer", *(mark.labels[0] for mark in figure.marks)]
+    for layer, row in zip(quality.layers, rows[1:], strict=True):
+        values = [quality.mean(layer, name) for name in quality.estimators]
+        assert row == [layer, *(f"{one:.3f}" if np.isfinite(one) else "–" for one in values)]
+    figure.close()
+    assert numbers.comm is None
+    assert figure.comm is None
+    result = degradation(net, pictures[:3], ["random", "gradient"], patch=4, steps=5, progress=False)
+    figure = cs.degradation_chart(result)
+    rows = cells(figure.box.children[1].value)
+    assert rows[0] == ["patches replaced", *result.order]
+    for at, row in enumerate(rows[1:]):
+        for name, cell in zip(result.order, row[1:], strict=True):
+            place = result.methods.index(name)
+            low, high = result.band[place, :, at]
+            assert cell == f"{result.mean[place, at]:.3f} ({low:.3f} to {high:.3f})"
+    assert [int(row[0]) for row in rows[1:]] == result.patches.tolist()
+    figure.close()
 
 
 def test_the_chart_of_degradation_has_its_numbers(net: cs.Network, pictures: list[np.ndarray]) -> None:

@@ -11,6 +11,7 @@ from convscope_core.experiments import Degradation
 from convscope_core.patterns import SignalQuality
 
 from ._colours import CLEAN
+from ._table import numbered, table
 from ._ticks import label_ticks, round_ticks
 
 __all__ = ["degradation_chart", "quality_chart"]
@@ -88,7 +89,10 @@ def quality_chart(quality: SignalQuality) -> Any:
         color=CLEAN,
     )
     label_ticks(across, {float(place): quality.layers[place] for place in places})
-    return _figure(quality.plot, marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
+    titles = [TITLES.get(name, name) for name in quality.estimators]
+    rows = [[layer, *(numbered(quality.mean(layer, name)) for name in quality.estimators)] for layer in quality.layers]
+    numbers = table("mean quality ρ of each estimator", ["layer", *titles], rows)
+    return _figure(quality.plot, numbers, marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
 
 
 def degradation_chart(result: Degradation) -> Any:
@@ -153,7 +157,14 @@ def degradation_chart(result: Degradation) -> Any:
         color=CLEAN,
     )
     label_ticks(across, round_ticks(0.0, float(patches[-1])))
-    return _figure(result.plot, [*bands, *lines], across, _upward(bqplot, scales["y"], "probability of the class"), 44)
+    places = [result.methods.index(name) for name in result.order]
+    rows = [
+        [str(count), *(numbered(result.mean[row, at], *result.band[row, :, at]) for row in places)]
+        for at, count in enumerate(result.patches)
+    ]
+    numbers = table("probability of the class, mean and 95 % interval", [words, *result.order], rows)
+    up = _upward(bqplot, scales["y"], "probability of the class")
+    return _figure(result.plot, numbers, [*bands, *lines], across, up, 44)
 
 
 def colours_of(names: Sequence[str]) -> dict[str, str]:
@@ -178,7 +189,7 @@ def _upward(bqplot: Any, scale: Any, label: str) -> Any:
     return axis
 
 
-def _figure(plot: Callable[[], Any], marks: list[Any], across: Any, up: Any, below: int) -> Any:
+def _figure(plot: Callable[[], Any], numbers: str, marks: list[Any], across: Any, up: Any, below: int) -> Any:
     # bqplot brings pandas along: not before it is needed.
     from ._chart import Chart
 
@@ -188,6 +199,7 @@ def _figure(plot: Callable[[], Any], marks: list[Any], across: Any, up: Any, bel
     across.scale.max += room / (1 - room) * (across.scale.max - across.scale.min)
     return Chart(
         plot,
+        numbers,
         marks=marks,
         axes=[across, up],
         legend_location="top-right",

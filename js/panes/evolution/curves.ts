@@ -1,7 +1,9 @@
 /** Which curve is drawn beneath, and whose line is whose; where bqplot does not draw them the curves themselves. */
 import { captioned, segmented, tied } from "../../lib/controls";
 import { dim, el, on, svg, text, within } from "../../lib/dom";
+import { activation } from "../../lib/format";
 import type { Store } from "../../lib/store";
+import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { type Curve, checkpointOf, chooseCheckpoint, type EvolutionState, type Values } from "./state";
@@ -29,6 +31,7 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
       el("div.cs-tools", captioned("curve", choice.element), save, what),
       legend(view),
       drawing,
+      chartTable(store, "curves", ["curve", "_evolution"], () => tableOf(store)),
     ),
   );
   store.follow("_evolution", ({ checkpoints }) => {
@@ -40,6 +43,26 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
     if (store.get("uncharted")) drawing.replaceChildren(...drawn(store));
   });
 }
+
+/** A row a checkpoint and a column a layer; of the energy a row a component and a column a checkpoint. */
+function tableOf(store: Store<EvolutionState>): Table {
+  const [curve, lines] = [store.get("curve"), linesOf(store)];
+  const { checkpoints, energy } = store.get("_evolution");
+  const names = (energy[0] ?? []).map((_, index) => `${index + 1}`);
+  return {
+    caption: CURVES[curve][1],
+    columns: [
+      curve === "energy" ? "component" : "checkpoint",
+      ...lines.map(({ name, dashed }) => (dashed ? `${name}, dormant` : name)),
+    ],
+    rows: (curve === "energy" ? names : checkpoints.map(({ label }) => label)).map((name, index) => [
+      name,
+      ...lines.map(({ values }) => numberText(values[index])),
+    ]),
+  };
+}
+
+const numberText = (value: number | null | undefined): string => (value == null ? "–" : activation(value));
 
 /** A click looks at the layer, or the checkpoint. */
 function legend({ store }: View<EvolutionState>): HTMLElement {

@@ -1,5 +1,8 @@
-/** Where the instrument stands alone: the curves, which bqplot draws beneath it otherwise. */
+/** The curves as a table, and where the instrument stands alone as lines, which bqplot draws beneath it otherwise. */
 import { dim, el, svg } from "../../lib/dom";
+import { activation, probability } from "../../lib/format";
+import type { Store } from "../../lib/store";
+import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
 import { type Curve, type InvarianceState, type TransformInfo, transformOf } from "./state";
 import { valueText } from "./words";
@@ -7,11 +10,18 @@ import { valueText } from "./words";
 const [WIDTH, HEIGHT] = [480, 180];
 
 export function curvesPane({ store }: View<InvarianceState>, root: HTMLElement): void {
+  const drawings = el("div.cs-drawn-curves");
+  const keys = ["_invariance", "transform", "distance", "shown", "picture"] as const;
+  root.append(
+    drawings,
+    chartTable(store, "curves", [...keys], () => tableOf(store)),
+  );
   store.watch(["uncharted", "_invariance", "transform", "distance", "shown", "value", "picture"], () => {
     const found = transformOf(store);
     const curves = store.get("_invariance").curves[store.get("transform")];
-    root.hidden = !store.get("uncharted") || !found || !curves;
-    if (!found || !curves || root.hidden) return;
+    root.hidden = !found || !curves;
+    drawings.hidden = !store.get("uncharted");
+    if (!found || !curves || drawings.hidden) return;
     const distance = store.get("distance");
     const { colours } = store.get("_invariance");
     const layers = store.get("shown").flatMap((name) => {
@@ -25,11 +35,36 @@ export function curvesPane({ store }: View<InvarianceState>, root: HTMLElement):
       { curve: { mean: each, low: nothing, high: nothing }, colour: "var(--cs-accent)", width: 2 },
     ];
     const at = store.get("value");
-    root.replaceChildren(
+    drawings.replaceChildren(
       drawn(`${distance} distance`, found, layers, at, null),
       drawn("probability of the class", found, lines, at, 1),
     );
   });
+}
+
+/** A row a value of the slider. */
+function tableOf(store: Store<InvarianceState>): Table {
+  const [found, distance, layers] = [transformOf(store), store.get("distance"), store.get("shown")];
+  const curves = store.get("_invariance").curves[store.get("transform")];
+  if (!found || !curves) return { caption: "", columns: [], rows: [] };
+  const each = curves.each[String(store.get("picture"))] ?? [];
+  const cell = ({ mean, low, high }: Curve, at: number, text: (value: number) => string) => {
+    const [here, ...band] = [mean[at], low[at], high[at]].map((one) => (one == null ? null : text(one)));
+    return here == null ? "–" : band.includes(null) ? here : `${here} (${band.join(" to ")})`;
+  };
+  return {
+    caption: `Means over the pictures, and their bands: ${distance} distance of each layer, probability of the class`,
+    columns: [found.words, ...layers, "probability", "of this picture"],
+    rows: found.values.map((value, at) => [
+      valueText(found, value),
+      ...layers.map((name) => {
+        const curve = curves.distances[distance][name];
+        return curve ? cell(curve, at, activation) : "–";
+      }),
+      cell(curves.probability, at, probability),
+      each[at] == null ? "–" : probability(each[at]),
+    ]),
+  };
 }
 
 interface Line {

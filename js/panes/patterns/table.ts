@@ -5,7 +5,16 @@ import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { unitLines } from "../shared/units";
 import type { PatternRow, PatternsState } from "./state";
-import { compact, ESTIMATORS, meaningOf, problemText, regimeText, rowText, summaryText } from "./words";
+import {
+  compact,
+  ESTIMATORS,
+  meaningOf,
+  problemText,
+  qualityText,
+  regimeText,
+  rowText,
+  summaryText,
+} from "./words";
 
 export function patternsPane(view: View<PatternsState>, root: HTMLElement): void {
   const { store } = view;
@@ -51,6 +60,7 @@ export function patternsPane(view: View<PatternsState>, root: HTMLElement): void
     if (!chosen) return;
     const lines = [
       `Patterns over ${regimeText(chosen)}.`,
+      ...qualityText(chosen),
       ...(chosen.extended ? ["The paper does not speak of such a layer: an extension."] : []),
     ];
     const said = chosen.problems.map((problem) => ({

@@ -50,6 +50,14 @@ export function compact(value: number): string {
   return `${scaled < 100 ? scaled.toFixed(1) : Math.round(scaled)} ${unit}`;
 }
 
+/** "Quality ρ: filter S_w 0.412, linear S_a 0.873"; nothing where none was measured. */
+export function qualityText({ quality }: PatternRow): string[] {
+  const each = Object.entries(quality).flatMap(([name, value]) =>
+    value === null ? [] : [`${ESTIMATORS[name] ?? name} ${value.toFixed(3)}`],
+  );
+  return each.length > 0 ? [`Quality ρ: ${each.join(", ")}`] : [];
+}
+
 /** "layer1.0: 62 of 64 units fitted, 2 dead" */
 export function rowText(row: PatternRow): string {
   const problems = row.problems.map(({ count, name }) => `${count} ${name}`).join(", ");

@@ -1,6 +1,7 @@
 /** How strongly the pictures excite the unit: a bar for each bin of activations. */
 import { aria, el, text } from "../../lib/dom";
 import { activation, shareOf } from "../../lib/format";
+import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
 import { isSignedLayer } from "../shared/network";
 import { inactiveWord } from "../shared/survey";
@@ -14,6 +15,7 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
   const values = el("p.cs-unit__values");
+  const numbers = chartTable(store, "histogram", ["unit"], () => tableOf(store.get("unit")));
   const activeIn = (unit: Unit) =>
     `${isSignedLayer(store, unit.layer) ? "above zero" : "active"} in ${shareOf(unit.share, unit.images)}`;
   store.follow("unit", (unit) => {
@@ -39,19 +41,37 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
   store.watch(["uncharted", "unit"], () => {
     const listed = Array.isArray(store.get("unit")?.values);
     values.hidden = !listed;
+    numbers.hidden = listed;
     bars.hidden = axis.hidden = listed || (charted && !store.get("uncharted"));
   });
-  return [bars, axis, values];
+  return [bars, axis, values, numbers];
+}
+
+function tableOf(unit: Unit | null): Table {
+  const before = unit?.ceiling == null ? "" : `, before the ceiling of ${activation(unit.ceiling)}`;
+  return {
+    caption: `Pictures by their largest activation${before}; ▴ the ${unit?.exemplars.length ?? 0} strongest are from here on`,
+    columns: ["from", "to", "pictures"],
+    rows: (unit?.counts ?? []).map((count, index) => [
+      `${activation(unit?.edges[index] ?? 0)}`,
+      `${activation(unit?.edges[index + 1] ?? 0)}`,
+      `${hasTop(unit, index) ? "▴ " : ""}${count.toLocaleString("en")}`,
+    ]),
+  };
+}
+
+/** Whether a bar is among those where the strongest pictures are. */
+function hasTop(unit: Unit | null, index: number): boolean {
+  const weakest = unit?.exemplars.at(-1);
+  return (unit?.edges[index + 1] ?? 0) > (weakest?.before ?? weakest?.value ?? Infinity);
 }
 
 function barsOf(unit: Unit): HTMLElement[] {
   const most = Math.max(1, ...unit.counts);
-  const weakest = unit.exemplars.at(-1);
-  const least = weakest?.before ?? weakest?.value ?? Infinity;
   return unit.counts.map((count, index) => {
     const [from = 0, to = 0] = [unit.edges[index], unit.edges[index + 1]];
     const bar = el("i", {
-      class: to > least ? "cs-histogram__bar cs-histogram__bar--top" : "cs-histogram__bar",
+      class: hasTop(unit, index) ? "cs-histogram__bar cs-histogram__bar--top" : "cs-histogram__bar",
       title: `${count} of ${unit.images} pictures peak at ${activation(from)} to ${activation(to)}`,
     });
     // The square root keeps single pictures visible beside hundreds.

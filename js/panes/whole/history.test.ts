@@ -7,7 +7,7 @@ import { continued, historyPane } from "./history";
 import { wholeSlice } from "./state";
 
 const frame = (now: number, picture = 0, index = 0) =>
-  ({ picture, target: { index, label: "cat", clean: 0.5, now } }) as Frame;
+  ({ picture, position: [3, 4], target: { index, label: "cat", clean: 0.5, now } }) as Frame;
 
 it("goes on with the same picture and class, and keeps the last frames", () => {
   let frames: readonly Frame[] = [];
@@ -22,13 +22,18 @@ it("goes on with the same picture and class, and keeps the last frames", () => {
 it("is drawn where the instrument stands alone, and its button is pressed", async () => {
   vi.stubGlobal("requestAnimationFrame", (run: () => void) => run());
   const view = viewOf(networkSlice, picturesSlice, occluderSlice, wholeSlice);
-  const pane = historyPane(view);
+  const [pane, table] = historyPane(view) as [HTMLElement, HTMLDetailsElement];
   view.store.set({ frame: frame(0.25) });
   view.store.set({ frame: frame(0.75), show_history: true });
   expect(pane.hidden).toBe(true);
   view.store.set({ uncharted: true });
   expect(pane.hidden).toBe(false);
   expect(pane.querySelector("polyline")?.getAttribute("points")).toBe("0,48 1,16");
+  table.open = true;
+  table.dispatchEvent(new Event("toggle"));
+  view.store.set({ frame: frame(0.5) });
+  const cells = [...table.querySelectorAll("td")].map((one) => one.textContent);
+  expect(cells).toEqual(["0.500", "0.750", "0.250"]);
   view.store.set({ show_history: false });
-  expect(pane.hidden).toBe(true);
+  expect([pane.hidden, table.hidden]).toEqual([true, true]);
 });

@@ -1,6 +1,7 @@
-/** How the probability of the target went, frame by frame, where no chart of bqplot's shows it beneath the instrument. */
+/** How the probability of the target went, frame by frame: drawn where no chart of bqplot's shows it beneath, and a table. */
 import { dim, el, onFrame, svg, text } from "../../lib/dom";
 import { probability } from "../../lib/format";
+import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
 import type { Frame, OccluderState } from "../occluder/state";
 import type { WholeSlice } from "./state";
@@ -17,25 +18,38 @@ export function continued(frames: readonly Frame[], frame: Frame): readonly Fram
   return [...(same ? frames : []), frame].slice(-LENGTH);
 }
 
-export function historyPane({ store }: View<OccluderState & WholeSlice>): HTMLElement {
+export function historyPane({ store }: View<OccluderState & WholeSlice>): HTMLElement[] {
   const title = dim();
   const drawing = el("div.cs-history__drawing");
   const root = el("div.cs-history", title, drawing);
   let frames: readonly Frame[] = [];
+  store.follow("frame", (frame) => {
+    if (frame) frames = continued(frames, frame);
+  });
+  const table = chartTable(store, "history", ["frame"], () => tableOf(frames));
   const show = onFrame(() => {
     const last = frames.at(-1);
+    table.hidden = frames.length === 0 || !store.get("show_history");
     root.hidden = !store.get("uncharted") || !store.get("show_history");
     if (root.hidden) return;
     text(title, last ? `probability of ${last.target.label}, frame by frame; dashed: the clean picture` : "");
     drawing.replaceChildren(...(last ? [drawn(frames, last)] : []));
   });
-  root.hidden = true;
-  store.follow("frame", (frame) => {
-    if (frame) frames = continued(frames, frame);
-    show();
-  });
-  store.watch(["uncharted", "show_history"], show);
-  return root;
+  root.hidden = table.hidden = true;
+  store.watch(["frame", "uncharted", "show_history"], show);
+  return [root, table];
+}
+
+/** The newest first. */
+function tableOf(frames: readonly Frame[]): Table {
+  const { target } = frames.at(-1) ?? {};
+  return {
+    caption: target
+      ? `probability of ${target.label}; ${probability(target.clean)} on the clean picture`
+      : "",
+    columns: ["row, column", "probability"],
+    rows: frames.map(({ position, target }) => [position.join(", "), probability(target.now)]).reverse(),
+  };
 }
 
 function drawn(frames: readonly Frame[], last: Frame): SVGElement {

@@ -18,7 +18,7 @@ export function wholePane(
 ): void {
   const fill = windowButton(filling(whole, view.signal));
   root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
-  whole.append(historyPane(view));
+  whole.append(...historyPane(view));
 }
 
 function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
