@@ -66,7 +66,7 @@ export function followTheme(
     // Also where it is as dark as before: another dark theme has other colours.
     for (const run of listeners) run();
   };
-  const observer = new MutationObserver(update);
+  const observer = new MutationObserver((changes) => changes.some(mayRecolour) && update());
   const marked = () => {
     observer.disconnect();
     for (const element of markedBy(outer)) observer.observe(element, { attributes: true });
@@ -77,7 +77,10 @@ export function followTheme(
   const media = window.matchMedia?.("(prefers-color-scheme: dark)");
   media?.addEventListener("change", update, { signal });
   onEnd(signal, () => observer.disconnect());
-  document.head.addEventListener("load", update, { capture: true, signal });
+  document.head.addEventListener("load", ({ target }) => isSheet(target as Node) && update(), {
+    capture: true,
+    signal,
+  });
   // A ground that fades to its new colour is looked at again when it is there.
   document.addEventListener(
     "transitionend",
@@ -88,6 +91,14 @@ export function followTheme(
   marked();
   return { theme: () => theme, onTheme: (run) => listeners.push(run) };
 }
+
+const isSheet = (node: Node): boolean =>
+  node instanceof HTMLStyleElement ||
+  (node instanceof HTMLLinkElement && node.relList.contains("stylesheet"));
+
+/** JupyterLab changes the page's icon whenever the kernel begins or ends something: at each frame of a drag, twice. */
+const mayRecolour = ({ type, addedNodes, removedNodes }: MutationRecord): boolean =>
+  type === "attributes" || [...addedNodes, ...removedNodes].some(isSheet);
 
 /** Elements on which hosts name their theme: the page's own, and those around an instrument in its shadow tree. */
 function markedBy(outer: HTMLElement): Element[] {

@@ -25,7 +25,10 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
   store.watch(["position", "size", "_network"], () => {
     const [position, size] = [store.get("position"), extent(store.get("size"))];
     const picture = store.get("_network").size;
-    layOver(occluder, position, size, picture);
+    layOver(occluder, [0, 0], size, picture);
+    // Moved without laying out and painting anew, as often as the pointer moves: shares of its own size.
+    const [down, across] = position.map((at, axis) => (100 * at) / (size[axis] ?? 1));
+    occluder.style.transform = `translate(${across}%, ${down}%)`;
     aria(occluder, "valuemin", "0");
     aria(occluder, "valuemax", Math.max(0, picture[1] - size[1]));
     aria(occluder, "valuenow", position[1]);

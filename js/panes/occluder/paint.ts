@@ -5,6 +5,16 @@ import { type Extent, extent, type Position } from "../../lib/geometry";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
 
+/** RGBA, opaque. */
+type Pixels = Uint8ClampedArray<ArrayBuffer>;
+
+/** A picture that pixels are taken from: how wide it is, and where to begin. */
+interface Source {
+  pixels: Pixels;
+  width: number;
+  from: Position;
+}
+
 /** The canvas of a picture; `frame`, around it, takes its proportions. */
 export function pictureCanvas({ store }: View<OccluderState>, frame: HTMLElement): HTMLElement {
   const canvas = el("canvas.cs-picture__canvas");
@@ -23,17 +33,12 @@ export function pictureCanvas({ store }: View<OccluderState>, frame: HTMLElement
     if (filling && filling.width === width && filling.height === height) {
       const size = extent(store.get("size"));
       const mask = covered(store.get("shape"), size);
-      put(pixels, width, store.get("position"), size, mask, (row, column) => [
-        filling.pixels,
-        row * width + column,
-      ]);
+      const position = store.get("position");
+      put(pixels, width, position, size, mask, { pixels: filling.pixels, width, from: position });
     } else if (patch) {
       // What the network saw last, where it saw it: what is shown at the next place is not known yet.
-      const [top, left] = patch.position;
-      put(pixels, width, patch.position, patch.size, null, (row, column) => [
-        patch.pixels,
-        (row - top) * patch.size[1] + column - left,
-      ]);
+      const { position, size } = patch;
+      put(pixels, width, position, size, null, { pixels: patch.pixels, width: size[1], from: [0, 0] });
     }
     canvas.getContext("2d")?.putImageData(new ImageData(pixels, width, height), 0, 0);
   });
@@ -52,23 +57,26 @@ function remembered(): typeof coverage {
   };
 }
 
-/** Where the colour of a pixel comes from: RGBA pixels, and which of them. */
-type Source = (row: number, column: number) => [Uint8ClampedArray, number];
-
 /** Write a box of another picture's pixels over a picture's, where the box is covered (null: everywhere). */
 function put(
-  pixels: Uint8ClampedArray,
+  pixels: Pixels,
   width: number,
   [top, left]: Position,
   [high, wide]: Extent,
   covered: Uint8Array | null,
-  source: Source,
+  { pixels: source, width: stride, from: [firstRow, firstColumn] }: Source,
 ): void {
+  // A pixel at a time, not a byte.
+  const [into, from] = [words(pixels), words(source)];
   for (let row = 0, at = 0; row < high; row++) {
-    for (let column = 0; column < wide; column++, at++) {
-      if (covered && !covered[at]) continue;
-      const [from, index] = source(top + row, left + column);
-      pixels.set(from.subarray(index * 4, index * 4 + 3), ((top + row) * width + left + column) * 4);
-    }
+    const to = (top + row) * width + left;
+    const begin = (firstRow + row) * stride + firstColumn;
+    if (!covered) into.set(from.subarray(begin, begin + wide), to);
+    else
+      for (let column = 0; column < wide; column++, at++)
+        if (covered[at]) into[to + column] = from[begin + column] ?? 0;
   }
 }
+
+const words = ({ buffer, byteOffset, length }: Pixels): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, length / 4);
