@@ -339,8 +339,11 @@ def test_position_set_from_python_moves_the_square_and_the_numbers(notebook):
     expect(root.locator(".cs-heading__name")).to_have_text(verdict)
     book.run("w.position = (3, 40)")
     shown_at(root, 3, 40)
-    style = root.locator(OCCLUDER).evaluate("(element) => [element.style.top, element.style.left]")
-    assert style == ["4.6875%", "62.5%"]
+    place = root.locator(OCCLUDER).evaluate("""(element) => {
+      const [square, picture] = [element, element.parentElement].map((one) => one.getBoundingClientRect());
+      return [(square.top - picture.top) / picture.height, (square.left - picture.left) / picture.width];
+    }""")
+    assert place == pytest.approx([3 / 64, 40 / 64], abs=1e-3)
     book.run("w.wait()")
     assert book.value("w.probability") == pytest.approx(
         book.value("by_hand(net, w.image, (3, 40), 16).probabilities[net.predict(w.image).index].item()"),
