@@ -239,13 +239,14 @@ def sums_of(net: Network, layer: Neurons, images: list[Tensor], batch: int) -> L
     return sums
 
 
-@settings(max_examples=25)
-@given(st.lists(st.integers(1, 29), max_size=4, unique=True), st.integers(1, 30))
-def test_any_split_merges_to_the_same(cuts: list[int], batch: int) -> None:
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 29), max_size=4, unique=True), st.integers(1, 30), st.integers(0, 1))
+def test_any_split_merges_to_the_same(cuts: list[int], batch: int, which: int) -> None:
+    """Of the linear layer samples are kept up to five pictures: parts have samples, sums, or both."""
     torch.manual_seed(1)
     net = network(nn.Conv2d(3, 4, 3, groups=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
     images = pictures(30)
-    layer = neurons_of(net)[0]
+    layer = neurons_of(net)[which]
     whole = sums_of(net, layer, images, 30)
     merged = LayerSums(active=True, whole=True)
     ends = [0, *sorted(cuts), 30]
@@ -256,6 +257,40 @@ def test_any_split_merges_to_the_same(cuts: list[int], batch: int) -> None:
         mine, theirs = pattern_of(layer, merged, regime), pattern_of(layer, whole, regime)
         assert_close(mine[0], theirs[0], 1e-4)
         assert mine[1] == theirs[1]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_copy_and_what_is_merged_stay_as_they_are(which: int) -> None:
+    torch.manual_seed(1)
+    net = network(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
+    layer = neurons_of(net)[which]
+    sums, more = sums_of(net, layer, pictures(9), 3), sums_of(net, layer, pictures(4, seed=1), 4)
+    parts = [sums, more, sums.copy(), LayerSums.from_state(sums.state_dict())]
+    before = [{name: tensor.clone() for name, tensor in part.state_dict().items()} for part in parts]
+    values = net.values(torch.stack(pictures(3, seed=2)), [layer.node.inputs[0], layer.node])
+    for part in parts:
+        for change in (
+            lambda one: one.merge(more),
+            lambda one: one.add(layer, [values[layer.node.inputs[0]]], values[layer.node]),
+        ):
+            one = part.copy()
+            for _ in range(2):
+                change(one)
+        empty = LayerSums(active=True, whole=True)
+        empty.merge(part)
+        empty.add(layer, [values[layer.node.inputs[0]]], values[layer.node])
+    for part, state in zip(parts, before, strict=True):
+        now = part.state_dict()
+        assert now.keys() == state.keys()
+        assert all(torch.equal(tensor, state[name]) for name, tensor in now.items())
+
+
+def test_few_pictures_take_less_memory_than_the_weights() -> None:
+    net = network(nn.Flatten(), nn.Linear(300, 2000), nn.ReLU(), nn.Linear(2000, 400))
+    step = list(fitting_patterns(net, pictures(20), ALL, shards=1))[-1]
+    (part,) = step._parts
+    kept = sum(tensor.nbytes for tensor in part.state_dict().values())
+    assert kept < sum(layer.weight.nbytes for layer in neurons_of(net)) / 2
 
 
 def test_patterns_scale_against_the_weights_and_do_not_see_batch_norm() -> None:

@@ -52,6 +52,8 @@ def grow(nodes: MutableMapping[Place, Part], shard: int, part: Part) -> None:
         other = nodes.pop((level, position ^ 1))
         left, right = (other, part) if position % 2 else (part, other)
         part = left.copy()
+        # What the merged part replaces may be gone while it is made.
+        del other, left
         part.merge(right)
         level, position = level + 1, position // 2
     nodes[level, position] = part

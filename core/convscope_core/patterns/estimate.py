@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ _VANISHING = 1e-6
 
 _CACHED = 4
 """Sets of weights, each as large as the patterns, that are kept for the next picture."""
+
+_CACHED, _CHUNK = 2**17, 2**22
+"""Weights of which patterns are computed at once: on a CPU from sums, and from samples or elsewhere."""
 
 _FEW = 100
 """Samples below which a unit's pattern is called thin, by default."""
@@ -141,50 +144,104 @@ def pattern_of(
         float32.
     LayerFit
     """
-    n, x, xu = sums.of(regime)
-    w, b = neurons.weight.to(x), neurons.bias.to(x)[:, None]
+    return _patterns_of(neurons, sums, (regime,), denominator, few)[regime]
+
+
+def _patterns_of(
+    neurons: Neurons, sums: LayerSums, regimes: Sequence[str], denominator: str, few: int
+) -> dict[str, tuple[Tensor, LayerFit]]:
+    """Return what `pattern_of` does, for several regimes."""
+    shape, device = neurons.weight.shape, sums.tensors["n"].device
+    # Where a regime tells nothing of a unit, the pattern of all samples stands in.
+    every = dict.fromkeys((*(("all",) if sums.whole else ()), *regimes))
+    tensors = {regime: torch.empty(shape, device=device) for regime in regimes}
+    found: dict[str, list[_Units]] = {regime: [] for regime in regimes}
+    # Some units at a time: what is in float64, and as large as their weights, stays in the cache.
+    step = max(1, (_CACHED if device.type == "cpu" and not sums.rows else _CHUNK) // max(1, shape[1:].numel()))
+    for first in range(0, shape[0], step):
+        units = slice(first, first + step)
+        instead: Tensor | None = None
+        for regime, of in sums.each(every, units).items():
+            pattern, about = _units(neurons, sums, units, of, denominator)
+            if not bool(about.good.all()):
+                pattern = torch.where(neurons.over(about.good), pattern, 0.0 if instead is None else instead)
+            if regime == "all":
+                instead = pattern
+            if regime in tensors:
+                tensors[regime][units] = pattern
+                found[regime].append(about)
+    made = {}
+    for regime, blocks in found.items():
+        about = _Units(*map(torch.cat, zip(*blocks, strict=True)))
+        masks = {
+            "dead": about.dead,
+            "thin": about.good & (about.n < few),
+            "vanishing": about.vanishing,
+            "negative": about.good & about.negative,
+        }
+        live = about.good | about.vanishing
+        fit = LayerFit(
+            layer=neurons.name,
+            kind=neurons.kind,
+            regime=regime,
+            gate=neurons.gate,
+            units=neurons.outputs,
+            fan_in=neurons.fan_in,
+            samples=sums.count,
+            least=int(about.n[live].min()) if bool(live.any()) else 0,
+            **{name: tuple(mask.any(1).nonzero().flatten().tolist()) for name, mask in masks.items()},
+        )
+        made[regime] = tensors[regime].cpu(), fit
+    return made
+
+
+class _Units(NamedTuple):
+    """What is known of the neurons of units: float64 or bool, (outputs, phases).
+
+    Attributes
+    ----------
+    n : Tensor
+        Samples of the regime.
+    dead, vanishing, good : Tensor
+        Whether there is no such sample, a denominator that is only rounding error, or a pattern. None of them where
+        there is no neuron.
+    negative : Tensor
+        Whether the denominator is negative.
+    """
+
+    n: Tensor
+    dead: Tensor
+    vanishing: Tensor
+    good: Tensor
+    negative: Tensor
+
+
+def _units(
+    neurons: Neurons, sums: LayerSums, units: slice, of: tuple[Tensor, Tensor, Tensor], denominator: str
+) -> tuple[Tensor, _Units]:
+    """Return the patterns of units by their sums in a regime, and what is known of them."""
+    n, x, xu = of
+    w, b = neurons.weight[units].to(x), neurons.bias[units].to(x)[:, None]
     samples = sums.tensors["n"]
     # u = y + b - shift, so that y = u + d.
-    d = sums.tensors["shift"][:, None] - b
-    mean = sums.tensors["u"] / samples.clamp(min=1)
-    number = neurons.over(n.clamp(min=1))
-    x, xu = x / number, xu / number
-    numerator = xu - x * neurons.over(mean)
-    below = neurons.within(numerator * w)
-    # E_r[y] and E_r[y y], as w^T x = y.
-    first = neurons.within(x * w)
-    second = neurons.within(xu * w) + d * first
+    d = sums.tensors["shift"][units, None] - b
+    mean = sums.tensors["u"][units] / samples.clamp(min=1)
+    number = n.clamp(min=1)
+    # E_r[y] and E_r[y u], as w^T x = y.
+    first = neurons.within(x * w) / number
+    second = neurons.within(xu * w) / number
+    below = second - first * mean
+    scale = (second + d * first).abs() + (first * (mean + d)).abs()
     if denominator == "bias_neuron":
         below = below + b * (first - d - mean)
-    scale = second.abs() + (first * (mean + d)).abs()
     taps = neurons.phase.bincount(minlength=neurons.phases).to(n.device)
     exists = (taps > 0) & (samples > 0)
     dead = exists & (n == 0)
     vanishing = exists & ~dead & ~(below.abs() > _VANISHING * scale)
     good = exists & ~dead & ~vanishing
-    pattern = numerator / neurons.over(torch.where(good, below, 1.0))
-    other = torch.zeros_like(pattern)
-    if regime != "all" and sums.whole:
-        other = pattern_of(neurons, sums, "all", denominator, few)[0].to(pattern)
-    pattern = torch.where(neurons.over(good), pattern, other)
-    units = {
-        "dead": dead,
-        "thin": good & (n < few),
-        "vanishing": vanishing,
-        "negative": good & (below < 0),
-    }
-    fit = LayerFit(
-        layer=neurons.name,
-        kind=neurons.kind,
-        regime=regime,
-        gate=neurons.gate,
-        units=neurons.outputs,
-        fan_in=neurons.fan_in,
-        samples=sums.count,
-        least=int(n[exists & ~dead].min()) if bool((exists & ~dead).any()) else 0,
-        **{name: tuple(mask.any(1).nonzero().flatten().tolist()) for name, mask in units.items()},
-    )
-    return pattern.float().cpu().contiguous(), fit
+    pattern = torch.addcmul(xu, x, neurons.over(-mean))
+    pattern /= neurons.over(torch.where(good, below * number, 1.0))
+    return pattern, _Units(n, dead, vanishing, good, below < 0)
 
 
 @plain_methods
@@ -252,10 +309,9 @@ class Patterns(Mapping[str, Tensor]):
         """Compute the patterns from sums over pictures."""
         fits, tensors = {}, {}
         for layer, found in zip(neurons, sums.layers, strict=True):
-            for regime in regimes_of(layer, regimes):
-                tensors[layer.name, regime], fits[layer.name, regime] = pattern_of(
-                    layer, found, regime, denominator, few
-                )
+            made = _patterns_of(layer, found, regimes_of(layer, regimes), denominator, few)
+            for regime, (pattern, fit) in made.items():
+                tensors[layer.name, regime], fits[layer.name, regime] = pattern, fit
         prepared = net.preprocessing.identity
         return cls(net.name, net.fingerprint, prepared, regimes, denominator, sums.images, fits, tensors)
 

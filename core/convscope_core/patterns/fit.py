@@ -73,8 +73,8 @@ def fitting_patterns(
 ) -> Generator[FitProgress, None, None]:
     """Fit the patterns of every neuron of a network: what PatternNet and PatternAttribution need.
 
-    Sums are kept in float64: 16 bytes a weight for one regime, 32 for several, a few times over (a part for each level
-    of the tree in which shards are merged).
+    Sums are kept in float64: 16 bytes a weight for one regime, 24 for several, a few times over (a part for each level
+    of the tree in which shards are merged). Of a linear layer there are the samples instead while those are smaller.
 
     Parameters
     ----------

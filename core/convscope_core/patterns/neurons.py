@@ -127,6 +127,8 @@ class Neurons:
 
     def within(self, products: Tensor) -> Tensor:
         """Sum something of the weight's shape over the inputs of each neuron: float64 (outputs, phases)."""
+        if self.phases == 1:
+            return products.reshape(len(products), -1).sum(1, dtype=torch.float64)[:, None]
         taps = products.sum(1, dtype=torch.float64).reshape(len(products), -1)
         return taps @ F.one_hot(self.phase, self.phases).to(taps)
 
@@ -152,7 +154,7 @@ class Neurons:
         return value
 
     def factors(self, value: Tensor, count: int) -> tuple[Tensor | None, list[Tensor]]:
-        """Make room for several factors of each output, in the layout that `weighted` reads best.
+        """Make room for several factors of each output of a convolution or pool, in the layout that `weighted` likes.
 
         Parameters
         ----------
@@ -195,33 +197,21 @@ class Neurons:
         -------
         list of Tensor (outputs, inputs a group, *kernel)
         """
-        if self.kind == "add":
-            return [torch.stack([_totals(g * x) for x in inputs], -1) for g in factors]
         if self.kind == "pool" and factors[0].shape[2:].numel() == 1:  # the whole map is one window
             windows = [g.reshape(*g.shape[:2], 1, 1) for g in factors]
             return [(g * inputs[0]).sum(0)[:, None] for g in windows]
         if whole is None:
             return [self._gradient(inputs[0], g) for g in factors]
         # All factors as outputs of one layer, so that the inputs are read once.
-        if self.kind == "linear":
-            found = whole.T @ inputs[0].reshape(-1, inputs[0].shape[-1])
-        else:
-            found = self._gradient(inputs[0], whole)
-        return list(torch.split(found, self.outputs))
+        return list(torch.split(self._gradient(inputs[0], whole), self.outputs))
 
     def _gradient(self, x: Tensor, g: Tensor) -> Tensor:
         axes = self.weight.dim() - 2
-        args = {
-            "stride": tuple(self.weight.shape[2:]),
-            "padding": (0,) * axes,
-            "dilation": (1,) * axes,
-            "output_padding": (0,) * axes,
-            **self.node.args,
-        }
+        output_padding = self.node.args.get("output_padding", (0,) * axes)
         weight = self.stored(torch.empty((g.shape[1], *self.weight.shape[1:]), dtype=x.dtype, device=x.device))
         found: Tensor = torch.ops.aten.convolution_backward(
-            g, x, weight, None, args["stride"], args["padding"], args["dilation"], self.kind == "conv_transpose",
-            args["output_padding"], self.groups, (False, True, False),
+            g, x, weight, None, *self._windows, self.kind == "conv_transpose", output_padding, self.groups,
+            (False, True, False),
         )[1]  # fmt: skip
         return self.stored(found)  # to units first: a swap is its own inverse
 
@@ -231,11 +221,44 @@ class Neurons:
             return inputs[0].reshape(-1, inputs[0].shape[-1]).sum(0)[None]
         if self.kind == "add":
             return torch.stack([_totals(x) for x in inputs], -1)
+        # In the order in which values lie in memory: torch takes ten times as long for a sum that changes it.
+        x = inputs[0]
+        last = x.stride(1) == 1
         # One picture with the sum of all: a sum over positions does not care which picture they are of.
-        once = inputs[0].sum(0, keepdim=True)
-        if self.kind == "pool" and value.shape[2:].numel() == 1:
-            return once[0][:, None]
-        return self._gradient(once, value.new_ones((1, self.groups, *value.shape[2:])))
+        found = (x.movedim(1, -1) if last else x).sum(0)
+        if found.device.type != "mps":
+            found = found.double()
+        for axis, (*window, taps) in enumerate(zip(*self._windows, self.weight.shape[2:], strict=True)):
+            place = axis if last else axis + 1
+            out = value.shape[2 + axis] if value.dim() > 2 else 1
+            reads = self._reads(found.shape[place], out, taps, *window)
+            found = torch.stack([found[(slice(None),) * place + (read,)].sum(place) for read in reads], place)
+        found = found.movedim(-1, 0) if last else found
+        return found.reshape(self.groups, -1, *self.weight.shape[2:])
+
+    def _reads(self, size: int, out: int, taps: int, stride: int, padding: int, dilation: int) -> list[slice]:
+        """Return, for each tap along an axis, which inputs it reads, of all outputs."""
+        found = []
+        for offset in range(-padding, taps * dilation - padding, dilation):
+            # The output at o reads the input at o * stride + offset; of a transposed convolution, that at i where o is
+            # i * stride + offset.
+            transposed = self.kind == "conv_transpose"
+            count, limit = (size, out) if transposed else (out, size)
+            first, end = max(0, -(offset // stride)), min(count, (limit - 1 - offset) // stride + 1)
+            if end <= first:
+                found.append(slice(0))
+            elif transposed:
+                found.append(slice(first, end))
+            else:
+                found.append(slice(first * stride + offset, (end - 1) * stride + offset + 1, stride))
+        return found
+
+    @property
+    def _windows(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Stride, padding and dilation along each axis of the map."""
+        args, kernel = self.node.args, tuple(self.weight.shape[2:])
+        given = (args.get("stride", kernel), args.get("padding", (0,) * len(kernel)))
+        return *given, args.get("dilation", (1,) * len(kernel))
 
 
 def _swapped(weight: Tensor, groups: int) -> Tensor:

@@ -17,8 +17,7 @@ summed in the network's precision, batches in float64.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -32,17 +31,20 @@ __all__ = ["REGIMES", "LayerSums", "PatternSums"]
 REGIMES = ("positive", "negative", "all")
 
 _ROWS = 256
-"""Samples of a large linear layer that are collected before its sums, as large as its weights, are gone through."""
-
-_LARGE = 2**20
-"""Weights from which on that is worth it."""
+"""Samples whose products are summed in the network's precision; such sums are added in float64."""
 
 _CHUNK = 2**24
 """Numbers of such a sum that are computed at once."""
 
+_CACHED = 2**16
+"""Numbers of each of several maps that are worked through at once."""
+
 
 class LayerSums:
     """The sums of one layer.
+
+    Of a linear layer, which has few samples and many weights, the samples themselves are kept while they take less
+    memory than half of the sums would.
 
     Parameters
     ----------
@@ -55,14 +57,19 @@ class LayerSums:
         float64, empty before the first batch: ``n`` (phases,), the samples; ``shift`` (outputs,); ``u`` and
         ``n_active`` (outputs, phases), where u is the output less the shift; with `whole` ``x`` (groups, inputs a
         group, *kernel) and ``xu`` (outputs, inputs a group, *kernel); with `active` ``x_active`` and ``xu_active`` in
-        that shape.
+        that shape. Those in the shape of the weights lack the samples in `rows`, and are missing where there are no
+        others.
+    rows : dict of str to list of Tensor
+        Samples of a linear layer that are not in those sums yet: their inputs ``x`` (samples, inputs) and outputs ``z``
+        (samples, outputs), in the network's precision, and with `active` whether units are ``on``, bool.
     """
 
     def __init__(self, active: bool, whole: bool) -> None:
         self.active = active
         self.whole = whole
         self.tensors: dict[str, Tensor] = {}
-        self._rows: list[tuple[Tensor, list[Tensor]]] = []
+        self.rows: dict[str, list[Tensor]] = {}
+        self._shared: set[str] = set()  # tensors that a copy may have too: not to be changed in place
 
     @property
     def count(self) -> int:
@@ -83,30 +90,52 @@ class LayerSums:
         """
         z = neurons.flat(value)
         axes = (0, *range(2, z.dim()))
-        if not self.tensors:
-            with torch.inference_mode(False):  # what is accumulated must be open to change later
-                self._begin(neurons, z.mean(axes, dtype=None if z.device.type == "mps" else torch.float64))
+        with torch.inference_mode(False):  # what is accumulated must be open to change later
+            if not self.tensors:
+                self._begin(neurons, z.mean(axes))
+            self._unshare()
+        t = self.tensors
+        shift = t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2))
+        t["n"] += torch.tensor([part.numel() // neurons.outputs for part in neurons.by_phase(z)]).to(t["n"])
+        if self.whole:
+            t["x"] += neurons.summed(inputs, z).to(t["x"])
+        if neurons.kind == "add":
+            self._add_operands(neurons, inputs, z, shift)
+            return
+        if neurons.kind == "linear":
+            t["u"] += _total(neurons, z - shift)
+            rows = {"x": inputs[0].reshape(-1, inputs[0].shape[-1]), "z": z}
+            if self.active:
+                rows["on"] = neurons.gated(z) > 0
+                t["n_active"] += _total(neurons, rows["on"].to(z))
+            self._keep(rows)
+            return
         whole, factors = neurons.factors(z, 2 * self.active + self.whole)
         u = factors[-1]
-        t = self.tensors
-        torch.sub(z, t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2)), out=u)
-        t["n"] += torch.tensor([part.numel() // neurons.outputs for part in neurons.by_phase(z)]).to(t["n"])
+        torch.sub(z, shift, out=u)
         t["u"] += _total(neurons, u)
         if self.active:
             gate, masked = factors[:2]
             torch.gt(neurons.gated(z), 0, out=gate)
             torch.mul(u, gate, out=masked)
             t["n_active"] += _total(neurons, gate)
-        if self.whole:
-            t["x"] += neurons.summed(inputs, z).to(t["x"])
-        if neurons.kind == "linear" and neurons.weight.numel() >= _LARGE:
-            # Sums as large as the weights: better gone through once for many pictures.
-            self._rows.append((inputs[0].reshape(-1, inputs[0].shape[-1]).clone(), factors))
-            if sum(len(x) for x, _ in self._rows) >= _ROWS:
-                self._flush()
-        else:
-            for into, part in zip(self._sums(), neurons.weighted(inputs, whole, factors), strict=True):
-                into += part.to(into.device)
+        for name, part in zip(self._names, neurons.weighted(inputs, whole, factors), strict=True):
+            t[name] += part.to(t[name].device)
+
+    def _add_operands(self, neurons: Neurons, inputs: Sequence[Tensor], z: Tensor, shift: Tensor) -> None:
+        """Take in a batch of a sum of two maps, of which each channel has a neuron with two inputs."""
+        t = self.tensors
+        gated = neurons.gated(z)
+        for block in _blocks(z):
+            u, x = z[block] - shift, [each[block] for each in inputs]
+            factors = [u]
+            t["u"] += _total(neurons, u)
+            if self.active:
+                gate = (gated[block] > 0).to(u)
+                t["n_active"] += _total(neurons, gate)
+                factors = [gate, u * gate, u]
+            for name, factor in zip(self._names, factors, strict=False):
+                t[name] += torch.stack([_total(neurons, factor * each)[:, 0] for each in x], -1)
 
     def _begin(self, neurons: Neurons, shift: Tensor) -> None:
         accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
@@ -116,28 +145,60 @@ class LayerSums:
         for name in ("u", "n_active"):
             self.tensors[name] = shift.new_zeros((neurons.outputs, neurons.phases))
         shape = tuple(neurons.weight.shape)
-        if self.active:
-            self.tensors["x_active"] = shift.new_zeros(shape)
-            self.tensors["xu_active"] = shift.new_zeros(shape)
         if self.whole:
             self.tensors["x"] = shift.new_zeros((neurons.groups, *shape[1:]))
-            self.tensors["xu"] = shift.new_zeros(shape)
+        if neurons.kind != "linear":
+            self.tensors |= {name: shift.new_zeros(shape) for name in self._names}
 
-    def _sums(self) -> list[Tensor]:
-        """The sums of inputs times each factor, in the order of the factors."""
-        names = (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
-        return [self.tensors[name] for name in names]
+    @property
+    def _names(self) -> list[str]:
+        """The sums of inputs times each factor of the outputs: of the size of the weights."""
+        return (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
 
-    def _flush(self) -> None:
-        if not self._rows:
+    def _unshare(self) -> None:
+        self.tensors |= {name: self.tensors[name].clone() for name in self._shared}
+        self._shared = set()
+
+    def _keep(self, rows: Mapping[str, Tensor]) -> None:
+        """Take in samples of a linear layer."""
+        with torch.inference_mode(False):
+            for name, values in rows.items():
+                # New lists: a copy may have the old ones. New tensors: the network writes over its own.
+                kept = values.to(self.tensors["n"].device, copy=True)
+                self.rows[name] = [*self.rows.get(name, []), kept]
+            self._settle()
+
+    def _settle(self) -> None:
+        """Sum the samples that are kept once they take more memory than half of the sums."""
+        if not self.rows:
             return
-        x = torch.cat([x for x, _ in self._rows])
-        step = max(1, _CHUNK // x.shape[1])
-        for number, into in enumerate(self._sums()):
-            factor = torch.cat([factors[number] for _, factors in self._rows])
-            for first in range(0, factor.shape[1], step):
-                into[first : first + step] += (factor[:, first : first + step].T @ x).to(into.device)
-        self._rows.clear()
+        inputs, outputs = self.rows["x"][0].shape[1], self.rows["z"][0].shape[1]
+        size = sum(each.nbytes for kept in self.rows.values() for each in kept)
+        if 2 * size <= 8 * inputs * outputs * len(self._names):
+            return
+        self._unshare()
+        for name in self._names:
+            self.tensors.setdefault(name, self.tensors["n"].new_zeros((outputs, inputs)))
+        step = max(1, _CHUNK // inputs)
+        for first in range(0, outputs, step):
+            units = slice(first, first + step)
+            self._add_rows({name: self.tensors[name][units] for name in self._names}, units)
+        self.rows = {}
+
+    def _add_rows(self, sums: Mapping[str, Tensor], units: slice) -> None:
+        """Add the samples that are kept to the sums of some units."""
+        self.rows = {name: [torch.cat(kept)] if len(kept) > 1 else kept for name, kept in self.rows.items()}
+        (x,), (z,) = self.rows["x"], self.rows["z"]
+        shift = self.tensors["shift"][units].to(z)
+        for first in range(0, len(x), _ROWS):
+            part = slice(first, first + _ROWS)
+            u = z[part, units] - shift
+            factors = {"xu": u}
+            if self.active:
+                on = self.rows["on"][0][part, units].to(z)
+                factors |= {"x_active": on, "xu_active": u * on}
+            for name, into in sums.items():
+                into += factors[name].T @ x[part]
 
     @property
     def finite(self) -> Tensor:
@@ -146,82 +207,136 @@ class LayerSums:
 
     def merge(self, other: LayerSums) -> None:
         """Take in all that `other` has seen."""
-        self._flush()
-        other._flush()
         if not other.tensors:
             return
         if not self.tensors:
-            self.tensors = {name: tensor.clone() for name, tensor in other.tensors.items()}
+            self._share(other)
             return
         t, o = self.tensors, other.tensors
+        device = t["shift"].device
         # From the other's constant to ours: u = u' + d.
-        d = o["shift"].to(t["shift"].device) - t["shift"]
-        o = {name: tensor.to(d.device) for name, tensor in o.items()}
-        t["u"] += o["u"] + d[:, None] * o["n"]
-        t["n_active"] += o["n_active"]
+        d = o["shift"].to(device) - t["shift"]
+
+        def add(name: str, more: Tensor) -> None:
+            # In a new tensor, as a copy may have the old one; one by one, so that few are there twice.
+            t[name] = t[name] + more if name in t else more
+            if t[name] is o.get(name):
+                self._shared.add(name)
+                other._shared.add(name)
+            else:
+                self._shared.discard(name)
+
+        add("u", o["u"].to(device) + d[:, None] * o["n"].to(device))
+        add("n_active", o["n_active"].to(device))
         for kind in ("", "_active"):
-            if f"x{kind}" in t:
-                wide = d.reshape(-1, *[1] * (t[f"xu{kind}"].dim() - 1))
-                t[f"xu{kind}"] += o[f"xu{kind}"] + wide * _each(o[f"x{kind}"], len(d))
-                t[f"x{kind}"] += o[f"x{kind}"]
-        t["n"] += o["n"]
+            if f"xu{kind}" in o:
+                x, xu = o[f"x{kind}"].to(device), o[f"xu{kind}"].to(device)
+                if not kind and other.rows:
+                    x = x - torch.stack([r.sum(0, dtype=torch.float64) for r in other.rows["x"]]).sum(0).to(device)
+                add(f"xu{kind}", torch.addcmul(xu, d.reshape(-1, *[1] * (xu.dim() - 1)), _each(x, len(d))))
+            if f"x{kind}" in o:
+                add(f"x{kind}", o[f"x{kind}"].to(device))
+        add("n", o["n"].to(device))
+        for name, kept in other.rows.items():
+            self.rows[name] = [*self.rows.get(name, []), *(each.to(device) for each in kept)]
+        self._settle()
 
     def copy(self) -> LayerSums:
-        """Return an independent one with the same state."""
-        self._flush()
-        other = copy.copy(self)
-        other._rows = []
-        other.tensors = {name: tensor.clone() for name, tensor in self.tensors.items()}
+        """Return an independent one with the same state; nothing is copied before it changes."""
+        other = LayerSums(self.active, self.whole)
+        other._share(self)
         return other
+
+    def _share(self, other: LayerSums) -> None:
+        self.tensors, self.rows = dict(other.tensors), dict(other.rows)
+        self._shared, other._shared = set(self.tensors), set(self.tensors)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""
-        self._flush()
         kind = torch.tensor([self.active, self.whole])
-        return {"kind": kind, **{name: tensor.cpu() for name, tensor in self.tensors.items()}}
+        rows = {f"rows.{name}": torch.cat(kept) for name, kept in self.rows.items()}
+        return {"kind": kind, **{name: tensor.cpu() for name, tensor in (self.tensors | rows).items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
         """Make one of its `state_dict`."""
         active, whole = state["kind"].tolist()
         sums = cls(bool(active), bool(whole))
-        sums.tensors = {name: tensor for name, tensor in state.items() if name != "kind"}
+        for name, tensor in state.items():
+            kind, _, of = name.rpartition(".")
+            if kind == "rows":
+                sums.rows[of] = [tensor]
+            elif name != "kind":
+                sums.tensors[name] = tensor
+        sums._shared = set(sums.tensors)
         return sums
 
-    def of(self, regime: str) -> tuple[Tensor, Tensor, Tensor]:
+    def of(self, regime: str, units: slice = slice(None)) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sums of a regime.
 
         Parameters
         ----------
         regime : str
             One of `REGIMES`.
+        units : slice, default all
+            Of these outputs.
 
         Returns
         -------
         n : Tensor (outputs, phases)
             Samples.
         x, xu : Tensor (outputs, inputs a group, *kernel)
+            Not to be changed.
 
         Raises
         ------
         ArgumentError
             When they were not kept.
         """
-        self._flush()
+        return self.each((regime,), units)[regime]
+
+    def each(self, regimes: Collection[str], units: slice) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """Return the sums of several regimes, as `of` those of one."""
+        missing = [r for r in regimes if (r != "all" and not self.active) or (r != "positive" and not self.whole)]
+        if missing or not self.tensors:
+            raise ArgumentError(f"Expected sums of the regime {(missing or list(regimes))[0]!r}, which were not kept.")
         t = self.tensors
-        if not t or (regime != "all" and not self.active) or (regime != "positive" and not self.whole):
-            raise ArgumentError(f"Expected sums of the regime {regime!r}, which were not kept.")
-        if regime == "positive":
-            return t["n_active"], t["x_active"], t["xu_active"]
-        n, x, xu = t["n"].expand_as(t["u"]), _each(t["x"], len(t["u"])), t["xu"]
-        if regime == "all":
-            return n, x, xu
-        return n - t["n_active"], x - t["x_active"], xu - t["xu_active"]
+        outputs = len(t["shift"])
+        large = {name: t[name][units] for name in self._names if name in t}
+        if self.rows:
+            size = len(range(*units.indices(outputs))), self.rows["x"][0].shape[1]
+            large = {n: large[n].clone() if n in large else t["n"].new_zeros(size) for n in self._names}
+            self._add_rows(large, units)
+        found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        if self.active:
+            found["positive"] = t["n_active"][units], large["x_active"], large["xu_active"]
+        if self.whole:
+            found["all"] = t["n"].expand(outputs, -1)[units], _each(t["x"], outputs, units), large["xu"]
+        if "negative" in regimes:
+            (n, x, xu), (n_active, x_active, xu_active) = found["all"], found["positive"]
+            found["negative"] = n - n_active, x - x_active, xu - xu_active
+        return {regime: found[regime] for regime in regimes}
 
 
-def _each(x: Tensor, outputs: int) -> Tensor:
-    """Sums of inputs for each group as sums for each output."""
-    return x if len(x) == outputs else x.repeat_interleave(outputs // len(x), 0)
+def _each(x: Tensor, outputs: int, units: slice = slice(None)) -> Tensor:
+    """Sums of inputs for each group as sums for each of some outputs."""
+    if len(x) == outputs:
+        return x[units]
+    if len(x) == 1:
+        return x.expand(outputs, *x.shape[1:])[units]
+    return x[torch.arange(outputs, device=x.device)[units] // (outputs // len(x))]
+
+
+def _blocks(z: Tensor) -> Iterator[tuple[slice, ...]]:
+    """Cut maps (samples, outputs, *positions) into parts that fit a core's cache."""
+    if z.device.type != "cpu" or z.dim() != 4:
+        yield (slice(None),)
+        return
+    lines = max(1, _CACHED // max(1, z[0, :, 0].numel()))
+    samples = max(1, lines // z.shape[2])
+    for first in range(0, len(z), samples):
+        for top in range(0, z.shape[2], lines):
+            yield slice(first, first + samples), slice(None), slice(top, top + lines)
 
 
 def _total(neurons: Neurons, x: Tensor) -> Tensor:
