@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from torch import nn
 
 import convscope as cs
@@ -246,3 +246,52 @@ def test_without_scripts_a_saved_page_shows_a_picture(browser: Browser, tmp_path
     expect(page.locator("noscript p")).to_be_visible()
     page.context.close()
     instrument.close()
+
+
+#: What MyST's theme does with an `{anywidget}`: it imports a module and renders its default export in a shadow tree,
+#: with a model that has the directive's JSON and no kernel.
+AS_MYST = """async (times) => {
+  const { default: widget } = await import("/instrument.mjs");
+  const not = (name) => () => { throw new Error(`MystAnyModel.${name} not implemented yet.`); };
+  const model = { get: () => undefined, set() {}, on() {} };
+  for (const name of ["off", "save_changes", "send"]) model[name] = not(name);
+  for (let at = 0; at < times; at++) {
+    const root = document.body.appendChild(document.createElement("div")).attachShadow({ mode: "open" });
+    const el = root.appendChild(document.createElement("div"));
+    await widget.initialize?.({ model });
+    await widget.render({ model, el });
+  }
+}"""
+
+
+def test_a_module_draws_itself_wherever_it_is_rendered(browser: Browser, tmp_path: Path):
+    instrument = INSTRUMENTS["FilterGrid"](network())
+    module = instrument.to_module(tmp_path / "grid.mjs")
+    assert (tmp_path / "grid.mjs").read_text("utf-8") == module
+    assert FOLDER not in module
+    instrument.close()
+    problems: list[str] = []
+    page = browser.new_context().new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and problems.append(message.text))
+
+    def serve(route: Route) -> None:
+        if route.request.url.endswith("/instrument.mjs"):
+            route.fulfill(body=module, content_type="text/javascript")
+        else:
+            route.fulfill(body="<!doctype html><body style='background: #111'>", content_type="text/html")
+
+    page.route("http://saved.example/**", serve)
+    page.goto("http://saved.example/")
+    page.evaluate(AS_MYST, 2)
+    roots = page.locator(".cs-root")
+    expect(roots).to_have_count(2)
+    for root in roots.all():
+        expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("^2/"))
+        expect(root).to_have_attribute("data-theme", "dark")
+        expect(root).to_have_css("background-color", "rgb(23, 25, 28)")
+    # Each is a view of its own.
+    roots.first.get_by_label("Order").select_option("index")
+    expect(roots.last.get_by_label("Order")).to_have_value("strongest")
+    assert problems == []
+    page.context.close()

@@ -26,7 +26,7 @@ from convscope_core.saving import write_bytes, write_text
 from ._figure import FORMATS, figure_of, written
 from ._job import Job
 from ._layers import description
-from ._saved import saved_page
+from ._saved import saved_module, saved_page
 from ._static import styles
 from ._still import Strip, drawn
 from ._wire import Message, fields, plain, refusing
@@ -453,16 +453,41 @@ class Instrument(anywidget.AnyWidget):
         str
             The page.
         """
-        answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
-        state = self.get_state([name for name in self._shared_traits() if name != "_still"])
+        saved = self._saved()
         try:
             self.still()
         except Exception:  # as where the instrument is displayed
             logger.info("%s could not be drawn as a still picture", type(self).__name__, exc_info=True)
-        page = saved_page(self._name, title, state, answers, self._still)
+        page = saved_page(self._name, title, *saved, self._still)
         if path is not None:
             write_text(path, page)
         return page
+
+    def to_module(self, path: str | Path | None = None) -> str:
+        """Write the instrument, as it stands, as a module of JavaScript for pages of your own: no kernel, no network.
+
+        Its default export is ``{ render({ el }) }``, as an anywidget's, so that MyST's ``{anywidget}`` shows it. What
+        works there is what works on the pages of `to_html`.
+
+        Parameters
+        ----------
+        path : str or Path, optional
+            File to write, by convention ``.mjs``, all of it or nothing; by default nothing is written.
+
+        Returns
+        -------
+        str
+            The module.
+        """
+        module = saved_module(self._name, *self._saved())
+        if path is not None:
+            write_text(path, module)
+        return module
+
+    def _saved(self) -> tuple[dict[str, Any], list[tuple[str, Any, Any]]]:
+        """Traits, and what the kernel would be asked, with the answers."""
+        answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
+        return self.get_state([name for name in self._shared_traits() if name != "_still"]), answers
 
 
 def described(error: Exception) -> dict[str, Any]:

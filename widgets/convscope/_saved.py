@@ -1,4 +1,4 @@
-"""An instrument as one page that works without a kernel."""
+"""An instrument as one page, or one module of JavaScript, that works without a kernel."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import json
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ._static import text
 from ._wire import plain
 
-__all__ = ["saved_page"]
+__all__ = ["saved_module", "saved_page"]
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -34,6 +34,16 @@ noscript img {{ max-width: 100%; }}
 </script></body></html>
 """
 
+#: What is written in one file stands in it as text: no name of it can be one of the front end's.
+MODULE = """{front_end}
+export default {{
+  render({{ el }}) {{
+    el.append(Object.assign(document.createElement("style"), {{ textContent: {css} }}));
+    {show}(JSON.parse({payload}), el);
+  }},
+}};
+"""
+
 #: How a bundle ends: with what it exports, and while one works on it with its source map.
 EXPORTS = re.compile(r"export\s*\{([^}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?\Z")
 
@@ -41,13 +51,11 @@ EXPORTS = re.compile(r"export\s*\{([^}]*)\};?\s*(?://# sourceMappingURL=\S*\s*)?
 EXPORTED = re.compile(r"([\w$]+)(?:\s+as\s+([\w$]+))?")
 
 
-def saved_page(
-    name: str,
-    title: str,
-    state: Mapping[str, Any],
-    answers: Sequence[tuple[str, Mapping[str, Any], Sequence[bytes]]],
-    still: str,
-) -> str:
+#: What a request of a kind is answered: the kind, fields, buffers.
+Answers: TypeAlias = Sequence[tuple[str, Mapping[str, Any], Sequence[bytes]]]
+
+
+def saved_page(name: str, title: str, state: Mapping[str, Any], answers: Answers, still: str) -> str:
     """Write a page with the front end, the traits, and the answers that it will ask for.
 
     Parameters
@@ -57,8 +65,7 @@ def saved_page(
     title : str
     state : mapping
         Values of the traits, ready for JSON.
-    answers : sequence of (kind, fields, buffers)
-        What a request of that kind is answered.
+    answers : Answers
     still : str
         A PNG in base64 for readers without JavaScript; may be empty.
 
@@ -67,6 +74,29 @@ def saved_page(
     str
         The page. Its script is inline, so that it runs where a policy allows no other (`script-src 'unsafe-inline'`).
     """
+    front_end, show = _inlined(text(f"{name}.js"))
+    return PAGE.format(
+        title=html.escape(title),
+        css=text("convscope.css"),
+        front_end=front_end,
+        show=show,
+        payload=_payload(state, answers),
+        still=f'<img alt="{html.escape(title)}" src="data:image/png;base64,{still}">' if still else "",
+    )
+
+
+def saved_module(name: str, state: Mapping[str, Any], answers: Answers) -> str:
+    """Write a module of JavaScript whose default export renders the instrument, as an anywidget's does.
+
+    It brings its style sheet along, needs nothing of the model that it is given, and may be shown in a shadow tree.
+    """
+    front_end, show = _inlined(text(f"{name}.js"))
+    css = json.dumps(text("convscope.css"))
+    return MODULE.format(front_end=front_end, show=show, css=css, payload=json.dumps(_payload(state, answers)))
+
+
+def _payload(state: Mapping[str, Any], answers: Answers) -> str:
+    """Traits and answers as JSON, in which no text of a label ends, or begins, what a page is made of."""
     packed = [
         {
             "content": {"kind": kind, "ok": True, **_without_paths(fields)},
@@ -74,17 +104,8 @@ def saved_page(
         }
         for kind, fields, buffers in answers
     ]
-    # Neither "</script" nor "<!--" nor anything else in a label may end, or begin, what the page is made of.
-    payload = json.dumps({"state": plain(state), "answers": packed}, allow_nan=False).replace("<", "\\u003c")
-    front_end, show = _inlined(text(f"{name}.js"))
-    return PAGE.format(
-        title=html.escape(title),
-        css=text("convscope.css"),
-        front_end=front_end,
-        show=show,
-        payload=payload,
-        still=f'<img alt="{html.escape(title)}" src="data:image/png;base64,{still}">' if still else "",
-    )
+    # Neither "</script" nor "<!--"
+    return json.dumps({"state": plain(state), "answers": packed}, allow_nan=False).replace("<", "\\u003c")
 
 
 def _packed(data: bytes) -> str:
