@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import PIL.Image
@@ -111,14 +111,19 @@ def picture_size(source: ImageLike) -> tuple[int, int]:
             raise ImageError(
                 f"Expected a picture file, got {type(source).__name__} without a size: {error}."
             ) from error
-    # EXIF orientations from 5 on lie on their side (PIL.ImageOps.exif_transpose).
-    size = (source.height, source.width) if source.getexif().get(_ORIENTATION, 1) >= 5 else source.size
+    sideways = source.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+    if sideways and source.format == "TIFF":  # of which some versions of Pillow give the size upright, and some do not
+        return _load(source, "the picture").size
+    size = (source.height, source.width) if sideways else source.size
     if 0 in size:
         raise ImageError(f"Expected a picture with pixels, got one of {size[0]}×{size[1]}.")
     return size
 
 
 _ORIENTATION = 0x0112
+
+_SIDEWAYS = (5, 6, 7, 8)
+"""EXIF orientations of pictures that lie on their side (PIL.ImageOps.exif_transpose)."""
 
 
 def _from_path(source: str | os.PathLike[str]) -> PIL.Image.Image:
@@ -184,16 +189,59 @@ def _load(picture: PIL.Image.Image, what: str) -> PIL.Image.Image:
         raise _too_large(what, picture.size)
     if not picture.width or not picture.height:
         raise ImageError(f"Expected a picture with pixels, got {what} of {picture.width}×{picture.height}.")
+    numbers = _numbers(picture)  # which Pillow forgets when it decodes
     try:
         upright = PIL.ImageOps.exif_transpose(picture)
         copy: PIL.Image.Image = picture.copy() if upright is picture else upright
         copy.format = picture.format  # which tells 16 bits from 32
+        copy.info = {**copy.info, _NUMBERS: numbers}
     except Exception as e:
         raise ImageError(
             f"Expected a complete picture file, got {what}, which starts as one but cannot be decoded ({e}). It is "
             f"probably truncated or damaged: copy or download it again."
         ) from e
     return copy
+
+
+class _Numbers(NamedTuple):
+    """What the numbers in a file mean, as far as Pillow's modes do not tell.
+
+    Attributes
+    ----------
+    levels : int
+        By how much greys of two and four bits are multiplied.
+    deep : bool
+        Whether 16 bits of each colour became eight.
+    inverted : bool
+        Whether zero is white where Pillow leaves it so.
+    kind : str
+        "signed" bytes that are taken as unsigned, "unsigned" numbers of 32 bits that are taken as signed, or "".
+    """
+
+    levels: int = 1
+    deep: bool = False
+    inverted: bool = False
+    kind: str = ""
+
+
+_NUMBERS = "convscope numbers"
+_INVERTED, _BITS, _SAMPLES = 262, 258, 339
+"""Tags of TIFF: PhotometricInterpretation, BitsPerSample, SampleFormat."""
+
+
+def _numbers(picture: PIL.Image.Image) -> _Numbers:
+    if picture.format == "PNG" and (tile := getattr(picture, "tile", None)):
+        raw = tile[0][3] if isinstance(tile[0][3], str) else tile[0][3][0]
+        return _Numbers(levels={"L;2": 85, "L;4": 17}.get(raw, 1), deep=raw == "RGB;16B")
+    tags = getattr(picture, "tag_v2", None)
+    if picture.format == "TIFF" and tags is not None:
+        bits, samples = (np.ravel(tags.get(tag, 1)).tolist() for tag in (_BITS, _SAMPLES))
+        kinds = {(8, 2): "signed", (32, 1): "unsigned"}
+        return _Numbers(
+            inverted=tags.get(_INVERTED) == 0 and (picture.mode in ("F", "I") or picture.mode.startswith("I;16")),
+            kind=kinds.get((bits[0], samples[0]), ""),
+        )
+    return _Numbers()
 
 
 def _too_large(what: str, size: tuple[int, int] | None = None) -> ImageError:
@@ -248,6 +296,7 @@ def _eight_bits(a: np.ndarray[Any, Any], what: str, scale: tuple[float, float] |
         raise ImageError(f"Expected numbers in {what}, got {a.dtype}. Give uint8, or floats between 0 and 1.")
     if a.dtype == np.uint8:
         return a
+    a = a.astype(a.dtype.newbyteorder("="), copy=False)  # as files of other machines have them
     if scale is None and a.dtype == np.uint16:
         scale = (0, 65535)
     low, high = float(a.min()), float(a.max())
@@ -272,12 +321,27 @@ _SIXTEEN_BITS = ("PNG", "PPM")
 
 def _flat(p: PIL.Image.Image, scale: tuple[float, float] | None) -> PIL.Image.Image:
     """Return the picture in L or RGB: 16 bits and numbers scaled, transparency laid over white, palette expanded."""
-    if p.mode in ("F", "I") or p.mode.startswith("I;16"):
+    numbers: _Numbers = p.info.pop(_NUMBERS, _Numbers())
+    transparent = p.info.get("transparency")
+    if p.mode in ("F", "I") or p.mode.startswith("I;16") or numbers.kind == "signed":
         a = np.asarray(p)
         if p.mode.startswith("I;16") or (p.mode == "I" and getattr(p, "format", None) in _SIXTEEN_BITS):
             a = np.clip(a, 0, 65535).astype(np.uint16)
-        return PIL.Image.fromarray(_eight_bits(a, f"a picture of mode {p.mode}", scale))
-    if p.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in p.info:
+        elif numbers.kind:
+            a = a.view(np.uint32 if numbers.kind == "unsigned" else np.int8)
+        levels = _eight_bits(a, f"a picture of mode {p.mode}", scale)
+        levels = 255 - levels if numbers.inverted else levels
+        if isinstance(transparent, int):
+            levels = np.where(a == transparent, np.uint8(255), levels)
+        return PIL.Image.fromarray(levels)
+    if transparent is not None and numbers.deep:
+        raise ImageError(
+            "Expected a picture whose transparent pixels are known, got a PNG file of 16 bits that names one colour as "
+            "transparent, of which eight bits are left. Save it with an alpha channel (RGBA)."
+        )
+    if isinstance(transparent, int):
+        p.info["transparency"] = transparent * numbers.levels
+    if p.mode in ("RGBA", "LA", "PA", "La", "RGBa") or transparent is not None:
         rgba = p.convert("RGBA")
         ground = PIL.Image.new("RGBA", rgba.size, (*_BACKGROUND, 255))
         return PIL.Image.alpha_composite(ground, rgba).convert("RGB")

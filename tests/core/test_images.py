@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,95 @@ def test_sixteen_bits_of_every_format_are_sixteen_bits() -> None:
     deep = np.array([[0, 257, 32896, 65535]], np.uint16)
     assert pixels(b"P5 4 1 65535\n" + deep.astype(">u2").tobytes(), "L").tolist() == [[0, 1, 128, 255]]
     assert pixels(tiff(deep), "L").tolist() == [[0, 1, 128, 255]]
+
+
+def png(levels: np.ndarray[Any, Any], bits: int, transparent: int) -> bytes:
+    """A grey PNG file of so many bits, by hand, of which one level is transparent."""
+    height, width = levels.shape
+    places = (levels[..., None] >> np.arange(bits)[::-1]) & 1
+    rows = np.packbits(places.reshape(height, width * bits).astype(np.uint8), axis=1)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+        + chunk(b"tRNS", struct.pack(">H", transparent))
+        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@given(st.sampled_from([1, 2, 4, 8, 16]), st.data())
+def test_the_transparent_level_of_a_grey_file_is_one_of_its_own_levels(bits: int, data: st.DataObject) -> None:
+    few = st.lists(st.integers(0, 2**bits - 1), min_size=12, max_size=12)
+    levels = np.array(data.draw(few)).reshape(3, 4)
+    transparent = data.draw(st.one_of(st.sampled_from(levels.ravel().tolist()), st.integers(0, 2**bits - 1)))
+    expected = np.rint(levels / (2**bits - 1) * 255)
+    expected[levels == transparent] = 255
+    assert np.array_equal(pixels(png(levels, bits, transparent), "L"), expected)
+
+
+def test_which_of_sixteen_bits_are_transparent_is_not_guessed_from_eight() -> None:
+    data = encoded(PIL.Image.new("RGB", (4, 3)), transparency=(0, 0, 1))
+    pixels(data)
+    deep = bytearray(data)
+    deep[24] = 16  # the header's bits, with its checksum and the pixels of such a file
+    deep[29:33] = struct.pack(">I", zlib.crc32(deep[12:29]))
+    begin, end = deep.index(b"IDAT") - 4, deep.index(b"IEND") - 4
+    body = zlib.compress((b"\0" + bytes(4 * 6)) * 3)
+    deep[begin:end] = struct.pack(">I", len(body)) + b"IDAT" + body + struct.pack(">I", zlib.crc32(b"IDAT" + body))
+    refused(bytes(deep), "transparent", "RGBA")
+
+
+def raw_tiff(a: np.ndarray[Any, Any], *, white_is_zero: bool) -> bytes:
+    """A TIFF file of one strip, by hand."""
+    kind = {"u": 1, "i": 2, "f": 3}[a.dtype.kind]
+    tags = {
+        256: a.shape[1], 257: a.shape[0], 258: 8 * a.dtype.itemsize, 259: 1, 262: 0 if white_is_zero else 1,
+        273: 8 + 2 + 10 * 12 + 4, 277: 1, 278: a.shape[0], 279: a.nbytes, 339: kind,
+    }  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + a.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white_is_zero"),
+    [(dtype, False) for dtype in ("u1", "<u2", "<f4", "i1", "<i2", "<i4", "<u4")]
+    + [(dtype, True) for dtype in ("u1", "<u2", "<f4")],
+)
+def test_what_the_numbers_of_a_file_mean_is_read_from_it(dtype: str, white_is_zero: bool) -> None:
+    share = DEEP.astype(np.float64) / 65535
+    info = None if dtype == "<f4" else np.iinfo(np.dtype(dtype))
+    low, high = (0.0, 1.0) if info is None else (float(info.min), float(info.max))
+    a = (low + share * (high - low)).clip(low, high).astype(dtype)
+    data = raw_tiff(a, white_is_zero=white_is_zero)
+    expected = 255 * (1 - share if white_is_zero else share)
+    if dtype[-2] == "i" or dtype == "<u4":
+        refused(data, f"{np.dtype(dtype)} from {low:.6g} to ", "scale=(")
+        found = np.asarray(read_image(data, "L", scale=(low, high)))
+    else:
+        found = pixels(data, "L")
+    assert np.abs(found - expected).max() <= 1
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["u2", "f2", "f4", "f8"])
+def test_arrays_of_other_machines_are_the_same(order: str, kind: str) -> None:
+    a = DEEP if kind == "u2" else DEEP / np.float32(65535)
+    assert np.array_equal(pixels(a.astype(order + kind)), pixels(a.astype(kind)))
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 4, 5, 8, 9])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WebP"])
+def test_the_size_is_known_before_a_picture_is_decoded(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x112] = orientation
+    data = encoded(PIL.Image.fromarray(colours()), kind, exif=exif)
+    (tmp_path / "file").write_bytes(data)
+    for source in (data, tmp_path / "file", PIL.Image.open(io.BytesIO(data))):
+        assert picture_size(source) == read_image(source).size
 
 
 def test_first_frame_of_an_animation() -> None:
