@@ -331,14 +331,18 @@ class Images(Sequence[Picture]):
     def starts_with(self, other: Images) -> bool:
         """Return whether the first pictures of this sequence are those of `other`, in the same places.
 
-        Files are the same when their paths are, other pictures when they are the same object. Nothing is
-        read.
+        Files are the same when their paths are, other pictures when they are the same object; and all have the labels
+        that they were given with. Nothing is read.
         """
         if len(other) > len(self):
             return False
         if self._source is other._source:
             return True
-        return all(self._source.key(index) == other._source.key(index) for index in range(len(other)))
+        return all(
+            self._source.key(index) == other._source.key(index)
+            and self._source.label(index) == other._source.label(index)
+            for index in range(len(other))
+        )
 
 
 def sample_images() -> Images:
@@ -425,6 +429,10 @@ class _Source(ABC):
     def key(self, index: int) -> Hashable:
         """Identify a picture without reading it, within this session."""
 
+    def label(self, index: int) -> str | None:  # noqa: ARG002
+        """The label that a picture was given with, if it was; not what follows from its `key`."""
+        return None
+
     @abstractmethod
     def path(self, index: int) -> Path | None:
         """The file of a picture."""
@@ -477,6 +485,9 @@ class _Given(_Source):
     def key(self, index: int) -> Hashable:
         picture = self._pictures[index]
         return picture.path or id(picture.image)
+
+    def label(self, index: int) -> str | None:
+        return self._pictures[index].label
 
     def path(self, index: int) -> Path | None:
         return self._pictures[index].path
@@ -649,6 +660,9 @@ class _Chosen(_Source):
     def key(self, index: int) -> Hashable:
         return self._chosen_from.key(self._indices[index])
 
+    def label(self, index: int) -> str | None:
+        return self._chosen_from.label(self._indices[index])
+
     def path(self, index: int) -> Path | None:
         return self._chosen_from.path(self._indices[index])
 
@@ -700,6 +714,10 @@ class _Chain(_Source):
     def key(self, index: int) -> Hashable:
         part, within = self._locate(index)
         return part.key(within)
+
+    def label(self, index: int) -> str | None:
+        part, within = self._locate(index)
+        return part.label(within)
 
     def path(self, index: int) -> Path | None:
         part, within = self._locate(index)
@@ -779,6 +797,9 @@ class _Crops(_Source):
 
     def key(self, index: int) -> Hashable:
         return self.place(index)
+
+    def label(self, index: int) -> str | None:
+        return self._photographs.label(int(self._of[index]))
 
     def path(self, index: int) -> Path | None:  # noqa: ARG002
         return None  # what is at the photograph's is another picture
@@ -923,9 +944,11 @@ class _Item:
         """The label as the data set keeps it, where it can be known without decoding; else None."""
         if self._sample is not None:
             return self._sample[1]
-        targets = getattr(self.dataset, "targets", None)
-        if targets is None and isinstance(self.dataset, torch.utils.data.TensorDataset):
+        if isinstance(self.dataset, torch.utils.data.TensorDataset):
             targets = self.dataset.tensors[1] if len(self.dataset.tensors) == 2 else None
+        else:  # as torchvision's data sets call them
+            named = (getattr(self.dataset, name, None) for name in ("targets", "labels", "_labels"))
+            targets = next((one for one in named if one is not None), None)
         sized = isinstance(targets, (list, tuple, np.ndarray, torch.Tensor)) and len(targets) == len(self.dataset)
         return targets[self.index] if sized and targets is not None else None
 

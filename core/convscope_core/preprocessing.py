@@ -11,7 +11,6 @@ import hashlib
 import pickle
 import re
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +34,9 @@ _EXACT = 1e-5
 
 #: ...and between machines, where its settings are the same.
 _ROUNDED = 1.5 / 255
+
+#: Width and height of a picture that is large, whatever the network takes.
+_LARGE = (640, 480)
 
 
 class Preprocessing:
@@ -65,6 +67,7 @@ class Preprocessing:
         self.mode = "L" if shape[0] == 1 else "RGB"
         self.mean = torch.zeros(shape[0], 1, 1)
         self.std = torch.ones(shape[0], 1, 1)
+        self._known: tuple[str | None, dict[str, Any]] | None = None
         if function is not None:
             with torch.random.fork_rng([]):
                 self._probe()
@@ -103,39 +106,54 @@ class Preprocessing:
         """Return x * std + mean, clipped to between 0 and 1."""
         return (x * self.std.to(x.device) + self.mean.to(x.device)).clamp(0, 1)
 
-    @cached_property
+    @property
     def identity(self) -> dict[str, Any]:
         """What it does to pictures, as JSON holds it; two of them are compared by `difference`.
 
-        Its own description, a digest of its settings where it has some (of how it pickles), and what a picture that is
-        full of detail becomes, at 256 places: normalisation, resizing, cropping and interpolation all leave traces.
+        Its own description, a digest of its settings where it has some (of how it pickles), and what pictures that are
+        full of detail become, at 256 places each: an oblong one, in which normalisation, resizing, cropping and
+        interpolation all leave traces; and, at as many places together, an upright, a small and a large one.
         """
-        text = "scaled and cropped, 0 to 1" if self.function is None else repr(self.function)
         settings: str | None = None
-        if " at 0x" not in text:  # or it is a name in memory, which says nothing
-            with contextlib.suppress(Exception):
-                settings = hashlib.blake2b(pickle.dumps(self.function, 4), digest_size=8).hexdigest()
-        found = {"description": re.sub(r" at 0x\w+", "", " ".join(text.split()))[:2000], "settings": settings}
+        with contextlib.suppress(Exception):
+            settings = hashlib.blake2b(pickle.dumps(self.function, 4), digest_size=8).hexdigest()
+        # Somebody may set what the function does while it is in use.
+        if self._known is None or self._known[0] != settings:
+            self._known = settings, self._identified(settings)
+        return dict(self._known[1])
+
+    def _identified(self, settings: str | None) -> dict[str, Any]:
+        text = "scaled and cropped, 0 to 1" if self.function is None else repr(self.function)
+        found = {
+            "description": re.sub(r" at 0x\w+", "", " ".join(text.split()))[:2000],
+            "settings": None if " at 0x" in text else settings,  # or it is a name in memory, which says nothing
+        }
         if self.function is None and self.shape[0] not in (1, 3):
-            return {**found, "values": []}  # takes tensors only
-        x = self._detailed().flatten()
-        places = torch.from_numpy(np.random.default_rng(0).integers(0, len(x), 256))
-        return {**found, "values": [round(v, 6) for v in x[places].tolist()]}
+            return {**found, "values": [], "others": []}  # takes tensors only
+        _, h, w = self.shape
+        others: list[float] = []
+        for size in ((2 * w + 16, 3 * h + 20), (w // 2 + 1, h // 2 + 2), _LARGE):
+            x = self._prepared(size)  # zeros where it takes none of that size
+            others += _sampled(torch.zeros(self.shape) if x is None else x, 64)
+        return {**found, "values": _sampled(self._detailed(), 256), "others": others}
+
+    def _prepared(self, size: tuple[int, int]) -> torch.Tensor | None:
+        """Prepare a picture (width, height) that is full of detail; None where that cannot be."""
+        rng = np.random.default_rng(0)
+        coarse = rng.integers(0, 256, (size[1] // 4 + 1, size[0] // 4 + 1, len(self.mode)), np.uint8)
+        pixels = coarse.repeat(4, 0).repeat(4, 1)[: size[1], : size[0]]
+        picture = PIL.Image.fromarray(pixels[..., 0] if self.mode == "L" else pixels)
+        with contextlib.suppress(ImageError), torch.random.fork_rng([]):
+            x = self._apply(picture)
+            return x if x.shape == self.shape else None
+        return None
 
     def _detailed(self) -> torch.Tensor:
         """Prepare a picture that is full of detail: oblong, or square where the function takes no other."""
         _, h, w = self.shape
-        rng = np.random.default_rng(0)
         for size in ((3 * w + 20, 2 * h + 16), (2 * w + 16, 2 * h + 16)):
-            coarse = rng.integers(0, 256, (size[1] // 4 + 1, size[0] // 4 + 1, len(self.mode)), np.uint8)
-            pixels = coarse.repeat(4, 0).repeat(4, 1)[: size[1], : size[0]]
-            picture = PIL.Image.fromarray(pixels[..., 0] if self.mode == "L" else pixels)
-            try:
-                with torch.random.fork_rng([]):
-                    x = self._apply(picture)
-            except ImageError:
-                continue
-            if x.shape == self.shape:
+            x = self._prepared(size)
+            if x is not None:
                 return x
         raise NetworkError(
             f"Expected preprocess to give shape {self.shape} for a picture of {size[0]}×{size[1]}, got none. Let it "
@@ -149,7 +167,9 @@ class Preprocessing:
         Values that are equal to 1e-5 of their range are alike, whoever made them. Where both have the same settings
         they may differ by one and a half levels of 255, as processors and versions of libraries round.
         """
-        mine, theirs = (np.array(each["values"], np.float64) for each in (one, other))
+        # Earlier versions looked at one picture.
+        names = [name for name in ("values", "others") if name in one and name in other]
+        mine, theirs = (np.concatenate([np.array(each[name], np.float64) for name in names]) for each in (one, other))
         alike = one["settings"] is not None and one["settings"] == other["settings"]
         words = f"{one['description']} and {other['description']}"
         if mine.shape != theirs.shape:
@@ -253,6 +273,13 @@ class Preprocessing:
                 "Expected preprocess to give the same result for the same picture, got another each time. Leave out "
                 "random crops, flips and other augmentation: use the transform for validation."
             )
+
+
+def _sampled(x: torch.Tensor, count: int) -> list[float]:
+    """Return the values at places that are drawn, the same for all of a size."""
+    flat = x.flatten()
+    places = torch.from_numpy(np.random.default_rng(0).integers(0, len(flat), count))
+    return [round(v, 6) for v in flat[places].tolist()]
 
 
 def _levels(x: torch.Tensor) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from convscope_core.saving import Damage, opened_result, save_result
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["SavedResult", "Values", "require_values", "typed"]
+__all__ = ["SavedResult", "Values", "require_values", "typed", "types_of"]
 
 
 class Values(NamedTuple):
@@ -84,7 +85,7 @@ class SavedResult:
             When it cannot be read, or is damaged.
         """
         with opened_result(path, f"{cls.__name__}.save", (cls._form,)) as (_, arrays, settings):
-            hints = get_type_hints(cls)
+            hints = types_of(cls)
             wanted = cls._settings()
             if settings.keys() != set(wanted):
                 raise Damage(f"settings {', '.join(settings)} where {', '.join(wanted)} are wanted")
@@ -171,8 +172,23 @@ def typed(value: Any, hint: Any, name: str, *, unknown: bool = False) -> Any:
     raise Damage(f"{name} that no result has: {value!r:.80}")
 
 
+def types_of(kind: type) -> dict[str, Any]:
+    """Return the type of each field of a dataclass, or of a named tuple, by name.
+
+    Nothing else of the class is evaluated: Python 3.10 cannot evaluate a ``ClassVar`` without brackets, and no version
+    a name that is imported for type checkers alone.
+    """
+    fields: Any = kind
+    names = [field.name for field in dataclasses.fields(fields)] if dataclasses.is_dataclass(kind) else fields._fields
+    found: dict[str, Any] = {}
+    for owner in reversed(kind.__mro__):
+        own = {name: hint for name, hint in inspect.get_annotations(owner).items() if name in names}
+        found |= get_type_hints(type(owner.__name__, (), {"__annotations__": own, "__module__": owner.__module__}))
+    return {name: found[name] for name in names}
+
+
 def _members(values: Mapping[str, Any], hint: Any, name: str, unknown: bool) -> dict[str, Any]:
-    hints = get_type_hints(hint)
+    hints = types_of(hint)
     if values.keys() != hints.keys():
         raise Damage(f"{name} that no result has: {', '.join(values)}")
     return {member: typed(values[member], kind, f"{name}.{member}", unknown=unknown) for member, kind in hints.items()}

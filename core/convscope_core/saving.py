@@ -18,7 +18,7 @@ import stat
 import uuid
 import zlib
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,9 @@ _UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, A
 """What contents that are not as they were written lead to where they are taken apart."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_TRIED = 2**24
+"""Bytes that are written to see whether there is room, where SQLite says only that it could not write."""
+
 _PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -98,6 +101,14 @@ def _told(error: Exception, path: Path, what: str, safe: str, cure: str) -> str:
         number = int(found[1])
     # SQLite's codes are in the exception from Python 3.11 on only; its messages have been the same for ever.
     words = str(error) if isinstance(error, sqlite3.Error) else ""
+    if "disk I/O" in words:  # so SQLite calls a quota that is used up, and a limit on the size of files
+        number = _refusal(path)
+    if number == errno.EFBIG:
+        return (
+            f"Expected room for {what} at {name}, got a full disk: its file may not become larger, by a limit on the "
+            f"size of files (ulimit -f, or the file system's own). {safe} Raise the limit, or give a path on another "
+            "disk."
+        )
     if number in _FULL or "disk is full" in words:
         return f"Expected room for {what} at {name}, got a full disk. {safe} Make room, or give a path on another disk."
     if "locked" in words:
@@ -117,6 +128,22 @@ def _told(error: Exception, path: Path, what: str, safe: str, cure: str) -> str:
             "the path, then make the same call again."
         )
     return f"Expected {what}, got {name}, which is damaged or another kind of file: {_detail(error)}. {safe} {cure}"
+
+
+def _refusal(path: Path) -> int | None:
+    """Return the number of the error that a file meets which begins where this one ends; None where there is none."""
+    beside = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        end = path.stat().st_size
+        with beside.open("xb") as file:
+            file.seek(end)  # which takes no room
+            file.write(bytes(_TRIED))
+    except OSError as error:
+        return error.errno
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+    return None
 
 
 def _detail(error: Exception) -> str:

@@ -281,7 +281,7 @@ def test_files_of_the_first_version_are_read(net: Network, photo, tmp_path: Path
     arrays["clean"] = new.clean.probabilities
     written = {"format": "convscope occlusion map 1", "settings": json.dumps(settings)}
     save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, tmp_path / "old", written)
-    same(OcclusionResult.load(tmp_path / "old"), new)
+    same(OcclusionResult.load(tmp_path / "old"), dataclasses.replace(new, preprocessing=None))
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
+import os
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from convscope_core.errors import ArgumentError, LayerError, NetworkError, StoreError
@@ -345,6 +349,57 @@ def test_some_layers_alone_need_a_module_for_the_rest() -> None:
     # A network has its batch norms folded, and no weights to lend.
     with pytest.raises(NetworkError, match="missing"):
         Checkpoints.of(recorder, Network(net.eval(), input_size=SIZE)).network(0)
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_no_byte_of_a_folder_of_checkpoints_changes_what_it_says(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("folder") / "run"
+    state = {"0.weight": torch.arange(4.0)}
+    Checkpoints.of(
+        [(1, state), (2.5, {name: value + 1 for name, value in state.items()})],
+        model(),
+        labels=["ab", "cd", "ef"],
+        input_size=SIZE,
+    ).save(folder)
+
+    def told() -> object:
+        found = Checkpoints.load(folder, model())
+        return (
+            [(one.step, one.epoch, one.layers, repr([*one.state().items()])) for one in found],
+            found._known().options,
+        )
+
+    before = told()
+    file = folder / data.draw(st.sampled_from(sorted(os.listdir(folder))))
+    changed = bytearray(file.read_bytes())
+    if data.draw(st.booleans(), "cut off"):
+        del changed[data.draw(st.integers(0, len(changed) - 1)) :]
+    else:
+        changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    file.write_bytes(changed)
+    with suppress(StoreError):
+        assert told() == before
+
+
+def test_folders_from_before_they_had_digests_are_read(tmp_path: Path) -> None:
+    state = {"0.weight": torch.arange(4.0)}
+    made = Checkpoints.of([(1, state)], model(), labels=["ab", "cd", "ef"]).save(tmp_path / "run")
+    about = json.loads((made / "checkpoints.json").read_text())
+    del about["digest"]
+    (made / "checkpoints.json").write_text(json.dumps(about))
+    (file,) = made.glob("*.safetensors")
+    with safe_open(file, "pt") as opened:
+        metadata = {name: value for name, value in opened.metadata().items() if name != "about"}
+    save_file(state, file, metadata)
+    found = Checkpoints.load(made, model())
+    assert found.labels == ("epoch 1",)
+    assert torch.equal(found[0].state()["0.weight"], state["0.weight"])
+    os.mkfifo(made / "step-000000009.safetensors")
+    with pytest.raises(StoreError, match="it is no file"):
+        Checkpoints.load(made, model())
 
 
 def test_a_damaged_checkpoint_is_found_when_it_is_read(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
+import pkgutil
 import re
 import resource
 import stat
@@ -14,8 +16,9 @@ import tempfile
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -50,8 +53,10 @@ from convscope_core.models import MeanSubtraction
 from convscope_core.network import Network
 from convscope_core.occlusion import OcclusionResult, occlusion_map
 from convscope_core.patterns import Patterns, fit_patterns
+from convscope_core.saved_result import SavedResult, types_of
 from convscope_core.saving import Damage, inflated, opened_result, save_result, write_text
 from convscope_core.training import Training, train
+from convscope_core.training.result import Epoch
 
 SIZE = 16
 
@@ -306,6 +311,46 @@ def test_what_is_no_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
             KINDS[kind].load(path)
 
 
+def test_every_result_that_has_files_is_tried(tmp_path: Path) -> None:
+    """So that a new one is, too."""
+    for module in pkgutil.walk_packages(convscope_core.__path__, "convscope_core."):
+        importlib.import_module(module.name)
+    made = {type(KINDS[kind].make()) for kind in RESULTS}
+    kept = {
+        kind
+        for kind in classes_of("convscope_core")
+        if callable(getattr(kind, "save", None)) and callable(getattr(kind, "load", None))
+    }
+    # What SavedResult is for is in its subclasses; a folder of checkpoints is tried in test_recorder.py.
+    assert kept - {SavedResult, Checkpoints} == made
+
+
+def classes_of(package: str) -> set[type]:
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] == package]
+    found = {one for module in modules for one in vars(module).values() if isinstance(one, type)}
+    return {one for one in found if one.__module__.partition(".")[0] == package}
+
+
+@dataclass(frozen=True)
+class Wide(SavedResult):
+    """What Python 3.10 cannot evaluate among its annotations, and what no version can; neither is a field."""
+
+    count: int
+    pair: tuple[str, Epoch | None]
+    _arrays: ClassVar = {}  # type: ignore[misc]
+    _form: ClassVar[NoSuchName] = "wide"  # type: ignore[name-defined]  # noqa: F821
+    other: ClassVar = 3  # type: ignore[misc]
+
+
+def test_only_fields_have_to_be_understood_to_read_a_result(tmp_path: Path) -> None:
+    one = Wide(2, ("a", None))
+    assert Wide.load(one.save(tmp_path / "wide")) == one
+    assert list(types_of(Wide)) == ["count", "pair"]
+    assert list(types_of(Epoch)) == [field.name for field in fields(Epoch)]
+    assert list(types_of(Kind)) == [*Kind._fields]
+    assert types_of(Wide)["count"] is int
+
+
 # ---- writing
 
 
@@ -318,6 +363,7 @@ FULL = """
 import resource, sys
 import convscope_core
 from convscope_core.errors import StoreError
+from convscope_core.saved_result import SavedResult, types_of
 from convscope_core.saving import write_text
 from convscope_core.patterns import Patterns
 patterns = Patterns.load(sys.argv[1])
@@ -337,7 +383,8 @@ def test_a_full_disk_leaves_what_was_there(saved: dict[str, Path], tmp_path: Pat
     if before is not None:
         target.write_text(before)
     done = limited(FULL, saved["patterns"], target)
-    assert done.stdout.count("got a full disk. What was there before is as it was. Make room") == 2, done
+    assert done.stdout.count("got a full disk: its file may not become larger") == 2, done
+    assert done.stdout.count("What was there before is as it was. Raise the limit, or give a path on") == 2, done
     assert os.listdir(tmp_path) == ([] if before is None else ["target"])
     if before is not None:
         assert target.read_text() == before
@@ -379,6 +426,7 @@ PROTECTED = """
 import os, sys
 import convscope_core
 from convscope_core.errors import StoreError
+from convscope_core.saved_result import SavedResult, types_of
 from convscope_core.saving import write_text
 if os.getuid() == 0:  # who may write everywhere
     os.setgid(65534)

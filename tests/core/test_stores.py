@@ -37,7 +37,7 @@ from convscope_core.images import read_image
 from convscope_core.jobs import store as stores
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
-from convscope_core.occlusion import occluding_map
+from convscope_core.occlusion import OcclusionResult, occluding_map
 from convscope_core.patterns import Patterns, fit_patterns
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey import Survey, load_survey, survey, surveying
@@ -320,11 +320,13 @@ def test_a_disk_that_takes_no_more_keeps_what_was_done(harness: Any, harnesses: 
     store = harness.fresh()
 
     def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000))
 
     said = told(harnesses, limit, *[lambda: harness.survey(store)] * 2)
     assert [line.startswith("StoreError Expected ") for line in said] == [True, True], said
+    assert all("got a full disk: its file may not become larger" in line for line in said), said
     assert all("Shards that were done are safe" in line for line in said)
+    assert sorted(os.listdir(store.parent)) == [store.name], "what was tried is gone"
     assert harnesses.checked(harness, store, 0) > 0
     assert harnesses.same(harness.survey(store), harness.whole)
 
@@ -500,6 +502,64 @@ def test_another_preprocessing_is_refused_wherever_results_go_on(harness: Any, t
     made = survey(right, harness.pictures, store=tmp_path / "right", progress=False)
     again = survey(same, harness.pictures, store=tmp_path / "right", progress=False)
     assert np.array_equal(made.arrays("0").values, again.arrays("0").values)
+
+
+def shrunk(picture: Image.Image) -> torch.Tensor:
+    return transforms.functional.to_tensor(picture.resize((8, 8)))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        lambda picture: picture.height > picture.width,
+        lambda picture: picture.width < 8,
+        lambda picture: picture.width > 500,
+        lambda picture: picture.width > picture.height,
+    ],
+    ids=["upright", "small", "large", "oblong"],
+)
+def test_so_is_one_that_differs_for_pictures_of_some_sizes(chosen: Callable[[Image.Image], bool], harness: Any) -> None:
+    turned = networks(shrunk, lambda picture: shrunk(picture.rotate(180) if chosen(picture) else picture))
+    store = harness.fresh()
+    survey(turned[0], harness.pictures, store=store, progress=False)
+    with pytest.raises(ArgumentError, match=r"prepared alike, got another preprocessing.*of the range of values"):
+        survey(turned[1], harness.pictures, store=store, progress=False)
+
+
+def test_what_a_preprocessing_was_set_to_since_is_seen(harness: Any) -> None:
+    steps = prepared()
+    (net,) = networks(steps)
+    store = harness.fresh()
+    survey(net, harness.pictures, store=store, progress=False)
+    steps.transforms[-1].mean = [0.1] * 3
+    with pytest.raises(ArgumentError, match="prepared alike, got another preprocessing"):
+        survey(net, harness.pictures, store=store, progress=False)
+
+
+def test_stores_that_know_of_one_picture_how_they_were_prepared_go_on(harness: Any) -> None:
+    one, other = (made.preprocessing.identity for made in networks(prepared(), prepared(0.1)))
+    earlier = {name: value for name, value in one.items() if name != "others"}
+    assert Preprocessing.difference(earlier, one) is None
+    assert Preprocessing.difference(one, earlier) is None
+    assert Preprocessing.difference(earlier, other) is not None
+
+
+def test_an_occlusion_map_whose_predictions_tell_nothing_knows_its_preprocessing(harness: Any, tmp_path: Path) -> None:
+    """With a thousand classes nobody learnt, all probabilities are a thousandth, whatever is shown."""
+
+    def untrained(preprocess: Any) -> Network:
+        torch.manual_seed(0)
+        layers = nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 1000)
+        return Network(nn.Sequential(*layers).eval(), input_size=8, preprocess=preprocess)
+
+    right, wrong = untrained(prepared()), untrained(prepared(0.52))
+    picture = next(harness.pictures.rglob("0.png"))
+    first = next(occluding_map(wrong, picture, 4, 2))
+    for start in (first, OcclusionResult.load(first.save(tmp_path / "map"))):
+        assert np.allclose(start.clean.probabilities, right.predict(picture).probabilities, atol=1e-4)
+        with pytest.raises(ArgumentError, match=r"one of another preprocessing \(.*of the range of values"):
+            occluding_map(right, picture, 4, 2, target=start.target, channel=start.channel, start=start)
+        assert list(occluding_map(wrong, picture, 4, 2, start=start))[-1].complete
 
 
 def test_an_occlusion_map_goes_on_with_its_own_preprocessing(harness: Any) -> None:
@@ -679,6 +739,66 @@ def test_what_a_data_set_makes_of_its_files_and_labels_is_known(net: Network, tm
             else:
                 with pytest.raises(ArgumentError, match="the pictures that the store"):
                     go(net, made[now](), tmp_path / was)
+
+
+class Elsewhere(Dataset[Any]):
+    """Pictures that a data set names as files, which are not there: in an archive, on a network."""
+
+    def __init__(self, seed: int, named: tuple[Any, Any] = ("archive://pictures/1", 0)) -> None:
+        self.seed, self.samples = seed, [named] * 12
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        rng = np.random.default_rng([self.seed, index])
+        return Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)), 0
+
+
+@pytest.mark.parametrize("named", [("archive://pictures/1", 0), ("cat", "pictures/1.png"), ({"file": 1}, 0)])
+def test_what_a_data_set_names_as_a_file_need_not_be_one(named: Any, net: Network, tmp_path: Path) -> None:
+    go(net, Elsewhere(0, named), tmp_path / "s")
+    go(net, Elsewhere(0, named), tmp_path / "s")
+    with pytest.raises(ArgumentError, match="has another content or label now"):
+        go(net, Elsewhere(1, named), tmp_path / "s")
+
+
+@pytest.mark.parametrize("name", ["targets", "labels", "_labels"])
+def test_one_other_label_of_many_is_found_wherever_a_data_set_keeps_them(
+    name: str, net: Network, tmp_path: Path
+) -> None:
+    def made(changed: int) -> Unsaid:
+        found = Unsaid(0)
+        setattr(found, name, [7 if index == changed else index % 3 for index in range(12)])
+        return found
+
+    go(net, made(99), tmp_path / "s")
+    for changed in range(12):
+        with pytest.raises(ArgumentError, match=f"picture {changed} was .* and is 'Unsaid {changed}' labelled '7'"):
+            go(net, made(changed), tmp_path / "s")
+
+
+@pytest.mark.parametrize("of", ["arrays", "files"])
+def test_labels_of_lists_belong_to_what_a_survey_in_memory_is_of(of: str, net: Network, tmp_path: Path) -> None:
+    folder = files(tmp_path / "p", 6)
+    known = [folder / f"{number}.bmp" if of == "files" else np.full((8, 8, 3), number, np.uint8) for number in range(6)]
+
+    def labelled(label: str, count: int) -> Images:
+        paths = [one if isinstance(one, Path) else None for one in known[:count]]
+        return Images.of([Picture(*pair, label, path) for *pair, path in zip(known, "abcdef", paths, strict=False)])
+
+    begun = survey(net, labelled("cat", 4), progress=False)
+    assert survey(net, labelled("cat", 6), start=begun, progress=False).seen.all()
+    rest = survey(net, labelled("dog", 6), indices=[4, 5], progress=False)
+    for call in (
+        lambda: survey(net, labelled("dog", 6), start=begun, progress=False),
+        lambda: survey(net, labelled("dog", 6)[::1], start=begun, progress=False),
+        lambda: survey(net, labelled("dog", 5) + labelled("dog", 1), start=begun, progress=False),
+        lambda: begun.merge(rest),
+        lambda: rest.merge(begun),
+    ):
+        with pytest.raises(ArgumentError, match="images"):
+            call()
 
 
 def test_labels_of_lists_belong_to_what_a_store_is_of(net: Network, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +15,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from convscope_core.errors import ArgumentError
+from convscope_core.saved_result import typed
 from convscope_core.saving import Damage, guarded, replacing, write_text
 
 __all__ = ["Entry", "begin_folder", "digest_of", "entries", "file_of", "read_about", "read_entry", "write_entry"]
 
 _FORM = "convscope checkpoint 1"
 _ABOUT = "checkpoints.json"
+_ABOUT_KEYS = ("format", "network", "options", "layers")
+_ENTRY_KEYS = ("format", "step", "epoch", "digest")
 _SAFE = "Nothing was changed in it."
 _CURE = "Copy it again, or move it away to go without that checkpoint."
 
@@ -58,7 +62,8 @@ def begin_folder(folder: Path, about: Mapping[str, Any]) -> None:
     """
     with guarded(folder, "a folder for checkpoints", "Nothing was written.", "Give another path."):
         folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / _ABOUT, json.dumps({"format": _FORM, **about}, indent=1))
+    told = {"format": _FORM, **about}
+    write_text(folder / _ABOUT, json.dumps({**told, "digest": _digest_of_text(told)}, indent=1))
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -81,7 +86,24 @@ def read_about(folder: Path) -> dict[str, Any]:
         about = json.loads(path.read_text("utf-8"))
         if not isinstance(about, dict) or about.get("format") != _FORM:
             raise Damage("it is not of this version")
+        _require_digest(about, about.pop("digest", None), _ABOUT_KEYS)
+        typed(about["layers"], tuple[str, ...] | None, "layers")
+        if not isinstance(about["options"], dict):
+            raise Damage("options that no network has")
     return about
+
+
+def _digest_of_text(about: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _require_digest(about: Mapping[str, Any], digest: Any, known: Collection[str]) -> None:
+    """Raise Damage unless what a file says of itself is what was written."""
+    # Files from before there was a digest have none; one under another name is not such a file.
+    if strange := sorted(set(about) - set(known)):
+        raise Damage(f"it says {strange[0]!r}, which none of ours do")
+    if digest is not None and digest != _digest_of_text(about):
+        raise Damage("what it says of itself is not what was written")
 
 
 def digest_of(state: Mapping[str, Tensor]) -> str:
@@ -110,7 +132,7 @@ def write_entry(folder: Path, step: int, epoch: float | None, state: Mapping[str
     path, digest = file_of(folder, step), digest_of(state)
     about = {"format": _FORM, "step": str(step), "epoch": "" if epoch is None else repr(epoch), "digest": digest}
     with replacing(path) as beside:
-        save_file(_apart(state), beside, about)
+        save_file(_apart(state), beside, {**about, "about": _digest_of_text(about)})
     return Entry(path, step, epoch, digest)
 
 
@@ -136,12 +158,17 @@ def entries(folder: Path) -> list[Entry]:
     found = []
     for path in sorted(folder.glob("*.safetensors")):
         with guarded(path, "a checkpoint", _SAFE, _CURE):
+            if not path.is_file():  # a pipe would be waited for
+                raise Damage("it is no file")
             with safe_open(path, framework="pt") as file:
                 about = file.metadata() or {}
             if about.get("format") != _FORM:
                 raise Damage("it holds other tensors")
-            epoch = float(about["epoch"]) if about["epoch"] else None
-            found.append(Entry(path, int(about["step"]), epoch, about["digest"]))
+            _require_digest(about, about.pop("about", None), _ENTRY_KEYS)
+            step, epoch = int(about["step"]), float(about["epoch"]) if about["epoch"] else None
+            if step < 0 or not (epoch is None or 0 <= epoch < math.inf):
+                raise Damage(f"it is of step {step} and epoch {epoch}, of which none can be")
+            found.append(Entry(path, step, epoch, about["digest"]))
     return sorted(found, key=lambda entry: entry.step)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from convscope_core.occlusion.box import whole_number
 from convscope_core.occlusion.preview import Preview
 from convscope_core.occlusion.shapes import Outline, checked_shape, shape_name
 from convscope_core.plots import draws_figure, panels
+from convscope_core.preprocessing import Preprocessing
 from convscope_core.saving import Damage, opened_result, save_result
 
 __all__ = ["NO_CLASS", "OcclusionResult", "no_channel"]
@@ -80,6 +82,9 @@ class OcclusionResult:
         The network's name.
     fingerprint : str
         The network's fingerprint.
+    preprocessing : mapping or None
+        How the picture was prepared, see `convscope_core.preprocessing.Preprocessing.identity`; None in files of
+        earlier versions.
     all_probabilities : float32 array (rows, columns, K) or None
         Of every class, if ``keep_all`` was asked for; NaN where not computed. This array and the next are shared by
         all results of one computation and go on filling while it runs: copies a batch would cost more than the
@@ -121,6 +126,7 @@ class OcclusionResult:
     precision: str = "float32"
     rounding: float = 0.0
     preview: Preview | None = None
+    preprocessing: Mapping[str, Any] | None = None
 
     @property
     def activity(self) -> npt.NDArray[np.float64]:
@@ -264,7 +270,7 @@ class OcclusionResult:
             "labels": self.labels,
             "independent": self.clean.independent,
             **{k: getattr(self, k) for k in ("target", "layer", "channel", "maps", "size", "stride", "fill", "seed")},
-            **{k: getattr(self, k) for k in ("network", "fingerprint", "precision", "rounding")},
+            **{k: getattr(self, k) for k in ("network", "fingerprint", "preprocessing", "precision", "rounding")},
         }
         arrays = {k: getattr(self, k) for k in _ARRAYS} | {"clean": self.clean.probabilities}
         for k in ("all_probabilities", "all_activities"):
@@ -357,6 +363,8 @@ class OcclusionResult:
             "seed": type(self.seed) is int,
             "rounding": self.rounding >= 0,
         }
+        if self.preprocessing is not None:
+            Preprocessing.difference(self.preprocessing, self.preprocessing)  # raises where it is none
         if unsound := [name for name, good in sound.items() if not good]:
             raise Damage(f"values that no result has: {', '.join(unsound)}")
 

@@ -30,6 +30,7 @@ from convscope_core.occlusion.occluder import Occlusion
 from convscope_core.occlusion.preview import Preview, first_order
 from convscope_core.occlusion.result import NO_CLASS, OcclusionResult, no_channel
 from convscope_core.occlusion.shapes import Shape, shape_name
+from convscope_core.preprocessing import Preprocessing
 
 __all__ = ["occluding_map", "occlusion_map"]
 
@@ -242,6 +243,10 @@ class _Settings:
         near = 1e-4 if self.precision == "float32" else 0.05
         if not np.allclose(o.clean.probabilities, start.clean.probabilities, rtol=0, atol=near, equal_nan=True):
             other.append("preprocessing, with which it predicts something else without occluder")
+        elif start.preprocessing is not None and (
+            words := Preprocessing.difference(start.preprocessing, o.net.preprocessing.identity)
+        ):
+            other.append(f"preprocessing ({words})")
         if other:
             raise ArgumentError(
                 f"Expected start, a result of the same settings, got one of another {', '.join(other)}."
@@ -291,6 +296,7 @@ def _computed(settings: _Settings) -> Generator[OcclusionResult, None, None]:
         "clean_activities": np.array([sums[name][c] for name, c in maps], np.float64), "size": size,
         "stride": settings.stride, "fill": fill_name(occlusion.fill), "shape": occlusion.shape, "seed": occlusion.seed,
         "picture": occlusion.picture, "network": net.name, "fingerprint": net.fingerprint,
+        "preprocessing": net.preprocessing.identity,
         "all_probabilities": all_probabilities, "all_activities": all_activities,
         "clean_all_activities": None if all_activities is None else sums[cast(str, layer)], "preview": estimate,
         "precision": settings.precision, "rounding": _rounding(settings, regions, target, positions),

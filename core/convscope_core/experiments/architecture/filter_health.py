@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ from convscope_core.measures import coverage, frequencies, orientation, radial_s
 from convscope_core.network import Layer, Network
 from convscope_core.plots import draws_figure, panels
 from convscope_core.render import filters_rgb
-from convscope_core.saved_result import Values, require_values, typed
+from convscope_core.saved_result import Values, require_values, typed, types_of
 from convscope_core.saving import Damage, opened_result, save_result
 from convscope_core.survey import MINIMA, Survey
 from convscope_core.survey.sample import mixed
@@ -256,13 +256,13 @@ class FilterHealth(Sequence[Aliasing]):
                 require_values(found, dict.fromkeys(found, Values("float64", "units", 0, unknown=True)), {})
                 for name in ("folded", "above"):
                     row[name] = math.nan if row[name] is None else row[name]
-                hints = {name: hint for name, hint in get_type_hints(Aliasing).items() if name not in found}
+                hints = {name: hint for name, hint in types_of(Aliasing).items() if name not in found}
                 known = {name: typed(row[name], hint, name, unknown=True) for name, hint in hints.items()}
                 rows.append(Aliasing(**known, **found))
             require_values(arrays, _ARRAYS, {})
             if not (arrays["duplicates"] < len(arrays["rms"])).all():
                 raise Damage("filters that repeat others that are not there")
-            told = {name: typed(settings[name], get_type_hints(cls)[name], name) for name in _SETTINGS}
+            told = {name: typed(settings[name], types_of(cls)[name], name) for name in _SETTINGS}
             alive = arrays["spectra"][~arrays["dead"]]
             return cls(**arrays, coverage=coverage(alive), aliasing=tuple(rows), **told)
 
