@@ -261,6 +261,7 @@ class Network:
         self.name = name or type(module).__name__.lower()
         self.lock = Door(self.device, not tf32)
         graph, self._recipe = _traced(module, input_size, self.device, copy=snapshot, dtype=dtype, output=output)
+        self.own_backward = self._recipe.own_backward
         channels, height, width = graph.input.shape
         self.input_shape = channels, height, width
         self._preprocessing = Preprocessing(preprocess, self.input_shape)
@@ -272,6 +273,9 @@ class Network:
 
     #: The argument `scores`, where it differs from what was found in the network; None: it does not.
     _stated: str | None = None
+
+    #: What of the module sends back another gradient than that of what it computes, which is followed: names, or "".
+    own_backward: str = ""
 
     #: Where layers' weights were redrawn at random: the network that this one was, the names of the nodes, the seed.
     redrawn: Redrawn | None = None
@@ -307,7 +311,8 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         # What cannot follow from the graph; the rest, and the lock, are made again where it is unpickled.
-        kept = "device dtype tf32 input_shape name labels graph _preprocessing _fingerprint _scores _stated"
+        kept = "device dtype tf32 input_shape name labels graph own_backward"
+        kept += " _preprocessing _fingerprint _scores _stated"
         return {name: getattr(self, name) for name in kept.split()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

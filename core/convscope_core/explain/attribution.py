@@ -224,7 +224,7 @@ def attribute_tensor(
         options={**settings, **plan.changed, **({} if plan.scale == 1 else {"scale": plan.scale})},
         extended={n.module or n.name: n.kind for n in plan.extended},
         conservation=conservation,
-        notes=_notes(found, score, {**settings, **plan.changed}, isinstance(chosen, int)),
+        notes=(*_notes(found, score, {**settings, **plan.changed}, isinstance(chosen, int)), *_own_backward(net)),
         picture=net.picture(x.cpu()),
         network=net.name,
         fingerprint=net.fingerprint,
@@ -241,6 +241,13 @@ def _notes(method: Method, score: float, settings: Mapping[str, Any], of_class: 
     if settings.get("start") == "value":
         return (f"{against}, so that what speaks for it has the sign minus",)
     return (against,)
+
+
+def _own_backward(net: Network) -> tuple[str, ...]:
+    """Return what is to be known of a network that sends back another gradient than that of what it computes."""
+    if not net.own_backward:
+        return ()
+    return (f"the network's own backward ({net.own_backward}) is not followed: the derivative of what it computes is",)
 
 
 def _node(net: Network, target: Any) -> tuple[Node, tuple[int | slice, ...] | None]:
@@ -371,7 +378,7 @@ def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
         reason = extended = ""
         try:
             options = {**m.options, "patterns": patterns} if "patterns" in m.options else m.options
-            extended = _phrases(m.begin_scores(net, options).extended)
+            extended = "; ".join(filter(None, [_phrases(m.begin_scores(net, options).extended), *_own_backward(net)]))
         except (ArgumentError, ImportError) as e:
             reason = str(e)
         found.append(MethodInfo(m.name, m.group, not reason, reason, m.options, m.source, extended))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convscope_core.explain.deconvnet import LEAKY, PASS
-from convscope_core.explain.lrp import CONVOLUTIONS, GATED, RULES, SINGLE, first_layers, proportional, shared
+from convscope_core.explain.lrp import AVERAGES, CONVOLUTIONS, GATED, RULES, SINGLE, first_layers, proportional, shared
 from convscope_core.explain.method import tabled
 from convscope_core.explain.normalised import IDENTITY
 from convscope_core.explain.options import require_flag
@@ -19,11 +19,12 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
     """Deep Taylor decomposition: each rectified neuron expanded about a root point of its own.
 
     For layers that follow rectifiers the root point gives the z+ rule, without biases; for the first layer, of a
-    picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums and average pools share
-    in proportion; max pools give all to the winner. What is decomposed is a positive score; of a negative one the walk
-    starts from one. The theory asks for biases that are not positive, which trained networks do not have. It is defined
-    for networks of rectifiers: leaky ones let relevance pass, and so do layer norms, group norms and similar ones
-    (Achtibat et al. 2024), which is labelled. Other activations are refused.
+    picture between black and white, the z^B rule (z-box), of unbounded input the w² rule. Sums, average pools and
+    up-sampling (but for bicubic, whose weights may be negative) share in proportion; max pools give all to the winner.
+    What is decomposed is a positive score; of a negative one the walk starts from one. The theory asks for biases that
+    are not positive, which trained networks do not have. It is defined for networks of rectifiers: leaky ones let
+    relevance pass, and so do layer norms, group norms and similar ones (Achtibat et al. 2024), which is labelled. Other
+    activations are refused.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def deep_taylor(net: Network, *, bounded: bool = True) -> Table:
     ]
     rules = {
         **dict.fromkeys((*CONVOLUTIONS, "linear"), hidden),
-        **dict.fromkeys(("avg_pool", "adaptive_avg_pool", "mean"), proportional(1e-6)),
+        **dict.fromkeys(AVERAGES, proportional(1e-6)),
         **dict.fromkeys(("add", "sub"), shared(1e-6)),
         **dict.fromkeys((*SINGLE, "relu", "relu6", "local_response_norm"), PASS),
         **dict.fromkeys(LEAKY, PASS.labelled("leaky rectifiers let relevance pass")),

@@ -19,6 +19,7 @@ from convscope_core.explain.method import tabled
 from convscope_core.explain.normalised import HELD, IDENTITY
 from convscope_core.explain.options import require_choice, require_flag, require_number
 from convscope_core.graph.backward import (
+    AVERAGING,
     HELD_GATE,
     ROUNDING,
     ROUTING,
@@ -37,7 +38,7 @@ from convscope_core.graph.ops import ACTIVATIONS
 from convscope_core.network import Network
 
 __all__ = [
-    "CONVOLUTIONS", "GATED", "PRESETS", "RULES", "SINGLE", "first_layers", "lrp", "proportional", "shared",
+    "AVERAGES", "CONVOLUTIONS", "GATED", "PRESETS", "RULES", "SINGLE", "first_layers", "lrp", "proportional", "shared",
 ]  # fmt: skip
 
 CONVOLUTIONS = ("conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d")
@@ -46,9 +47,10 @@ CONVOLUTIONS = ("conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d"
 #: decision for what is added: it gets no share. Batch norm is here only where it could not be folded.)
 SINGLE = ("batch_norm", "shift", "scale", "aten.neg", "aten.rsub")
 
-#: Averages, and other sums with fixed weights.
-_AVERAGES = (
-    "avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d", *sorted(UPSAMPLING),
+#: Averages and sums, none with a negative weight.
+AVERAGES = (
+    "avg_pool", "adaptive_avg_pool", "mean", "aten.sum", "aten.avg_pool1d", "aten.avg_pool3d", "aten.col2im",
+    *sorted(AVERAGING),
 )  # fmt: skip
 
 #: Presets: rules for convolutions, for linear layers, and for the first layer where it has one of its own.
@@ -151,7 +153,7 @@ def lrp(
     rules = {
         **dict.fromkeys(CONVOLUTIONS, rule(conv or for_conv)),
         "linear": rule(dense or for_dense),
-        **dict.fromkeys(_AVERAGES, proportional(epsilon)),
+        **dict.fromkeys((*AVERAGES, *UPSAMPLING), proportional(epsilon)),
         **dict.fromkeys(("add", "sub"), shared(epsilon)),
         **dict.fromkeys((*SINGLE, *ACTIVATIONS, "local_response_norm"), PASS),
         **dict.fromkeys(("mul", "div"), GATED),

@@ -30,8 +30,9 @@ from convscope_core.graph.node import Graph, Node, map_values, nodes_in
 from convscope_core.graph.ops import ACTIVATIONS, STOP
 
 __all__ = [
-    "EXACT", "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUNDING", "ROUTING", "SWITCHED", "UPSAMPLING",
-    "Account", "At", "Parts", "Rule", "Table", "Tape", "Walk", "gate_of", "goes_to", "inputs", "nothing", "output",
+    "AVERAGING", "EXACT", "EXTENSIONS", "GRADIENT", "HELD_GATE", "LINEAR", "ROUNDING", "ROUTING", "SWITCHED",
+    "UPSAMPLING", "Account", "At", "Parts", "Rule", "Table", "Tape", "Walk", "gate_of", "goes_to", "inputs", "nothing",
+    "output",
 ]  # fmt: skip
 
 Parts: TypeAlias = "Tensor | Sequence[Tensor | None]"
@@ -45,23 +46,29 @@ ROUTING = frozenset(
         "aten.channel_shuffle", "aten.native_channel_shuffle", "aten.pixel_shuffle", "aten.pixel_unshuffle",
         "aten.split", "aten.split_with_sizes", "aten.chunk", "aten.unbind", "aten.stack", "aten.expand", "aten.repeat",
         "aten.movedim", "aten.t", "aten.index_select", "aten.expand_as", "aten.slice_scatter", "aten.select_scatter",
-        "aten.rot90", "aten.view_as", "aten.unfold", "aten.gather", "aten.index", "aten.tile", "aten.repeat_interleave",
+        "aten.rot90", "aten.view_as", "aten.unfold", "aten.im2col", "aten.gather", "aten.index", "aten.tile",
+        "aten.repeat_interleave",
+    }
+)  # fmt: skip
+
+#: Operations that compute a larger map, each value of it an average of neighbours with weights that are not negative.
+AVERAGING = frozenset(
+    {
+        "aten.upsample_nearest1d", "aten.upsample_nearest2d", "aten.upsample_nearest3d",
+        "aten._upsample_nearest_exact1d", "aten._upsample_nearest_exact2d", "aten._upsample_nearest_exact3d",
+        "aten.upsample_linear1d", "aten.upsample_bilinear2d", "aten.upsample_trilinear3d",
+        "aten._upsample_bilinear2d_aa",
     }
 )  # fmt: skip
 
 #: Operations that compute a larger map, each value of it an average of neighbours with weights of its own.
-UPSAMPLING = frozenset(
-    {
-        "aten.upsample_nearest2d", "aten._upsample_nearest_exact2d", "aten.upsample_bilinear2d",
-        "aten.upsample_bicubic2d", "aten._upsample_bilinear2d_aa", "aten._upsample_bicubic2d_aa",
-    }
-)  # fmt: skip
+UPSAMPLING = AVERAGING | {"aten.upsample_bicubic2d", "aten._upsample_bicubic2d_aa"}
 
 #: Operations that are linear, or affine, in the values that come from the picture: their transpose needs no values.
 LINEAR = ROUTING | UPSAMPLING | {
     "conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d", "linear", "batch_norm",
     "add", "sub", "shift", "scale", "mean", "avg_pool", "adaptive_avg_pool", "aten.avg_pool1d",
-    "aten.avg_pool3d", "aten.sum", "aten.neg", "aten.rsub",
+    "aten.avg_pool3d", "aten.sum", "aten.neg", "aten.rsub", "aten.col2im",
 }  # fmt: skip
 
 #: Operations that pass on one value of several (of a window, of an axis, of two maps): the signal goes back to where

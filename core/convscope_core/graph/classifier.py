@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _python_dispatch
 
 from convscope_core.errors import TraceError
+from convscope_core.graph.answers import Answers
 
 __all__ = [
     "Classifier",
@@ -171,7 +172,9 @@ def converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
         return module
     short = str(dtype).removeprefix("torch.")
     try:
-        copied: Any = copy.deepcopy(module)
+        # Weights that are computed of others (pruning, weight norm as it was) would refuse to be copied.
+        computed = [v for m in module.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf]
+        copied: Any = copy.deepcopy(module, {id(v): v.detach().clone() for v in computed})
         made: nn.Module = copied._apply(lambda t: t.to(wanted(t)))
         return made
     except Exception as e:
@@ -245,7 +248,11 @@ class Classifier(nn.Module):
     ----------
     expected : tensor
         The class scores for `x`.
+    answers : Answers or None
+        What the forward pass is answered where it asks for values; None where it asks the tensors themselves.
     """
+
+    answers: Answers | None = None
 
     def __init__(self, module: nn.Module, x: Tensor, output: str | int | None = None) -> None:
         super().__init__()
@@ -267,12 +274,17 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the class scores."""
-        returned = self._given(x)
+        with self.answers.repeated() if self.answers is not None else contextlib.nullcontext():
+            returned = self._given(x)
         for step in self.path:
             named = isinstance(step, str) and not isinstance(returned, Mapping)
             returned = getattr(returned, str(step)) if named else returned[step]
         assert isinstance(returned, Tensor)
         return returned
+
+    def asked(self, x: Tensor) -> Answers:
+        """Return what the forward pass asks of tensors' values, and the answers."""
+        return Answers(self.module, x, lambda: self._given(x))
 
     def _given(self, x: Tensor) -> Any:
         if self.take == "position":

@@ -187,6 +187,8 @@ def _squashed(n: Node) -> Node | None:
         clamped = n.kind in ("clamp", "hardtanh") and sorted(b for b in bounds if b is not None) == [0, 1]
         if n.kind in _SQUASHING or clamped:
             return n
+        if n.kind == "mul" and all(_squashed(i) is not None for i in n.inputs):
+            return n  # a gate for rows times one for columns
         sources = [i for i in n.inputs if i.kind != "size"]
         if not sources or not (n.kind in _MOVING or n.kind.startswith(_SPREADING)):
             return None
@@ -217,7 +219,7 @@ def spell_products(graph: Graph) -> Graph:
             makers[n] = functools.partial(_product, n, *plan, taken)
         elif n.kind == "aten.glu" and n.batched and n["input"].batched and n["dim"] % (len(n.shape) + 1):
             makers[n] = functools.partial(_unit, n, taken)
-        elif n.kind == "aten.addcmul" and n.batched and n["value"] == 1:
+        elif n.kind == "aten.addcmul" and n.batched and (n["value"] == 1 or isinstance(n["input"], Node)):
             makers[n] = functools.partial(_product_and_sum, n, taken)
     return graph.substituted(makers) if makers else graph
 
@@ -278,7 +280,7 @@ def _unit(n: Node, taken: set[str], new: Callable[[Node], Node]) -> list[Node]:
 
 
 def _product_and_sum(n: Node, taken: set[str], new: Callable[[Node], Node]) -> list[Node]:
-    """``input + tensor1 * tensor2``, of which constants may be any but all."""
+    """``input + value * tensor1 * tensor2``, of which constants may be any but all."""
     a, b, c = (new(v) if isinstance(v, Node) else v for v in (n["tensor1"], n["tensor2"], n["input"]))
     made: list[Node] = []
     if isinstance(a, Tensor) and isinstance(b, Tensor):
@@ -294,7 +296,7 @@ def _product_and_sum(n: Node, taken: set[str], new: Callable[[Node], Node]) -> l
         made.append(product)
     first, second = (c, product) if isinstance(c, Node) else (product, c)
     kind = "add" if isinstance(second, Node) else "shift"
-    args = {"input": first, "other": second, "alpha": 1}
+    args = {"input": first, "other": second, "alpha": n["value"]}
     return [*made, Node(n.name, kind, aten.add.Tensor, args, n.shape, n.calls, frozenset({"alpha"}))]
 
 

@@ -1,7 +1,9 @@
 """Whether a picture's values depend on the other pictures of its batch.
 
 Told by structure where the batch axis is reduced away, and where every operation treats pictures one by one. For the
-rest, by giving a picture neighbours that nothing which reads them can hide: not-a-number.
+rest, by giving a picture neighbours that nothing which reads them can hide: not-a-number. Operations that are not
+PyTorch's own may read where a number says (deformable convolutions), beyond all memory for one that is none: they are
+given other numbers.
 """
 
 from __future__ import annotations
@@ -59,17 +61,35 @@ def influence(graph: Graph, x: Tensor) -> Node | None:
     if all(_one_by_one(n) for n in graph if n.kind != "input"):
         return None
     before = _values(graph, x)
-    for row in (0, len(x) - 1):
-        changed = torch.full_like(x, torch.nan)
+    finite = [1 - 2 * x, 30 * x + 5, -9 * x.abs()]
+    kinds = finite if any(_is_foreign(n) for n in graph) else [torch.full_like(x, torch.nan), *finite]
+    return next((n for row in (0, len(x) - 1) if (n := _followed(graph, x, row, before, kinds)) is not None), None)
+
+
+def _followed(graph: Graph, x: Tensor, row: int, before: Mapping[Node, Any], kinds: list[Tensor]) -> Node | None:
+    """Return where a picture follows its neighbours, if it follows any of several kinds of them.
+
+    The first kind decides where a picture does not follow it. Where it does, others have to show the same: in a product
+    with zero, not-a-number tells of a neighbour of which nothing is taken.
+    """
+    for others in kinds:
+        changed = others.clone()
         changed[row] = x[row]
         try:
             after = _values(graph, changed)
         except (RuntimeError, IndexError, ValueError):
             continue  # an operation that takes no such values, such as a look-up
-        if _same(before[graph.output], after[graph.output], row):
-            continue
-        return next(n for n in graph if n.batched and not _same(before[n], after[n], row))
+        same = _same(before[graph.output], after[graph.output], row)
+        if bool(others.isnan().any()):
+            if same:
+                return None
+        elif not same:
+            return next(n for n in graph if n.batched and not _same(before[n], after[n], row))
     return None
+
+
+def _is_foreign(n: Node) -> bool:
+    return isinstance(n.op, torch._ops.OpOverload) and n.op.namespace not in ("aten", "prims")
 
 
 def _same(before: Any, after: Any, row: int) -> bool:

@@ -443,6 +443,18 @@ def view_as_complex(x: torch.Tensor) -> torch.Tensor:
     return found
 
 
+def matrix_exp(x: torch.Tensor) -> torch.Tensor:
+    """Return matrix exponentials; PyTorch takes several matrices only as it lays them out by itself."""
+    found: torch.Tensor = aten.matrix_exp.default(x.contiguous())
+    return found
+
+
+def as_strided(x: torch.Tensor, *places: Any) -> torch.Tensor:
+    """Return values by their places in memory, which are those of a tensor as PyTorch lays it out by itself."""
+    found: torch.Tensor = aten.as_strided.default(x.contiguous(), *places)
+    return found
+
+
 def _as_given(kind: str, op: Callable[..., Any]) -> Callable[..., Spec]:
     def handler(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec:
         del shape, batched
@@ -487,6 +499,8 @@ def _slice(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | N
     dim = a["dim"] % rank
     if not (isinstance(x, Node) and batched and dim) or any(isinstance(a[k], Node) for k in ("start", "end")):
         return None
+    if x.shape[dim - 1] < 0:
+        return None  # along a second axis of pictures, whose length is not constant
     start, end, step = slice(a["start"], a["end"], a["step"]).indices(x.shape[dim - 1])
     args = {"input": x, "dim": dim, "start": start, "end": end, "step": step}
     return Spec("slice", aten.slice.Tensor, args)
@@ -503,7 +517,7 @@ def _narrow(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | 
 def _select(a: dict[str, Any], shape: tuple[int, ...], batched: bool) -> Spec | None:
     x = a["input"]
     dim = a["dim"] % (len(shape) + 1)
-    if not (isinstance(x, Node) and batched and dim and isinstance(a["index"], int)):
+    if not (isinstance(x, Node) and batched and dim and isinstance(a["index"], int)) or x.shape[dim - 1] < 0:
         return None
     index = a["index"] % x.shape[dim - 1]
     return Spec("select", aten.select.int, {"input": x, "dim": dim, "index": index})
@@ -584,6 +598,9 @@ _HANDLERS: dict[str, Callable[[dict[str, Any], tuple[int, ...], bool], Spec | No
     "aten.min.dim": _winner("aten.amin", min_along),
     "aten.max_pool3d.default": _as_given("aten.max_pool3d", max_pool3d),
     "aten.view_as_complex.default": _as_given("aten.view_as_complex", view_as_complex),
+    "aten.matrix_exp.default": _as_given("aten.matrix_exp", matrix_exp),
+    "aten.linalg_matrix_exp.default": _as_given("aten.matrix_exp", matrix_exp),
+    "aten.as_strided.default": _as_given("aten.as_strided", as_strided),
     "aten.max.other": _as_given("aten.maximum", aten.maximum.default),
     "aten.min.other": _as_given("aten.minimum", aten.minimum.default),
     "aten.cat.default": _cat,
@@ -639,6 +656,22 @@ FIRST_RESULT = frozenset(
         "aten.min.dim",
     }
 )
+
+
+def one_of_several(target: Any, a: Mapping[str, Any], index: int) -> tuple[Any, dict[str, Any]] | None:
+    """Return the operation, and its arguments, that gives one of several results alone; None where there is none."""
+    name, _, overload = str(target).removeprefix("aten.").partition(".")
+    if name in ("std_mean", "var_mean") and a.get("dim"):
+        rest = {k: a[k] for k in ("input", "dim", "keepdim")}
+        if index:
+            return aten.mean.dim, {**rest, "dtype": None}
+        alone = getattr(aten.std if name == "std_mean" else aten.var, overload)
+        names = ["input" if arg.name == "self" else arg.name for arg in alone._schema.arguments]
+        return alone, {k: a[k] for k in names}
+    if name == "aminmax" and a.get("dim") is not None:
+        alone = aten.amax.default if index else aten.amin.default
+        return alone, {"input": a["input"], "dim": (a["dim"],), "keepdim": a["keepdim"]}
+    return None
 
 
 def size_spec(target: Callable[..., Any], args: tuple[Any, ...]) -> Spec | None:

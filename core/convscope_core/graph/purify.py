@@ -124,9 +124,7 @@ def _copy_into(graph: fx.Graph, module: fx.GraphModule, known: dict[fx.Node, Any
     return None
 
 
-def translate(
-    program: fx.Graph, placeholders: Mapping[str, torch.Tensor], output: str, *, may_write: bool = False
-) -> Graph:
+def translate(program: fx.Graph, placeholders: Mapping[str, Any], output: str, *, may_write: bool = False) -> Graph:
     """Return the pure graph of an exported program.
 
     Parameters
@@ -134,8 +132,8 @@ def translate(
     program : torch.fx.Graph
         The graph of an ``ExportedProgram``.
     placeholders : mapping of str to tensor
-        The parameter, buffer or constant behind each placeholder. The one placeholder not in here is the
-        input.
+        The parameter, buffer or constant behind each placeholder; what is no tensor (a generator of random numbers) as
+        it is. The one placeholder not in here is the input.
     output : str
         Name of the program's node that is the user's output.
     may_write : bool, default False
@@ -150,12 +148,11 @@ def translate(
 
 
 class _Translation:
-    def __init__(self, program: fx.Graph, placeholders: Mapping[str, torch.Tensor], may_write: bool) -> None:
+    def __init__(self, program: fx.Graph, placeholders: Mapping[str, Any], may_write: bool) -> None:
         self.program = list(program.nodes)
         self.placeholders = placeholders
-        self.state = (
-            set() if may_write else {t.untyped_storage().data_ptr() for t in placeholders.values() if t.numel()}
-        )
+        held = [t for t in placeholders.values() if isinstance(t, torch.Tensor) and t.numel()]
+        self.state = set() if may_write else {t.untyped_storage().data_ptr() for t in held}
         self.cells: dict[fx.Node, _Cell] = {}
         self.nodes: list[Node] = []
         self.names: set[str] = set()
@@ -338,6 +335,8 @@ class _Translation:
             if dim:
                 spec = ops.Spec("select", aten.select.int, {"input": x, "dim": dim, "index": index})
                 return self.emit(n, spec, shape, True)
+        if batched and (one := ops.one_of_several(several.target, a, index)) is not None:
+            return self.emit(n, ops.normalise(*one, (-1, *shape), True), shape, True)
         whole = several.node
         if whole is None:
             kind = f"aten.{several.target._schema.name.split('::')[1]}"

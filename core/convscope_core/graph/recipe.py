@@ -43,11 +43,11 @@ class _Form(NamedTuple):
 
     def translated(self, tensors: Mapping[str, Tensor]) -> Graph:
         nothing = torch.empty(0)
-        values = {name: tensors[target].detach() if target else nothing for name, target in self.inputs}
+        values = {name: _detached(tensors[target]) if target else nothing for name, target in self.inputs}
         try:
             return translate(self.graph, values, self.output)
         except WritesStateError:
-            private = {name: value.clone() for name, value in values.items()}
+            private = {name: v.clone() if isinstance(v, Tensor) else v for name, v in values.items()}
             return translate(self.graph, private, self.output, may_write=True)
 
 
@@ -63,6 +63,8 @@ class Recipe:
         Which of the program's results is the output.
     prefix : str, default ""
         What the names of all weights in the program begin with, beyond the module's own names.
+    decisive : mapping of str to tensor, optional
+        Weights, by the module's own names, on whose values it depends which operations the program has.
 
     Raises
     ------
@@ -77,10 +79,22 @@ class Recipe:
         Of every parameter and persistent buffer of the module, by name.
     used : frozenset of str
         Names of those that the forward pass reads.
+    own_backward : str
+        What of the module sends back another gradient than that of what it computes; empty where nothing does.
     """
 
-    def __init__(self, program: ExportedProgram, name: str, result: int = 0, prefix: str = "") -> None:
+    own_backward: str = ""
+
+    def __init__(
+        self,
+        program: ExportedProgram,
+        name: str,
+        result: int = 0,
+        prefix: str = "",
+        decisive: Mapping[str, Tensor] | None = None,
+    ) -> None:
         self.name = name
+        self._decisive = dict(decisive or {})
         self._prefix = prefix
         tensors = {**program.constants, **program.state_dict}
         try:
@@ -88,7 +102,10 @@ class Recipe:
                 self._form = _Form.of(program, result)
                 self._first: Graph | None = self._form.translated(tensors)
             except (EntangledError, UnsupportedError):
-                decomposed = program.run_decompositions({})
+                try:
+                    decomposed = program.run_decompositions({})
+                except Exception as e:
+                    raise UnsupportedError(f"a part that PyTorch cannot decompose ({type(e).__name__})") from e
                 tensors = {**decomposed.constants, **decomposed.state_dict}
                 self._form = _Form.of(decomposed, result)
                 self._first = self._form.translated(tensors)
@@ -104,7 +121,7 @@ class Recipe:
         self.used = frozenset(self._own(target) for target in targets) & self.shapes.keys()
         self._dtypes = {key: state[key].dtype for key in self.used}
         # What is no weight: tables that are not saved, numbers in the code.
-        self._constants = {t: tensors[t].detach() for t in targets if self._own(t) not in self.used}
+        self._constants = {t: _detached(tensors[t]) for t in targets if self._own(t) not in self.used}
 
     def take_first(self) -> Graph:
         """Return the graph with the program's own weights, once: the recipe keeps none."""
@@ -178,6 +195,13 @@ class Recipe:
                 else "Give checkpoints of one architecture, and the network that they are of."
             )
             raise NetworkError(f"Expected {what} to hold the weights of {self.name}, got others ({told}). {cure}")
+        for key, tensor in self._decisive.items():
+            if key in found and not torch.equal(found[key].cpu().to(tensor.dtype), tensor.cpu()):
+                raise NetworkError(
+                    f"Expected {what} to have the same {key} as {self.name}, got another: its forward pass reads "
+                    f"values of it in Python (an `if`, .item()), so that others may mean other operations. Give the "
+                    f"module itself, with these weights."
+                )
         for key, tensor in whole.items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 bad = int((~torch.isfinite(tensor)).sum())
@@ -189,6 +213,11 @@ class Recipe:
 
     def _own(self, target: str) -> str:
         return target.removeprefix(self._prefix)
+
+
+def _detached(constant: Any) -> Any:
+    """Return a tensor without its gradient; a generator of random numbers, and the like, as it is."""
+    return constant.detach() if isinstance(constant, Tensor) else constant
 
 
 def _plain_names(names: Iterable[str]) -> dict[str, str]:

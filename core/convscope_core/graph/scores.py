@@ -43,6 +43,8 @@ _BOUNDS = frozenset({"clamp", "hardtanh", "relu", "aten.nan_to_num", "aten.clamp
 _CASTS = frozenset({"aten.to", "aten._to_copy", "aten.type_as"})
 """Changes of precision."""
 
+_HALVES = frozenset({"torch.float16", "torch.bfloat16"})
+
 _WEIGHTED = frozenset(
     {
         "input", "conv", "conv1d", "conv3d", "conv_transpose", "conv_transpose1d", "conv_transpose3d", "linear",
@@ -206,7 +208,10 @@ def _only_rounds(n: Node) -> bool:
 
 
 def _is_rounding(step: Any) -> bool:
-    return str(step[0]).startswith("aten.round.")
+    """Tell whether a step rounds, if only by a change to half precision."""
+    name, given, named = str(step[0]), step[1], dict(step[2])
+    casts = name.startswith(tuple(f"{c}." for c in _CASTS))
+    return name.startswith("aten.round.") or (casts and not _HALVES.isdisjoint(map(str, (*given, *named.values()))))
 
 
 def _smooth(n: Node) -> Node:

@@ -31,6 +31,7 @@ from convscope_core.graph.gates import spell_products
 from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.normalisation import collapse_normalisations
+from convscope_core.graph.own_backward import applied_functions, hooked_modules, sends_other_gradient
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own, without_idle_stops
 from convscope_core.graph.recipe import Recipe
 from convscope_core.precision import full_precision
@@ -38,6 +39,8 @@ from convscope_core.precision import full_precision
 __all__ = ["Traceable", "deviation", "made", "probe", "trace", "traced"]
 
 Traceable: TypeAlias = "nn.Module | ExportedProgram"
+
+logger = logging.getLogger(__name__)
 
 #: Greatest difference between graph and module that `trace` accepts, relative to the greatest output.
 TOLERANCE = 1e-4
@@ -107,19 +110,24 @@ def traced(
         program = _Module(converted(inner, dtype))
     home = program.home
     with _untouched(program.module, home), torch.no_grad(), in_full_precision(), full_precision(home):
-        with _untouched(program.module, home):  # what the call leaves behind must not show in the program
+        # What the call leaves behind must not show in the program.
+        with _untouched(program.module, home, attributes=False), applied_functions() as functions:
             pictures, expected = program.begin(input_shape, dtype, output)
         plain = _rewritten(program.graph(pictures))
         _refuse_chance(program.name, plain)
         _refuse_mates(program.name, plain, pictures)
-        graph = own(fold_batch_norm(plain), home, copy=copy)
-        if not _difference(graph, pictures, expected) <= TOLERANCE:
-            # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
-            folded, graph = graph, own(plain, home, copy=copy)
-            if not _difference(graph, pictures, expected) <= TOLERANCE:
-                graph = _judged(program, [folded, graph], pictures, expected)
+        tried: list[Graph] = []
+        for graph in _candidates(plain, home, copy=copy):
+            tried.append(graph)
+            if _difference(graph, pictures, expected) <= TOLERANCE:
+                break
+        else:
+            graph = _judged(program, tried, pictures, expected)
+        names = [*functions, *(f"hooks of {path}" for path in hooked_modules(program.module))]
+        own_backward = sends_other_gradient(program.scores, lambda x: Runner(graph)(x)[0], pictures[:1], names)
     recipe = program.recipe
     assert recipe is not None
+    recipe.own_backward = own_backward
     return (graph if device is None or device == home else own(graph, device, copy=False)), recipe
 
 
@@ -168,6 +176,13 @@ def _rewritten(graph: Graph) -> Graph:
     return graph
 
 
+def _candidates(graph: Graph, home: torch.device, *, copy: bool) -> Iterator[Graph]:
+    """Yield forms in which a graph may be kept, the fastest first."""
+    yield own(fold_batch_norm(graph), home, copy=copy)
+    # Folding loses digits where a running variance is close to zero; unfolded, nothing is rearranged.
+    yield own(graph, home, copy=copy)
+
+
 class _Module:
     """A module, ready to be called and exported."""
 
@@ -203,22 +218,36 @@ class _Module:
 
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """Return the class scores for a batch."""
-        if self.classifier is None:
-            return self._first(x)
+        return self._first(x) if self.classifier is None else self.scores(x).detach().clone()
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class scores for a batch, with gradient."""
+        assert self.classifier is not None
         found: torch.Tensor = self.classifier(x)
-        return found.detach().reshape(len(x), -1).clone()
+        return found.reshape(len(x), -1)
 
     def graph(self, x: torch.Tensor) -> Graph:
         """Return the forward pass as it was written."""
         assert self.classifier is not None
+        decisive: Mapping[str, torch.Tensor] = {}
         try:
             exported = _export(self.classifier, self.name, x)
         except TraceError:
+            if (apart := deviation(self.call(x), self.call(x))) > TOLERANCE:
+                raise _depends_on_chance(self.name, apart) from None
             if self._follows_mates(x):  # which is why it cannot be exported for a batch of any size
                 how = "a picture's output is another where its neighbours are others"
                 raise _depends_on_mates(self.name, how) from None
-            raise
-        self.recipe = Recipe(exported, self.name, prefix="module.")
+            answers = self.classifier.asked(x)
+            if not answers:
+                raise
+            self.classifier.answers = answers
+            try:
+                exported = _export(self.classifier, self.name, x)
+            finally:
+                self.classifier.answers = None
+            decisive = answers.weights
+        self.recipe = Recipe(exported, self.name, prefix="module.", decisive=decisive)
         return self.recipe.take_first()
 
     def _follows_mates(self, x: torch.Tensor) -> bool:
@@ -286,8 +315,12 @@ class _Exported:
 
     def call(self, x: torch.Tensor) -> torch.Tensor:
         """Return the class scores for a batch."""
+        return self.scores(x).detach().clone()
+
+    def scores(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the class scores for a batch, with gradient."""
         found: torch.Tensor = self.classifier(x)
-        return found.detach().reshape(len(x), -1).clone()
+        return found.reshape(len(x), -1)
 
     def graph(self, x: torch.Tensor) -> Graph:
         """Return the program's graph."""
@@ -314,13 +347,8 @@ def _judged(
     """
     name = program.name
     difference = min(_difference(graph, x, expected) for graph in graphs)
-    again = program.call(x)
-    if not deviation(again, expected) <= TOLERANCE:
-        raise TraceError(
-            f"Expected the forward pass of {name} to be a fixed function of each picture; a second call on the same "
-            f"pictures gave outputs that differ by {deviation(again, expected):.2g} of the largest. It draws random "
-            f"numbers, or keeps state from call to call. Replace that part."
-        )
+    if not (apart := deviation(program.call(x), expected)) <= TOLERANCE:
+        raise _depends_on_chance(name, apart)
     faithful, truth, apart = math.inf, expected, 0.0
     try:
         exact = program.in_float64()
@@ -343,6 +371,14 @@ def _judged(
         f"Expected the traced graph of {name} to compute what the module computes; on random input they differ by "
         f"{difference:.2g} of the largest output (allowed: {TOLERANCE:g}), and {why}. The forward pass probably "
         f"depends on something that a graph of one picture cannot hold. Make it a fixed function of each picture."
+    )
+
+
+def _depends_on_chance(name: str, apart: float) -> TraceError:
+    return TraceError(
+        f"Expected the forward pass of {name} to be a fixed function of each picture; a second call on the same "
+        f"pictures gave outputs that differ by {apart:.2g} of the largest. It draws random numbers, or keeps state "
+        f"from call to call. Replace that part."
     )
 
 
@@ -377,9 +413,15 @@ def probe(input_shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def _difference(graph: Graph, x: torch.Tensor, expected: torch.Tensor) -> float:
-    """Return the deviation from the module: on two pictures or on the first alone, the greater."""
+    """Return the deviation from the module, on two pictures or the first alone; infinite if it cannot be computed."""
     run = Runner(graph)
-    return max(deviation(run(x)[0], expected), deviation(run(x[:1])[0], expected[:1]))
+    try:
+        return max(deviation(run(x)[0], expected), deviation(run(x[:1])[0], expected[:1]))
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as e:
+        logger.info("a graph that does not run: %s", e)
+        return math.inf
 
 
 def _refuse_chance(name: str, graph: Graph) -> None:
@@ -467,8 +509,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
-    """Put back the buffers, and the state of the random number generators, that the block may change.
+def _untouched(module: nn.Module, home: torch.device, *, attributes: bool = True) -> Iterator[None]:
+    """Put back the buffers and attributes, and the state of the random number generators, that the block may change.
 
     What `nn.DataParallel` wraps inside the module is called where it is: it would share the pictures out, which fixes
     the batch size.
@@ -476,6 +518,9 @@ def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
     shared = [(m, m.device_ids) for m in module.modules() if isinstance(m, nn.DataParallel)]
     devices = [home] if home.type == "cuda" else []
     buffers = [(m, dict(m._buffers)) for m in module.modules()]
+    named = [(m, dict(vars(m))) for m in module.modules()] if attributes else []
+    held = [v for _, kept in named for name, v in kept.items() if name[:1] != "_" and type(v) in (list, dict)]
+    contents = [(v, v.copy()) for v in held]
     values = [(b, b._version, b.detach().clone()) for b in module.buffers()]
     with torch.random.fork_rng(devices):
         for wrapper, _ in shared:
@@ -485,6 +530,13 @@ def _untouched(module: nn.Module, home: torch.device) -> Iterator[None]:
         finally:
             for wrapper, ids in shared:
                 wrapper.device_ids = ids
+            for m, kept in named:
+                for name in vars(m).keys() - kept.keys():
+                    del vars(m)[name]
+                vars(m).update({name: v for name, v in kept.items() if vars(m).get(name) is not v})
+            for container, content in contents:
+                container.clear()
+                container.update(content) if isinstance(container, dict) else container.extend(content)
             for m, kept in buffers:
                 m._buffers.clear()
                 m._buffers.update(kept)
