@@ -18,12 +18,13 @@ import torch
 from convscope_core.errors import ArgumentError, did_you_mean
 
 __all__ = [
+    "argument_kind",
+    "door",
     "is_number",
     "is_whole",
     "listed",
     "plain_number",
     "plain_methods",
-    "plain_numbers",
     "require_between",
     "require_choice",
     "require_counts",
@@ -50,30 +51,74 @@ def plain_number(value: Any) -> Any:
     return value
 
 
-def plain_numbers(function: F) -> F:
-    """Let a function be given numbers of NumPy and of torch: it sees Python's."""
+def argument_kind(advice: str) -> Callable[[T], T]:
+    """Let `door` refuse anything else where a class is asked for.
+
+    Parameters
+    ----------
+    advice : str
+        What to do, a sentence.
+    """
+
+    def known(kind: T) -> T:
+        _KINDS[kind.__name__] = kind, advice
+        return kind
+
+    return known
+
+
+_KINDS: dict[str, tuple[type, str]] = {}
+"""Classes by name, with what to do for who has none."""
+
+
+def door(function: F) -> F:
+    """Let a function be given numbers of NumPy and of torch, which it sees as Python's, and nothing of another kind.
+
+    Where a parameter is annotated with an `argument_kind`, or that or None, anything else is an ArgumentError.
+    """
+    asked = _asked(function)
 
     @functools.wraps(function)
-    def door(*args: Any, **kwargs: Any) -> Any:
+    def through(*args: Any, **kwargs: Any) -> Any:
+        for place, name, kind, advice in asked:
+            value = args[place] if place < len(args) else kwargs.get(name)
+            given = place < len(args) or name in kwargs
+            if given and not isinstance(value, kind):
+                raise ArgumentError(f"Expected {name} as a {kind[0].__name__}, got {_named(value)}. {advice}")
         return function(*map(plain_number, args), **{name: plain_number(value) for name, value in kwargs.items()})
 
-    made: Any = door
+    made: Any = through
     return made  # type: ignore[no-any-return]
 
 
+def _asked(function: Callable[..., Any]) -> list[tuple[int, str, tuple[type, ...], str]]:
+    """Return the parameters that have to be of a kind: place, name, of what classes, what to do."""
+    found: list[tuple[int, str, tuple[type, ...], str]] = []
+    for place, (name, parameter) in enumerate(inspect.signature(function).parameters.items()):
+        hints = [hint.strip() for hint in str(parameter.annotation).split("|")]
+        if hints[0] in _KINDS and hints[1:] in ([], ["None"]):
+            kind, advice = _KINDS[hints[0]]
+            found.append((place, name, (kind, type(None)) if hints[1:] else (kind,), advice))
+    return found
+
+
+def _named(value: object) -> str:
+    return repr(value) if value is None or isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
+
+
 def plain_methods(kind: T) -> T:
-    """Let all public methods of a class that take numbers, and its constructor, be given those of NumPy and torch."""
+    """Make doors of all public methods of a class that take numbers or a network, and of its constructor."""
     for name, method in list(vars(kind).items()):
         if name.startswith("_") and name != "__init__":
             continue
         inner = getattr(method, "__func__", method)
-        if inspect.isfunction(inner) and any(_NUMBER.search(str(hint)) for hint in inner.__annotations__.values()):
-            door = plain_numbers(inner)
-            setattr(kind, name, type(method)(door) if isinstance(method, (classmethod, staticmethod)) else door)
+        if inspect.isfunction(inner) and any(_TAKEN.search(str(hint)) for hint in inner.__annotations__.values()):
+            made = door(inner)
+            setattr(kind, name, type(method)(made) if isinstance(method, (classmethod, staticmethod)) else made)
     return kind
 
 
-_NUMBER = re.compile(r"\b(int|float)\b")
+_TAKEN = re.compile(r"\b(int|float|Network)\b")
 
 
 def is_whole(value: Any) -> TypeGuard[int]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from convscope_core.arguments import plain_numbers
+from convscope_core.arguments import door
 from convscope_core.contents import NO_FILE, Trace, digest_of, stamp_of
 from convscope_core.crops import WHOLE, Box, Places, laid_out, require_layout
 from convscope_core.errors import ArgumentError, ImageError, did_you_mean
@@ -180,7 +180,7 @@ class Images(Sequence[Picture]):
 
     # -- crops --
 
-    @plain_numbers
+    @door
     def crops(self, sides: Sequence[float] = (1, 1 / 2), overlap: float = 0.5) -> Images:
         """Cut square crops at several scales out of each picture, as pictures of their own.
 

@@ -14,7 +14,7 @@ import PIL.Image
 import PIL.ImageOps
 import torch
 
-from convscope_core.arguments import plain_numbers
+from convscope_core.arguments import door
 from convscope_core.errors import ImageError
 
 __all__ = ["ImageLike", "SUFFIXES", "picture_size", "read_image"]
@@ -28,7 +28,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 _BACKGROUND = (255, 255, 255)
 
 
-@plain_numbers
+@door
 def read_image(source: ImageLike, mode: str = "RGB", *, scale: tuple[float, float] | None = None) -> PIL.Image.Image:
     """Return a picture, upright and without transparency.
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from convscope_core.arguments import is_whole, plain_methods
+from convscope_core.arguments import argument_kind, is_whole, plain_methods
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, did_you_mean
 from convscope_core.graph import Graph, Node, Runner
@@ -179,6 +179,7 @@ _PREPARING = frozenset({"scale", "shift", "pad"})
 
 
 @plain_methods
+@argument_kind("Wrap a module with Network(module), or load one with load(name).")
 class Network:
     """A classifier to look into.
 

@@ -314,7 +314,7 @@ def test_questions_that_have_no_answer_are_refused(found: Comparison, asked: Cal
         ({"layers_a": "9"}, LayerError, "got '9'"),
         ({"layers_b": []}, ArgumentError, "at least one layer"),
         ({"k": 0}, ArgumentError, "k to be a whole number"),
-        ({"net_b": 3}, ArgumentError, "two networks, got a int"),
+        ({"net_b": 3}, ArgumentError, "net_b as a Network, got 3"),
     ],
 )
 def test_other_arguments_are_refused(

@@ -400,6 +400,7 @@ def test_results_print_save_and_plot(net: Network, tmp_path: Path) -> None:
         ),
         (2, np.ones((2, SIDE, SIDE)), {}, "as a bool array .* or a point .*got values of float64"),
         (2, [(1, 2), (3, 4)], {}, "Expected a size of the squares about points"),
+        (2, [[1, [2]], (3, 4)], {"size": 3}, "'part' in picture 0 as a bool array .* got rows of different lengths"),
         (2, [(1, 2), (3, 16)], {"size": 3}, r"Expected a point .* inside 16x16, got \(3, 16\)"),
         (2, [(1, 2), (3, float("nan"))], {"size": 3}, "Expected a point"),
         (2, [(1, 2), (3, 4)], {"size": 17}, "Expected a size that fits into 16x16, got 17"),

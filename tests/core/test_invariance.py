@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from convscope_core.errors import ArgumentError, ImageError, LayerError, StoreError
@@ -242,6 +244,9 @@ def test_what_cannot_be_measured_is_refused(net: Network, found: InvarianceResul
     data = Labelled(3)
     with pytest.raises(LayerError, match="Expected the name of a layer"):
         measuring_invariance(net, data, layers="conv9")
+    for transforms in ([("scale", [1.5])], [["scale"]], [3]):
+        with pytest.raises(ArgumentError, match="a transformation as one of"):
+            measuring_invariance(net, data, transforms)
     with pytest.raises(ArgumentError, match="at least one layer"):
         measuring_invariance(net, data, layers=[])
     with pytest.raises(ArgumentError, match="target as one of"):
@@ -318,6 +323,52 @@ def test_the_protocols_are_those_of_plain_loops() -> None:
     assert found.worst.value == np.mean([all(row == t) for row, t in zip(found.attempts, found.targets, strict=False)])
     shares = (found.attempts == found.targets[:, None]).mean(1)
     assert found.average.high == pytest.approx(min(shares.mean() + 1.96 * shares.std(ddof=1) / 3, 1))
+
+
+class Ramps(torch.utils.data.Dataset[tuple[Any, int]]):
+    """Pictures that brighten downwards in red and to the right in green, of several sizes."""
+
+    classes = ("tench", "goldfish")
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        height, width = ((300, 400), (420, 310), (256, 256))[index]
+        rows, columns = np.linspace(0, 255, height)[:, None], np.linspace(0, 255, width)[None]
+        blue = np.full((height, width), 128.0)
+        ramps = [rows + 0 * columns, columns + 0 * rows, blue]
+        return PIL.Image.fromarray(np.stack(ramps, -1).astype(np.uint8)), index % 2
+
+
+def test_the_command_for_published_figures_takes_the_crops_of_their_protocol(tmp_path: Path) -> None:
+    # The weights' preprocessing and names, of a network whose class says where in the picture the crop was.
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    levels = torch.linspace(-1, 3, 1000)
+    module = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 1000)).eval()
+    with torch.no_grad():  # the class of the level nearest to red + 0.3 green
+        module[2].weight.copy_(2 * levels[:, None] * torch.tensor([1.0, 0.3, 0.0]))
+        module[2].bias.copy_(-levels.square())
+    net = Network(module, preprocess=weights.transforms(), labels=weights.meta["categories"], name="resnet18")
+    found = consistency(net, Ramps(), store=tmp_path / "resnet18.consistency", workers=2, progress=False)
+    assert (found.reach, found.group, found.pairs.shape) == (32, 256, (3, 5, 2))
+    transforms = torchvision.transforms
+    large = transforms.Compose(
+        [transforms.Resize(256), transforms.CenterCrop(256), transforms.ToTensor(),
+         transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    )  # fmt: skip
+    classes = set()
+    for n in range(3):
+        x = large(Ramps()[n][0])
+        for number in range(5):
+            offsets = np.random.default_rng((0, 0, number, 0)).integers(0, 32, size=(2, 2))
+            for which, (down, right) in enumerate(offsets):
+                with torch.no_grad():
+                    expected = int(module(x[None, :, down : down + 224, right : right + 224]).argmax())
+                assert abs(int(found.pairs[n, number, which]) - expected) <= 1  # a row is four levels
+                classes.add(expected)
+    assert len(classes) > 20
+    assert found.consistency.value < 0.5
 
 
 def test_consistency_is_kept_and_goes_on(net: Network, tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ def test_what_cannot_be_is_refused(
         cs.Compare(net, other)
     with pytest.raises(ArgumentError, match="comparison alone"):
         cs.Compare(found, images=images)
-    with pytest.raises(ArgumentError, match=r"two networks, got a Sequential"):
+    with pytest.raises(ArgumentError, match=r"net_b as a Network, got a Sequential"):
         cs.Compare(net, other_module(), images)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="convscope Network"):
         cs.Compare(other_module(), other, images)  # type: ignore[arg-type]

@@ -366,7 +366,7 @@ def test_every_door_that_takes_numbers_is_tried() -> None:
         "training",
     }
     missing = doors() - steps - set(DOORS)
-    assert not missing, "say in DOORS how they are called, and decorate them: plain_numbers, plain_methods"
+    assert not missing, "say in DOORS how they are called, and decorate them: door, plain_methods"
     assert set(DOORS) - doors() == {"project_many", "ZFNet()"}
 
 

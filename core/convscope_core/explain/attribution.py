@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from convscope_core.arguments import is_whole, plain_numbers
+from convscope_core.arguments import door, is_whole
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.explain.conservation import Conservation
@@ -133,7 +133,7 @@ class Attribution:
         return figure
 
 
-@plain_numbers
+@door
 def attribute(
     net: Network,
     image: ImageLike | Picture,
@@ -359,6 +359,7 @@ class MethodList(tuple[MethodInfo, ...]):
         return "\n".join(lines)
 
 
+@door
 def methods(net: Network, patterns: Patterns | None = None) -> MethodList:
     """Return all methods, with whether this network supports them and why not.
 

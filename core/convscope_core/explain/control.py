@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import is_number, is_whole, plain_numbers
+from convscope_core.arguments import door, is_number, is_whole
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
 from convscope_core.network import Network, Redrawn
@@ -18,7 +18,7 @@ from convscope_core.network import Network, Redrawn
 __all__ = ["randomised", "similarity"]
 
 
-@plain_numbers
+@door
 def randomised(net: Network, top: float = 0.5, seed: int = 0) -> Network:
     """Return the network with its upper layers' weights redrawn at random; the given one is untouched.
 

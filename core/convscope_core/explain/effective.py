@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from convscope_core.arguments import plain_numbers
+from convscope_core.arguments import door
 from convscope_core.datasets import Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import unit_index
@@ -97,7 +97,7 @@ class EffectiveField:
         return figure
 
 
-@plain_numbers
+@door
 def effective_field(
     net: Network,
     image: ImageLike | Picture,

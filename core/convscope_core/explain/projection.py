@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import plain_numbers
+from convscope_core.arguments import door
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import unit_index
@@ -120,7 +120,7 @@ class Projection:
         return figure
 
 
-@plain_numbers
+@door
 def project(
     net: Network,
     image: ImageLike | Picture,

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from tqdm.auto import tqdm
 
-from convscope_core.arguments import plain_numbers
+from convscope_core.arguments import door
 
 __all__ = ["SHARED", "completed", "documented", "last", "shown"]
 
@@ -77,7 +77,7 @@ def documented(function: F) -> F:
         sections = _sections(inspect.cleandoc(function.__doc__))
         sections["Parameters"] = _filled(sections["Parameters"], inspect.signature(function))
         function.__doc__ = _joined(sections)
-    return plain_numbers(function)
+    return door(function)
 
 
 def completed(

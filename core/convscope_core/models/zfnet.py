@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from convscope_core.arguments import (
+    door,
     is_whole,
     plain_methods,
-    plain_numbers,
     require_between,
     require_choice,
     require_counts,
@@ -193,7 +193,7 @@ for _network in (ZFNet, AlexNet2012):
         _network.__doc__ += _PARAMETERS
 
 
-@plain_numbers
+@door
 def initialise(module: nn.Module, scheme: str = "paper", seed: int | None = None) -> None:
     """Draw the weights of convolutions and linear layers; set their biases to 0.
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import plain_methods, require_choice
+from convscope_core.arguments import argument_kind, plain_methods, require_choice
 from convscope_core.errors import ArgumentError, did_you_mean
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.neurons import EXTENDED, Neurons
@@ -245,6 +245,7 @@ def _units(
 
 
 @plain_methods
+@argument_kind("Make them with fit_patterns(net, images), or open them with Patterns.load.")
 class Patterns(Mapping[str, Tensor]):
     """The patterns of a network's neurons: for each layer a tensor of its weight's shape, units first.
 

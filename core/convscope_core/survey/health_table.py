@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from convscope_core.arguments import door
 from convscope_core.plots import panels
 from convscope_core.survey.minima import MINIMA, inactive_word
 from convscope_core.survey.result import Survey
@@ -114,6 +115,7 @@ class HealthTable(Sequence[HealthRow]):
         return figure
 
 
+@door
 def layer_health(survey: Survey) -> HealthTable:
     """Sum up the health of every layer of a survey.
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import is_whole, listed, plain_methods, require_choice
+from convscope_core.arguments import argument_kind, is_whole, listed, plain_methods, require_choice
 from convscope_core.crops import non_overlapping
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
@@ -44,6 +44,7 @@ _ALIKE = 8
 
 
 @plain_methods
+@argument_kind("Make one with survey(net, images), or open one with load_survey.")
 class Survey:
     """What excites every unit of chosen layers of a network, over many images.
 

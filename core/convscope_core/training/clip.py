@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from convscope_core.arguments import plain_numbers, require_between
+from convscope_core.arguments import door, require_between
 from convscope_core.errors import ArgumentError, LayerError, did_you_mean
 from convscope_core.graph.classifier import named_parts
 from convscope_core.plots import draws_figure, panels
@@ -24,7 +24,7 @@ __all__ = ["FilterSizes", "Radius", "clip_filters", "filter_sizes", "measured_fi
 Radius: TypeAlias = "float | Mapping[str, float | None] | None"
 
 
-@plain_numbers
+@door
 def clip_filters(module: nn.Module, radius: Radius = 0.1) -> dict[str, int]:
     """Scale convolution filters whose root mean square exceeds a radius back to it.
 
@@ -135,7 +135,7 @@ class FilterSizes:
         return figure
 
 
-@plain_numbers
+@door
 def filter_sizes(module: nn.Module, radius: Radius = 0.1) -> FilterSizes:
     """Measure the filters that `clip_filters` would bound.
 

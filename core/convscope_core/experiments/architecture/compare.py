@@ -15,7 +15,7 @@ import torch
 
 from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.errors import ConvscopeError
 from convscope_core.experiments.architecture.answers import Answered, AnsweredJob
 from convscope_core.experiments.architecture.comparison import Comparison, Cost
 from convscope_core.graph.trace import probe
@@ -115,10 +115,6 @@ def comparing(
     >>> found.cka
     >>> found.disagreements(5)
     """
-    for net in (net_a, net_b):
-        given: Any = net
-        if not isinstance(given, Network):
-            raise ArgumentError(f"Expected two networks, got a {type(given).__name__}. Make one: Network(module, ...).")
     require_counts(k=k, sample=sample)
     pictures = Images.of(images)
     folder = None if store is None else folder_for("stores, one a network", store)

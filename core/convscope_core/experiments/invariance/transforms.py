@@ -132,12 +132,13 @@ def checked_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> t
             f"Expected transforms as names, or a mapping of names to values, got {type(asked).__name__}. For example "
             '{"rotation": range(0, 360, 30)}.'
         )
-    named: Mapping[Any, Any] = asked if isinstance(asked, Mapping) else dict.fromkeys(asked)
-    if not named:
+    listed = list(asked)
+    if not listed:
         raise ArgumentError(f"Expected at least one transformation of {', '.join(KINDS)}, got none.")
     found = []
-    for name, values in named.items():
+    for name in listed:
         require_choice("a transformation", name, KINDS)
+        values = asked[name] if isinstance(asked, Mapping) else None
         found.append(Transform(name, _values(name, KINDS[name].values(side) if values is None else values, shape)))
     return tuple(found)
 

@@ -56,7 +56,7 @@ class Fitting:
         ArgumentError
             When it is of another size or kind, or covers nothing.
         """
-        values: npt.NDArray[Any] = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+        values = _values(entry, what)
         if values.dtype != bool or values.ndim != 2:
             raise ArgumentError(
                 f"Expected {what} as a bool array (height, width) or a point (row, column), got values of "
@@ -192,13 +192,22 @@ def _listed(entries: Any, what: str, count: int) -> list[Any]:
 
 
 def _mask(entry: Any, place: int, what: str, fitted: Fitting, size: int | None) -> Mask:
-    values = np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+    values = _values(entry, what)
     if values.shape == (2,) and values.dtype.kind in "iuf":
         return _square(values.tolist(), what, fitted.shape, size)
     mask = fitted(entry, place, what)
     if mask.all():
         raise ArgumentError(f"Expected a mask of {what} that leaves something to see, got one that covers everything.")
     return mask
+
+
+def _values(entry: Any, what: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(entry.cpu() if isinstance(entry, Tensor) else entry)
+    except ValueError as e:
+        raise ArgumentError(
+            f"Expected {what} as a bool array (height, width) or a point (row, column), got rows of different lengths."
+        ) from e
 
 
 def _square(point: list[float], what: str, shape: tuple[int, int], size: int | None) -> Mask:
