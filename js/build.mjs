@@ -9,10 +9,10 @@ import * as esbuild from "esbuild";
 // Bytes of minified JavaScript an instrument. The explorer is six of them in one (ribbon, occluder, strip, grid, unit, what is
 // silenced), so that they share a selection, with what belongs to the whole beside them, and the chart of the drag where
 // a host has no other.
-// An evolution has a unit's panel beside its table of checkpoints, and the numbers of two charts; a comparison the occluder
-// beside its matrix.
+// An evolution has a unit's panel beside its table of checkpoints, the numbers of two charts, and tools that fold; a
+// comparison the occluder beside its matrix.
 const LIMIT = 60_000;
-const LARGER = { explorer: 108_000, evolution: 71_000, compare: 64_000 };
+const LARGER = { explorer: 108_000, evolution: 71_600, compare: 64_000 };
 const root = resolve(dirname(fileURLToPath(import.meta.url)), "..");
 const outdir = resolve(root, "widgets/convscope/static");
 const names = readdirSync(resolve(root, "js/instruments"))
@@ -34,7 +34,9 @@ const options = {
   minify: !watch,
   charset: "utf8",
   // Of our own parts, and neither of the state nor of what the kernel and the page say: nobody outside reads these names.
-  mangleProps: watch ? undefined : /^(element|follow|offer|onChange|onChoose|store|watch)$/,
+  mangleProps: watch
+    ? undefined
+    : /^(abandon|awaits|complain|element|flights|follow|hears|initial|keepMenu|offer|page|timers|on(Change|Choose|Error|Heard|Slow|Theme|Unsent)|settle|store|watch|watchers)$/,
   sourcemap: watch ? "inline" : false,
   legalComments: "none",
   logLevel: "info",

@@ -3,24 +3,31 @@ import { el, on } from "../lib/dom";
 import type { KernelError, View } from "../seam";
 import { showError } from "./session";
 
-/** All errors of a session, beneath its panes; what several requests failed of is said once. */
+/**
+ * All errors of a session: where a pane has a place for those of a kind, and beneath the panes. What several requests
+ * failed of is said once; what was said before the kernel went is over.
+ */
 export function showErrors({ store }: View<object>, root: HTMLElement): void {
-  const errors = root.appendChild(el("div.cs-errors"));
-  store.watch(["errors"], () => {
+  const rest = root.appendChild(el("div.cs-errors"));
+  store.watch(["errors", "absent"], () => {
     const alike = new Map<string, KernelError[]>();
-    for (const error of Object.values(store.get("errors"))) {
+    const errors = store.get("absent") === null ? Object.values(store.get("errors")) : [];
+    for (const error of errors) {
       const text = `${error.name} ${error.message}`;
       alike.set(text, [...(alike.get(text) ?? []), error]);
     }
-    errors.replaceChildren(
-      ...[...alike.values()].flatMap((same) =>
-        same.slice(0, 1).map((error) =>
-          errorBox(error, () => {
-            for (const { kind } of same) showError(store, kind, null);
-          }),
-        ),
-      ),
-    );
+    for (const place of root.querySelectorAll(".cs-errors")) place.replaceChildren();
+    for (const same of alike.values()) {
+      const [error] = same;
+      if (!error) continue;
+      const place = same
+        .map(({ kind }) => root.querySelector(`[data-errors~=${JSON.stringify(kind)}]`))
+        .find((one) => one !== null);
+      const close = () => {
+        for (const { kind } of same) showError(store, kind, null);
+      };
+      (place ?? rest).append(errorBox(error, close));
+    }
   });
 }
 

@@ -46,6 +46,15 @@ it.each(["restarting", "autorestarting", "terminating", "dead"])(
   },
 );
 
+it("takes one that starts for another than that which has answered", () => {
+  const { kernel, presence, absent } = setup("starting");
+  kernel.statusChanged.emit("starting");
+  expect(absent()).toBeNull();
+  presence.heard();
+  kernel.statusChanged.emit("starting");
+  expect(absent()).toBe(GONE);
+});
+
 it("says it when a kernel is shut down, or when what is sent cannot leave", () => {
   for (const end of ["disposed", "failed"] as const) {
     const { kernel, presence, absent } = setup();

@@ -67,7 +67,9 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   };
   const ended = () => say(answered ? GONE : NEVER);
   const changed = (_sender: unknown, status: string) => {
-    if (ENDED.has(status)) ended();
+    // Of one that was restarted from elsewhere, from another page or over the server's interface, nothing but its start is
+    // told; the one that has answered is gone then.
+    if (ENDED.has(status) || (answered && status === "starting")) ended();
   };
   const line = (_sender: unknown, status: string) => {
     if (store.get("absent") === GONE) return;

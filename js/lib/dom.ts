@@ -110,6 +110,9 @@ export function layOver(
   });
 }
 
+/** Where errors of some kinds of request, with spaces between, are shown rather than beneath the panes. */
+export const errorsOf = (kinds: string): HTMLElement => el("div.cs-errors", { "data-errors": kinds });
+
 /** Part of an instrument's root. */
 export function pane(root: HTMLElement, name: string): HTMLElement {
   return root.appendChild(el("div", { class: `cs-pane cs-pane--${name}` }));

@@ -14,14 +14,29 @@ export function change(value: number): string {
   return `${value > 0 ? "+" : "−"}${rounded}`;
 }
 
-/** An activation: three significant digits, with a real minus sign. */
-export function activation(value: number): string {
+/** Of thousands, of millions and so on. */
+const PREFIXES = ["", "k", "M", "G", "T"];
+
+/**
+ * A number in a few significant digits, with a real minus sign; of large ones in thousands or millions, "2.63k", so
+ * that it fits under the end of a short bar.
+ */
+export function short(value: number, digits = 3): string {
   if (!Number.isFinite(value)) return "NaN";
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  const digits = size >= 1e4 || size < 1e-3 ? size.toExponential(1) : size.toPrecision(3);
-  return value < 0 ? `−${digits}` : digits;
+  // Rounded first: 999.9 are a thousand.
+  const size = Math.abs(Number(value.toPrecision(digits)));
+  const sign = value < 0 ? "−" : "";
+  if (size === 0) return "0";
+  const thousands = size < 1 ? 0 : Math.floor(Number(size.toExponential().split("e")[1]) / 3);
+  const prefix = PREFIXES[thousands];
+  if (size < 1e-3 || prefix === undefined)
+    return sign + size.toExponential(1).replace("+", "").replace("-", "−");
+  const shown = size / 1000 ** thousands;
+  return sign + (shown < 10 ** digits ? shown.toPrecision(digits) : String(Math.round(shown))) + prefix;
 }
+
+/** An activation, to three digits. */
+export const activation = (value: number): string => short(value);
 
 /** An activation that may be cut off at a ceiling, with what it is before that: "6.00 (9.31 before the ceiling)". */
 export function cutOff(value: number, before: number | null | undefined): string {

@@ -30,17 +30,28 @@ DRAWN_AGAIN = """([path, outputs]) => {
   if (area?.textContent.includes("model not found")) panel.content.model.cells.get(0).outputs.fromJSON(outputs);
   return area?.querySelector(".cs-host");
 }"""
+#: As another page would: this one is told nothing but that a kernel starts.
+RESTART_ELSEWHERE = """async () => {
+  const { id, serverSettings } = window.nb.panel.sessionContext.session.kernel;
+  await fetch(`${serverSettings.baseUrl}api/kernels/${id}/restart`, { method: "POST" });
+}"""
 CELLS = "() => window.nb.panel.content.model.cells.length"
 
 
-@pytest.mark.parametrize("end", [RESTART, SHUT_DOWN], ids=["restarted", "shut down"])
+@pytest.mark.parametrize(
+    "end", [RESTART, RESTART_ELSEWHERE, SHUT_DOWN], ids=["restarted", "restarted elsewhere", "shut down"]
+)
 def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(notebook, end):
     book = notebook(SETUP, EXPLORER, own=True)
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-class").first).to_be_visible()
     root.locator(".cs-class").first.focus()
+    book.run("explorer._guarded('remove', lambda: 1 / 0)")
+    expect(root.locator(".cs-error")).to_contain_text("ZeroDivisionError")
     book._evaluate(end)
     expect(book.cell(1).locator(".cs-absent")).to_have_text("The kernel is gone: run the cell again.")
+    # What was complained of before is over.
+    expect(root.locator(".cs-error")).to_have_count(0)
     # Nothing takes the focus any longer but what says so.
     expect(book.cell(1).locator(".cs-absent")).to_be_focused()
     assert root.evaluate("root => root.inert")

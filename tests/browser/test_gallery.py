@@ -297,3 +297,28 @@ def test_a_saved_page_shows_all_maps_without_a_kernel(notebook, tmp_path):
     expect(root.locator(".cs-gallery")).to_have_attribute("data-colours", "purple-green")
     assert pixel(tile(root, 1, "gradient"), *place) == [0x40, 0x00, 0x4B]
     expect(root.locator(".cs-explained button:disabled")).to_have_count(8)
+
+
+def test_columns_out_of_sight_are_counted_and_can_be_had(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(SMALL, f"w = cs.Gallery(net, pictures[:1], {NAMES}); w")
+    root = book.cell(1).locator(".cs-root")
+    done(root)
+    line = root.locator(".cs-gallery__beyond")
+    expect(line).to_be_hidden()
+    book.page.set_viewport_size({"width": 560, "height": 1000})
+    book.wait_for("() => document.querySelector('.cs-gallery__frame').classList.contains('cs-is-beyond')")
+    further = line.get_by_role("button")
+    expect(further).to_have_text(["2 more →"])
+    last = tile(root, 0, NAMES[-1])
+    covered = "(one) => one.getBoundingClientRect().right > one.closest('.cs-root').getBoundingClientRect().right"
+    assert last.evaluate(covered)
+    further.click()
+    expect(further).to_have_text(["← 2 more"])
+    assert not last.evaluate(covered)
+    # All but the columns that always fit beside one another are in "more" here; there they are the same controls.
+    root.locator(".cs-more > summary").click()
+    root.get_by_role("button", name="control", exact=True).click()
+    expect(root.locator(".cs-more")).not_to_have_attribute("open", "")
+    expect(root.locator(".cs-control").first).to_be_hidden()
+    further.click()
+    expect(further).to_have_text(["2 more →"])

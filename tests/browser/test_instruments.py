@@ -982,3 +982,52 @@ def test_saved_page_works_without_a_kernel(notebook, browser, tmp_path):
     expect(root.locator(".cs-status")).to_contain_text("no kernel")
     assert problems == []
     context.close()
+
+
+def test_an_error_is_said_in_the_pane_of_what_was_done(notebook):
+    cells = "w = cs.Explorer(net, pictures, cs.survey(net, pictures, layers=['3'], progress=False), layer='3'); w"
+    book = notebook(SMALL, cells)
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 25, 25)
+    root.locator(".cs-layer[data-layer='0']").click()
+    expect(root.locator(".cs-pane--unit .cs-error")).to_contain_text("Expected the surveyed layer '3', got '0'")
+    expect(root.locator(".cs-error")).to_have_count(1)
+    # Nothing of the unit before waits for what will not come.
+    expect(root.locator(".cs-unit__content")).to_be_hidden()
+    expect(root.locator(".cs-pane--unit .cs-empty").last).to_have_text(
+        "The unit could not be shown: the error says why."
+    )
+    root.get_by_role("button", name="Dismiss").click()
+    expect(root.locator(".cs-error")).to_have_count(0)
+    root.locator(".cs-layer[data-layer='3']").click()
+    expect(root.locator(PATCH)).to_have_count(9)
+
+
+def test_a_menu_is_put_away_by_a_choice_a_click_elsewhere_and_escape(notebook):
+    book = notebook(SMALL, "w = cs.FilterGrid(net, pictures[0], layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    opens, menu = root.locator(".cs-more > summary"), root.locator(".cs-more")
+    size = root.locator(".cs-zoom button:enabled").last
+    for leave in (
+        lambda: root.locator(".cs-grid").click(position={"x": 5, "y": 5}),
+        lambda: book.cell(0).locator(".jp-InputPrompt").click(),
+        lambda: book.page.keyboard.press("Escape"),
+        lambda: root.get_by_label("Colours of the tiles").select_option("viridis"),
+    ):
+        opens.click()
+        size.click()
+        # What is pressed again and again leaves it where it is.
+        expect(menu).to_have_attribute("open", "")
+        leave()
+        expect(menu).not_to_have_attribute("open", "")
+    # By keys one goes on through the options.
+    opens.press("Enter")
+    colours = root.get_by_label("Colours of the tiles")
+    colours.focus()
+    colours.press("ArrowDown")
+    expect(colours).to_have_value("magma")
+    expect(menu).to_have_attribute("open", "")
+    # Wherever the focus is.
+    root.evaluate("() => document.activeElement.blur()")
+    book.page.keyboard.press("Escape")
+    expect(menu).not_to_have_attribute("open", "")

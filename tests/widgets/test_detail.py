@@ -47,6 +47,25 @@ def test_it_is_the_map_with_the_occluder_on_and_the_fields_of_a_place(net, pictu
     assert "inside the 8×8 maps" in refused["error"]["message"]
 
 
+def test_its_colours_have_the_sides_that_those_of_the_grid_have_whatever_it_does(net, pictures, show, browser_end):
+    survey = cs.survey(net, pictures, progress=False)
+    sides = set()
+    for layer in survey.layers:
+        widget = show(cs.Explorer(net, pictures[:2], survey, layer=layer.name, selected=1))
+        assert widget.wait(30)
+        for silenced in ({}, {layer.name: 1}):
+            try:
+                widget.silenced = silenced
+            except cs.ConvscopeError:  # its units cannot be
+                continue
+            assert widget.wait(30)
+            grid, _ = browser_end.ask(widget, "grid", layer=layer.name, lens="activation")
+            detail, _ = browser_end.ask(widget, "detail", layer=layer.name, channel=1)
+            assert detail["signed"] == grid["signed"]
+            sides.add((detail["signed"], bool(silenced)))
+    assert sides == {(signed, silenced) for signed in (True, False) for silenced in (True, False)}
+
+
 def test_a_saved_page_holds_that_of_the_strongest_place(explorer):
     saved = json.loads(re.search(r'id="saved">(.*?)</script>', explorer.to_html(), re.DOTALL)[1])
     (one,) = [one["content"] for one in saved["answers"] if one["content"]["kind"] == "detail"]

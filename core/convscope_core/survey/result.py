@@ -737,9 +737,12 @@ class Survey:
                 f"Expected a layer that was surveyed, got the pooling {name!r}, whose maps repeat what came before. "
                 f"Choose another, or survey it by name: survey(net, images, {name!r})."
             )
+        known, choice = f"the surveyed layer {names[0]!r}", "that"
+        if len(names) > 1:
+            known = f"one of the {len(names)} surveyed layers"
+            choice = f"one from {names[0]!r} to {names[-1]!r} (Survey.layers)"
         raise LayerError(
-            f"Expected one of the {len(names)} surveyed layers, got {name!r}."
-            f"{did_you_mean(str(name), names)} They run from {names[0]!r} to {names[-1]!r} (Survey.layers)."
+            f"Expected {known}, got {name!r}.{did_you_mean(str(name), names)} Choose {choice}, or survey this one, too."
         )
 
     @cached_property

@@ -108,7 +108,7 @@ it("the table shows what is counted, and a part's masks by its name", () => {
 it("a part is kept only when its scores are whole", () => {
   const view = opened();
   correspondenceTools(view, document.body);
-  const [keep, reset] = document.querySelectorAll<HTMLButtonElement>(".cs-button");
+  const [keep, reset] = document.querySelectorAll<HTMLButtonElement>("button.cs-button");
   expect([keep?.disabled, reset?.disabled]).toEqual([true, true]);
   view.store.set({
     points: [[1, 1], [2, 2], null],

@@ -2,6 +2,7 @@
 import { captioned, segmented, tied } from "../../lib/controls";
 import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
+import { toolRow } from "../../lib/menu";
 import type { View } from "../../seam";
 import type { Work } from "../shared/work";
 import { type CorrespondenceState, clicked, type Entries } from "./state";
@@ -28,16 +29,13 @@ export function correspondenceTools(view: View<CorrespondenceState>, root: HTMLE
     "keep, next part",
   );
   const reset = el("button.cs-button", { title: "Take all points back" }, "reset");
-  root.append(
-    el(
-      "div.cs-tools",
-      captioned("part", name),
-      captioned("mask", range, value),
-      captioned("layers", layers),
-      captioned("count", tied(store, "entries", entries).element),
-      el("span.cs-tools__end.cs-tools", keep, reset),
-    ),
-  );
+  const often = [captioned("part", name), captioned("mask", range, value)];
+  const seldom = [
+    captioned("layers", layers),
+    captioned("count", tied(store, "entries", entries).element),
+    el("span.cs-tools__end.cs-tools", keep, reset),
+  ];
+  root.append(toolRow(view.signal, [...often, ...seldom], seldom));
   on(name, "change", () => {
     const given = name.value.trim();
     if (given) store.set({ part: given });

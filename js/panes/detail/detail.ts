@@ -1,6 +1,6 @@
 /** One unit, large: its map over the picture; the receptive field of a place, and how much of it counts. */
 import { colouring } from "../../lib/colormaps";
-import { el, is, layOver, on, onEnd, onFrame, onKey, shareAt, text } from "../../lib/dom";
+import { el, errorsOf, is, layOver, on, onEnd, onFrame, onKey, shareAt, text } from "../../lib/dom";
 import { activation } from "../../lib/format";
 import { clamp, extent } from "../../lib/geometry";
 import { show } from "../../lib/photo";
@@ -61,6 +61,7 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     "dialog.cs-large.cs-detail",
     { "aria-label": "One unit, large" },
     el("div.cs-large__head", title, close),
+    errorsOf("detail"),
     el("div.cs-detail__body", frame, facts),
   );
   whole.append(dialog);
@@ -102,7 +103,7 @@ function dialogOf(view: View<DetailState>, whole: HTMLElement, button: HTMLEleme
     const stale = !same(place, detail.place);
     for (const line of [field, effective]) is(line, "stale", stale);
     const range = rangeOf(detail);
-    const { background } = colouring(store.get("colormap"), range[0] < 0, page.theme());
+    const { background } = colouring(store.get("colormap"), detail.signed, page.theme());
     bar.show({ range, colours: background, name: "activation", mark: valueAt(detail, place) });
   };
   store.watch(["enlarged", "detail", "pointed", "layer", "selected", "colormap"], tell);
@@ -135,7 +136,7 @@ function frameOf(view: View<DetailState>): { frame: HTMLElement; map: HTMLElemen
     if (!detail || !photo) return;
     show(picture, photo.pixels, photo.width, photo.height);
     frame.style.aspectRatio = `${photo.width} / ${photo.height}`;
-    paintMap(map, detail, colouring(store.get("colormap"), rangeOf(detail)[0] < 0, page.theme()).words);
+    paintMap(map, detail, colouring(store.get("colormap"), detail.signed, page.theme()).words);
     const size = [photo.height, photo.width] as const;
     layOver(occluder, store.get("frame")?.position ?? [0, 0], extent(store.get("size")), size);
     put(field, detail.field, size);
@@ -186,19 +187,19 @@ function valueText(detail: Detail, place: readonly [number, number]): string {
 
 const sizeText = ([top, left, bottom, right]: Edges): string => `${bottom - top} × ${right - left} px`;
 
-/** From zero, or from the least value below it. */
-function rangeOf({ values }: Detail): [number, number] {
-  const low = values.reduce((least, value) => Math.min(least, value), 0);
-  const high = values.reduce((most, value) => Math.max(most, value), 0);
-  const most = Math.max(-low, high);
-  return low < 0 ? [-most, most] : [0, high];
+/** From zero; of a layer that goes below it as wide on either side, whatever this unit does. */
+function rangeOf({ values, signed }: Detail): [number, number] {
+  const most = values.reduce((most, value) => Math.max(most, signed ? Math.abs(value) : value), 0);
+  return [signed ? 0 - most : 0, most];
 }
 
 function paintMap(canvas: HTMLCanvasElement, detail: Detail, words: Uint32Array): void {
   const { values, height, width } = detail;
   const [low, high] = rangeOf(detail);
   const scale = (words.length - 1) / (high - low || 1);
-  const pixels = Uint32Array.from(values, (value) => words[Math.round((value - low) * scale)] ?? 0);
+  // Where all is zero, it is in the middle of signed colours.
+  const zero = high > low || !detail.signed ? -low * scale : (words.length - 1) / 2;
+  const pixels = Uint32Array.from(values, (value) => words[Math.round(zero + value * scale)] ?? 0);
   show(canvas, new Uint8ClampedArray(pixels.buffer), width, height);
 }
 

@@ -15,6 +15,8 @@ export interface Detail {
   height: number;
   width: number;
   values: Float32Array;
+  /** The layer goes below zero: its colours have two sides. */
+  signed: boolean;
   /** Row and column of the largest value, and of the place whose fields these are. */
   strongest: readonly [number, number];
   place: readonly [number, number];

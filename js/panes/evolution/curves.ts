@@ -1,7 +1,7 @@
 /** Which curve is drawn beneath, and whose line is whose; where bqplot does not draw them the curves themselves. */
 import { captioned, segmented, tied } from "../../lib/controls";
 import { dim, el, on, svg, text, within } from "../../lib/dom";
-import { activation } from "../../lib/format";
+import { activation, short } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
@@ -28,7 +28,8 @@ export function curvesPane(view: View<EvolutionState>, root: HTMLElement): void 
   root.append(
     el(
       "div.cs-curves",
-      el("div.cs-tools", captioned("curve", choice.element), save, what),
+      el("div.cs-tools", captioned("curve", choice.element)),
+      el("p.cs-curves__what", what, save),
       legend(view),
       drawing,
       chartTable(store, "curves", ["curve", "_evolution"], () => tableOf(store)),
@@ -155,7 +156,7 @@ function drawn(store: Store<EvolutionState>): Node[] {
       document.createTextNode(short),
     ),
   );
-  const top = highest.toPrecision(3);
+  const top = short(highest);
   return [
     svg(
       "svg",

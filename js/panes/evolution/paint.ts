@@ -19,7 +19,10 @@ import {
 } from "./state";
 import { fateOf, jumpShare } from "./words";
 
-type Colours = Record<"bg" | "fg" | "dim" | "line" | "soft" | "accent", string>;
+/** The colours of the theme that are painted with. */
+const COLOURS = ["bg", "fg", "dim", "line", "soft", "accent"] as const;
+
+type Colours = Record<(typeof COLOURS)[number], string>;
 
 interface Sight {
   context: CanvasRenderingContext2D;
@@ -91,15 +94,7 @@ export function keepPainted(
 
 function coloursOf(element: HTMLElement): Colours {
   const style = getComputedStyle(element);
-  const colour = (name: string) => style.getPropertyValue(`--cs-${name}`);
-  return {
-    bg: colour("bg"),
-    fg: colour("fg"),
-    dim: colour("dim"),
-    line: colour("line"),
-    soft: colour("soft"),
-    accent: colour("accent"),
-  };
+  return Object.fromEntries(COLOURS.map((name) => [name, style.getPropertyValue(`--cs-${name}`)])) as Colours;
 }
 
 /** A band behind the checkpoint that is looked at. */

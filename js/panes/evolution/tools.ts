@@ -2,6 +2,7 @@
 import { captioned, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
+import { toolRow } from "../../lib/menu";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { chooseUnit } from "../shared/selection";
@@ -36,16 +37,18 @@ export function evolutionTools(
   store.follow("show", (show) => {
     shades.hidden = show === "crop";
   });
-  return el(
-    "div.cs-tools",
-    captioned("cells", tied(store, "show", shows).element),
-    captioned("order", tied(store, "order", select("Order of the units", ORDERS)).element),
+  const seldom = [
     captioned("rows", rowsField(view)),
     shades,
     captioned("size", zoomButtons(arranged)),
-    captioned("find", search),
     figureButtons(view, "evolution", "the cells"),
-  );
+  ];
+  const often = [
+    captioned("cells", tied(store, "show", shows).element),
+    captioned("find", search),
+    captioned("order", tied(store, "order", select("Order of the units", ORDERS)).element),
+  ];
+  return toolRow(view.signal, [...often, ...seldom], seldom);
 }
 
 export function searchField({ store }: View<EvolutionState>, arranged: Arranged): HTMLInputElement {

@@ -23,18 +23,15 @@ export const ORDERS: Record<Order, string> = {
 
 /** On the button, and what the curve says. */
 export const CURVES: Record<Curve, readonly [string, string]> = {
-  staying: [
-    "staying",
-    "Share of the units whose winner, the picture that excites them most, is that of the checkpoint before",
-  ],
+  staying: ["staying", "Share of the units that the same picture excites most as at the checkpoint before"],
   jaccard: [
     "top nine",
-    "How many of the nine strongest pictures of a unit are among those at the last checkpoint (Jaccard), mean over the units",
+    "How alike the nine strongest pictures of a unit are to those at the last checkpoint (Jaccard), mean over the units",
   ],
   cka: ["CKA", "How alike the layer's answers are to those at the last checkpoint: linear CKA, debiased"],
   inactive: [
-    "dead, dormant",
-    "Share of the units that no picture activates (solid), and of those that are hardly active (dashed)",
+    "inactive units",
+    "Share of the units that no picture activates (solid), or hardly any (dashed: dormant)",
   ],
   weight_rms: ["weights", "Root mean square of the layer's weights"],
   energy: [

@@ -1,9 +1,10 @@
 /** The columns of the table: the picture's, then the methods' with a narrow gap between groups. */
 import { el, text } from "../../lib/dom";
+import { short } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { Column, GalleryState } from "./state";
 import { columnEnd } from "./tiles";
-import { signedNumber, titleOf } from "./words";
+import { titleOf } from "./words";
 
 const GROUPS = {
   function: ["Function", "How the score of the class changes with every value of the picture"],
@@ -104,6 +105,6 @@ export function showScales(store: Store<GalleryState>, table: HTMLElement): void
   const tiles = store.get("tiles");
   for (const scale of table.querySelectorAll<HTMLElement>(".cs-gallery__scale")) {
     const end = columnEnd(tiles, scale.dataset.method ?? "");
-    text(scale, store.get("scale_by") === "method" && end > 0 ? `scale ± ${signedNumber(end)}` : "");
+    text(scale, store.get("scale_by") === "method" && end > 0 ? `scale ± ${short(end)}` : "");
   }
 }

@@ -3,6 +3,7 @@ import { aria, el, on, onFrame, onResize, text, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { figureButtons } from "../shared/figure";
+import { beyond } from "./beyond";
 import { showCaptions, showCell } from "./captions";
 import { type MapCell, mapCell, type PictureCell, pictureCell } from "./cells";
 import { showClasses } from "./classes";
@@ -23,13 +24,15 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   });
   const scroller = el("div.cs-gallery__scroller", table);
   const told = el("div.cs-visually-hidden", { role: "status" });
-  root.append(scroller, told);
+  const others = beyond(scroller);
+  root.append(others.element, el("div.cs-gallery__frame", scroller), told);
   let width = 0;
   const fit = () => {
     const least = leastWidth(width, store.get("_columns"));
     if (width > 0) table.style.setProperty("--cs-tile-least", `${least}px`);
     // Beside the picture, which stays within the margin.
     scroller.style.scrollPaddingLeft = `${MARGIN + least + GAP}px`;
+    others.show();
   };
   onResize(scroller, (now) => {
     width = now - 2 * MARGIN;
@@ -86,6 +89,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
     words();
     scales();
     paint();
+    others.show();
   });
   showAwaited(view, scroller, "rows", ["rows"], () => (store.get("rows").length > 0 ? "" : "loading"));
   store.watch(["_columns"], fit);

@@ -3,7 +3,7 @@ import { diverging, STEPS } from "../../lib/colormaps";
 import { moved } from "./keys";
 import type { Column, Map16, Tile, TileAnswer } from "./state";
 import { endOf, keyOf, merged, painted, valuesAt } from "./tiles";
-import { aboutOf, meaning, randomised, rangeOf, signedNumber, titleOf } from "./words";
+import { aboutOf, meaning, randomised, rangeOf, titleOf } from "./words";
 
 const map = (values: number[], extra: Partial<Map16> = {}): Map16 => ({
   depth: 1,
@@ -145,17 +145,6 @@ describe("reading", () => {
     expect(valuesAt(wide, [0.49, 0.5])).toEqual([2]);
     expect(valuesAt(wide, [0.5, 0.2])[0]).toBeCloseTo(-1, 4);
     expect(valuesAt(map([1, 2, 3], { depth: 3, width: 1, limit: 32767 }), [0, 0.9])).toEqual([1, 2, 3]);
-  });
-
-  it("writes signed numbers", () => {
-    expect([0, -0.0268, 152.4, 0.00001, 23456, -1500].map((one) => signedNumber(one))).toEqual([
-      "0",
-      "−0.0268",
-      "152",
-      "1.0e-5",
-      "2.3e+4",
-      "−1500",
-    ]);
   });
 
   it("says what a similarity means", () => {

@@ -2,6 +2,7 @@
 import { type Diverging, divergingGradient } from "../../lib/colormaps";
 import { captioned, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on } from "../../lib/dom";
+import { toolRow } from "../../lib/menu";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { opacityField } from "../shared/opacity";
@@ -12,17 +13,9 @@ import { randomised } from "./words";
 const SHARES = [0, 0.25, 0.5, 0.75, 1];
 
 export function galleryToolsPane(view: View<GalleryState>, root: HTMLElement): void {
-  root.append(
-    el(
-      "div.cs-tools",
-      scaleField(view),
-      opacityField(view.store),
-      controlField(view),
-      el("span.cs-spring"),
-      coloursField(view),
-      figureButtons(view, "gallery", "the gallery"),
-    ),
-  );
+  const often = [scaleField(view), opacityField(view.store)];
+  const seldom = [controlField(view), coloursField(view), figureButtons(view, "gallery", "the gallery")];
+  root.append(toolRow(view.signal, [...often, ...seldom], seldom));
 }
 
 function scaleField({ store }: View<GalleryState>): HTMLElement {

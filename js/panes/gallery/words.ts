@@ -1,18 +1,6 @@
 /** Maps and methods in words. */
+import { short } from "../../lib/format";
 import type { Map16, Tile } from "./state";
-
-/** A signed number with a real minus sign. */
-export function signedNumber(value: number, digits = 3): string {
-  if (value === 0) return "0";
-  const size = Math.abs(value);
-  const text =
-    size >= 1e4 || size < 1e-3
-      ? size.toExponential(1)
-      : size >= 10 ** digits
-        ? size.toFixed(0)
-        : size.toPrecision(digits);
-  return `${value < 0 ? "−" : ""}${text}`;
-}
 
 export const WARN = 0.7;
 
@@ -42,7 +30,7 @@ export function meaning(rho: number | null): { word: string; sentence: string; w
 /** How strong a map is, and how much of the score arrives in it; or that its class speaks against itself. */
 export function rangeOf({ strong, score, brief }: Map16): string {
   const what = score < 0 ? "speaks against itself" : brief;
-  return `± ${signedNumber(strong)}${what ? ` · ${what}` : ""}`;
+  return `± ${short(strong)}${what ? ` · ${what}` : ""}`;
 }
 
 /** The same in sentences. */
@@ -68,9 +56,7 @@ export const rhoText = (rho: number | null): string =>
 
 /** One value, or three of red, green and blue. */
 export const valueText = (values: readonly number[]): string =>
-  values.length === 1
-    ? signedNumber(values[0] ?? 0)
-    : values.map((value) => signedNumber(value, 2)).join("  ");
+  values.length === 1 ? short(values[0] ?? 0) : values.map((value) => short(value, 2)).join("  ");
 
 /** Why there is nothing to be seen on a tile. */
 export function noteOf(tile: Tile | undefined): string {

@@ -1,5 +1,5 @@
 /** All units of a layer on one canvas; hovering and choosing never ask the kernel. */
-import { aria, el, onResize, text, uniqueId } from "../../lib/dom";
+import { aria, el, errorsOf, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
@@ -21,7 +21,7 @@ export function gridPane(view: View<GridState>, root: HTMLElement): void {
   const body = el("div.cs-grid__body", scroller, unitTip(view, arranged, scroller), empty);
   const foot = el("div.cs-grid__foot");
   const tools = gridTools(view, arranged, [search, labels]);
-  root.append(el("div.cs-filters", tools, foundUnits(view), body, foot));
+  root.append(el("div.cs-filters", tools, errorsOf("grid tiles search"), foundUnits(view), body, foot));
 
   showAwaited(view, body, "grid", ["grid", "layer", "lens"], () => {
     const grid = store.get("grid");

@@ -4,7 +4,7 @@ import { COLORMAPS, type Colormap, colouring, SHADES } from "../../lib/colormaps
 import { captioned, segmented, select, tied } from "../../lib/controls";
 import { el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
-import { more } from "../../lib/menu";
+import { toolRow } from "../../lib/menu";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
@@ -14,20 +14,25 @@ import { type GridState, type Lens, type Order, type Show, scaleKey } from "./st
 
 /** `search`: the field that finds units, which stands among them. */
 export function gridTools(view: View<GridState>, arranged: Arranged, search: HTMLElement[]): HTMLElement {
-  const { scale, maps } = colourFields(view, arranged);
-  return el(
-    "div.cs-tools",
-    captioned("show", lensField(view)),
-    more(
-      view.signal,
+  const { scale, bar, maps } = colourFields(view, arranged);
+  const units = captioned("units", showField(view));
+  return toolRow(
+    view.signal,
+    [
+      captioned("show", lensField(view)),
+      captioned("order", orderField(view)),
+      units,
+      scale,
+      bar,
+      captioned("find", ...search),
+    ],
+    [units, scale],
+    [
       captioned("colours", maps),
       captioned("size of tiles", zoomButtons(arranged)),
-      captioned("save", figureButtons(view, "grid", "the strongest units")),
-    ),
-    captioned("order", orderField(view)),
-    captioned("units", showField(view)),
-    ...scale,
-    captioned("find", ...search),
+      figureButtons(view, "grid", "the strongest units"),
+    ],
+    320,
   );
 }
 
@@ -94,7 +99,7 @@ function showField({ store }: View<GridState>): HTMLElement {
 function colourFields(
   view: View<GridState>,
   arranged: Arranged,
-): { scale: HTMLElement[]; maps: HTMLElement } {
+): Record<"scale" | "bar" | "maps", HTMLElement> {
   const { store, page } = view;
   const choices = {
     unit: ["unit", "Each tile uses the full range of colours"],
@@ -130,7 +135,11 @@ function colourFields(
   arranged.watch(["order"], showScale);
   store.watch(["grid", "scale", "weights_scale", "colormap", "hovered", "selected", "tiled"], showScale);
   page.onTheme(showScale);
-  return { scale: [captioned("scale", scales.element, weights.element), bar.element], maps: maps.element };
+  return {
+    scale: captioned("scale", scales.element, weights.element),
+    bar: bar.element,
+    maps: maps.element,
+  };
 }
 
 function zoomButtons(arranged: Arranged): HTMLElement {

@@ -1,6 +1,6 @@
 /** The curves as a table, and where the instrument stands alone as lines, which bqplot draws beneath it otherwise. */
 import { dim, el, svg } from "../../lib/dom";
-import { activation, probability } from "../../lib/format";
+import { activation, probability, short } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
@@ -109,7 +109,7 @@ function drawn(
   });
   return el(
     "div.cs-drawn-curve",
-    dim(`${title}, 0 to ${top.toPrecision(2)}`),
+    dim(`${title}, 0 to ${short(top, 2)}`),
     svg(
       "svg",
       { viewBox: `-4 -4 ${WIDTH + 8} ${HEIGHT + 8}`, role: "img", "aria-label": title },

@@ -1,5 +1,5 @@
 /** The pictures at hand: choose one, add more by dropping, pasting or picking files, remove those again. */
-import { aria, el, focused, on, onKey, within } from "../../lib/dom";
+import { aria, el, errorsOf, focused, on, onKey, within } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -10,7 +10,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   const { store, kernel } = view;
   const { add, file } = addButton(view, drop);
   const strip = el("div.cs-strip", { role: "group", "aria-label": "Pictures" });
-  root.append(strip, file);
+  root.append(errorsOf("add remove thumbnails pinned_picture"), strip, file);
 
   const items = () => [...strip.children] as HTMLElement[];
   /** Of the picture whose thumbnail, or what belongs to it, has the focus; -1 for none. */

@@ -1,6 +1,6 @@
 /** One unit: the patches that excite it most, what it picked out of each, and the picture that each comes from. */
 import { captioned } from "../../lib/controls";
-import { el, is, on, text, within } from "../../lib/dom";
+import { el, errorsOf, is, on, text, within } from "../../lib/dom";
 import { side } from "../../lib/format";
 import { more } from "../../lib/menu";
 import type { View } from "../../seam";
@@ -54,7 +54,8 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   const lines = el("div.cs-unit__lines", ...headLines(view), el("div.cs-unit__actions", ...actions));
   const head = el("div.cs-unit__head", lines);
   if (options.headed) head.append(figures);
-  const rest = el("div.cs-unit__rest", content, empty);
+  const errors = errorsOf("unit projections weaker whole here pinned_unit silence silenceable");
+  const rest = el("div.cs-unit__rest", errors, content, empty);
   const section = el("div.cs-unit", { role: "group", "aria-label": "Unit" }, head, rest);
   root.append(section);
   on(content, "click", (event) => {
@@ -69,6 +70,8 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
       checkpoint: store.get("checkpoint"),
     };
     const current = unit && sameUnit(unit, chosen);
+    // Of one that could not be looked up there is nothing; what is there of another would wait for it for ever.
+    if (unit && !current && "unit" in store.get("errors")) return store.set({ unit: null });
     content.hidden = !unit;
     is(content, "stale", !!unit && !current);
     text(empty, unit ? "" : reason(view));

@@ -19,7 +19,8 @@ class DetailPane(HerePane):
     @fields(channel=Whole(), row=Whole(None, allow_none=True), column=Whole(None, allow_none=True))
     def _answer_detail(self, content: Content) -> Answer:
         """The map; and of a place, by default the strongest, the receptive field and the effective one."""
-        x, feature_map, best, of = self._seen(content)
+        x, maps, feature_map, best, of = self._seen(content)
+        layer = self._acting_net.layer(of["layer"])
         height, width = feature_map.shape
         strongest = best["row"], best["column"]
         row, column = content.get("row"), content.get("column")
@@ -29,9 +30,10 @@ class DetailPane(HerePane):
             **of,
             "height": height,
             "width": width,
+            "signed": self._goes_below_zero(layer, maps, self._current(content).image),
             "strongest": list(strongest),
             "place": list(place),
-            "field": list(self._acting_net.layer(of["layer"]).box(*place)),
+            "field": list(layer.box(*place)),
             "effective": None if found.box is None else list(found.box),
             "share": found.share,
         }

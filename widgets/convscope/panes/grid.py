@@ -120,20 +120,6 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         maps = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
         return maps, uncut.flatten(1).amax(1).cpu().numpy().astype(np.float32)
 
-    def _goes_below_zero(self, layer: Layer, maps: torch.Tensor, image: Any) -> bool:
-        """Whether the layer's maps have colours on either side of zero: silent units do not change that.
-
-        A sum of products that no activation follows may go below zero on any picture; of others the maps say it, such
-        as those of a pooling, which has no activation of its own.
-        """
-        if layer.activation is None and layer.kind in ("conv", "conv_transpose", "linear"):
-            return True
-        if bool((maps < 0).any()):
-            return True
-        if self._acting_net is self.net:
-            return False
-        return bool((self.net.activations(image, layer.name)[layer.name] < 0).any())
-
     def _insides(self, layer: Layer) -> np.ndarray:
         """Where in the best patch of each unit the picture is, as shares of the patch: float32 (channels, 4)."""
         survey = self._surveyed()

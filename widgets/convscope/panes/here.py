@@ -19,9 +19,14 @@ __all__ = ["HerePane"]
 
 
 class _Seen(NamedTuple):
-    """The picture, (1, C, H, W); a unit's map of it, (h, w); where that is strongest, and how; and of what it is."""
+    """What a unit makes of a picture.
+
+    That is the picture, (1, C, H, W); the maps of the layer, (units, h, w), before its ceiling; the unit's map, (h, w);
+    where that is strongest, and how; and of what it is.
+    """
 
     x: torch.Tensor
+    maps: torch.Tensor
     feature_map: torch.Tensor
     strongest: dict[str, Any]
     of: dict[str, Any]
@@ -37,7 +42,8 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
         position = occlusion.clip(content.get("position", self.position), setting.size)
         x = occlusion.occlude(position, setting.size)
         layer, channel = self._unit(content)
-        uncut = self._acting_net.activations(x, layer.name, before_ceiling=True)[layer.name][0, channel]
+        maps = self._acting_net.activations(x, layer.name, before_ceiling=True)[layer.name][0]
+        uncut = maps[channel]
         feature_map = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
         row, column = divmod(int(uncut.argmax()), uncut.shape[1])
         strongest = {
@@ -47,7 +53,7 @@ class HerePane(OccluderPane, SelectionPane, ProjectionPane):
             "before": None if layer.ceiling is None else float(uncut[row, column]),
         }
         of = {"layer": layer.name, "channel": channel, "picture": setting.picture, "position": list(position)}
-        return _Seen(x, feature_map, strongest, of)
+        return _Seen(x, maps, feature_map, strongest, of)
 
     @fields(channel=Whole())
     def _answer_here(self, content: Content) -> Answer:

@@ -107,6 +107,20 @@ class PicturesPane(Instrument):
         """The units of a layer that the acting network holds at zero."""
         return []
 
+    def _goes_below_zero(self, layer: Layer, maps: torch.Tensor, image: Any) -> bool:
+        """Whether the layer's maps have colours on either side of zero: silent units do not change that.
+
+        A sum of products that no activation follows may go below zero on any picture; of others the maps say it, such
+        as those of a pooling, which has no activation of its own.
+        """
+        if layer.activation is None and layer.kind in ("conv", "conv_transpose", "linear"):
+            return True
+        if bool((maps < 0).any()):
+            return True
+        if self._acting_net is self.net:
+            return False
+        return bool((self.net.activations(image, layer.name)[layer.name] < 0).any())
+
     def _answer_photo(self, content: Content) -> Answer:
         pixels = self.net.picture(self._current(content).image)
         return framed(pixels, content.get("picture", self.picture))
