@@ -57,6 +57,10 @@ _SIGN_KEEPING = frozenset(
 _AFFINE = frozenset({"batch_norm", "scale", "shift", "aten.neg", "aten.rsub"})
 
 
+_ENOUGH = 128
+"""Outputs from which on one factor alone is multiplied as fast as several."""
+
+
 @dataclass(frozen=True, eq=False)
 class Neurons:
     """The neurons of one layer.
@@ -165,11 +169,11 @@ class Neurons:
         Returns
         -------
         whole : Tensor (samples, count * outputs, *positions) or None
-            All of them side by side, where that helps.
+            All of them side by side, where that helps: products of few outputs are slow.
         factors : list of Tensor
             Uninitialised, each of the shape of `value`; views of `whole`.
         """
-        if self.groups > 1:
+        if self.groups > 1 or self.outputs >= _ENOUGH:
             return None, [torch.empty_like(value) for _ in range(count)]
         last = value.dim() == 4 and not value.is_contiguous() and value.is_contiguous(memory_format=torch.channels_last)
         whole = torch.empty(
@@ -206,6 +210,9 @@ class Neurons:
         return list(torch.split(self._gradient(inputs[0], whole), self.outputs))
 
     def _gradient(self, x: Tensor, g: Tensor) -> Tensor:
+        if g.dim() == 4 and g.is_contiguous(memory_format=torch.channels_last):
+            # Pictures come channels first; where the two differ the first layer takes ten times as long.
+            x = x.contiguous(memory_format=torch.channels_last)
         axes = self.weight.dim() - 2
         output_padding = self.node.args.get("output_padding", (0,) * axes)
         weight = self.stored(torch.empty((g.shape[1], *self.weight.shape[1:]), dtype=x.dtype, device=x.device))

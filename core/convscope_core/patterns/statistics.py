@@ -36,8 +36,11 @@ _ROWS = 256
 _CHUNK = 2**24
 """Numbers of such a sum that are computed at once."""
 
-_CACHED = 2**16
-"""Numbers of each of several maps that are worked through at once."""
+_FACTORS = 5 * 2**20
+"""Numbers of all factors of a convolution's outputs that are made at once on a CPU; of more, memory is mapped anew."""
+
+_CACHED = 2**17
+"""Numbers of each of several maps that are worked through at once on a CPU."""
 
 
 class LayerSums:
@@ -110,32 +113,42 @@ class LayerSums:
                 t["n_active"] += _total(neurons, rows["on"].to(z))
             self._keep(rows)
             return
-        whole, factors = neurons.factors(z, 2 * self.active + self.whole)
-        u = factors[-1]
-        torch.sub(z, shift, out=u)
-        t["u"] += _total(neurons, u)
-        if self.active:
-            gate, masked = factors[:2]
-            torch.gt(neurons.gated(z), 0, out=gate)
-            torch.mul(u, gate, out=masked)
-            t["n_active"] += _total(neurons, gate)
-        for name, part in zip(self._names, neurons.weighted(inputs, whole, factors), strict=True):
-            t[name] += part.to(t[name].device)
+        count = 2 * self.active + self.whole
+        # Some pictures at a time, so that factors are still in the cache when they are multiplied.
+        step = max(1, _FACTORS // (count * z[0].numel())) if z.device.type == "cpu" else len(z)
+        for first in range(0, len(z), step):
+            part = slice(first, first + step)
+            whole, factors = neurons.factors(z[part], count)
+            u = factors[-1]
+            torch.sub(z[part], shift, out=u)
+            t["u"] += _total(neurons, u)
+            if self.active:
+                gate, masked = factors[:2]
+                torch.gt(neurons.gated(z[part]), 0, out=gate)
+                torch.mul(u, gate, out=masked)
+                t["n_active"] += _total(neurons, gate)
+            sums = neurons.weighted([x[part] for x in inputs], whole, factors)
+            for name, more in zip(self._names, sums, strict=True):
+                t[name] += more.to(t[name].device)
 
     def _add_operands(self, neurons: Neurons, inputs: Sequence[Tensor], z: Tensor, shift: Tensor) -> None:
         """Take in a batch of a sum of two maps, of which each channel has a neuron with two inputs."""
-        t = self.tensors
         gated = neurons.gated(z)
+        axes = (0, *range(2, z.dim()))
+        found: dict[str, list[Tensor]] = {}
         for block in _blocks(z):
             u, x = z[block] - shift, [each[block] for each in inputs]
-            factors = [u]
-            t["u"] += _total(neurons, u)
+            factors = {"xu": u}
             if self.active:
                 gate = (gated[block] > 0).to(u)
-                t["n_active"] += _total(neurons, gate)
-                factors = [gate, u * gate, u]
-            for name, factor in zip(self._names, factors, strict=False):
-                t[name] += torch.stack([_total(neurons, factor * each)[:, 0] for each in x], -1)
+                factors |= {"x_active": gate, "xu_active": u * gate}
+                found.setdefault("n_active", []).append(gate.sum(axes)[:, None])
+            found.setdefault("u", []).append(u.sum(axes)[:, None])
+            for name in self._names:
+                found.setdefault(name, []).append(torch.stack([(factors[name] * each).sum(axes) for each in x], -1))
+        for name, blocks in found.items():
+            into = self.tensors[name]
+            into += torch.stack(blocks).to(into.device).sum(0, dtype=torch.float64)
 
     def _begin(self, neurons: Neurons, shift: Tensor) -> None:
         accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
@@ -148,7 +161,9 @@ class LayerSums:
         if self.whole:
             self.tensors["x"] = shift.new_zeros((neurons.groups, *shape[1:]))
         if neurons.kind != "linear":
-            self.tensors |= {name: shift.new_zeros(shape) for name in self._names}
+            # In the layout of the weights, and so of what is added.
+            empty = torch.zeros_like(neurons.weight, dtype=torch.float64, device=accumulator)
+            self.tensors |= {name: empty.clone() for name in self._names}
 
     @property
     def _names(self) -> list[str]:
@@ -255,7 +270,7 @@ class LayerSums:
         """Return the state as plain CPU tensors."""
         kind = torch.tensor([self.active, self.whole])
         rows = {f"rows.{name}": torch.cat(kept) for name, kept in self.rows.items()}
-        return {"kind": kind, **{name: tensor.cpu() for name, tensor in (self.tensors | rows).items()}}
+        return {"kind": kind, **{name: tensor.cpu().contiguous() for name, tensor in (self.tensors | rows).items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
