@@ -38,6 +38,7 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     rows.nth(1).press("ArrowUp")
     expect(first).to_be_focused()
     first.press("Enter")
+    expect(root.locator(".cs-details")).to_contain_text("Quality ρ: random 0.")
     expect(root.locator(".cs-details .cs-units")).to_contain_text("1 dead: no sample")
     root.locator(".cs-units__unit").first.click()
     agrees(book, "w.selected == patterns.report[0].dead[0]", True)
@@ -48,3 +49,15 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     agrees(book, "w.only_problems", True)
     book.run("w.only_problems = False")
     expect(rows).to_have_count(3)
+
+
+def test_beneath_a_chart_keys_open_its_numbers_and_are_no_shortcuts_of_the_host(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(FITTED, "cs.quality_chart(quality)")
+    cell = book.cell(1)
+    expect(cell.locator(".bqplot svg").first).to_be_visible()
+    cell.locator("summary").focus()
+    for key in ("Enter", "d", "d", "Tab", "m", "ArrowDown"):
+        book.page.keyboard.press(key)
+    expect(cell.locator("td")).to_have_count(12)  # of three layers and four estimators
+    expect(cell.get_by_role("group", name="The numbers of the chart")).to_be_focused()
+    expect(cell.locator(".bqplot svg").first).to_be_visible()

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 __all__ = ["numbered", "table"]
 
-#: Keys in it are for it, and no shortcuts of JupyterLab's, whose attribute this is.
-TABLE = """<details data-lm-suppress-shortcuts="true" style="font-size: 12px">
-<summary>chart as a table</summary>
-<div tabindex="0" role="group" aria-label="The numbers of the chart" style="max-height: 240px; overflow: auto">
+#: Keys in it are for it, and no shortcuts of JupyterLab's, which looks for its attribute on what has the focus itself.
+TABLE = """<details style="font-size: 12px"><summary data-lm-suppress-shortcuts="true">chart as a table</summary>
+<div tabindex="0" data-lm-suppress-shortcuts="true" role="group" aria-label="The numbers of the chart"
+style="max-height: 240px; overflow: auto">
 <table><caption style="text-align: left">{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>
 </div></details>"""
 
