@@ -88,6 +88,10 @@ def serve(tmp_path, monkeypatch, caplog) -> Iterator[Callable[..., None]]:
         app.log.addHandler(caplog.handler)
         app.init_signal = lambda: None  # the process is pytest's
         app.initialize(argv=[], find_extensions=False)
+        # It listens from the loop's next turn on.
+        listening = asyncio.Event()
+        app.io_loop.add_callback(listening.set)
+        await listening.wait()
         try:
             await asyncio.wait_for(talk(app), TIMEOUT)
         finally:

@@ -130,7 +130,9 @@ class Store(Results):
             mode = "rwc" if write else "rw"  # which is read-only by itself where the file is
             address = f"{self.path.absolute().as_uri()}?mode={mode}"
             # Used by one thread at a time, though not always by the one that opened it.
-            self._file = sqlite3.connect(address, _PATIENCE, isolation_level=None, check_same_thread=False, uri=True)
+            self._file = sqlite3.connect(
+                address, timeout=_PATIENCE, isolation_level=None, check_same_thread=False, uri=True
+            )
         try:
             with self._guarded():
                 self._file.execute("PRAGMA trusted_schema = OFF")
