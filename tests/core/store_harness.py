@@ -26,31 +26,36 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
 
+from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError
+from convscope_core.experiments import ablation, compare, consistency, filter_health, invariance, probe
+from convscope_core.jobs import Job, Ledger, Progress, begin, last, load
 from convscope_core.jobs import store as stores
 from convscope_core.network import Network
+from convscope_core.patterns import fit_patterns
 from convscope_core.survey import Survey, load_survey, survey, surveying
 
 PICTURES = 22
 SHARDS = 7
 """Not a power of two, so that there are merged parts of several levels."""
 
-Read = Callable[[Path], Survey]
+Read = Callable[[Path], Any]
 
 
 def network() -> Network:
     torch.manual_seed(0)
     layers = nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 2)
-    return Network(nn.Sequential(*layers).eval(), input_size=8, name="small")
+    return Network(nn.Sequential(*layers).eval(), input_size=8, name="small", labels=["cat", "dog"])
 
 
 def pictures(folder: Path) -> Path:
@@ -91,8 +96,15 @@ class Harness:
         return Path(tempfile.mkdtemp(dir=self.folder)) / "x.survey"
 
 
-def same(a: Survey, b: Survey) -> bool:
+def same(a: Any, b: Any) -> bool:
     """Whether every bit of every number is the same, and all that is known of the pictures."""
+    if isinstance(a, Found):
+        return (
+            a.state.keys() == b.state.keys()
+            and all(torch.equal(one.nan_to_num(), b.state[key].nan_to_num()) for key, one in a.state.items())
+            and np.array_equal(a.seen, b.seen)
+            and a[2:] == b[2:]
+        )
     mine, theirs = a._statistics.state_dict(), b._statistics.state_dict()
     return (
         mine.keys() == theirs.keys()
@@ -104,17 +116,98 @@ def same(a: Survey, b: Survey) -> bool:
     )
 
 
-def consistent(found: Survey) -> bool:
-    """Whether all parts of a survey count the same pictures."""
+def consistent(found: Any) -> bool:
+    """Whether all parts of a survey count the same pictures; of other jobs nothing counts them twice."""
+    if isinstance(found, Found):
+        return True
     labels = found.classes(found.layers[0]).counts.sum()
     return int(found.seen.sum()) == found._statistics.health.images == int(labels)
+
+
+# ---- every other job
+
+
+class Found(NamedTuple):
+    """All that a store holds of a job, to the bit."""
+
+    state: dict[str, torch.Tensor]
+    seen: np.ndarray[Any, Any]
+    skipped: tuple[Any, ...]
+    labels: list[str | None]
+    paths: list[Path | None]
+
+
+def of_job(job: Job[Any, Any]) -> Job[Any, Any]:
+    """The same job, whose result is all that it holds."""
+
+    class Watched(type(job)):  # type: ignore[misc]
+        def result(self, part: Any, images: Images, ledger: Ledger) -> Found:
+            labels = [ledger.label(int(index)) for index in np.flatnonzero(ledger.seen)]
+            paths = [images.path(index) for index in range(len(images))]
+            return Found(part.state_dict(), ledger.seen, ledger.skipped, labels, paths)
+
+    return Watched(**{field.name: getattr(job, field.name) for field in fields(job)})
+
+
+def jobs(net: Network, folder: Path) -> dict[type[Job[Any, Any]], Job[Any, Any]]:
+    """One of every kind of job that may have a store, as its own function makes it."""
+    made: dict[type[Job[Any, Any]], Job[Any, Any]] = {}
+    begun = Job.__post_init__
+
+    def noted(job: Job[Any, Any]) -> None:
+        begun(job)
+        made.setdefault(type(job), job)
+
+    quiet: dict[str, Any] = {"progress": False}
+    Job.__post_init__ = noted  # type: ignore[method-assign]
+    try:
+        fit_patterns(net, folder, ("positive", "all"), **quiet)
+        ablation(net, folder, {"one": {"0": [0]}}, **quiet)
+        probe(net, folder, per_class=3, held_out=2, splits=2, **quiet)
+        invariance(net, folder, {"shift_x": [-1, 0, 1]}, ["0"], **quiet)
+        consistency(net, folder, passes=2, reach=2, attempts=2, **quiet)
+        compare(net, net, folder, k=2, sample=3, **quiet)
+        filter_health(net, None, folder, **quiet)
+        survey(net, folder, k=3, sample=5, **quiet)
+    finally:
+        Job.__post_init__ = begun  # type: ignore[method-assign]
+    return made
+
+
+class JobHarness(Harness):
+    """The same for any job: all of its state has to come out, whatever happens."""
+
+    def __init__(self, folder: Path, job: Job[Any, Any]) -> None:
+        self.job = of_job(job)
+        self.job.batch_size = 1
+        self.net, self.folder, self.pictures = job.net, folder, pictures(folder / "pictures")
+        self.whole = last(begin(self.job, Images.of(self.pictures), Progress, shards=SHARDS)).result
+        self.finished, self.half = folder / "finished", folder / "half"
+        self.survey(self.finished)
+        going = begin(self.job, Images.of(self.pictures), Progress, store=self.half, shards=SHARDS)
+        while next(going).done < PICTURES // 2:
+            pass
+        going.close()
+
+    def survey(self, store: Path) -> Any:
+        return last(begin(self.job, Images.of(self.pictures), Progress, store=store, shards=SHARDS)).result
+
+    def load(self, store: Path) -> Any:
+        class Same(type(self.job)):  # type: ignore[misc]
+            """Some jobs keep too little to be made of a store alone."""
+
+            @classmethod
+            def of_store(cls, net: Network, about: Any) -> Any:
+                return self.job
+
+        return load(Same, store, self.net)
 
 
 class FailedError(Exception):
     """A store was not what it promises."""
 
 
-def outcome(read: Read, store: Path, whole: Survey, kind: str) -> str:
+def outcome(read: Read, store: Path, whole: Any, kind: str) -> str:
     """Read a store that was tampered with: "same" or "refused"; raises where it is another, or an error is not ours."""
     try:
         found = read(store)
@@ -172,7 +265,7 @@ def damage(harness: Harness, count: int, seed: int = 0) -> Counter[tuple[str, st
     rng = random.Random(seed)
     store = harness.fresh()
     half = harness.load(harness.half)
-    ways: list[tuple[Path, Read, Survey]] = [
+    ways: list[tuple[Path, Read, Any]] = [
         (harness.finished, harness.load, harness.whole),
         (harness.half, harness.load, half),
         (harness.half, harness.survey, harness.whole),
@@ -330,10 +423,10 @@ def _for(harness: Harness, store: Path, moment: float) -> None:
 def statements(harness: Harness, step: int = 1, processes: int = 1) -> Counter[str]:
     """Kill a process before its n-th statement of SQL, for every n, go on, and compare."""
     found: Counter[str] = Counter()
-    for last in range(0, sys.maxsize, step):
+    for number in range(0, sys.maxsize, step):
         store = harness.fresh()
         for _ in range(processes):
-            _, status = os.waitpid(forked(lambda store=store, last=last: _until(harness, store, last)), 0)  # type: ignore[misc]
+            _, status = os.waitpid(forked(lambda store=store, number=number: _until(harness, store, number)), 0)  # type: ignore[misc]
         killed = os.WIFSIGNALED(status)
         assert killed or status == 0
         checked(harness, store, 0)
@@ -397,22 +490,36 @@ def hands(harness: Harness, count: int, writers: int = 4, readers: int = 2) -> C
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["damage", "cuts", "rows", "kill", "statements", "hands"])
+    parser.add_argument("--of", default="survey", help="which job: 'patterns', 'invariance'...; 'all' for one by one")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        harness = Harness(Path(folder))
-        runs: dict[str, Callable[[], Counter[str] | Counter[tuple[str, str]]]] = {
-            "damage": lambda: damage(harness, options.count, options.seed),
-            "cuts": lambda: cuts(harness),
-            "rows": lambda: rows(harness),
-            "kill": lambda: kill(harness, options.count, options.seed),
-            "statements": lambda: statements(harness),
-            "hands": lambda: hands(harness, options.count),
-        }
-        for key, number in sorted(runs[options.what]().items(), key=str):
-            print(f"{number:8,}  {key if isinstance(key, str) else ': '.join(key)}")
+        net, photographs = network(), pictures(Path(folder, "pictures"))
+        makers: dict[str, Callable[[Path], Harness]] = {
+            job.kind: lambda where, job=job: JobHarness(where, job) for job in jobs(net, photographs).values()
+        }  # type: ignore[misc]
+        makers["survey"] = Harness
+        if options.of not in (*makers, "all"):
+            parser.error(f"--of is one of {', '.join(makers)} or all")
+        for kind in makers if options.of == "all" else [options.of]:
+            where = Path(folder, kind)
+            where.mkdir()
+            tried(makers[kind](where), options.what, options.count, options.seed, kind)
+
+
+def tried(harness: Harness, what: str, count: int, seed: int, kind: str) -> None:
+    runs: dict[str, Callable[[], Counter[str] | Counter[tuple[str, str]]]] = {
+        "damage": lambda: damage(harness, count, seed),
+        "cuts": lambda: cuts(harness),
+        "rows": lambda: rows(harness),
+        "kill": lambda: kill(harness, count, seed),
+        "statements": lambda: statements(harness),
+        "hands": lambda: hands(harness, count),
+    }
+    for key, number in sorted(runs[what]().items(), key=str):
+        print(f"{number:8,}  {kind}  {key if isinstance(key, str) else ': '.join(key)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import multiprocessing
 import os
+import pkgutil
 import resource
 import signal
 import sqlite3
@@ -31,9 +33,11 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
+import convscope_core
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ExecutorError, ImageError, StoreError
 from convscope_core.images import read_image
+from convscope_core.jobs import Job
 from convscope_core.jobs import store as stores
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
@@ -67,6 +71,9 @@ def net(harness: Any) -> Network:
 
 SLOW = pytest.mark.slow
 
+UNUSED = {"about.id", "shards.owner", "shards.failed", "shards.record", "shards.traces"}
+"""Whose claim it was, and what stands in rows of shards that are not done, matters to nobody."""
+
 # ---- damage, killing, many hands
 
 
@@ -75,6 +82,30 @@ def test_damage_is_refused_or_changes_nothing(harnesses: ModuleType, harness: An
     found = harnesses.damage(harness, count, seed)
     assert sum(found.values()) == count
     assert sum(number for (_, how), number in found.items() if how == "refused") > count / 3
+
+
+def test_the_harness_tries_every_job_that_may_have_a_store(harnesses: ModuleType, harness: Any) -> None:
+    """So that a new one is tried, too."""
+    for module in pkgutil.walk_packages(convscope_core.__path__, "convscope_core."):
+        importlib.import_module(module.name)
+    known = {one.__name__ for one in subclasses(Job) if one.__module__.startswith("convscope_core.")}
+    made = harnesses.jobs(harness.net, harness.pictures)
+    assert {one.__name__ for one in made} == known - {"_DegradationJob"}, "which takes no store"
+
+
+def subclasses(kind: type) -> set[type]:
+    return {one for below in kind.__subclasses__() for one in (below, *subclasses(below))}
+
+
+@pytest.mark.parametrize("count", [24, pytest.param(498, marks=SLOW)])
+def test_so_it_is_with_the_stores_of_every_job(harnesses: ModuleType, harness: Any, tmp_path: Path, count: int) -> None:
+    for job in harnesses.jobs(harness.net, harness.pictures).values():
+        (tmp_path / job.kind).mkdir()
+        other = harnesses.JobHarness(tmp_path / job.kind, job)
+        found = harnesses.damage(other, count)
+        assert sum(number for (_, how), number in found.items() if how == "refused") > count / 4
+        rows = harnesses.rows(other, 5 if count > 24 else 60)
+        assert {kind for (kind, how), _ in rows.items() if how == "same"} <= UNUSED
 
 
 @pytest.mark.parametrize("step", [1999, pytest.param(13, marks=SLOW)])
@@ -86,9 +117,7 @@ def test_a_store_that_was_cut_off_is_refused(harnesses: ModuleType, harness: Any
 
 def test_every_row_and_every_value_counts(harnesses: ModuleType, harness: Any, slow: bool) -> None:
     found = harnesses.rows(harness, 1 if slow else 12)
-    same = {kind for (kind, how), _ in found.items() if how == "same"}
-    # Whose claim it was, and what stands in rows of shards that are not done, matters to nobody.
-    assert same <= {"about.id", "shards.owner", "shards.failed", "shards.record", "shards.traces"}
+    assert {kind for (kind, how), _ in found.items() if how == "same"} <= UNUSED
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=SLOW)], ids=["a sample", "all"])

@@ -16,11 +16,15 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import ipywidgets
 import numpy as np
 import torch
+import traitlets
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -81,6 +85,7 @@ rubbish = st.recursive(
         st.booleans(),
         st.integers(-3, 40),
         st.integers(),
+        st.sampled_from([2**31, 2**53, 2**63, 10**30, 10**400, -(10**30), 1e300, [0] * 5000, "\ud800", "x" * 5000]),
         st.floats(),
         st.text(max_size=8),
         st.sampled_from(
@@ -101,22 +106,34 @@ def kinds_of(instrument: type[Instrument]) -> list[str]:
     return sorted({kind for before, mark, kind in names if not before and mark})
 
 
-def fields_of(instrument: type[Instrument], kind: str) -> list[str]:
-    """The fields that a message may have."""
+def fields_of(instrument: type[Instrument], kind: str) -> tuple[list[str], list[str]]:
+    """The fields that a message may have: its own, and traits."""
     method = getattr(instrument, f"_answer_{kind}", None) or getattr(instrument, f"_take_{kind}", None)
     traits = [name for name in instrument._shared_traits() if not name.startswith("_")]
-    return sorted({*getattr(method, "fields", {}), *traits})
+    return sorted(getattr(method, "fields", {})), sorted(traits)
 
 
 @st.composite
 def messages(draw: st.DrawFn, instrument: type[Instrument]) -> dict[str, Any]:
     """A message, nearly right or not at all."""
     kind = draw(st.one_of(st.sampled_from(kinds_of(instrument)), st.text(max_size=6)))
-    names = st.one_of(st.sampled_from(fields_of(instrument, kind)), st.text(max_size=6))
+    own, traits = fields_of(instrument, kind)
+    names = st.one_of(*map(st.sampled_from, filter(None, (own, traits))), st.text(max_size=6))
     content = draw(st.dictionaries(names, rubbish, max_size=5))
     if draw(st.booleans()):
         content["client"] = draw(rubbish)
     return {**content, "kind": kind}
+
+
+#: What somebody may set in Python, by mistake.
+MISTAKES: list[Any] = [
+    None, True, -1, 3, 10**30, 10**400, 1.5, float("nan"), float("inf"), "", "x", "\ud800", b"abc", [], (), {}, set(),
+    [1, 2], (1.5, 2), ["a"], [None], {"a": 1}, {1: 2}, object(), len, int, range(3), slice(1, 2), 1j, Fraction(1, 2),
+    Decimal(3), ValueError("x"), np.int64(3), np.float64("nan"), np.bool_(True), np.array(3), np.array([1, 2]),
+    np.array([1.5, 2]), np.ones((3, 3), bool), np.zeros((3, 3), bool), np.zeros(0), np.array("a"), np.array([None]),
+    torch.tensor(2), torch.tensor([1, 2]), torch.rand(3, 8, 8), {"bits": "", "height": 10**6, "width": 10**6},
+    [(1, 2)] * 1000,
+]  # fmt: skip
 
 
 def states(instrument: type[Instrument]) -> st.SearchStrategy[dict[str, Any]]:
@@ -177,6 +194,29 @@ class Line:
                 trait = self.widget.traits()[name]
                 assert same(trait._validate(self.widget, value), value), f"{name} is {value!r}, which cannot be set"
 
+    def assign(self, state: dict[str, Any], held: bool) -> None:
+        """Set traits in Python, together or one by one: what is refused is a `TraitError`, and nothing of it stays."""
+        before = self.held()
+        try:
+            with self.widget.hold_trait_notifications() if held else nullcontext():
+                for name, value in state.items():
+                    kept = before if held else self.held()
+                    setattr(self.widget, name, value)
+            refused = False
+        except traitlets.TraitError as error:
+            if not str(error).strip():
+                raise AssertionError("an error without a word") from error
+            refused, after = True, self.held()
+            assert all(same(after[name], value) for name, value in kept.items()), "something of it stays"
+        self.found["refused in Python" if refused else "set in Python"] += 1
+        said = self.widget.get_state([name for name in before if not name.startswith("_")])
+        json.dumps(said, allow_nan=False)
+        for name, value in self.held().items():
+            if not name.startswith("_"):
+                trait = self.widget.traits()[name]
+                assert same(trait._validate(self.widget, value), value), f"{name} is {value!r}, which cannot be set"
+        self.settle()
+
     def works(self, kind: str, **fields: Any) -> None:
         """Ask what a front end asks."""
         self._number += 1
@@ -225,8 +265,12 @@ def fuzz(workshop: Workshop, name: str, count: int, number: int = 0) -> Counter[
         if data.draw(st.booleans(), "a message"):
             content = data.draw(messages(type(widget)), "message")
             line.say(content, data.draw(st.lists(st.binary(max_size=20), max_size=2), "buffers"))
-        else:
+        elif data.draw(st.booleans(), "from the browser"):
             line.set(data.draw(states(type(widget)), "state"))
+        else:
+            names = st.sampled_from([name for name in widget._shared_traits() if not name.startswith("_")])
+            mistakes = st.dictionaries(names, st.sampled_from(MISTAKES), min_size=1, max_size=3)
+            line.assign(data.draw(mistakes, "in Python"), data.draw(st.booleans(), "together"))
         if kind != "hello":
             line.works(kind, **fields)
 

@@ -29,7 +29,7 @@ from ._layers import description
 from ._saved import saved_module, saved_page
 from ._static import styles
 from ._still import Strip, drawn
-from ._wire import Message, fields, plain, refusing
+from ._wire import Choice, Message, fields, plain, refusing
 from ._worker import Worker
 
 __all__ = ["Answer", "Content", "Instrument", "described", "framed"]
@@ -90,6 +90,7 @@ class Instrument(anywidget.AnyWidget):
     _still = traitlets.Unicode().tag(sync=True)
 
     net: Network
+    _trait_values: dict[str, Any]
 
     #: Python also closes widgets whose constructor raised: what it did not get to is not there.
     _complete = False
@@ -115,6 +116,9 @@ class Instrument(anywidget.AnyWidget):
         #: The newest request of each kind taken, by page; messages may come on several threads.
         self._taken: dict[str, dict[str, int]] = {}
         self._taking = Lock()
+        #: How often several traits were set at once, whether they are now, and what failed for it.
+        self._holds, self._holding = 0, False
+        self._postponed: list[Callable[[], None]] = []
         self._worker = Worker(f"convscope-{type(self).__name__.lower()}")
 
     def _given_network(self, *args: Any, **kwargs: Any) -> Any:
@@ -169,8 +173,9 @@ class Instrument(anywidget.AnyWidget):
         with self._taking:
             # What was sent into the queue behind a busy cell is sent again on the way beside it: a request counts once,
             # and one that comes out of that queue later does not undo a newer one.
-            number, page = content.get("id"), str(content.get("client"))
-            if isinstance(number, int):
+            number, page = content.get("id"), content.get("client")
+            # Of kinds that are none nothing is remembered: there are as many of them as somebody likes.
+            if isinstance(number, int) and isinstance(page, str) and hasattr(self, f"_answer_{kind}"):
                 taken = self._taken[page] = self._taken.pop(page, {})
                 while len(self._taken) > PAGES:
                     del self._taken[next(iter(self._taken))]
@@ -201,7 +206,8 @@ class Instrument(anywidget.AnyWidget):
 
     @staticmethod
     def _head(content: Content) -> dict[str, Any]:
-        return {name: plain(content[name]) for name in ("kind", "id", "client", "at") if name in content}
+        said = {name: content[name] for name in ("kind", "id", "client", "at") if name in content}
+        return {name: plain(value) for name, value in said.items() if isinstance(value, (str, int, float))}
 
     def _message(self, kind: str, content: Content, method: Callable[..., Any]) -> Message:
         """The fields of a message for what answers it."""
@@ -219,10 +225,12 @@ class Instrument(anywidget.AnyWidget):
         return plain(said), [one if isinstance(one, bytes) else np.ascontiguousarray(one).tobytes() for one in buffers]
 
     def _reply(self, kind: str, content: Content) -> None:
-        head = self._head(content)
+        head, before = self._head(content), self._holds
         try:
             fields, buffers = self._answer(kind, content)
         except Exception as error:
+            if self._again(before, lambda: self._reply(kind, content)):
+                return
             logger.info("%s could not answer %r", type(self).__name__, kind, exc_info=True)
             self.send({**head, "ok": False, "error": described(error)})
         else:
@@ -240,11 +248,25 @@ class Instrument(anywidget.AnyWidget):
 
     def _guarded(self, kind: str, run: Callable[[], object]) -> None:
         """Run what no request awaits; its error is shown in the widget all the same."""
+        before = self._holds
         try:
             run()
         except Exception as error:
+            if self._again(before, lambda: self._guarded(kind, run)):
+                return
             logger.info("%s failed in %r", type(self).__name__, kind, exc_info=True)
             self.send({"event": "error", "kind": kind, "error": {**described(error), "kind": kind}})
+
+    def _again(self, before: int, task: Callable[[], None]) -> bool:
+        """Do what failed again if traits were set meanwhile: they may have been what they may not be, for a moment."""
+        with self._taking:
+            if self._holding:
+                self._postponed.append(task)
+                return True
+        if self._holds == before:
+            return False
+        task()
+        return True
 
     # ---- what may be set
 
@@ -265,8 +287,37 @@ class Instrument(anywidget.AnyWidget):
     @contextmanager
     def hold_trait_notifications(self) -> Iterator[None]:
         """Set several traits at once: all of them, or none if one is refused."""
-        with super().hold_trait_notifications(), refusing():
-            yield
+        if self._cross_validation_lock:  # within another
+            with refusing():
+                yield
+            return
+        with self._taking:
+            self._holds, self._holding = self._holds + 1, True
+        try:
+            with self._checked_traits():
+                yield
+        finally:
+            with self._taking:
+                self._holding = False
+                postponed, self._postponed = self._postponed, []
+            for number, task in enumerate(postponed):
+                self._worker.submit(f"again {number}", task)
+
+    @contextmanager
+    def _checked_traits(self) -> Iterator[None]:
+        before = dict(self._trait_values)
+        try:
+            with super().hold_trait_notifications(), refusing():
+                yield
+                # What equals the old value is no change to traitlets, which validates changes alone: 3 of NumPy for 3.
+                for name in self._shared_traits():
+                    value = self._trait_values.get(name)
+                    if name in before and value is not before[name]:
+                        self._trait_values[name] = self.traits()[name]._cross_validate(self, value)
+        except traitlets.TraitError:
+            # Traitlets sets the old values, which may be refused beside the new ones of others.
+            self._trait_values = before
+            raise
 
     def _register_validator(self, handler: Callable[..., Any], names: tuple[str, ...]) -> None:
         def validate(owner: Any, proposal: Any) -> Any:
@@ -394,7 +445,7 @@ class Instrument(anywidget.AnyWidget):
             raise ArgumentError("Expected a result, to draw it, got none yet. Wait until there is one: wait().")
         return result.plot()
 
-    @fields(what=traitlets.Unicode(), format=traitlets.Enum(FORMATS))
+    @fields(what=traitlets.Unicode(), format=Choice(FORMATS))
     def _answer_figure(self, content: Content) -> Answer:
         what, kind = content["what"], content["format"]
         return {"file": f"{self._file_name(what)}.{kind}"}, [written(self.figure(what), kind)]

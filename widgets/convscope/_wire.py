@@ -7,6 +7,7 @@ sets it, and however. And what only the kernel knows, the front end cannot set.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -18,7 +19,7 @@ import traitlets
 from convscope_core.arguments import plain_number
 from convscope_core.errors import ArgumentError
 
-__all__ = ["Message", "Real", "Value", "Whole", "fields", "plain", "refusing"]
+__all__ = ["Choice", "Message", "Real", "Value", "Whole", "fields", "plain", "refusing"]
 
 
 # ---- traits
@@ -45,7 +46,17 @@ class Real(traitlets.Float):
     def validate(self, obj: Any, value: Any) -> float | None:
         """Refuse what is not finite."""
         value = plain_number(value)
-        if isinstance(value, bool) or (isinstance(value, (int, float)) and not np.isfinite(value)):
+        if isinstance(value, bool) or (isinstance(value, (int, float)) and not abs(value) <= sys.float_info.max):
+            self.error(obj, value)
+        return super().validate(obj, value)
+
+
+class Choice(traitlets.Enum):
+    """One of several words; unlike ``Enum`` it compares no arrays with them."""
+
+    def validate(self, obj: Any, value: Any) -> str | None:
+        """Refuse what is no text."""
+        if not isinstance(value, str):
             self.error(obj, value)
         return super().validate(obj, value)
 

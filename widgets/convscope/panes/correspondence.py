@@ -13,7 +13,7 @@ import traitlets
 from convscope._instrument import Answer, Content, Instrument, Request
 from convscope._job import Job, Step, progress
 from convscope._still import Strip
-from convscope._wire import Whole
+from convscope._wire import Choice, Whole
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.experiments import CorrespondenceResult, SignScores
@@ -61,7 +61,7 @@ class CorrespondencePane(Instrument):
     part = traitlets.Unicode("part 1").tag(sync=True)
     """str: what the part is called that is clicked."""
 
-    entries = traitlets.Enum(("all", "changed"), default_value="all").tag(sync=True)
+    entries = Choice(("all", "changed"), default_value="all").tag(sync=True)
     """str: which entries are counted: all, as in the paper, or those that both masks change."""
 
     shown = traitlets.Unicode().tag(sync=True)

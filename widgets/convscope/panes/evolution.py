@@ -12,7 +12,7 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Step
-from convscope._wire import Whole, fields
+from convscope._wire import Choice, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
 from convscope_core.evolution import Checkpoint, Checkpoints, EvolutionRecorder, EvolutionResult, evolving
@@ -69,23 +69,23 @@ class EvolutionPane(UnitPane):
     checkpoint = Whole(None, allow_none=True).tag(sync=True)
     """int or None: index of the checkpoint that is looked at; None for the newest, also while new ones come."""
 
-    show = traitlets.Enum(("both", "projection", "crop"), default_value="both").tag(sync=True)
+    show = Choice(("both", "projection", "crop"), default_value="both").tag(sync=True)
     """str: what a cell shows of the picture that excites the unit most: what the unit picked out of it with the weights
     of the checkpoint, the patch itself, or both."""
 
-    order = traitlets.Enum(("strongest", "jumps", "settling", "index"), default_value="strongest").tag(sync=True)
+    order = Choice(("strongest", "jumps", "settling", "index"), default_value="strongest").tag(sync=True)
     """str: order of the units: by their strongest activation at the newest checkpoint, by the number of jumps, latest
     jump first, by number."""
 
     rows = Whole(12).tag(sync=True)
     """int: how many units are shown; 0 for all of the layer."""
 
-    spread = traitlets.Enum(("tile", "row", "layer"), default_value="tile").tag(sync=True)
+    spread = Choice(("tile", "row", "layer"), default_value="tile").tag(sync=True)
     """str: which projections share a range of shades: none, those of a unit, all that are shown."""
 
-    curve = traitlets.Enum(
-        ("staying", "jaccard", "cka", "inactive", "weight_rms", "energy"), default_value="staying"
-    ).tag(sync=True)
+    curve = Choice(("staying", "jaccard", "cka", "inactive", "weight_rms", "energy"), default_value="staying").tag(
+        sync=True
+    )
     """str: what is drawn beneath: the share of units whose winner stays, top pictures shared with the last checkpoint,
     linear CKA to the last, dead and dormant units, the weights' root mean square, energy of the first layer."""
 

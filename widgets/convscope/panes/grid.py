@@ -12,7 +12,7 @@ import traitlets
 from convscope._instrument import Answer, Content, Request
 from convscope._layers import class_names
 from convscope._still import Strip, valued
-from convscope._wire import Whole, fields
+from convscope._wire import Choice, Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.network import Layer, Network
@@ -48,30 +48,28 @@ GREY = 128
 class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     """The tiles of a layer, by their feature maps on a picture and by what a survey found."""
 
-    colormap = traitlets.Enum(("inferno", "viridis", "magma", "gray"), default_value="inferno").tag(sync=True)
+    colormap = Choice(("inferno", "viridis", "magma", "gray"), default_value="inferno").tag(sync=True)
     """str: colour map of activations; applied in the browser."""
 
-    scale = traitlets.Enum(("unit", "layer"), default_value="unit").tag(sync=True)
+    scale = Choice(("unit", "layer"), default_value="unit").tag(sync=True)
     """str: whether each tile, or the whole layer, spans the colours of activations and projections."""
 
-    weights_scale = traitlets.Enum(("unit", "layer"), default_value="layer").tag(sync=True)
+    weights_scale = Choice(("unit", "layer"), default_value="layer").tag(sync=True)
     """str: the same of weights: on one scale a filter that dominates the layer, or does nothing, is seen."""
 
-    order = traitlets.Enum(("strongest", "mean", "index", "best", "rare", "class"), default_value="strongest").tag(
-        sync=True
-    )
+    order = Choice(("strongest", "mean", "index", "best", "rare", "class"), default_value="strongest").tag(sync=True)
     """str: order of the tiles: by maximum or mean on this picture, by index, by maximum over a survey, rarest first, by
     preference for the class `label`. Maxima count before the ceiling of the layer's activation, if it has one: many
     units of a ReLU6 reach 6."""
 
-    show = traitlets.Enum(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
+    show = Choice(("all", "alive", "dead", "rare", "repeated"), default_value="all").tag(sync=True)
     """str: which units are shown, by what a survey found: all, those that some picture activates, the others, those
     that less than one picture in a hundred activates, those that repeat another."""
 
     label = traitlets.Unicode().tag(sync=True)
     """str: the class whose units are looked for, one of the survey's labels; empty for none."""
 
-    lens = traitlets.Enum(("activation", "patch", "projection", "weights"), default_value="activation").tag(sync=True)
+    lens = Choice(("activation", "patch", "projection", "weights"), default_value="activation").tag(sync=True)
     """str: what a tile shows: the activation on this picture, the patch of a survey that excites the unit most, what
     the unit picked out of that patch (its projection by `method`), or the weights (first layer only)."""
 

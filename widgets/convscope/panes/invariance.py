@@ -13,7 +13,7 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request, framed
 from convscope._job import Job, Step, progress
-from convscope._wire import Real
+from convscope._wire import Choice, Real
 from convscope_core.arguments import require_choice
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
@@ -71,7 +71,7 @@ class InvariancePane(StripPane):
     fill = traitlets.Unicode("mean").tag(sync=True)
     """str: what is seen beyond the picture."""
 
-    distance = traitlets.Enum(DISTANCES, default_value="relative").tag(sync=True)
+    distance = Choice(DISTANCES, default_value="relative").tag(sync=True)
     """str: the distance between features; see `InvarianceResult.distances`."""
 
     shown: traitlets.List = traitlets.List(traitlets.Unicode()).tag(sync=True)

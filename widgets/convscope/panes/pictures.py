@@ -14,7 +14,7 @@ import traitlets
 
 from convscope._instrument import Answer, Content, Instrument, Request, framed
 from convscope._still import Strip
-from convscope._wire import Whole, fields
+from convscope._wire import Choice, Whole, fields
 from convscope_core.contents import digest_of
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ImageError
@@ -125,7 +125,7 @@ class PicturesPane(Instrument):
         pixels = self.net.picture(self._current(content).image)
         return framed(pixels, content.get("picture", self.picture))
 
-    @fields(name=traitlets.Unicode(), **{"as": traitlets.Enum(("fill",))})
+    @fields(name=traitlets.Unicode(), **{"as": Choice(("fill",))})
     def _take_add(self, content: Content, buffers: Sequence[memoryview]) -> None:
         # Each file counts, so that each has a slot of its own.
         slot = f"add {next(self._uploads)}"

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import traitlets
 
 from convscope._instrument import Content, Instrument
+from convscope._wire import Choice
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Projection, Unit, project_many
@@ -67,7 +67,7 @@ class Projector:
 class ProjectionPane(Instrument):
     """The method by which units are projected down to the pictures."""
 
-    method = traitlets.Enum(("deconvnet", "guided_backprop", "gradient"), default_value="deconvnet").tag(sync=True)
+    method = Choice(("deconvnet", "guided_backprop", "gradient"), default_value="deconvnet").tag(sync=True)
     """str: how activations are projected down to the pictures: "deconvnet" (Zeiler & Fergus 2014), "guided_backprop"
     (Springenberg et al. 2015) or "gradient". By default deconvnet where the network has max pooling; without it a
     deconvnet's projection hardly depends on the picture (Springenberg et al., section 3), and guided backprop is the

@@ -38,7 +38,7 @@ class SelectionPane(Instrument):
 
     def _units(self, content: Content) -> tuple[Layer, list[int]]:
         """The layer and the channels that a request is about."""
-        return self._existing(content, content["channels"])
+        return self._existing(content, list(dict.fromkeys(content["channels"])))  # each once: as many as there are
 
     def _existing(self, content: Content, channels: list[int]) -> tuple[Layer, list[int]]:
         layer = self._layer(content)

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 
 from convscope._instrument import Answer, Content, Request
-from convscope._wire import Value, fields
+from convscope._wire import Choice, Value, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Layer, Network, Prediction
@@ -97,7 +97,7 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
             return {"layer": layer.name, "refused": str(error)}, []
         return {"layer": layer.name, "refused": None}, []
 
-    @fields(which=traitlets.Enum(("strongest", "weakest", "all", "none")))
+    @fields(which=Choice(("strongest", "weakest", "all", "none")))
     def _take_silence(self, content: Content, _buffers: Sequence[memoryview]) -> None:
         layer, which = self._layer(content).name, content["which"]
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import traitlets
 
 from convscope._instrument import Answer, Content, Request, framed
 from convscope._layers import class_names
 from convscope._still import Strip, valued
-from convscope._wire import Whole, fields
+from convscope._wire import Choice, Whole, fields
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.survey import MINIMA, Exemplar, Survey
@@ -40,10 +39,10 @@ UNIT = fields(channel=Whole(), checkpoint=CHECKPOINT, side=SIDE)
 class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     """The selected unit."""
 
-    contrast = traitlets.Enum(("tile", "group"), default_value="tile").tag(sync=True)
+    contrast = Choice(("tile", "group"), default_value="tile").tag(sync=True)
     """str: whether each projection spans the range from black to white, or the projections of a unit share it."""
 
-    crop = traitlets.Enum(("field", "effective"), default_value="field").tag(sync=True)
+    crop = Choice(("field", "effective"), default_value="field").tag(sync=True)
     """str: what a patch shows: the whole receptive field, or the square around what holds 95 % of the energy of its
     projection."""
 
@@ -91,7 +90,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         channel=Whole(),
         checkpoint=CHECKPOINT,
         side=SIDE,
-        crop=traitlets.Enum(("field", "effective"), default_value=None, allow_none=True),
+        crop=Choice(("field", "effective"), default_value=None, allow_none=True),
     )
     def _answer_projections(self, content: Content) -> Answer:
         """The projections of a unit's exemplars, in their order; and the patches, where they are as large as these."""
@@ -136,8 +135,10 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     @fields(picture=Whole(min=0), checkpoint=CHECKPOINT)
     def _answer_whole(self, content: Content) -> Answer:
         """The whole of a picture of the survey."""
-        image = content["picture"]
-        return framed(self._patches.picture(self._surveyed(content).images, image), image)
+        image, images = content["picture"], self._surveyed(content).images
+        if image >= len(images):
+            raise ArgumentError(f"Expected a picture of the survey from 0 to {len(images) - 1}, got {image}.")
+        return framed(self._patches.picture(images, image), image)
 
     def _moments(self) -> list[dict[str, int]]:
         """The checkpoints at which a saved page shows the unit, as requests name them."""

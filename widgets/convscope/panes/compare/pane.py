@@ -14,7 +14,7 @@ from convscope._instrument import Answer, Content, Request, framed
 from convscope._job import Job, Step, progress
 from convscope._layers import description, middle
 from convscope._still import Strip
-from convscope._wire import Value, Whole, fields
+from convscope._wire import Choice, Value, Whole, fields
 from convscope.panes.occluder import LiveOccluder, OccluderPane, Setting, checked_size, shape_value, visited
 from convscope.panes.patches import Patches, inside
 from convscope.panes.pictures import StripPane
@@ -83,11 +83,11 @@ class ComparePane(OccluderPane, StripPane):
     layer_b = traitlets.Unicode().tag(sync=True)
     """str: the layer of the second network with whose units they are matched."""
 
-    pair_order = traitlets.Enum(("mutual", "alike", "unlike"), default_value="mutual").tag(sync=True)
+    pair_order = Choice(("mutual", "alike", "unlike"), default_value="mutual").tag(sync=True)
     """str: which pairs are shown: those of which each is the other's best match, or every unit of the first network
     with its best match; the most alike first, or the least."""
 
-    pair_show = traitlets.Enum(("patch", "projection"), default_value="patch").tag(sync=True)
+    pair_show = Choice(("patch", "projection"), default_value="patch").tag(sync=True)
     """str: what is shown of the pictures that excite a unit most: the patches, or beside them what the unit picked out
     of them, by deconvnet where the network has max pooling and rules for it (see `ProjectionPane.method`)."""
 

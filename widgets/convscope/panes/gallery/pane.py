@@ -15,7 +15,7 @@ from torch import Tensor
 from convscope._instrument import Answer, Content, Instrument, Request, described
 from convscope._job import Job, Step, progress
 from convscope._still import Bar, Strip
-from convscope._wire import Real, Value, Whole, fields
+from convscope._wire import Choice, Real, Value, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain import Attribution, attribute_tensor, randomised, similarity
@@ -77,11 +77,11 @@ class GalleryPane(Instrument):
     opacity = Real(1.0, min=0.0, max=1.0).tag(sync=True)
     """float: of the maps over the picture, 0..1."""
 
-    scale_by = traitlets.Enum(["method", "group", "map"], "method").tag(sync=True)
+    scale_by = Choice(["method", "group", "map"], "method").tag(sync=True)
     """str: what shares a scale of colours: the maps of a "method" in all rows (two methods have no common unit), those
     of a "group" within a row, or each "map" has its own."""
 
-    colours = traitlets.Enum(["red-blue", "purple-green"], "red-blue").tag(sync=True)
+    colours = Choice(["red-blue", "purple-green"], "red-blue").tag(sync=True)
     """str: the colours of positive and negative values."""
 
     _columns: traitlets.List = traitlets.List().tag(sync=True)
