@@ -177,7 +177,10 @@ it.each(Object.entries(INSTRUMENTS))("%s", { timeout: BUSY }, async (_name, made
       else if (what === "update") update(pick([...read]), pick(RUBBISH));
       else if (what === "event") {
         const event = pick(["hello", "error", "trail", "other"]);
-        say(withRubbish({ event, kind: pick(RUBBISH), error: pick([...RUBBISH, FAILURE]) }, pick), buffers);
+        say(
+          withRubbish({ event, kind: pick(RUBBISH), error: random() < 0.5 ? FAILURE : pick(RUBBISH) }, pick),
+          buffers,
+        );
       } else say(pick(RUBBISH), buffers);
       await Promise.resolve();
     }
