@@ -1031,3 +1031,36 @@ def test_a_menu_is_put_away_by_a_choice_a_click_elsewhere_and_escape(notebook):
     root.evaluate("() => document.activeElement.blur()")
     book.page.keyboard.press("Escape")
     expect(menu).not_to_have_attribute("open", "")
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_shown(notebook, tmp_path):
+    from PIL import Image
+
+    for name, colour in (("0.png", 0), ("1.png", 90), ("2.png", 180)):
+        Image.new("RGB", (64, 64), (colour, 10, 10)).save(tmp_path / name)
+    (tmp_path / "0.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    book = notebook(SMALL, f"w = cs.Explorer(net, {str(tmp_path)!r}, layer='3'); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-strip__unread")).to_have_text("0.png cannot be read")
+    expect(root.locator(".cs-heading__name").first).to_have_text("1.png")
+    expect(root.locator(".cs-thumbnail[data-picture='0']")).to_be_disabled()
+    expect(root.locator(".cs-strip .cs-thumbnail canvas")).to_have_count(2)
+    expect(root.locator(".cs-error")).to_have_count(0)
+
+
+def test_the_address_is_whole_on_a_page_as_narrow_as_a_hand(notebook):
+    long = SMALL.replace('name="small"', 'name="a_network_of_a_rather_long_name"')
+    book = notebook(long, "w = cs.Explorer(net, pictures, layer='3', selected=12); w")
+    root = book.cell(1).locator(".cs-root")
+    address = root.locator(".cs-address")
+    expect(address).to_have_value("a_network_of_a_rather_long_name/3/12")
+    book.page.set_viewport_size({"width": 390, "height": 1000})
+    book.wait_for("() => document.querySelector('.cs-root').clientWidth < 300")
+    assert address.evaluate("(field) => field.scrollWidth <= field.clientWidth")
+    address.fill("nowhere")
+    address.press("Enter")
+    inside = """(one) => {
+      const [own, around] = [one, one.closest(".cs-root")].map((each) => each.getBoundingClientRect());
+      return own.width > 0 && own.left >= around.left && own.right <= around.right;
+    }"""
+    assert root.locator(".cs-addressed .cs-complaint").evaluate(inside)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -62,11 +63,37 @@ def test_the_figure_of_a_unit_has_its_patches_and_values(net, pictures, show):
     figure = widget.figure()
     top = survey.top("3", 4)
     patches, projections = (part.axes for part in figure.subfigs)
-    assert [axes.texts[0].get_text() for axes in patches] == [f"{one.value:.3g}" for one in top]
+    assert [axes.texts[0].get_text() for axes in patches] == [f"{one.value:#.3g}" for one in top]
+    beyond = 0
     for axes, one in zip(patches, top, strict=True):
         expected, _ = widget._patches.patch(survey.images, one, 112)
-        np.testing.assert_array_equal(axes.images[0].get_array(), expected)
+        # Nothing where the picture ends.
+        height, width = one.box.bottom - one.box.top, one.box.right - one.box.left
+        rows = one.box.top + (np.arange(112) + 0.5) * height / 112
+        columns = one.box.left + (np.arange(112) + 0.5) * width / 112
+        size = survey.images[one.image].image.shape[0]
+        outside = np.logical_or.outer((rows < 0) | (rows >= size), (columns < 0) | (columns >= size))
+        drawn = np.asarray(axes.images[0].get_array())
+        assert (drawn[outside] == 255).all()
+        np.testing.assert_array_equal(drawn[~outside], expected[~outside])
+        beyond += int(outside.sum())
+    assert beyond
     assert len(projections) == len(top)
+
+
+@pytest.mark.parametrize("scale", ["unit", "layer"])
+def test_the_figure_of_a_grid_has_the_colours_and_the_scale_of_the_grid(net, pictures, show, scale):
+    for name, colours in (("3", "viridis"), (net.layers[-1].name, "RdBu_r")):
+        widget = show(cs.FilterGrid(net, pictures[0], layer=name, colormap="viridis", scale=scale))
+        maps = net.activations(pictures[0], name)[name][0].numpy()
+        strongest = int(maps.max(axis=(1, 2)).argmax())
+        shown = maps if scale == "layer" else maps[strongest]
+        most = np.abs(shown).max()
+        low, high = (-most, most) if colours == "RdBu_r" else (0.0 if scale == "layer" else shown.min(), shown.max())
+        expected = matplotlib.colormaps[colours]((maps[strongest] - low) / (high - low))[..., :3]
+        drawn = np.asarray(widget.figure("grid").subfigs[1].axes[0].images[0].get_array())
+        np.testing.assert_allclose(drawn, 255 * expected, atol=1)
+        assert ("one scale" in widget.figure("grid").subfigs[1].get_suptitle()) == (scale == "layer")
 
 
 def test_a_button_saves_what_python_draws_and_text_stays_text(net, pictures, browser_end, show, tmp_path):

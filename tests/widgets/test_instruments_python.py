@@ -473,3 +473,25 @@ class TestThePicturesAtHand:
         for index in (0, 1, 4, -1, True):
             with pytest.raises(cs.ArgumentError, match=r"picture that was added, 2 to 3, got"):
                 widget.remove_picture(index)
+
+
+def test_pictures_that_cannot_be_read_are_passed_by_wherever_they_are(net, pictures, show, browser_end, tmp_path):
+    for index, picture in enumerate(pictures[:3]):
+        Image.fromarray((255 * picture).astype(np.uint8)).save(tmp_path / f"{index + 1}.png")
+    whole = (tmp_path / "1.png").read_bytes()
+    for name in ("0.png", "2.png"):
+        (tmp_path / name).write_bytes(whole[:80])
+    widget = show(cs.Explorer(net, tmp_path))
+    assert widget.wait(30)
+    assert (widget.picture, widget.images[1].name) == (1, "1.png")
+    answer, (tiles,) = browser_end.ask(widget, "thumbnails")
+    assert (answer["pictures"], sorted(answer["unread"])) == ([1, 3], ["0", "2"])
+    assert len(tiles) == 2 * answer["side"] ** 2 * 3
+    assert "0.png" in answer["unread"]["0"]
+    assert [one.image for one in widget.survey.skipped] == [0, 2]
+    with pytest.raises(cs.ImageError, match=r"0\.png"):
+        cs.Explorer(net, tmp_path, picture=0)
+    for name in ("1.png", "3.png"):
+        (tmp_path / name).write_bytes(whole[:80])
+    with pytest.raises(cs.ImageError, match=r"0\.png"):
+        cs.Explorer(net, tmp_path)

@@ -255,7 +255,7 @@ class TestCeiling:
         assert "before the ceiling of 6" in panel.histogram.figure.axes[0].label
         assert panel.histogram.top == pytest.approx(before)
         assert "; in brackets: before the ceiling of 6" in panel._patch_strip(found, 0).text
-        assert panel._patch_strip(found, 0).captions[0] == f"6 ({before[0]:.3g})"
+        assert panel._patch_strip(found, 0).captions[0] == f"6.00 ({before[0]:#.3g})".replace(".)", ")")
         assert "brackets" not in panel._patch_strip(found, 4).text
 
     def test_a_layer_without_one_tells_nothing_of_it(self, cut, found, browser_end, show):
@@ -277,7 +277,7 @@ class TestCeiling:
         order = maps.amax((1, 2)).argsort(descending=True).tolist()
         captions = grid._strongest(5).captions
         assert [int(one.partition(":")[0]) for one in captions] == order
-        assert captions[0].startswith(f"{order[0]}: 6 (")
+        assert captions[0].startswith(f"{order[0]}: 6.00 (")
 
     def test_here_is_where_it_is_strongest_before_it(self, cut, pictures, found, browser_end, show):
         explorer = show(cs.Explorer(cut, pictures, layer="0", selected=0, survey=found))

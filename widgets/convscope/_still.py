@@ -63,7 +63,9 @@ class Strip(NamedTuple):
 
 def valued(value: float, before: float | None) -> str:
     """An activation, and in brackets what it is before the ceiling of the layer's activation where that cuts it off."""
-    return f"{value:.3g}" if before is None or before <= value else f"{value:.3g} ({before:.3g})"
+    numbers = [value] if before is None or before <= value else [value, before]
+    first, *rest = (f"{number:#.3g}".rstrip(".") for number in numbers)
+    return f"{first} ({rest[0]})" if rest else first
 
 
 def drawn(strips: Sequence[Strip]) -> bytes:

@@ -11,7 +11,7 @@ export function linkStrip({ store, kernel }: Session<StripState>): void {
       const picture = pictures[index] ?? index;
       thumbnails[picture] = { ...photo, picture };
     });
-    store.set({ thumbnails });
+    store.set({ thumbnails, unread: (answer.unread ?? {}) as StripState["unread"] });
   });
   store.watch(["_pictures"], () => kernel.ask("thumbnails", {}));
 }

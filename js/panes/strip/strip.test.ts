@@ -70,3 +70,31 @@ it("has thumbnails of the first pictures and of those that were added", () => {
   kernel.answer("thumbnails", { side: 1, count: 2, pictures: [0, 2] }, [new DataView(new ArrayBuffer(6))]);
   expect(store.get("thumbnails").map((photo) => photo?.picture)).toEqual([0, undefined, 2]);
 });
+
+it("says which pictures cannot be read, and passes them by", () => {
+  const { kernel, store, root, named, ...view } = setup();
+  linkStrip({ kernel, store, ...view });
+  const answer = (unread: object) =>
+    kernel.answer("thumbnails", { side: 1, count: 1, pictures: [0], unread }, [
+      new DataView(new ArrayBuffer(3)),
+    ]);
+  answer({ 1: "first is damaged" });
+  const words = () => root.querySelector(".cs-strip__unread")?.textContent;
+  expect([words(), named("first")?.title, (named("first") as HTMLButtonElement).disabled]).toEqual([
+    "first cannot be read",
+    "first is damaged",
+    true,
+  ]);
+  const press = (key: string) =>
+    named("given")?.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  press("ArrowLeft");
+  expect(store.get("picture")).toBe(0);
+  press("ArrowRight");
+  expect(store.get("picture")).toBe(2);
+  answer({ 0: "given is damaged", 1: "first is damaged" });
+  expect(words()).toBe("given and 1 more cannot be read");
+  press("ArrowLeft");
+  expect(store.get("picture")).toBe(2);
+  answer({});
+  expect([words(), (named("first") as HTMLButtonElement).disabled]).toEqual(["", false]);
+});

@@ -1,5 +1,5 @@
 /** The pictures at hand: choose one, add more by dropping, pasting or picking files, remove those again. */
-import { aria, el, errorsOf, focused, on, onKey, within } from "../../lib/dom";
+import { aria, el, errorsOf, focused, on, onKey, text, within } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -10,7 +10,8 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   const { store, kernel } = view;
   const { add, file } = addButton(view, drop);
   const strip = el("div.cs-strip", { role: "group", "aria-label": "Pictures" });
-  root.append(errorsOf("add remove thumbnails pinned_picture"), strip, file);
+  const unread = el("p.cs-strip__unread");
+  root.append(errorsOf("add remove thumbnails pinned_picture"), strip, unread, file);
 
   const items = () => [...strip.children] as HTMLElement[];
   /** Of the picture whose thumbnail, or what belongs to it, has the focus; -1 for none. */
@@ -26,6 +27,10 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   };
   store.watch(["_pictures", "thumbnails", "offline"], () => {
     strip.replaceChildren(...thumbnails(view), add);
+    const [[first] = [], ...others] = Object.entries(store.get("unread"));
+    const name = store.get("_pictures")[Number(first)]?.name;
+    text(unread, name ? `${name}${others.length ? ` and ${others.length} more` : ""} cannot be read` : "");
+    unread.title = Object.values(store.get("unread")).join("\n");
     mark();
   });
   store.onChange(["picture"], mark);
@@ -44,7 +49,11 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
     if (key === "Delete") return remove(place());
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
     if (!step || store.get("offline")) return false;
-    const picture = clamp(store.get("picture") + step, 0, store.get("_pictures").length - 1);
+    let picture = store.get("picture");
+    const last = store.get("_pictures").length - 1;
+    do picture += step;
+    while (picture in store.get("unread"));
+    if (picture !== clamp(picture, 0, last)) return true;
     store.set({ picture });
     focus(picture);
     return true;
@@ -57,15 +66,16 @@ function thumbnails({ store }: View<StripState>): HTMLElement[] {
     const canvas = el("canvas.cs-thumbnail__canvas");
     const photo = store.get("thumbnails")[index];
     if (photo) show(canvas, photo.pixels, photo.width, photo.height);
+    const reason = store.get("unread")[index];
     const choose = el(
       "button.cs-thumbnail",
       {
-        title: label ? `${name} · ${label}` : name,
+        title: reason ?? (label ? `${name} · ${label}` : name),
         "aria-label": name,
         "data-picture": index,
-        disabled: offline && index !== store.get("picture"),
+        disabled: reason !== undefined || (offline && index !== store.get("picture")),
       },
-      canvas,
+      reason ? "!" : canvas,
     );
     const title = `Remove ${name}`;
     const remove = { title: `${title} (Delete)`, "aria-label": title, "data-remove": index };

@@ -204,14 +204,21 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
     def _strips(self) -> list[Strip]:
         return [*super()._strips(), self._strongest(STILL)]
 
-    def _strongest(self, count: int) -> Strip:
-        """The feature maps of the units that answer most strongly to the current picture, each on its own scale."""
+    def _strongest(self, count: int, coloured: bool = False) -> Strip:
+        """The feature maps of the units that answer most strongly to the current picture.
+
+        In grey each has its own scale; `coloured` they have scale and colours of the grid.
+        """
         layer = self.net.layer(self.layer)
         maps, peaks = self._maps(layer, self._current().image)
         order = np.argsort(-peaks, kind="stable")[:count].tolist()
         values = peaks if layer.ceiling is None else np.minimum(peaks, layer.ceiling)
-        planes = quantise(shrink(maps[order], MAP_SIDE)).data
-        tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in planes]
+        found = shrink(maps[order], MAP_SIDE)
+        if coloured:
+            signed = self._goes_below_zero(layer, maps, self._current().image)
+            tiles = _coloured(found.cpu().numpy(), signed, self.colormap, self.scale == "layer")
+        else:
+            tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in quantise(found).data]
         text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order[:STILL]))}"
         return Strip(text, tiles, 70, [f"{channel}: {valued(values[channel], peaks[channel])}" for channel in order])
 
@@ -225,8 +232,9 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights")
             text = f"{self.net.name}, {self.layer}: weights, each filter on its own scale"
             return [Strip(text, list(tiles), 70, [str(number) for number in range(len(tiles))])]
-        strip = self._strongest(FIGURE)
-        text = f"{self.net.name}, {self.layer}, on {picture.name}: units and their maxima, each map on its own scale"
+        strip = self._strongest(FIGURE, coloured=True)
+        scale = "all maps on one scale" if self.scale == "layer" else "each map on its own scale"
+        text = f"{self.net.name}, {self.layer}, on {picture.name}: units and their maxima, {scale}"
         return [Strip("", [self.net.picture(picture.image)], 70, [picture.name]), strip._replace(text=text)]
 
     def _snapshot(self) -> list[Request]:
@@ -244,3 +252,15 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
 def best_of(survey: Survey, layer: Layer, channel: int) -> list[Any]:
     """The exemplar that excites a unit most, in a list; an empty one where none excites it."""
     return [one for one in survey.top(layer.name, channel)[:1] if one.value > 0 or layer.activation is None]
+
+
+def _coloured(maps: np.ndarray, signed: bool, colours: str, alike: bool) -> list[np.ndarray]:
+    """Maps, (n, h, w), in colours, zero of signed ones in the middle; `alike`: on one scale, that of the strongest."""
+    from matplotlib import colormaps
+
+    axes = None if alike else (1, 2)
+    high = np.abs(maps).max(axis=axes, keepdims=True) if signed else maps.max(axis=axes, keepdims=True)
+    low = -high if signed else np.zeros_like(high) if alike else maps.min(axis=axes, keepdims=True)
+    shares = np.where(high > low, (maps - low) / np.where(high > low, high - low, 1), 0.5 if signed else 0.0)
+    pixels = colormaps["RdBu_r" if signed else colours](shares)[..., :3]
+    return list(np.rint(255 * pixels).astype(np.uint8))

@@ -23,7 +23,7 @@ from convscope_core.network import Layer, Network
 from convscope_core.render import crop
 from convscope_core.wordnet import class_name
 
-__all__ = ["PicturesPane", "StripPane", "one_picture", "same_picture"]
+__all__ = ["PicturesPane", "StripPane", "first_readable", "one_picture", "same_picture"]
 
 #: Side of a thumbnail, px; and how many the strip shows.
 THUMBNAIL_SIDE = 84
@@ -209,9 +209,15 @@ class StripPane(PicturesPane):
         """The first pictures, and those that were added, however many there are before them."""
         given = len(self.images) - len(self._added)
         shown = [*range(min(given, STRIP)), *range(given, len(self.images))[-STRIP:]]
-        tiles = [thumbnail(self.net.picture(self.images[index].image), THUMBNAIL_SIDE) for index in shown]
-        answer = {"side": THUMBNAIL_SIDE, "count": len(tiles), "pictures": shown}
-        return answer, [b"".join(tile.tobytes() for tile in tiles)]
+        tiles: dict[int, np.ndarray] = {}
+        unread: dict[str, str] = {}
+        for index in shown:
+            try:
+                tiles[index] = thumbnail(self.net.picture(self.images[index].image), THUMBNAIL_SIDE)
+            except ImageError as error:  # of the others there is something to be seen
+                unread[str(index)] = str(error)
+        answer = {"side": THUMBNAIL_SIDE, "count": len(tiles), "pictures": list(tiles), "unread": unread}
+        return answer, [b"".join(tile.tobytes() for tile in tiles.values())]
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("thumbnails", {})]
@@ -245,6 +251,25 @@ def file_content(picture: Picture) -> bytes | None:
         return None if picture.path is None else picture.path.read_bytes()
     except OSError:
         return None
+
+
+def first_readable(net: Network, images: Images) -> int:
+    """Return the index of the first picture, of those in the strip, that the network can take.
+
+    Raises
+    ------
+    ImageError
+        If it can take none of them; of the first.
+    """
+    refused: ImageError | None = None
+    for index in range(min(len(images), STRIP)):
+        try:
+            net.prepare(images[index].image)
+        except ImageError as error:
+            refused = refused or error
+        else:
+            return index
+    raise refused or ImageError("Expected at least one picture, got none.")
 
 
 def one_picture(net: Network, image: Any) -> Images:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,11 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     def _patch_strip(self, survey: Survey, channel: int) -> Strip:
         """The patches that excite a unit of the present layer most."""
         top = survey.top(self.layer, channel)
-        _, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
-        tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
+        shown, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
+        tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3).copy()
+        for tile, one in zip(tiles, shown, strict=True):
+            if not one["whole"]:
+                _clear_beyond(tile, one["inside"])
         text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
         if any(strength(one) > one.value for one in top):
             text += f"; in brackets: before the ceiling of {ceiling_of(survey, self.layer):g}"
@@ -209,6 +212,15 @@ def few(survey: Survey, layer: str, channel: int) -> list[float] | None:
     if active >= MINIMA["histogram"].images:
         return None
     return [one.value for one in survey.top(layer, channel) if one.value > 0 or health.signed]
+
+
+def _clear_beyond(tile: np.ndarray, part: Sequence[float]) -> None:
+    """Make white, the ground of figures, what of a patch lies outside its picture; `part`: see `inside`."""
+    side = len(tile)
+    top, left, bottom, right = (round(side * share) for share in part)
+    picture = tile[top:bottom, left:right].copy()
+    tile[:] = 255
+    tile[top:bottom, left:right] = picture
 
 
 def bars(counts: np.ndarray, edges: np.ndarray, signed: bool = False) -> tuple[list[int], list[float]]:
