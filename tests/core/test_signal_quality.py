@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from convscope_core.errors import ArgumentError
@@ -14,6 +16,7 @@ from convscope_core.network import Network
 from convscope_core.patterns import Patterns, SignalQuality, fit_patterns, signal_quality
 from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
+from convscope_core.patterns.quality import _patches, _phases
 
 ALL = ("positive", "negative", "all")
 ESTIMATORS = ("random", "filter", "linear", "two_component")
@@ -179,3 +182,87 @@ def test_it_draws_itself() -> None:
     found = SignalQuality(rho, {"a": np.arange(2), "b": np.arange(2)}, ("random",), "pre", "all", 4, "net", "0")
     line = found.plot().axes[0].lines[0]
     np.testing.assert_allclose(line.get_ydata(), [0.1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("stride", "kernel", "groups"), [((2, 2), (3, 3), 1), ((2, 3), (4, 5), 3), ((1, 2), (2, 1), 1)]
+)
+def test_a_transposed_convolution_is_a_layer_for_each_phase(
+    stride: tuple[int, int], kernel: tuple[int, int], groups: int
+) -> None:
+    """Whose neurons are those of convolutions with every stride-th tap turned round; of the unit, their mean."""
+    torch.manual_seed(0)
+    layer = nn.ConvTranspose2d(3, 6, kernel, stride, groups=groups)
+    net = Network(nn.Sequential(layer, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), input_size=5)
+    images = [x[:, :5, :5] for x in pictures(60)]
+    patterns = fit_patterns(net, [x[:, :5, :5] for x in pictures(200, seed=1)], "all", progress=False)
+    # So many positions, drawn with repetition, that there is little difference to all of them.
+    found = signal_quality(net, patterns, images, layers="0", samples=12000, progress=False)
+    n = next(n for n in neurons_of(net) if n.name == "0")
+    width, each = 3 // groups, 6 // groups
+    for estimator in ("filter", "linear"):
+        u = (patterns.fitted("0", "all") if estimator == "linear" else direction(n, estimator)).double()
+        for unit in range(6):
+            phases = []
+            for top in range(stride[0]):
+                for left in range(stride[1]):
+                    taps = slice(top, None, stride[0]), slice(left, None, stride[1])
+                    w, a = (t[unit][:, taps[0], taps[1]].flip(1, 2).double() for t in (n.weight, u))
+                    if not w.numel():
+                        continue
+                    inside = torch.stack(images)[:, unit // each * width :][:, :width].double()
+                    height, across = (w.shape[1] - 1, w.shape[2] - 1)
+                    size = net.graph["conv_transpose2d"].shape[1:]
+                    count = len(range(top, size[0], stride[0])), len(range(left, size[1], stride[1]))
+                    wide = torch.nn.functional.pad(inside, (across, across, height, height))
+                    rows = wide.unfold(2, w.shape[1], 1).unfold(3, w.shape[2], 1)[:, :, : count[0], : count[1]]
+                    rows = rows.permute(0, 2, 3, 1, 4, 5).flatten(3)
+                    fit, test = (part.flatten(0, 2).numpy() for part in (rows[::2], rows[1::2]))
+                    phases.append(_quality(fit, test, w.flatten().numpy(), a.flatten().numpy()))
+            assert found.rho["0", estimator][unit] == pytest.approx(np.mean(phases), abs=0.03)
+
+
+def _quality(fit: Any, test: Any, w: Any, a: Any) -> float:
+    y = fit @ w
+    d = fit - np.outer(y, a)
+    centred = d - d.mean(0)
+    covariance = centred.T @ centred / len(d) + 1e-3 * fit.var(0).mean() * np.eye(len(w))
+    v = np.linalg.solve(covariance, centred.T @ (y - y.mean()) / len(d))
+    z = test @ w
+    return 1 - max(0.0, float(np.corrcoef((test - np.outer(z, a)) @ v, z)[0, 1]))
+
+
+@settings(max_examples=25)
+@given(
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)), kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.integers(0, 1), dilation=st.integers(1, 2), extra=st.integers(0, 1), transposed=st.booleans(),
+)  # fmt: skip
+def test_what_is_sampled_is_what_a_neuron_reads(
+    stride: tuple[int, int], kernel: tuple[int, int], padding: int, dilation: int, extra: int, transposed: bool
+) -> None:
+    """Times the weights of its phase it is one of the layer's outputs there."""
+    torch.manual_seed(0)
+    kind: Any = nn.ConvTranspose2d if transposed else nn.Conv2d
+    assume(not extra or (transposed and extra < max(*stride, dilation)))
+    options = {"output_padding": extra} if extra else {}
+    layer = kind(2, 4, kernel, stride, padding, dilation=dilation, groups=2, **options)
+    x = torch.randn(2, 2, 6, 7)
+    try:
+        with torch.no_grad():
+            y = layer(x)
+    except RuntimeError:
+        assume(False)
+    assume(min(y.shape) > 0)
+    net = Network(nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), input_size=(2, 6, 7))
+    (n, *_) = neurons_of(net)
+    for phase, (rows, columns) in enumerate(_phases(n)):
+        found = _patches(n, phase, (rows, columns), x, y.shape[2:], 9, torch.Generator().manual_seed(1))
+        if found is None:
+            continue
+        outputs = n.by_phase(y)[phase] if transposed else y
+        for picture, part in enumerate(found.split(9)):
+            for group in (0, 1):
+                w = n.weight[2 * group : 2 * group + 2, :, rows][..., columns].flatten(1)
+                got = part[:, group : group + 1].flatten(1) @ w.T + n.bias[2 * group : 2 * group + 2]
+                there = outputs[picture, 2 * group : 2 * group + 2].flatten(1).T
+                assert float((got[:, None] - there).abs().amax(2).amin(1).max()) < 1e-5

@@ -384,7 +384,8 @@ def input_channels(module: nn.Module, size: tuple[int, ...]) -> list[int]:
     linear = next((m.in_features for m in module.modules() if isinstance(m, nn.Linear)), 0)
     pixels = size[0] * size[1]
     flat = [linear // pixels] if linear and linear % pixels == 0 else []
-    return list(dict.fromkeys([3, 1, *convolutions[:1], *flat, 4, 2, *convolutions[1:4]]))
+    unshuffled = [c // f**2 for c in convolutions[:1] for f in (2, 4, 8) if c % f**2 == 0]
+    return list(dict.fromkeys([3, 1, *convolutions[:1], *flat, 4, 2, *convolutions[1:4], *unshuffled]))
 
 
 @contextlib.contextmanager

@@ -15,17 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["applied_functions", "hooked_modules", "sends_other_gradient"]
+__all__ = ["backward_parts", "hooked_modules", "sends_other_gradient"]
 
 #: Greatest difference of gradients, relative to the greatest value, that rounding is taken for.
 _ROUNDING = 1e-2
 
 
 @contextlib.contextmanager
-def applied_functions() -> Iterator[dict[str, None]]:
-    """Collect, on this thread, the names of the functions with a backward of their own that are applied, in order."""
+def backward_parts() -> Iterator[dict[str, None]]:
+    """Collect, on this thread, the names of functions with a backward of their own, and whether tensors have hooks."""
     function: Any = torch.autograd.Function
-    original = function.__dict__["apply"]
+    tensor: Any = Tensor
+    original, register = function.__dict__["apply"], tensor.__dict__["register_hook"]
     thread = threading.get_ident()
     found: dict[str, None] = {}
 
@@ -34,11 +35,16 @@ def applied_functions() -> Iterator[dict[str, None]]:
             found[cls.__name__] = None
         return original.__get__(None, cls)(*args, **kwargs)
 
-    function.apply = classmethod(apply)
+    def register_hook(self: Tensor, hook: Any) -> Any:
+        if threading.get_ident() == thread:
+            found["hooks of tensors"] = None
+        return register(self, hook)
+
+    function.apply, tensor.register_hook = classmethod(apply), register_hook
     try:
         yield found
     finally:
-        function.apply = original
+        function.apply, tensor.register_hook = original, register
 
 
 def hooked_modules(module: nn.Module) -> list[str]:

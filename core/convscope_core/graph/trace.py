@@ -31,7 +31,7 @@ from convscope_core.graph.gates import spell_products
 from convscope_core.graph.mates import influence, mixing
 from convscope_core.graph.node import Graph, Node, pruned
 from convscope_core.graph.normalisation import collapse_normalisations
-from convscope_core.graph.own_backward import applied_functions, hooked_modules, sends_other_gradient
+from convscope_core.graph.own_backward import backward_parts, hooked_modules, sends_other_gradient
 from convscope_core.graph.passes import collapse_response_norm, fold_batch_norm, own, without_idle_stops
 from convscope_core.graph.recipe import Recipe
 from convscope_core.precision import full_precision
@@ -111,9 +111,10 @@ def traced(
     home = program.home
     with _untouched(program.module, home), torch.no_grad(), in_full_precision(), full_precision(home):
         # What the call leaves behind must not show in the program.
-        with _untouched(program.module, home, attributes=False), applied_functions() as functions:
+        with _untouched(program.module, home, attributes=False), backward_parts() as parts:
             pictures, expected = program.begin(input_shape, dtype, output)
-        plain = _rewritten(program.graph(pictures))
+        with backward_parts() as later:  # here gradients are recorded, so that there are tensors' hooks
+            plain = _rewritten(program.graph(pictures))
         _refuse_chance(program.name, plain)
         _refuse_mates(program.name, plain, pictures)
         tried: list[Graph] = []
@@ -123,7 +124,7 @@ def traced(
                 break
         else:
             graph = _judged(program, tried, pictures, expected)
-        names = [*functions, *(f"hooks of {path}" for path in hooked_modules(program.module))]
+        names = [*(parts | later), *(f"hooks of {path}" for path in hooked_modules(program.module))]
         own_backward = sends_other_gradient(program.scores, lambda x: Runner(graph)(x)[0], pictures[:1], names)
     recipe = program.recipe
     assert recipe is not None

@@ -9,9 +9,10 @@ a layer share, and a correction of rank two or four, and one factorisation serve
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -139,8 +140,9 @@ def signal_quality(
     images
         At least four.
     layers
-        Two-dimensional convolutions and linear layers; by default all of them. Transposed convolutions, sums and pools
-        are not measured.
+        Two-dimensional convolutions, transposed ones too, and linear layers; by default all of them. Sums and pools are
+        not measured. A unit of a transposed convolution has a neuron for each phase of the stride; its quality is the
+        mean over those.
     estimators : sequence of str, optional
         Of "random", "filter" (S_w), "linear" (S_a), "two_component" (S_a+-). Default: those that the patterns allow.
     target : {"pre", "relu"}, default "pre"
@@ -179,7 +181,8 @@ def signal_quality(
     if patterns is not None:
         patterns.require(net)
     found = neurons_of(net, layers)
-    chosen = [n for n in found if n.kind == "linear" or (n.kind == "conv" and n.weight.dim() == 4)]
+    kinds = ("conv", "conv_transpose")
+    chosen = [n for n in found if n.kind == "linear" or (n.kind in kinds and n.weight.dim() == 4)]
     if layers is not None and len(chosen) < len(found):
         other = next(n for n in found if n not in chosen)
         raise ArgumentError(
@@ -204,8 +207,12 @@ def signal_quality(
             half.collect(batch_size, bar)
     rho: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     for n in chosen:
-        values = _layer(n, drawn[n.name], names, directions, [half.of(n) for half in halves], target, regime, ridge)
-        rho |= {(n.name, name): array for name, array in values.items()}
+        phases = [
+            _layer(n, taps, drawn[n.name], names, directions, [half.of(n, k) for half in halves], target, regime, ridge)
+            for k, taps in enumerate(_phases(n))
+            if all(half.has(n, k) for half in halves)
+        ]
+        rho |= {(n.name, name): _mean([values[name] for values in phases], len(drawn[n.name])) for name in names}
     return SignalQuality(
         rho=rho,
         units={n.name: drawn[n.name].numpy() for n in chosen},
@@ -243,6 +250,32 @@ def _allowed(layers: Sequence[Neurons], patterns: Patterns | None) -> tuple[str,
     return tuple(found)
 
 
+#: The taps of the kernel that an output reads, along rows and along columns.
+_Taps: TypeAlias = tuple[Tensor, Tensor]
+
+
+def _phases(n: Neurons) -> list[_Taps]:
+    """Return the taps that the neurons of a unit have, by phase of the stride; all, where it has one neuron."""
+    if n.kind != "conv_transpose":
+        sizes = n.weight.shape[2:] if n.kind == "conv" else (1, 1)
+        return [(torch.arange(sizes[0]), torch.arange(sizes[1]))]
+    along = []
+    for axis in (0, 1):
+        places = torch.arange(n.weight.shape[2 + axis]) * n.node["dilation"][axis] - n.node["padding"][axis]
+        stride = n.node["stride"][axis]
+        along.append([(places % stride == first).nonzero().flatten() for first in range(stride)])
+    return [(rows, columns) for rows in along[0] for columns in along[1]]
+
+
+def _mean(found: Sequence[npt.NDArray[np.float64]], units: int) -> npt.NDArray[np.float64]:
+    """Return the mean over phases, those without a quality left out; NaN where none has one."""
+    if not found:
+        return np.full(units, np.nan)
+    known = np.isfinite(found)
+    total = np.where(known, found, 0.0).sum(0)
+    return np.where(known.any(0), total / np.maximum(known.sum(0), 1), np.nan)
+
+
 class _Half:
     """Samples of every layer's inputs from one half of the pictures."""
 
@@ -255,15 +288,18 @@ class _Half:
         self.each = -(-samples // max(1, len(images)))
         self.generator = generator
         self.images = 0
-        self.rows: dict[str, list[Tensor]] = {n.name: [] for n in layers}
+        self.rows: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
 
     def collect(self, batch_size: int, bar: Any) -> None:
         def visit(node: Node, value: Tensor, inputs: Sequence[Tensor]) -> None:
             n = self.layers[node]
             if n.kind == "linear":
-                self.rows[n.name].append(inputs[0].reshape(-1, inputs[0].shape[-1]).cpu().clone())
-            else:
-                self.rows[n.name].append(_patches(n, inputs[0], value.shape[2:], self.each, self.generator).cpu())
+                self.rows[n.name, 0].append(inputs[0].reshape(-1, inputs[0].shape[-1]).cpu().clone())
+                return
+            for phase, taps in enumerate(_phases(n)):
+                found = _patches(n, phase, taps, inputs[0], value.shape[2:], self.each, self.generator)
+                if found is not None:
+                    self.rows[n.name, phase].append(found.cpu())
 
         indices, done = range(len(self.pictures)), 0
         for batch in loaded(self.net.preprocessing, self.pictures, indices, batch_size, 0):
@@ -279,21 +315,37 @@ class _Half:
                 f"{self.images}. The more the better: a linear layer has one sample a picture."
             )
 
-    def of(self, n: Neurons) -> Tensor:
-        """(samples, channels, *kernel), or (samples, inputs), float64."""
-        return torch.cat(self.rows[n.name]).double()
+    def has(self, n: Neurons, phase: int) -> bool:
+        """Tell whether the neurons of a phase have inputs."""
+        return (n.name, phase) in self.rows
+
+    def of(self, n: Neurons, phase: int) -> Tensor:
+        """(samples, channels, *taps), or (samples, inputs), float64."""
+        return torch.cat(self.rows[n.name, phase]).double()
 
 
-def _patches(n: Neurons, x: Tensor, size: Sequence[int], each: int, generator: torch.Generator) -> Tensor:
-    """Windows at random positions of each picture: (pictures * each, channels, *kernel)."""
+def _patches(
+    n: Neurons, phase: int, taps: _Taps, x: Tensor, size: Sequence[int], each: int, generator: torch.Generator
+) -> Tensor | None:
+    """What neurons at random positions of each picture read: (pictures * each, channels, *taps); None for nothing."""
     node = n.node
-    (pad_y, pad_x), stride, dilation = node["padding"], node["stride"], node["dilation"]
-    x = F.pad(x, (pad_x, pad_x, pad_y, pad_y))
     count = len(x) * each
     index = []
+    around: list[int] = []
     for axis in (0, 1):
-        first = torch.randint(size[axis], (count, 1), generator=generator) * stride[axis]
-        index.append((first + torch.arange(n.weight.shape[2 + axis]) * dilation[axis]).to(x.device))
+        padding, stride, dilation = (node[name][axis] for name in ("padding", "stride", "dilation"))
+        transposed = n.kind == "conv_transpose"
+        first = (phase % node["stride"][1] if axis else phase // node["stride"][1]) if transposed else 0
+        outputs = len(range(first, size[axis], stride)) if transposed else size[axis]
+        if not outputs or not len(taps[axis]):
+            return None
+        drawn = torch.randint(outputs, (count, 1), generator=generator) * stride + first
+        read = taps[axis] * dilation
+        places = (drawn + padding - read).div(stride, rounding_mode="floor") if transposed else drawn - padding + read
+        before, after = max(0, -int(places.min())), max(0, int(places.max()) - x.shape[2 + axis] + 1)
+        around = [before, after, *around]
+        index.append((places + before).to(x.device))
+    x = F.pad(x, around)
     which = torch.arange(len(x), device=x.device).repeat_interleave(each)
     found: Tensor = x[which[:, None, None], :, index[0][:, :, None], index[1][:, None, :]]
     return found.permute(0, 3, 1, 2).contiguous()
@@ -301,6 +353,7 @@ def _patches(n: Neurons, x: Tensor, size: Sequence[int], each: int, generator: t
 
 def _layer(
     n: Neurons,
+    taps: _Taps,
     units: Tensor,
     names: Sequence[str],
     directions: Mapping[tuple[str, str], list[Tensor]],
@@ -309,9 +362,13 @@ def _layer(
     regime: str,
     ridge: float,
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Rho of the drawn units of one layer, for each estimator."""
+    """Rho of the drawn units of one layer, of one phase of its stride, for each estimator."""
+
+    def read(values: Tensor) -> Tensor:
+        return (values if n.kind == "linear" else values[:, :, taps[0]][..., taps[1]]).flatten(1)
+
     found = {name: np.full(len(units), np.nan) for name in names}
-    w, b = n.weight.detach().cpu().double().flatten(1), n.bias.detach().cpu().double()
+    w, b = read(n.weight.detach().cpu().double()), n.bias.detach().cpu().double()
     each = n.outputs // n.groups
     for group in range(n.groups):
         places = (units // each == group).nonzero().flatten()
@@ -334,7 +391,7 @@ def _layer(
                 continue  # inputs that never vary: there is nothing to correlate
             solver = _Ridge(parts[0][0], ridge)
             for name in names:
-                vectors = [u.flatten(1)[mine[share]] for u in directions[n.name, name]]
+                vectors = [read(u)[mine[share]] for u in directions[n.name, name]]
                 found[name][places[share].numpy()] = _rho(solver, parts, targets, vectors)
     return found
 
