@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
 from convscope_core.survey import Health, TopK, histogram_edges, reduction
+from convscope_core.survey.health import histogram_bins
 from convscope_core.survey.reduction import ImageStatistics, Peaks
 
 
@@ -101,6 +102,24 @@ def test_distinct_batches_may_wait_to_be_sorted_and_copies_do_not_see_it(case: C
         assert sum(image >= 0 for image in before.images[0].tolist()) == min(begun, case.k)
         begun += len(batch)
     assert listed(top) == brute_force_top(case.values, case.k)
+
+
+@given(st.integers(0, 99), st.integers(1, 40), st.integers(1, 50))
+def test_batches_that_are_sorted_together_are_those_of_brute_force(seed: int, size: int, k: int) -> None:
+    """More images than wait, in the beginning new to every channel, later to few; negative values and ties."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randint(-20, 21, (150, 3, 1, 1), generator=generator) / 8
+    values[:, 0] -= torch.arange(150).reshape(-1, 1, 1) / 4
+    values[:, 2] *= -0.0
+    top, health = TopK(3, k), Health(3)
+    for batch in torch.randperm(150, generator=generator).split(size):
+        statistics = reduction.ImageStatistics.of(values[batch])
+        top.add(statistics, batch, distinct=True)
+        health.add(statistics)
+    assert listed(top) == brute_force_top(values, k)
+    for channel, counts in enumerate(health.histogram):
+        bins = np.searchsorted(histogram_edges().numpy(), values[:, channel, 0, 0].numpy(), side="right")
+        np.testing.assert_array_equal(counts, np.bincount(bins, minlength=115))
 
 
 @given(cases())
@@ -373,6 +392,14 @@ def test_histogram_bins_are_symmetric_half_octaves_around_zero() -> None:
         positive[1:] / positive[:-1], torch.full((56,), 2**0.5, dtype=torch.float64), rtol=1e-6, atol=0
     )
     assert (positive[0], positive[-1]) == (2.0**-14, 2.0**14)
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=50))
+def test_bins_are_those_of_the_edges(values: list[float]) -> None:
+    edges = histogram_edges()
+    beside = torch.stack([edges, edges.nextafter(torch.tensor(torch.inf)), edges.nextafter(torch.tensor(-torch.inf))])
+    for one in (torch.tensor(values), beside, torch.tensor([0.0, -0.0, torch.inf, -torch.inf])):
+        np.testing.assert_array_equal(histogram_bins(one), np.searchsorted(edges.numpy(), one.numpy(), side="right"))
 
 
 @given(cases())
