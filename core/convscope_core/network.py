@@ -822,6 +822,25 @@ class Network:
         """
         return self._scores.probabilities(outputs)
 
+    @staticmethod
+    def decided(probabilities: torch.Tensor) -> torch.Tensor:
+        """Return the class that is decided for: the most probable. Of a single class, yes or no.
+
+        Parameters
+        ----------
+        probabilities : tensor
+            (N, K).
+
+        Returns
+        -------
+        tensor
+            int64 (N,): the class; of equals the lower one. Where there is one class, 0 from a probability of one half
+            on, and -1, none, below.
+        """
+        if probabilities.shape[1] == 1:
+            return (probabilities[:, 0] >= 0.5).long() - 1
+        return probabilities.argmax(1)
+
     def activations(
         self, image: ImageLike | Picture, layers: str | Iterable[str], *, before_ceiling: bool = False
     ) -> dict[str, torch.Tensor]:

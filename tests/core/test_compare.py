@@ -141,6 +141,24 @@ def test_where_two_classes_change_places_only_their_pictures_disagree() -> None:
     assert found.agreement == pytest.approx(1 - len(expected) / len(IMAGES))
 
 
+def test_networks_that_answer_yes_or_no_are_right_and_disagree() -> None:
+    a, b = (network(seed, 16, ("cat",)) for seed in (0, 1))
+    found = compare(a, b, IMAGES, sample=8, progress=False)
+    probabilities = [[float(net.predict(one).probabilities[0]) for one in IMAGES] for net in (a, b)]
+    yes = [[p >= 0.5 for p in side] for side in probabilities]
+    labelled = [n for n, one in enumerate(IMAGES) if one.label is not None]
+    for which, said in zip("ab", yes, strict=True):
+        assert 0 < sum(said) < len(said)
+        right = np.mean([said[n] == (IMAGES[n].label == "cat") for n in labelled])
+        assert found.accuracy(which) == pytest.approx(right)  # type: ignore[arg-type]
+    assert found.agreement == pytest.approx(np.mean([p == q for p, q in zip(*yes, strict=True)]))
+    for one in found.disagreements():
+        p, q = (side[one.image] for side in probabilities)
+        assert (one.a, one.b) == (("cat", "not cat") if p >= 0.5 else ("not cat", "cat"))
+        assert (one.probability_a, one.probability_b) == pytest.approx((max(p, 1 - p), max(q, 1 - q)), abs=1e-5)
+    assert found.disagreements()
+
+
 def test_costs_are_counted(nets: tuple[Network, Network], found: Comparison) -> None:
     # conv 7x7 and 5x5 places, linear
     assert found.a.cost.multiply_adds == 49 * 5 * 27 + 25 * 6 * 45 + 24

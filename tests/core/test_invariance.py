@@ -325,6 +325,42 @@ def test_the_protocols_are_those_of_plain_loops() -> None:
     assert found.average.high == pytest.approx(min(shares.mean() + 1.96 * shares.std(ddof=1) / 3, 1))
 
 
+def asking(seed: int) -> nn.Sequential:
+    """A network of one class, which says yes to half of what it sees."""
+    torch.manual_seed(seed)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)
+    ).eval()
+    with torch.no_grad():
+        module[4].weight.mul_(50)
+        module[4].bias.sub_(module(Labelled(9).x).median())
+    return module
+
+
+def test_a_network_that_answers_yes_or_no_changes_its_answer(tmp_path: Path) -> None:
+    module, x = asking(0), Labelled(9).x
+    net = Network(module, input_size=SIZE, labels=["cat"], device="cpu")
+
+    def answers(pictures: torch.Tensor) -> list[int]:
+        with torch.no_grad():
+            return [0 if float(p) >= 0.5 else -1 for p in module(pictures).sigmoid()]
+
+    shifted = invariance(net, x, {"shift_y": [-3, 0, 3]}, fill="wrap", progress=False)
+    assert shifted.clean_classes.tolist() == answers(x)
+    assert set(answers(x)) == {0, -1}
+    assert shifted.classes[:, 0].tolist() == answers(x.roll(-3, 2))
+    assert 0 < shifted.kept("shift_y")[:, 0].mean() < 1
+    with torch.no_grad():
+        np.testing.assert_allclose(shifted.clean_probability, module(x).sigmoid()[:, 0], rtol=1e-5)
+    found = consistency(net, x, fill="wrap", degrees=0, pixels=2, progress=False)
+    assert found.steps[:, 4].tolist() == found.targets.tolist() == answers(x)
+    assert found.steps[:, 7].tolist() == answers(x.roll((3, 3), (2, 3)))
+    assert found.top1_changes.value > 0
+    assert found.consistency.value < 1
+    np.testing.assert_equal(ConsistencyResult.load(found.save(tmp_path / "a")).__dict__, found.__dict__)
+    np.testing.assert_equal(InvarianceResult.load(shifted.save(tmp_path / "b")).__dict__, shifted.__dict__)
+
+
 class Ramps(torch.utils.data.Dataset[tuple[Any, int]]):
     """Pictures that brighten downwards in red and to the right in green, of several sizes."""
 

@@ -250,7 +250,7 @@ class _AblationJob(Job[_Counts, Ablation]):
         rows: list[Tensor] = []
         intact: Tensor | None = None
         for p in self._probabilities(x):
-            found = p.argmax(1)
+            found = self.net.decided(p)
             intact = found if intact is None else intact
             rows.append(torch.stack([found == classes, p[torch.arange(len(p)), classes], found == intact]))
         sums = torch.zeros_like(part.sums)

@@ -34,9 +34,10 @@ class Answers(NamedTuple):
     images : int64 array (n,)
         Index of each picture, ascending.
     classes : int64 array (n, 5)
-        The most probable classes, best first; -1 where the network has fewer.
+        The most probable classes, best first; -1 where the network has fewer. Of a network of one class the first is 0
+        for yes and -1 for no, see `Network.decided`.
     probabilities : float32 array (n, 5)
-        Theirs; 0 where there is none.
+        Theirs, also of a no; 0 where there is none.
     expected : float32 array (n,)
         Probability of the picture's own class; NaN where it has none that the network knows.
     """
@@ -127,6 +128,9 @@ class AnsweredJob(Job[_Part, Answered]):
         p = self.net.probabilities(outputs[0]).float()
         # Of equals the lower class, as everywhere; topk takes any.
         values, order = (one[:, :TOP] for one in p.sort(dim=1, descending=True, stable=True))
+        if p.shape[1] == 1:  # yes or no
+            order = self.net.decided(p)[:, None]
+            values = torch.where(order < 0, 1 - values, values)
         numbers = [-1 if label is None else self._numbers.get(label, -1) for label in labels]
         own = torch.tensor(numbers, device=p.device)
         expected = p.gather(1, own.clamp(min=0)[:, None])[:, 0]

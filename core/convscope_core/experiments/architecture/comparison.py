@@ -93,8 +93,9 @@ class Side:
         return self.network.name
 
     def label(self, row: int) -> str:
-        """Return the most probable class for the picture in a row of `answers`."""
-        return self.network.labels[int(self.answers.classes[row, 0])]
+        """Return the most probable class for the picture in a row of `answers`; of one class, that or "not" that."""
+        number, labels = int(self.answers.classes[row, 0]), self.network.labels
+        return labels[number] if number >= 0 else f"not {labels[0]}"
 
 
 class UnitPair(NamedTuple):
@@ -179,7 +180,8 @@ class Comparison:
     def accuracy(self, which: Which, top: int = 1) -> float:
         """Share of the pictures whose own class is among the most probable: 0 to 1; NaN where none is known.
 
-        Of pictures that have a label which is one of the network's.
+        Of pictures that have a label which is one of the network's. Of a network of one class, of all that have a
+        label, if that of some is the class: no is right for the others.
 
         Parameters
         ----------
@@ -197,6 +199,9 @@ class Comparison:
         known = own >= 0
         if not known.any():
             return float("nan")
+        if len(side.network.labels) == 1:
+            known = np.array([label is not None for label in labels])
+            return float((side.answers.classes[known, 0] == own[known]).mean())
         return float((side.answers.classes[known, :top] == own[known, None]).any(1).mean())
 
     def disagreements(self, n: int | None = None) -> list[Disagreement]:

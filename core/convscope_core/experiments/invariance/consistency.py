@@ -138,14 +138,14 @@ class _ConsistencyJob(Job[_Rows, ConsistencyResult]):
             for _ in range(self.attempts)
         ]
         p = self._probabilities(canvas, [Move(), *pairs, *steps, *attempts])
-        classes = p.argmax(1)
+        classes = self.net.decided(torch.from_numpy(p)).numpy()
         ends = np.cumsum([1, len(pairs), len(steps)])
         along, along_p = classes[ends[1] : ends[2]], p[ends[1] : ends[2]]
         before = along[:-1]
         eight = np.arange(len(before))
         truth = truth_of(self.net, label)
         found: list[Any] = [
-            followed(self.target, truth, p[0], image, label),
+            classes[0] if self.target == "predicted" else followed(self.target, truth, p[0], image, label),
             truth,
             classes[0],
             classes[1 : ends[1]].reshape(-1, 2),

@@ -41,7 +41,8 @@ class ConsistencyResult(SavedResult):
     skipped : tuple of (int, str)
         Pictures that could not be read, with the reason.
     targets, truths, clean_classes : int64 array (N,)
-        As of `InvarianceResult`.
+        The class that is right in `worst`; those of the picture's label, and of the picture as it is. All classes are
+        those that `Network.decided` gives: of a network of one class 0 for yes and -1 for no.
     pairs : int64 array (N, passes, 2)
         The most probable classes of the two crops of each pass.
     steps : int64 array (N, 9)
@@ -58,13 +59,13 @@ class ConsistencyResult(SavedResult):
     _form: ClassVar[str] = "convscope consistency 1"
     _arrays: ClassVar[dict[str, Values]] = {
         "images": Values("int64", "pictures", 0),
-        "targets": Values("int64", "pictures", 0),
+        "targets": Values("int64", "pictures", -1),
         "truths": Values("int64", "pictures", -1),
-        "clean_classes": Values("int64", "pictures", 0),
-        "pairs": Values("int64", "pictures passes 2", 0),
-        "steps": Values("int64", "pictures 9", 0),
+        "clean_classes": Values("int64", "pictures", -1),
+        "pairs": Values("int64", "pictures passes 2", -1),
+        "steps": Values("int64", "pictures 9", -1),
         "changes": Values("float32", "pictures 8", 0, 1),
-        "attempts": Values("int64", "pictures attempts", 0),
+        "attempts": Values("int64", "pictures attempts", -1),
     }
 
     images: Integers

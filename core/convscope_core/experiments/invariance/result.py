@@ -50,7 +50,8 @@ class InvarianceResult(SavedResult):
     truths : int64 array (N,)
         The class that the picture's label names, or -1.
     clean_classes : int64 array (N,)
-        The most probable class of the picture as it is.
+        The most probable class of the picture as it is. Of a network of one class, that answers yes or no: 0 for yes,
+        from a probability of one half on, and -1 for no.
     clean_probability : float32 array (N,)
         Probability of the target for the picture as it is.
     clean_norm : float64 array (N, L)
@@ -60,7 +61,7 @@ class InvarianceResult(SavedResult):
     probability : float32 array (N, V)
         Of the target.
     classes : int64 array (N, V)
-        The most probable.
+        The most probable, likewise.
     inside, overlap : float32 array (N, L, S)
         See `equivariance`.
     over_transforms, over_pictures : float64 array (transforms, sum of units)
@@ -79,13 +80,13 @@ class InvarianceResult(SavedResult):
         "images": Values("int64", "pictures", 0),
         "targets": Values("int64", "pictures", 0),
         "truths": Values("int64", "pictures", -1),
-        "clean_classes": Values("int64", "pictures", 0),
+        "clean_classes": Values("int64", "pictures", -1),
         "clean_probability": Values("float32", "pictures", 0, 1),
         "clean_norm": Values("float64", "pictures layers", 0),
         "distance": Values("float64", "pictures layers values", 0),
         "norm": Values("float64", "pictures layers values", 0),
         "probability": Values("float32", "pictures values", 0, 1),
-        "classes": Values("int64", "pictures values", 0),
+        "classes": Values("int64", "pictures values", -1),
         "inside": Values("float32", "pictures layers shifts", 0, unknown=True),
         "overlap": Values("float32", "pictures layers shifts", 0, unknown=True),
         "over_transforms": Values("float64", "transforms channels", 0, unknown=True),

@@ -25,6 +25,7 @@ class Row(NamedTuple):
     truths : int64 ()
         The picture's own class; -1 where it is not known.
     clean_classes : int64 ()
+        See `Network.decided`.
     clean_probability : float32 ()
         Of the target.
     clean_norm : float64 (L,)
@@ -33,7 +34,7 @@ class Row(NamedTuple):
         Norm of what the features differ by, and their norm.
     probability : float32 (V,)
     classes : int64 (V,)
-        The most probable.
+        Likewise.
     inside, overlap : float32 (L, S)
         See `cells.equivariance_error`; NaN where there is none.
     strip : uint8 (T, n, s, s, 3)

@@ -133,19 +133,22 @@ class _InvarianceJob(Job[Rows, InvarianceResult]):
             units[:, self.units[name]] = maps.mean((2, 3)).double().cpu().numpy()
 
         out: list[npt.NDArray[np.float32]] = []
+        chosen: list[npt.NDArray[np.int64]] = []
 
         def answer(outputs: Tensor) -> None:
-            out.append(net.probabilities(outputs).float().cpu().numpy())
+            p = net.probabilities(outputs).float().cpu()
+            out.append(p.numpy())
+            chosen.append(net.decided(p).numpy())
             if not np.isfinite(out[-1]).all():
                 raise _not_finite("the classes, their probabilities")
 
         net.visit(self.varied.clean(canvas), self.layers, keep, answer)
-        clean_p = out.pop()[0]
+        clean_p, clean_class = out.pop()[0], int(chosen.pop()[0])
         truth = truth_of(net, label)
         target = followed(self.target, truth, clean_p, image, label)
         norm[:] = clean_norm[:, None]
         probability = np.full(total, clean_p[target], np.float32)
-        classes = np.full(total, clean_p.argmax(), np.int64)
+        classes = np.full(total, clean_class, np.int64)
 
         for places, pictures in self._batches(canvas, image):
             # Bound now: the callback is used before the next batch.
@@ -167,11 +170,11 @@ class _InvarianceJob(Job[Rows, InvarianceResult]):
 
             net.visit(pictures, self.layers, compare, answer)
             p = out.pop()
-            probability[places], classes[places] = p[:, target], p.argmax(1)
+            probability[places], classes[places] = p[:, target], chosen.pop()
 
         part.spread.add(units, self.counts)
         arrays: dict[str, Any] = {
-            "targets": np.int64(target), "truths": np.int64(truth), "clean_classes": np.int64(clean_p.argmax()),
+            "targets": np.int64(target), "truths": np.int64(truth), "clean_classes": np.int64(clean_class),
             "clean_probability": clean_p[target], "clean_norm": clean_norm, "distance": distance, "norm": norm,
             "probability": probability, "classes": classes, "inside": inside, "overlap": overlap,
             "strip": strip_of(net, self.varied, canvas, self.transforms if image < SHOWN else (), image),
