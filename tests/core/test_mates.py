@@ -203,6 +203,8 @@ def test_the_true_cause_is_said(cause: str) -> None:
 def test_untrained_networks_are_accepted_whatever_their_statistics() -> None:
     timm = pytest.importorskip("timm")
     for name, std in (("mixnet_s", 1.0), ("test_efficientnet", 0.02)):
+        if not timm.is_model(name):  # younger than the lowest timm
+            continue
         module = timm.create_model(name, pretrained=False).eval()
         for m in module.modules():
             if isinstance(m, nn.BatchNorm2d):
