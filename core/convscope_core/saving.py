@@ -259,9 +259,12 @@ def folder_for(what: str, path: str | os.PathLike[str]) -> Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write text as UTF-8; all or nothing, see `replacing`."""
+    """Write text as UTF-8; all or nothing, see `replacing`.
+
+    What UTF-8 cannot say becomes a question mark: bytes of file names that are none, half of a pair of surrogates.
+    """
     with replacing(path) as beside:
-        beside.write_text(text, "utf-8")
+        beside.write_text(text, "utf-8", "replace")
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -3,7 +3,7 @@
     python tests/core/store_harness.py damage --count 20000     bytes, blocks, pages and lengths of a store, changed
     python tests/core/store_harness.py cuts                     a store cut off after every byte
     python tests/core/store_harness.py rows                     every row lost, every value of every row changed
-    python tests/core/store_harness.py kill --count 200         processes killed at random moments, by three signals
+    python tests/core/store_harness.py kill --count 200         processes ended by the system at random moments
     python tests/core/store_harness.py statements               processes killed before every statement of SQL
     python tests/core/store_harness.py hands --count 50         four processes on one store, and two that read it
 

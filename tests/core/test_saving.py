@@ -452,6 +452,11 @@ def test_a_protected_file_or_folder_is_named() -> None:
         assert not list(folder.iterdir())
 
 
+def test_text_that_utf_8_cannot_say_is_written_all_the_same(tmp_path: Path) -> None:
+    write_text(tmp_path / "page", f"a\ud800b{os.fsdecode(bytes([255]))}é")
+    assert (tmp_path / "page").read_text("utf-8") == "a?b?é"
+
+
 def test_a_device_is_not_replaced_by_a_file() -> None:
     with pytest.raises(ArgumentError, match="a file to write"):
         write_text("/dev/null", "page")
