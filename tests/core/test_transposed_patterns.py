@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from convscope_core.errors import ArgumentError
 from convscope_core.explain import attribute, methods
 from convscope_core.explain.patterned import patternattribution
 from convscope_core.network import Network
@@ -330,8 +329,6 @@ def test_padding_is_named_where_outputs_read_beyond_the_map(options: dict[str, A
     assert ("padding" in rule.loses(neurons.node)) == reads
 
 
-def test_signal_quality_refuses_it_by_name_and_leaves_it_out_by_default() -> None:
+def test_signal_quality_measures_it_by_default() -> None:
     net = Network(Up(nn.ConvTranspose2d(4, 8, 2, 2), (4, 4)).eval(), input_size=9)
-    assert signal_quality(net, None, pictures(8), progress=False).layers == ("a",)
-    with pytest.raises(ArgumentError, match=r"'up'.*conv_transpose"):
-        signal_quality(net, None, pictures(8), layers=["a", "up"], progress=False)
+    assert signal_quality(net, None, pictures(8), progress=False).layers == ("a", "up")
