@@ -127,17 +127,30 @@ export function text(node: Node, value: string): void {
 export const toggle = (element: Element, name: string, wanted: boolean): boolean =>
   element.classList.toggle(name, wanted);
 
-/** Call `run` on the next animation frame, once however often it is asked for. */
-export function onFrame(run: () => void): () => void {
+/**
+ * Call `run` on the next animation frame, once however often it is asked for.
+ *
+ * Where nothing is in sight it may call `later`, and is called once more on the frame after: JupyterLab hides what it
+ * shows for a part of a frame when its theme changes, of which nothing else tells.
+ */
+export function onFrame(run: (later: () => void) => void): () => void {
   let asked = false;
-  return () => {
+  let late = false;
+  const ask = () => {
     if (asked) return;
     asked = true;
     requestAnimationFrame(() => {
       asked = false;
-      run();
+      const last = late;
+      late = false;
+      run(() => {
+        if (last) return;
+        late = true;
+        ask();
+      });
     });
   };
+  return ask;
 }
 
 /** Call `run` with an element's width and height in CSS px whenever they change and are not zero. */

@@ -150,3 +150,18 @@ def test_a_saved_page_plays_without_a_kernel(notebook, tmp_path: Path):  # type:
     expect(root.locator(".cs-layer[data-layer='4']")).to_be_disabled()
     assert errors == []
     saved.close()
+
+
+def test_cells_are_painted_as_wide_as_they_are_shown_after_a_change_of_theme(notebook):  # type: ignore[no-untyped-def]
+    """JupyterLab hides its page for a part of a frame then, just when the cells were to be painted."""
+    book = notebook(WHOLE, "w = cs.Evolution(result, layer='0'); w")
+    scroller = book.cell(1).locator(".cs-evolution__scroller")
+    expect(scroller).to_have_attribute("data-painted", re.compile("^0/both/"))
+    fits = """() => {
+      const canvas = document.querySelector(".cs-evolution__canvas");
+      return canvas.clientWidth > 0 && canvas.width === canvas.clientWidth;
+    }"""
+    for theme in ("dark", "light"):
+        book.theme(theme)
+        book.wait_for(f"() => document.querySelector('.cs-root').dataset.theme === '{theme}'")
+        book.wait_for(fits)

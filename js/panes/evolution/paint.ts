@@ -48,11 +48,11 @@ export function keepPainted(
   canvas: HTMLCanvasElement,
 ): void {
   const drawCells = cellPainter();
-  const paint = onFrame(() => {
+  const paint = onFrame((later) => {
     const winners = winnersOf(store);
-    const [width, height] = [scroller.clientWidth, scroller.clientHeight];
+    const { clientWidth: width, clientHeight: height } = canvas;
     const context = canvas.getContext("2d");
-    if (width === 0 || height === 0 || !context) return;
+    if (!width || !height || !context) return later();
     const density = window.devicePixelRatio || 1;
     canvas.width = Math.round(width * density);
     canvas.height = Math.round(height * density);

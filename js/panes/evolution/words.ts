@@ -33,7 +33,7 @@ export const CURVES: Record<Curve, readonly [string, string]> = {
     "inactive units",
     "Share of the units that no picture activates (solid), or hardly any (dashed: dormant)",
   ],
-  weight_rms: ["weights", "Root mean square of the layer's weights"],
+  weight_rms: ["weights", "Root mean square of the weights"],
   energy: [
     "first layer",
     "Which directions the first layer's filters grew into: energy on the principal components of picture patches, a line a checkpoint",

@@ -34,10 +34,10 @@ export function keepPainted(
 ): void {
   const { store, page } = view;
   const paintTiles = tilePainter();
-  const paint = onFrame(() => {
+  const paint = onFrame((later) => {
     const grid = store.get("grid");
     const [width, height] = [arranged.get("width"), scroller.clientHeight];
-    if (!grid || width === 0 || height === 0) return;
+    if (!grid || !width || !height) return later();
     const density = window.devicePixelRatio || 1;
     canvas.width = Math.round(width * density);
     canvas.height = Math.round(height * density);
