@@ -230,6 +230,27 @@ def test_only_what_depends_on_the_silent_is_computed_again(net: Network, monkeyp
     assert "conv" not in seen
 
 
+def test_a_network_of_one_class_answers_yes_or_no() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 1)).eval()
+    x = torch.rand(11, 3, 8, 8)
+    with torch.no_grad():
+        module[4].bias.sub_(module(x).median())
+    asking = Network(module, input_size=8, labels=["0"])
+    found = ablation(
+        asking,
+        torch.utils.data.TensorDataset(x, torch.zeros(11, dtype=torch.int64)),
+        {"one": {"0": [0, 1]}},
+        progress=False,
+    )
+    yes = [
+        [float(net.predict(one).probabilities[0]) >= 0.5 for one in x]
+        for net in (asking, asking.silenced({"0": [0, 1]}))
+    ]
+    assert 0 < np.mean(yes[0]) < 1
+    np.testing.assert_allclose(found.accuracy, np.mean(yes, 1))
+
+
 def test_every_unit_of_a_layer_by_itself(net: Network, tmp_path: Path) -> None:
     store = tmp_path / "ablation.sqlite"
     found = ablation(net, Labelled(), "hidden", store=store, batch_size=4, shards=3, progress=False)
