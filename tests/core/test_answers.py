@@ -176,7 +176,8 @@ def test_numbers_that_are_none_do_not_reach_operations_that_read_where_they_poin
 #: No graph can hold these; none may end in an error of PyTorch's.
 STRANGE: dict[str, tuple[Callable[[Asks, Tensor], Tensor], str]] = {
     "generator": (
-        lambda n, x: n.scores(x * torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(0))), "random numbers|Generator",
+        lambda n, x: n.scores(x * torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(0))),
+        "random numbers|Generator",
     ),
     "cond": (
         lambda n, x: torch.cond(x.shape[0] > 0, lambda h: 2 * h, lambda h: 1 * h, (n.scores(x),)), "cannot|data-dep",
