@@ -56,6 +56,9 @@ _DAMAGE = (Damage, sqlite3.Error, zlib.error, SafetensorError, UnicodeDecodeErro
 _UNFIT = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, AssertionError, RecursionError)
 """What contents that are not as they were written lead to where they are taken apart."""
 
+_OS_ERROR = r"(?:os error|Os \{ code:) (\d+)"
+"""The number of a system's error in the words of safetensors, and in those of the lowest version of it."""
+
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TRIED = 2**24
 """Bytes that are written to see whether there is room, where SQLite says only that it could not write."""
@@ -97,7 +100,7 @@ def guarded(path: Path, what: str, safe: str, cure: str, *, foreign: bool = Fals
 
 def _told(error: Exception, path: Path, what: str, safe: str, cure: str) -> str:
     name, number = repr(str(path)), error.errno if isinstance(error, OSError) else None
-    if isinstance(error, SafetensorError) and (found := re.search(r"os error (\d+)", str(error))):
+    if isinstance(error, SafetensorError) and (found := re.search(_OS_ERROR, str(error))):
         number = int(found[1])
     # SQLite's codes are in the exception from Python 3.11 on only; its messages have been the same for ever.
     words = str(error) if isinstance(error, sqlite3.Error) else ""
