@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import traitlets
+from matplotlib.text import Text
 
 import convscope as cs
 
@@ -134,3 +135,49 @@ def test_it_is_set_from_the_start_and_saved(net, pictures, show):
     assert frame["target"]["clean"] == pytest.approx(
         net.silenced(SILENT).predict(pictures[0]).probabilities[frame["target"]["index"]], abs=1e-6
     )
+
+
+def texts_of(figure):
+    return [one.get_text() for one in figure.findobj(Text)]
+
+
+@pytest.mark.parametrize(
+    ("silenced", "line"),
+    [({"3": [0, 1, 2]}, "3 units of 3 silenced"), ({"0": 1, "3": [2, 5]}, "1 unit of 0, 2 units of 3 silenced")],
+)
+def test_every_figure_states_what_is_silenced_also_right_after_it_was(
+    net, pictures, explorer, browser_end, silenced, line
+):
+    names = list(explorer._figures())
+    assert names == ["unit", "occluder", "grid"]
+    assert not [text for name in names for text in texts_of(explorer.figure(name)) if "silenced" in text]
+    before = explorer.still()
+    for name in names:
+        explorer.silenced = {}
+        explorer.silenced = silenced
+        notes = [text.replace("\n", " ") for text in texts_of(explorer.figure(name)) if text.startswith(line)]
+        assert len(notes) == 1, name
+        assert ("whole network" in notes[0]) == (name == "unit")
+    _, (svg,) = browser_end.ask(explorer, "figure", what="occluder", format="svg")
+    assert line in bytes(svg).decode()
+    assert explorer.still() != before
+
+    # The bars, clean and occluded, are the silent network's; the marks are the whole network's.
+    bars = explorer.figure("occluder").axes[1]
+    labels = [one.get_text() for one in bars.get_yticklabels()]
+    (marks,) = bars.lines
+    clean = [one.get_width() for one in bars.containers[0]]
+    for found, network in ((marks.get_xdata(), net), (clean, net.silenced(silenced))):
+        prediction = network.predict(pictures[0])
+        expected = [prediction.probabilities[net.class_index(label)] for label in labels]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+    def in_grid():
+        captions = [text for text in texts_of(explorer.figure("grid")) if re.match(r"\d+: ", text)]
+        assert len(captions) == net.layer("3").channels
+        return {int(text.split(":")[0]) for text in captions if text.endswith("silenced")}
+
+    assert in_grid() == set(silenced["3"])
+    explorer.silenced = {}
+    assert not [text for name in names for text in texts_of(explorer.figure(name)) if "silenced" in text]
+    assert explorer.still() == before

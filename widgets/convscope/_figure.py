@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,15 @@ from convscope_core.plots import blank
 
 from ._still import Strip
 
-__all__ = ["FORMATS", "figure_of", "written"]
+__all__ = ["FORMATS", "add_note", "figure_of", "written"]
 
 FORMATS = ("png", "svg")
 """Kinds of file that a figure is written as."""
 
 #: Pictures side by side, at most; width of a figure, and height of a line of text, inches.
 ACROSS, WIDTH, LINE = 9, 7.2, 0.19
+#: Characters of a line of a note.
+NOTE_WIDTH = 110
 #: Dots per inch of a PNG.
 DENSITY = 200
 
@@ -84,6 +87,14 @@ def _draw_bar(part: Any, panels: Any, line: Strip) -> None:
     bar = part.colorbar(scale, ax=list(panels), shrink=0.9, aspect=12, pad=0.01)
     bar.ax.tick_params(labelsize=6)
     bar.set_label(line.bar.text, fontsize=6)
+
+
+def add_note(figure: Any, text: str) -> None:
+    """Write a line beneath all of a figure, which grows by it."""
+    lines = fill(text, NOTE_WIDTH)
+    figure.supxlabel(lines, x=0.01, horizontalalignment="left", fontsize=7)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + LINE * (lines.count("\n") + 1))
 
 
 def written(figure: Any, kind: str) -> bytes:

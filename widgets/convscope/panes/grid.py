@@ -220,7 +220,12 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         else:
             tiles = [np.repeat(plane[..., None], 3, axis=2) for plane in quantise(found).data]
         text = f"{self.layer}: the strongest of {len(maps)} units, {', '.join(map(str, order[:STILL]))}"
-        return Strip(text, tiles, 70, [f"{channel}: {valued(values[channel], peaks[channel])}" for channel in order])
+        silent = set(self._silent_units(layer))
+        captions = [
+            f"{channel}: {'silenced' if channel in silent else valued(values[channel], peaks[channel])}"
+            for channel in order
+        ]
+        return Strip(text, tiles, 70, captions)
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"grid": self._grid_figure, **super()._figures()}
@@ -231,7 +236,9 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         if self.lens == "weights":
             tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights")
             text = f"{self.net.name}, {self.layer}: weights, each filter on its own scale"
-            return [Strip(text, list(tiles), 70, [str(number) for number in range(len(tiles))])]
+            silent = set(self._silent_units(self.net.layer(self.layer)))
+            captions = [f"{number}{': silenced' if number in silent else ''}" for number in range(len(tiles))]
+            return [Strip(text, list(tiles), 70, captions)]
         strip = self._strongest(FIGURE, coloured=True)
         scale = "all maps on one scale" if self.scale == "layer" else "each map on its own scale"
         text = f"{self.net.name}, {self.layer}, on {picture.name}: units and their maxima, {scale}"

@@ -11,6 +11,7 @@ from convscope._instrument import Answer, Content, Request
 from convscope._wire import Choice, Value, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
+from convscope_core.locks import Lock
 from convscope_core.network import Layer, Network, Prediction
 
 from .occluder import LiveOccluder, OccluderPane, Setting
@@ -36,6 +37,8 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
         #: The last network with silent units that was made, and which they are.
         self._silent: tuple[dict[str, list[int]], Network] = {}, net
+        #: The worker and a figure may both be the first to let it answer.
+        self._falling = Lock()
         super().__init__(net, images=images, **options)
         #: The occluder of the whole network.
         self._whole = self._occluder
@@ -62,16 +65,19 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
 
     def _fall_silent(self) -> None:
         """Let the network without the silent units answer from now on."""
-        silenced, net = self._silent
-        if not self.silenced:
-            occluder = self._whole
-        elif silenced == self.silenced and net is not self._occluder.net:
-            occluder = LiveOccluder(net)
-            occluder.trail = self._whole.trail
-        else:
-            return
-        self._occluder.forget()
-        self._occluder = occluder
+        with self._falling:
+            silenced, net = self._silent
+            if not self.silenced:
+                if self._occluder is self._whole:
+                    return
+                occluder = self._whole
+            elif silenced == self.silenced and net is not self._occluder.net:
+                occluder = LiveOccluder(net)
+                occluder.trail = self._whole.trail
+            else:
+                return
+            self._occluder.forget()
+            self._occluder = occluder
         self._revision += 1
 
     def _whole_prediction(self, setting: Setting) -> Prediction | None:
@@ -82,6 +88,18 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
     def _silent_units(self, layer: Layer) -> list[int]:
         silenced, net = self._silent
         return silenced.get(layer.name, []) if net is self._acting_net else []
+
+    def _figure_note(self, what: str) -> str:
+        # A figure shows what the traits are, also right after they were set.
+        self._fall_silent()
+        of_layers = [
+            f"{len(units)} {'unit' if len(units) == 1 else 'units'} of {layer}"
+            for layer, units in self.silenced.items()
+        ]
+        if not of_layers:
+            return ""
+        of_whole = "; the survey, and so this figure, is of the whole network" if what == "unit" else ""
+        return f"{', '.join(of_layers)} silenced{of_whole}"
 
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         frame = super()._framed(occluder, setting, position)

@@ -289,6 +289,11 @@ class OccluderPane(PicturesPane):
         places = np.arange(len(rows))
         for name, shift, colour, legend in (("clean", 0.2, "0.65", "clean"), ("now", -0.2, "#1c7ed6", "occluded")):
             bars.barh(places + shift, [row[name] for row in rows], 0.36, color=colour, label=legend)
+        if all("whole" in row for row in rows):
+            bars.plot(
+                [row["whole"] for row in rows], places + 0.2, linestyle="none", marker="|", markersize=11,
+                markeredgewidth=2, color="#e8590c", label="clean, whole network", clip_on=False,
+            )  # fmt: skip
         bars.set_yticks(places, [row["label"] for row in rows], fontsize=8)
         bars.set_xlim(0, 1)
         bars.set_xlabel("probability", fontsize=8)
