@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import convscope as cs
@@ -39,6 +40,16 @@ def net(module):
 def pictures():
     rng = np.random.default_rng(0)
     return [np.kron(rng.random((8, 8, 3)), np.ones((4, 4, 1))).astype(np.float32) for _ in range(11)]
+
+
+@pytest.fixture
+def damaged(pictures, tmp_path):
+    """A folder of four pictures, of which the first and the third cannot be read."""
+    for index in (1, 3):
+        Image.fromarray((255 * pictures[index]).astype(np.uint8)).save(tmp_path / f"{index}.png")
+    (tmp_path / "0.png").write_bytes((tmp_path / "1.png").read_bytes()[:80])
+    (tmp_path / "2.png").write_bytes(b"")
+    return tmp_path
 
 
 class Browser:

@@ -475,13 +475,8 @@ class TestThePicturesAtHand:
                 widget.remove_picture(index)
 
 
-def test_pictures_that_cannot_be_read_are_passed_by_wherever_they_are(net, pictures, show, browser_end, tmp_path):
-    for index, picture in enumerate(pictures[:3]):
-        Image.fromarray((255 * picture).astype(np.uint8)).save(tmp_path / f"{index + 1}.png")
-    whole = (tmp_path / "1.png").read_bytes()
-    for name in ("0.png", "2.png"):
-        (tmp_path / name).write_bytes(whole[:80])
-    widget = show(cs.Explorer(net, tmp_path))
+def test_pictures_that_cannot_be_read_are_passed_by_wherever_they_are(net, show, browser_end, damaged):
+    widget = show(cs.Explorer(net, damaged))
     assert widget.wait(30)
     assert (widget.picture, widget.images[1].name) == (1, "1.png")
     answer, (tiles,) = browser_end.ask(widget, "thumbnails")
@@ -490,8 +485,22 @@ def test_pictures_that_cannot_be_read_are_passed_by_wherever_they_are(net, pictu
     assert "0.png" in answer["unread"]["0"]
     assert [one.image for one in widget.survey.skipped] == [0, 2]
     with pytest.raises(cs.ImageError, match=r"0\.png"):
-        cs.Explorer(net, tmp_path, picture=0)
+        cs.Explorer(net, damaged, picture=0)
     for name in ("1.png", "3.png"):
-        (tmp_path / name).write_bytes(whole[:80])
+        (damaged / name).write_bytes(b"")
     with pytest.raises(cs.ImageError, match=r"0\.png"):
-        cs.Explorer(net, tmp_path)
+        cs.Explorer(net, damaged)
+
+
+def test_the_number_of_surveyed_pictures_is_of_those_that_were_read(net, show, damaged, tmp_path_factory):
+    more = tmp_path_factory.mktemp("more") / "more.png"
+    Image.new("RGB", (32, 32)).save(more)
+    widget = show(cs.Explorer(net, damaged))
+    assert widget.wait(30)
+    counts = [(widget._survey["images"], widget._survey["skipped"])]
+    widget._handle_custom_msg({"kind": "add", "name": "more.png"}, [memoryview(more.read_bytes())])
+    assert widget.wait(30)
+    counts.append((widget._survey["images"], widget._survey["skipped"]))
+    assert counts == [(2, 2), (3, 2)]
+    again = show(cs.HealthView(net, survey=widget.survey))
+    assert (again._survey["images"], again._survey["skipped"]) == (3, 2)

@@ -51,7 +51,7 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
       ),
     );
     table.hidden = save.hidden = legend.hidden = found.length === 0;
-    text(summary, found.length > 0 ? summaryText(found, survey.done) : "");
+    text(summary, found.length > 0 ? summaryText(found, survey.images) : "");
     text(
       empty,
       found.length > 0

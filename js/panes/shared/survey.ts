@@ -2,15 +2,15 @@
 import { many } from "../../lib/format";
 import type { Store } from "../../lib/store";
 import type { Slice, View } from "../../seam";
-import type { Progress, Work } from "./work";
+import { type Progress, unreadable, type Work } from "./work";
 
 export interface SurveyState extends Progress {
   revision: number;
   skipped: number;
   /** Share of the units of each layer that no picture has activated. */
   dead?: Record<string, number>;
-  /** How many pictures that was told from. */
-  images?: number;
+  /** How many pictures were read. */
+  images: number;
   /** What a unit is called that none of them activated: of too few pictures it is not dead. */
   inactive?: "dead" | "silent";
 }
@@ -20,7 +20,7 @@ export interface SurveySlice {
 }
 
 export const surveySlice: Slice<SurveySlice> = {
-  initial: { _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0 } },
+  initial: { _survey: { state: "none", revision: 0, done: 0, total: 0, left: null, skipped: 0, images: 0 } },
   given: ["_survey"],
 };
 
@@ -37,9 +37,6 @@ export const surveyWork = ({ store }: View<SurveySlice>): Work => ({
   begins: "survey begins",
   progress: () => store.get("_survey"),
   onChange: (run) => store.onChange(["_survey"], run),
-  whole: (done) => `survey of ${many(done, "picture")}`,
-  note: () => {
-    const { skipped } = store.get("_survey");
-    return skipped > 0 ? `, ${skipped} unreadable` : "";
-  },
+  whole: () => `survey of ${many(store.get("_survey").images, "picture")}`,
+  note: () => unreadable(store.get("_survey").skipped),
 });

@@ -27,3 +27,6 @@ export interface Work {
   resume?: () => void;
   retry?: string;
 }
+
+/** Beside the number of pictures that were read: how many were not. */
+export const unreadable = (count: number): string => (count > 0 ? `, ${count} unreadable` : "");

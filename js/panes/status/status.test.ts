@@ -26,8 +26,9 @@ describe("the status line", () => {
     expect(words()).toBe("survey 5 of 20, 1 min 30 s left, 1 unreadable");
     cancel?.click();
     expect(view.kernel.tell).toHaveBeenCalledWith("cancel");
-    survey({ state: "done", done: 20 });
-    expect([words(), cancel?.hidden]).toEqual(["survey of 20 pictures, 1 unreadable", true]);
+    // All were visited, and one could not be read.
+    survey({ state: "done", done: 20, images: 19 });
+    expect([words(), cancel?.hidden]).toEqual(["survey of 19 pictures, 1 unreadable", true]);
   });
 
   it("calls work stopped that a saved page was written in the middle of", () => {

@@ -39,7 +39,7 @@ class SurveyPane(Instrument):
         Grows while it is made.
     """
 
-    _survey = progress(skipped=0)
+    _survey = progress(skipped=0, images=0)
     _labels = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
     def __init__(self, net: Network, *, survey: Survey | None = None, **options: Any) -> None:
