@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,20 @@ def test_a_saved_page_holds_the_pictures_along_the_slider(view: cs.Invariance) -
     page = view.to_html()
     assert "shift consistency" in page
     assert page.count('"kind": "moved"') + page.count('"kind":"moved"') == 4
+
+
+def test_pictures_that_cannot_be_read_are_passed_by(
+    net: cs.Network, show: Callable[[Any], Any], browser_end: Any, damaged: Path
+) -> None:
+    view = show(cs.Invariance(net, damaged, TRANSFORMS))
+    assert view.wait(60)
+    assert (view.picture, view._work["state"]) == (1, "done")
+    curves = view._invariance["curves"]["shift_x"]
+    assert (curves["pictures"], curves["skipped"], view._invariance["consistency"]["pictures"]) == (2, 2, 2)
+    answer, (tiles,) = browser_end.ask(view, "thumbnails", transform="shift_x", value=0)
+    assert (answer["pictures"], sorted(answer["unread"])) == ([1, 3], ["0", "2"])
+    assert len(tiles) == 2 * answer["side"] ** 2 * 3
+    assert browser_end.ask(view, "moved", transform="shift_x", value=0)[0]["ok"]
 
 
 def test_what_cannot_be_is_refused(view: cs.Invariance, net: cs.Network, pictures: list[Any]) -> None:

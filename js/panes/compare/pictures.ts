@@ -26,7 +26,7 @@ export function picturesPane(view: View<CompareState>, root: HTMLElement): void 
     text(title, disagreements ? "They disagree" : "Pictures");
     text(count, countText(known, disagreements, answers.length));
   });
-  store.watch(["_pictures", "_comparison", "thumbnails", "offline"], () => {
+  store.watch(["_pictures", "_comparison", "thumbnails", "unread", "offline"], () => {
     const { answers } = store.get("_comparison");
     const pictures = store.get("_pictures");
     // A picture that was added fills the occluder; it is none to be looked at.
@@ -65,6 +65,7 @@ function card({ store }: View<CompareState>, index: number, both: BothAnswers | 
   const photo = store.get("thumbnails")[index];
   if (photo) show(canvas, photo.pixels, photo.width, photo.height);
   const { name = "", label = null } = store.get("_pictures")[index] ?? {};
+  const reason = store.get("unread")[index];
   const chosen = index === store.get("picture");
   const lines = both
     ? ([0, 1] as const).map((which) => {
@@ -89,10 +90,10 @@ function card({ store }: View<CompareState>, index: number, both: BothAnswers | 
       "aria-selected": String(chosen),
       tabindex: chosen ? 0 : -1,
       "data-picture": index,
-      title: [name, said].filter(Boolean).join("\n"),
-      disabled: store.get("offline") && !chosen,
+      title: reason ?? [name, said].filter(Boolean).join("\n"),
+      disabled: reason !== undefined || (store.get("offline") && !chosen),
     },
-    canvas,
+    reason ? el("span.cs-card__canvas", "cannot be read") : canvas,
     el("span.cs-card__words", el("span.cs-card__label", label ?? name), ...lines),
   );
 }

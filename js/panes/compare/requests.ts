@@ -1,7 +1,7 @@
 /** What is asked of the kernel about both networks. */
 import { bytes, floats } from "../../lib/buffers";
-import { photosOf } from "../../lib/photo";
 import type { KernelError, Session, View } from "../../seam";
+import { takeThumbnails } from "../shared/thumbnails";
 import type { Work } from "../shared/work";
 import { tieSquares } from "./sides";
 import { type CompareState, type Filters, type Matches, names, type Together } from "./state";
@@ -9,6 +9,7 @@ import { type CompareState, type Filters, type Matches, names, type Together } f
 export function linkCompare(session: Session<CompareState>): void {
   const { store, kernel } = session;
   tieSquares(session);
+  takeThumbnails(session);
   store.watch(["slow"], () => {
     const ending = (kind: string) => (kind.endsWith("_b") ? [kind.slice(0, -2)] : []);
     store.set({ slow_b: store.get("slow").flatMap(ending) });
@@ -42,7 +43,6 @@ export function linkCompare(session: Session<CompareState>): void {
     const { picture, rows, columns } = answer as unknown as Together;
     store.set({ together: { picture, rows, columns } });
   });
-  kernel.answers("thumbnails", (answer, [rgb]) => store.set({ thumbnails: photosOf(answer, rgb) }));
   let asked = false;
   store.watch(["_comparison"], () => {
     const { known, cka } = store.get("_comparison");

@@ -1,13 +1,15 @@
 /** What is asked of the kernel while the slider moves: the picture there, and all of them small. */
-import { photoOf, photosOf } from "../../lib/photo";
+import { photoOf } from "../../lib/photo";
 import type { Session } from "../../seam";
+import { takeThumbnails } from "../shared/thumbnails";
 import type { InvarianceState, Moved } from "./state";
 
-export function linkInvariance({ store, kernel }: Session<InvarianceState>): void {
+export function linkInvariance(session: Session<InvarianceState>): void {
+  const { store, kernel } = session;
   kernel.answers("moved", (answer, [rgb]) =>
     store.set({ moved: { ...(answer as unknown as Moved), ...photoOf(answer, rgb) } }),
   );
-  kernel.answers("thumbnails", (answer, [rgb]) => store.set({ thumbnails: photosOf(answer, rgb) }));
+  takeThumbnails(session);
   const now = () => ({
     transform: store.get("transform"),
     value: store.get("value"),

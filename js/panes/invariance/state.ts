@@ -30,6 +30,8 @@ export interface Curve {
 
 export interface Curves {
   pictures: number;
+  /** Of those that could not be read. */
+  skipped: number;
   distances: Record<Distance, Record<string, Curve>>;
   probability: Curve;
   /** By picture. */

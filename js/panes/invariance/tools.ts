@@ -3,7 +3,7 @@ import { type Control, captioned, segmented, select, tied } from "../../lib/cont
 import { aria, el, on, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
-import type { Work } from "../shared/work";
+import { unreadable, type Work } from "../shared/work";
 import { chooseTransform, type Distance, type InvarianceState, transformOf } from "./state";
 import { FILL_WORDS, valueText } from "./words";
 
@@ -95,6 +95,7 @@ export const invarianceWork = ({ store, kernel }: View<InvarianceState>): Work =
     const { pictures } = store.get("_invariance").curves[store.get("transform")] ?? { pictures: 0 };
     return `curves and consistency of ${many(pictures, "picture")}`;
   },
+  note: () => unreadable(store.get("_invariance").curves[store.get("transform")]?.skipped ?? 0),
   resume: () => kernel.tell("resume"),
   failure: () => "measuring failed",
   retry: "try again",

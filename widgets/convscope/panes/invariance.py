@@ -27,7 +27,7 @@ from convscope_core.experiments.invariance import DISTANCES, Curve, Varied, chec
 from convscope_core.experiments.invariance.transforms import KINDS, Transform, margin_of
 from convscope_core.network import Network
 
-from .pictures import THUMBNAIL_SIDE, StripPane, thumbnail
+from .pictures import StripPane, first_readable, thumbnails
 
 __all__ = ["InvariancePane"]
 
@@ -97,6 +97,8 @@ class InvariancePane(StripPane):
         options = {"transform": first, "shown": list(layers), **options}
         options.setdefault("value", KINDS[options["transform"]].identity if options["transform"] in KINDS else 0.0)
         self._tell(checked_fill(options.get("fill", "mean")))
+        if "picture" not in options:
+            options["picture"] = first_readable(net, images)
         super().__init__(net, images=images, **options)
         self.observe(self._changed, ["transform", "fill", "_pictures"])
         self.start()
@@ -172,16 +174,18 @@ class InvariancePane(StripPane):
             for step in measuring_invariance(self.net, images, values, self._layers, fill=fill):
                 if fill != self.fill or images is not self.images:
                     return  # something else is looked at by now
-                self.results = {**self.results, name: step.result}
-                self._tell(fill)
-                yield Step(step.done, 2 * count, fresh=True)
+                if step.images:  # of none that was read there is no result
+                    self.results = {**self.results, name: step.result}
+                    self._tell(fill)
+                yield Step(step.done, 2 * count, fresh=step.images > 0)
         if self.consistency is None:
             for found in measuring_consistency(self.net, images, fill=fill):
                 if fill != self.fill or images is not self.images:
                     return
-                self.consistency = found.result
-                self._tell(fill)
-                yield Step(count + found.done, 2 * count, fresh=True)
+                if found.images:
+                    self.consistency = found.result
+                    self._tell(fill)
+                yield Step(count + found.done, 2 * count, fresh=found.images > 0)
 
     def _tell(self, fill: str) -> None:
         """Tell the front end what is known."""
@@ -209,6 +213,7 @@ class InvariancePane(StripPane):
     def _curves(self, name: str, found: InvarianceResult) -> dict[str, Any]:
         return {
             "pictures": len(found.images),
+            "skipped": len(found.skipped),
             "distances": {
                 distance: {layer: _held(found.curve(name, layer, distance)) for layer in self._layers}
                 for distance in DISTANCES
@@ -288,8 +293,7 @@ class InvariancePane(StripPane):
 
     def _answer_thumbnails(self, content: Content) -> Answer:
         count = min(SHOWN, len(self.images))
-        tiles = [thumbnail(self.net.pixels(self._moved(content, k)[0]), THUMBNAIL_SIDE) for k in range(count)]
-        return {"side": THUMBNAIL_SIDE, "count": count}, [b"".join(tile.tobytes() for tile in tiles)]
+        return thumbnails(range(count), lambda index: self.net.pixels(self._moved(content, index)[0]))
 
     def _forget(self) -> None:
         super()._forget()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from convscope_core.network import Layer, Network
 from convscope_core.render import crop
 from convscope_core.wordnet import class_name
 
-__all__ = ["PicturesPane", "StripPane", "first_readable", "one_picture", "same_picture"]
+__all__ = ["PicturesPane", "StripPane", "first_readable", "one_picture", "readable", "same_picture", "thumbnails"]
 
 #: Side of a thumbnail, px; and how many the strip shows.
 THUMBNAIL_SIDE = 84
@@ -209,15 +209,7 @@ class StripPane(PicturesPane):
         """The first pictures, and those that were added, however many there are before them."""
         given = len(self.images) - len(self._added)
         shown = [*range(min(given, STRIP)), *range(given, len(self.images))[-STRIP:]]
-        tiles: dict[int, np.ndarray] = {}
-        unread: dict[str, str] = {}
-        for index in shown:
-            try:
-                tiles[index] = thumbnail(self.net.picture(self.images[index].image), THUMBNAIL_SIDE)
-            except ImageError as error:  # of the others there is something to be seen
-                unread[str(index)] = str(error)
-        answer = {"side": THUMBNAIL_SIDE, "count": len(tiles), "pictures": list(tiles), "unread": unread}
-        return answer, [b"".join(tile.tobytes() for tile in tiles.values())]
+        return thumbnails(shown, lambda index: self.net.picture(self.images[index].image))
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("thumbnails", {})]
@@ -284,6 +276,24 @@ def uploaded(content: Content, buffers: Sequence[Any]) -> Picture:
     if not buffers:
         raise ArgumentError("Expected a picture to add, got a message without its file. Reload the page.")
     return Picture(bytes(buffers[0]), name=content.get("name") or "pasted picture", label=None, path=None)
+
+
+def readable(indices: Iterable[int], pixels: Callable[[int], np.ndarray]) -> tuple[dict[int, np.ndarray], Content]:
+    """Pictures by index, and how the front end is told which of them those are, and why others cannot be read."""
+    found: dict[int, np.ndarray] = {}
+    unread: dict[str, str] = {}
+    for index in indices:
+        try:
+            found[index] = pixels(index)
+        except ImageError as error:  # of the others there is something to be seen
+            unread[str(index)] = str(error)
+    return found, {"count": len(found), "pictures": list(found), "unread": unread}
+
+
+def thumbnails(indices: Iterable[int], pixels: Callable[[int], np.ndarray]) -> Answer:
+    """Thumbnails of those pictures that can be read; see `readable`."""
+    tiles, told = readable(indices, lambda index: thumbnail(pixels(index), THUMBNAIL_SIDE))
+    return {"side": THUMBNAIL_SIDE, **told}, [b"".join(tile.tobytes() for tile in tiles.values())]
 
 
 def thumbnail(pixels: np.ndarray, side: int) -> np.ndarray:
