@@ -70,6 +70,7 @@ def test_answers_are_those_of_predict(nets: tuple[Network, Network], found: Comp
         for top in (1, 2, 5):
             right = [IMAGES[row].label in [label for label, _ in answers[row].top(top)] for row in known]
             assert found.accuracy(which, top) == pytest.approx(np.mean(right))
+            assert found.right(which, top) == dict(zip(known, right, strict=True))
     same = [a.label == b.label for a, b in zip(*predictions, strict=True)]
     assert found.agreement == pytest.approx(np.mean(same))
     apart = found.disagreements()
@@ -151,6 +152,8 @@ def test_networks_that_answer_yes_or_no_are_right_and_disagree() -> None:
         assert 0 < sum(said) < len(said)
         right = np.mean([said[n] == (IMAGES[n].label == "cat") for n in labelled])
         assert found.accuracy(which) == pytest.approx(right)  # type: ignore[arg-type]
+        truth = {n: said[n] == (IMAGES[n].label == "cat") for n in labelled}
+        assert found.right(which) == truth  # type: ignore[arg-type]
     assert found.agreement == pytest.approx(np.mean([p == q for p, q in zip(*yes, strict=True)]))
     for one in found.disagreements():
         p, q = (side[one.image] for side in probabilities)
@@ -255,6 +258,7 @@ def test_classes_that_differ(nets: tuple[Network, Network]) -> None:
     none = compare(nets[0], network(2, 16, ("x", "y")), IMAGES, progress=False)
     assert np.isnan(none.agreement)
     assert np.isnan(none.accuracy("b"))
+    assert none.right("b") == {}
     assert "no class in common" in repr(none)
     with pytest.raises(ArgumentError, match=r"net0 \(cat, dog, fox, ...\) and net2 \(x, y\).*same labels"):
         none.disagreements()

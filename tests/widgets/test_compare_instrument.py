@@ -87,6 +87,9 @@ def test_pictures_at_hand_are_those_on_which_they_disagree(view: cs.Compare, fou
     assert truth
     assert [row["image"] for row in view._comparison["answers"]] == [one.image for one in truth]
     assert [row["answers"] for row in view._comparison["answers"]] == [[one.a, one.b] for one in truth]
+    assert [row["right"] for row in view._comparison["answers"]] == [
+        [one.a == one.label, one.b == one.label] for one in truth
+    ]
     assert [one.name for one in view.images] == [found.images[one.image].name for one in truth]
     view.picture = 1
     assert view.wait(60)
@@ -276,6 +279,10 @@ def test_of_other_classes_the_answers_are_shown_and_what_is_wrong_is_said(
     assert (told["agreement"], told["disagreements"]) == (pytest.approx(np.nan, nan_ok=True), None)
     assert [row["image"] for row in told["answers"]] == [0, 1, 2, 3, 4]
     assert told["answers"][0]["answers"] == [net.predict(images[0]).label, animals.predict(images[0]).label]
+    # The pictures' classes are none of the second network's.
+    for row, one in zip(told["answers"], images[:5], strict=True):
+        assert row["label"] == one.label
+        assert row["right"] == [net.predict(one).label == one.label, None]
 
 
 def test_where_they_agree_on_all_pictures_the_first_are_shown(

@@ -109,6 +109,7 @@ DOORS: dict[str, tuple[dict[str, Any], Callable[..., Any]]] = {
     "Checkpoints.network": ({"index": 1}, lambda made, **n: made.moments.network(**n).fingerprint),
     "Checkpoints.only": ({"place": 1}, lambda made, place: made.moments.only([place])),
     "Checkpoints.weights": ({"index": 1}, lambda made, **n: sorted(made.moments.weights(**n))),
+    "Comparison.right": ({"top": 2}, lambda made, **n: made.comparison.right("a", **n)),
     "Comparison.accuracy": ({"top": 2}, lambda made, **n: made.comparison.accuracy("a", **n)),
     "Comparison.disagreements": ({"n": 2}, lambda made, **n: made.comparison.disagreements(**n)),
     "Comparison.matches": ({"n": 2}, lambda made, **n: str(made.comparison.matches("0", "0", **n))),

@@ -44,8 +44,8 @@ const COMPARED: Comparison = {
   complaint: null,
   cka: null,
   answers: [
-    { image: 7, label: "cat", answers: ["cat", "dog"], probabilities: [0.9, 0.8] },
-    { image: 3, label: null, answers: ["cow", "dog"], probabilities: [0.7, 0.6] },
+    { image: 7, label: "cat", answers: ["cat", "dog"], probabilities: [0.9, 0.8], right: [true, false] },
+    { image: 3, label: "ant", answers: ["cow", "dog"], probabilities: [0.7, 0.6], right: [null, null] },
   ],
 };
 

@@ -69,10 +69,10 @@ function card({ store }: View<CompareState>, index: number, both: BothAnswers | 
   const chosen = index === store.get("picture");
   const lines = both
     ? ([0, 1] as const).map((which) => {
-        const right = both.label !== null && both.answers[which] === both.label;
+        const right = both.right[which];
         return el(
           "span.cs-card__answer",
-          { "data-right": both.label === null ? undefined : String(right) },
+          { "data-right": right === null ? undefined : String(right) },
           el("span.cs-card__class", both.answers[which]),
           dim(probability(both.probabilities[which])),
         );

@@ -44,6 +44,8 @@ export interface BothAnswers {
   label: string | null;
   answers: [string, string];
   probabilities: [number, number];
+  /** Whether each is right; null where the picture has no class that the network knows. */
+  right: [boolean | null, boolean | null];
 }
 
 export interface Comparison {

@@ -189,6 +189,20 @@ class Comparison:
         top : int, default 1
             Up to 5.
         """
+        right = self.right(which, top)
+        return float(np.mean(list(right.values()))) if right else float("nan")
+
+    def right(self, which: Which, top: int = 1) -> dict[int, bool]:
+        """Whether the own class of a picture is among the most probable, by the index of the picture.
+
+        Only pictures whose own class is known are there: those of which `accuracy` is the share.
+
+        Parameters
+        ----------
+        which : {"a", "b"}
+        top : int, default 1
+            Up to 5.
+        """
         side = self._side(which)
         require_counts(top=top)
         if top > TOP:
@@ -198,11 +212,11 @@ class Comparison:
         own = np.array([-1 if label is None else numbers.get(label, -1) for label in labels], np.int64)
         known = own >= 0
         if not known.any():
-            return float("nan")
+            return {}
         if len(side.network.labels) == 1:
-            known = np.array([label is not None for label in labels])
-            return float((side.answers.classes[known, 0] == own[known]).mean())
-        return float((side.answers.classes[known, :top] == own[known, None]).any(1).mean())
+            known, top = np.array([label is not None for label in labels]), 1
+        right = (side.answers.classes[known, :top] == own[known, None]).any(1)
+        return dict(zip(side.answers.images[known].tolist(), right.tolist(), strict=True))
 
     def disagreements(self, n: int | None = None) -> list[Disagreement]:
         """Pictures to which the two answer differently, those first of which both are surest.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,13 +48,14 @@ def answers(result: Comparison, most: int) -> tuple[int | None, str | None, list
     Where they disagree nowhere, or have no class in common, others are shown: the first ones.
     """
     complaint: str | None = None
+    rights = [result.right("a"), result.right("b")]
     try:
         differing = result.disagreements()
     except ArgumentError as error:
         complaint = str(error)
     else:
         if differing:
-            return len(differing), None, [_row(*one) for one in differing[:most]]
+            return len(differing), None, [_row(rights, *one) for one in differing[:most]]
     sides = (result.a, result.b)
     places: list[Sequence[int]] = [side.answers.images.tolist() for side in sides]
     known = set(places[1])
@@ -64,9 +65,17 @@ def answers(result: Comparison, most: int) -> tuple[int | None, str | None, list
         for side, images in zip(sides, places, strict=True):
             row = images.index(image)
             both += [side.label(row), float(side.answers.probabilities[row, 0])]
-        rows.append(_row(image, result.a.survey.label(image), *both))
+        rows.append(_row(rights, image, result.a.survey.label(image), *both))
     return None if complaint else 0, complaint, rows
 
 
-def _row(image: int, label: str | None, a: str, p: float, b: str, q: float) -> dict[str, Any]:
-    return {"image": image, "label": label, "answers": [a, b], "probabilities": [p, q]}
+def _row(
+    rights: Sequence[Mapping[int, bool]], image: int, label: str | None, a: str, p: float, b: str, q: float
+) -> dict[str, Any]:
+    return {
+        "image": image,
+        "label": label,
+        "answers": [a, b],
+        "probabilities": [p, q],
+        "right": [one.get(image) for one in rights],
+    }
