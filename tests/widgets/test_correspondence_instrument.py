@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_pictures_come_as_the_network_takes_them(
     answer, (pixels,) = browser_end.ask(view, "views")
     seen = np.frombuffer(pixels, np.uint8).reshape(answer["count"], answer["height"], answer["width"], 3)
     np.testing.assert_array_equal(seen, [net.picture(one) for one in pictures[:4]])
+
+
+def test_pictures_that_cannot_be_read_are_passed_by(
+    net: cs.Network, show: Callable[[Any], Any], browser_end: Any, damaged: Path
+) -> None:
+    view = show(cs.Correspondence(net, damaged, points=[None, (9, 9), None, (8, 8)], **SETTINGS))
+    assert view.wait(60)
+    assert view._work["state"] == "done"
+    answer, (pixels,) = browser_end.ask(view, "views")
+    assert (answer["pictures"], sorted(answer["unread"])) == ([1, 3], ["0", "2"])
+    seen = np.frombuffer(pixels, np.uint8).reshape(answer["count"], answer["height"], answer["width"], 3)
+    np.testing.assert_array_equal(seen, [net.picture(damaged / f"{index}.png") for index in (1, 3)])
+    assert view.still()
 
 
 def test_what_ends_the_work_is_shown_and_the_next_click_goes_on(

@@ -32,7 +32,7 @@ class Correspondence(CorrespondencePane):
     ----------
     net : Network
     images : folder, list or data set
-        See `Images.of`. From 2 to 48.
+        See `Images.of`. From 2 to 48. Those that cannot be read are named, and cannot be clicked.
     masks : sequence of masks, or mapping of str to sequence of masks, optional
         Parts that need no click, as for `correspondence`.
     layers : str, Layer or several of them, optional

@@ -78,6 +78,33 @@ it("arrow keys move a cursor, Enter sets the part, Delete takes it back", () => 
   expect(view.store.get("points")).toEqual([null, null, null]);
 });
 
+it("a picture that cannot be read says so, and cannot be marked", () => {
+  const view = opened();
+  linkCorrespondence(view);
+  pictureRow(view, document.body);
+  view.kernel.answer(
+    "views",
+    { count: 2, pictures: [0, 2], unread: { 1: "two is damaged" }, height: 1, width: 1 },
+    [new DataView(new Uint8Array([1, 2, 3, 4, 5, 6]).buffer)],
+  );
+  expect(view.store.get("views").map((one) => one && [one.picture, one.pixels[0]])).toEqual([
+    [0, 1],
+    undefined,
+    [2, 4],
+  ]);
+  const frames = [...document.querySelectorAll<HTMLElement>(".cs-place__picture")];
+  const word = (frame: HTMLElement) => frame.querySelector<HTMLElement>(".cs-place__unread");
+  expect(frames.map((one) => word(one)?.hidden)).toEqual([true, false, true]);
+  const [first, second, third] = frames;
+  expect([second?.title, second?.tabIndex]).toEqual(["two is damaged", -1]);
+  expect(second?.getAttribute("aria-label")).toBe("two: cannot be read");
+  second?.click();
+  for (const one of frames) press(one, "Enter");
+  expect(view.store.get("points").map(Boolean)).toEqual([true, false, true]);
+  expect(document.querySelector(".cs-places__hint")?.textContent).toBe("All 2 pictures.");
+  expect([first?.tabIndex, third?.tabIndex]).toEqual([0, 0]);
+});
+
 it("on a saved page nothing is marked", () => {
   const view = opened();
   pictureRow(view, document.body);

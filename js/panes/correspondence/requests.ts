@@ -7,21 +7,15 @@ import type { CorrespondenceState } from "./state";
 
 export function linkCorrespondence({ store, kernel }: Session<CorrespondenceState>): void {
   kernel.answers("views", (answer, [rgb]) => {
-    const [count, height, width] = [answer.count, answer.height, answer.width] as number[] as [
-      number,
-      number,
-      number,
-    ];
+    const [height, width] = [answer.height as number, answer.width as number];
     const all = bytes(rgb);
     const step = 3 * height * width;
-    store.set({
-      views: Array.from({ length: count }, (_, picture) => ({
-        picture,
-        height,
-        width,
-        pixels: rgba(all.subarray(picture * step, (picture + 1) * step)),
-      })),
-    });
+    const views: CorrespondenceState["views"] = [];
+    for (const [at, picture] of (answer.pictures as number[]).entries()) {
+      const pixels = rgba(all.subarray(at * step, (at + 1) * step));
+      views[picture] = { picture, height, width, pixels };
+    }
+    store.set({ views, unread: answer.unread as CorrespondenceState["unread"] });
   });
   kernel.answers("covered", (answer, [packed]) => {
     const all = bytes(packed);

@@ -28,15 +28,17 @@ export function pictureRow(view: View<CorrespondenceState>, root: HTMLElement): 
     for (const one of spots) one.paint();
   });
   store.watch(["_pictures", "views", "shown", "covered"], paint);
-  store.watch(["_pictures", "points", "size", "shown", "offline", "_network"], () => {
+  store.watch(["_pictures", "points", "size", "shown", "offline", "unread", "_network"], () => {
     for (const one of spots) one.place();
   });
-  store.watch(["points", "shown", "offline", "_pictures"], () => text(hint, hintText(view)));
-  showAwaited(view, row, "views", ["views"], () => (store.get("views").length > 0 ? "" : "loading"));
+  store.watch(["points", "shown", "offline", "unread", "_pictures"], () => text(hint, hintText(view)));
+  const answered = () => store.get("views").length > 0 || Object.keys(store.get("unread")).length > 0;
+  showAwaited(view, row, "views", ["views", "unread"], () => (answered() ? "" : "loading"));
 }
 
 function hintText({ store }: View<CorrespondenceState>): string {
-  const [count, all] = [clicked(store), store.get("_pictures").length];
+  const [count, unread] = [clicked(store), Object.keys(store.get("unread")).length];
+  const all = store.get("_pictures").length - unread;
   const shown = store.get("shown");
   if (shown) return `The masks of ${shown}. Click a picture to mark ${store.get("part")}.`;
   if (store.get("offline")) return "";
@@ -58,6 +60,8 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
   const masks = el("canvas.cs-place__masks");
   const square = el("i.cs-place__square");
   const cross = el("i.cs-place__cross");
+  const damaged = el("span.cs-place__unread", "cannot be read");
+  const shut = () => store.get("offline") || picture in store.get("unread");
   const frame = el(
     "div.cs-place__picture",
     { role: "application", tabindex: 0 },
@@ -65,6 +69,7 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
     masks,
     square,
     cross,
+    damaged,
   );
   const name = store.get("_pictures")[picture]?.name ?? `picture ${picture}`;
   const element = el("div.cs-place", frame, el("div.cs-place__name", { title: name }, name));
@@ -80,7 +85,7 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
   };
   aim(null);
   on(frame, "click", (event) => {
-    if (store.get("offline")) return;
+    if (shut()) return;
     const [down, right] = shareAt(frame, event);
     aim(null);
     mark(
@@ -91,7 +96,7 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
   });
   on(frame, "blur", () => aim(null));
   onKey(frame, ({ key, shiftKey, ctrlKey, metaKey, altKey }) => {
-    if (store.get("offline") || ctrlKey || metaKey || altKey) return false;
+    if (shut() || ctrlKey || metaKey || altKey) return false;
     const from = cursor ?? store.get("points")[picture] ?? middle();
     const step = KEYS[key];
     if (step) {
@@ -127,8 +132,14 @@ function spot({ store }: View<CorrespondenceState>, picture: number, tell: (word
     place: () => {
       const point = store.get("shown") ? null : store.get("points")[picture];
       square.hidden = !point;
-      const where = point ? `row ${point[0]}, column ${point[1]}` : "not marked";
-      const keys = store.get("offline")
+      const reason = store.get("unread")[picture];
+      damaged.hidden = reason === undefined;
+      frame.title = reason ?? "";
+      frame.tabIndex = reason === undefined ? 0 : -1;
+      aria(frame, "disabled", reason !== undefined);
+      const marked = point ? `row ${point[0]}, column ${point[1]}` : "not marked";
+      const where = reason === undefined ? marked : "cannot be read";
+      const keys = shut()
         ? ""
         : ". Arrow keys move a cursor, with Shift by 10; Enter sets the part, Delete takes it back.";
       aria(frame, "label", `${name}: ${where}${keys}`);

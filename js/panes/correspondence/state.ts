@@ -47,7 +47,10 @@ export interface CorrespondenceSlice {
   part: string;
   entries: Entries;
   shown: string;
-  views: Photo[];
+  /** By picture; there are none of those that cannot be read. */
+  views: (Photo | undefined)[];
+  /** By picture: why it cannot be read. */
+  unread: Readonly<Record<number, string>>;
   covered: Covered | null;
 }
 
@@ -63,6 +66,7 @@ export const correspondenceSlice: Slice<CorrespondenceSlice> = {
     entries: "all",
     shown: "",
     views: [],
+    unread: {},
     covered: null,
   },
   writes: ["points", "size", "layers", "part", "entries", "shown"],

@@ -21,6 +21,8 @@ from convscope_core.experiments.part_correspondence import checked_run, chosen_l
 from convscope_core.network import Network
 from convscope_core.wordnet import class_name
 
+from .pictures import readable
+
 __all__ = ["CorrespondencePane"]
 
 #: Pictures that there may be: each is shown, as large as the network takes it.
@@ -301,10 +303,13 @@ class CorrespondencePane(Instrument):
     # ---- answering
 
     def _answer_views(self, _content: Content) -> Answer:
-        """All pictures, as the network takes them."""
-        pixels = [self.net.picture(one.image) for one in self.images]
-        height, width = pixels[0].shape[:2]
-        return {"count": len(pixels), "height": height, "width": width}, [b"".join(one.tobytes() for one in pixels)]
+        """All pictures that can be read, as the network takes them."""
+        pixels, told = self._readable()
+        height, width = self.net.input_shape[1:]
+        return {**told, "height": height, "width": width}, [b"".join(one.tobytes() for one in pixels.values())]
+
+    def _readable(self) -> tuple[dict[int, npt.NDArray[np.uint8]], Content]:
+        return readable(range(len(self.images)), lambda index: self.net.picture(self.images[index].image))
 
     def _answer_covered(self, content: Content) -> Answer:
         """The masks of a part in all pictures, a bit a pixel, each picture beginning with a byte."""
@@ -338,7 +343,7 @@ class CorrespondencePane(Instrument):
     def _strips(self) -> list[Strip]:
         name = self.shown or (self.part if self._clicked > 1 else next(iter(self._masks), ""))
         masks = self._covered(name) if name else {}
-        pictures = [_outlined(self.net.picture(one.image), masks.get(n)) for n, one in enumerate(self.images)]
+        pictures = [_outlined(pixels, masks.get(index)) for index, pixels in self._readable()[0].items()]
         texts = []
         for part, found in self.results.items():
             scores = found.all_entries if self.entries == "all" else found.changed_entries
