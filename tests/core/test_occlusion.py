@@ -163,7 +163,8 @@ def test_covering_everything_with_a_colour_is_predicting_that_colour(net: Networ
         ("grey", (0.5, 0.5, 0.5)),
         ("#1e90ff", (30 / 255, 144 / 255, 1)),
         ("tomato", (1, 99 / 255, 71 / 255)),
-        ("gray", (128 / 255,) * 3),
+        *[(word, (0.5, 0.5, 0.5)) for word in ("gray", "Grey", "GRAY")],
+        ("#808080", (128 / 255,) * 3),
         ((1, 2, 3), (1 / 255, 2 / 255, 3 / 255)),
         (np.array([1, 2, 3]), (1 / 255, 2 / 255, 3 / 255)),
     ],
@@ -640,6 +641,7 @@ def test_names_and_colours_go_before_files(net: Network, photo: np.ndarray, tmp_
     monkeypatch.chdir(tmp_path)
     for name in ("red", "blur", "cat"):
         Image.fromarray(photo).save(tmp_path / name, "PNG")
+    assert {fill_name(word) for word in ("grey", "gray", "Gray")} == {"grey"}
     assert [fill_name(name) for name in ("red", "blur", "cat")] == ["#ff0000", "blur", "picture cat"]
     assert fill_name(np.array([1, 2, 3])) == fill_name(torch.tensor([1, 2, 3])) == "#010203"
 

@@ -62,8 +62,8 @@ def fill_name(fill: object) -> str:
     ArgumentError
         When it is no fill.
     """
-    if isinstance(fill, str) and fill in FILLS:
-        return fill
+    if (word := _word(fill)) is not None:
+        return word
     picture = picture_of(fill)
     if picture is not None:
         return f"picture {picture[1]}".rstrip()
@@ -76,7 +76,7 @@ def picture_of(fill: object) -> tuple[ImageLike, str] | None:
     if isinstance(fill, Picture):
         return fill.image, fill.path.name if fill.path is not None else fill.name
     if isinstance(fill, str):
-        if fill in FILLS or _is_colour(fill) or not os.path.exists(os.path.expanduser(fill)):
+        if _word(fill) is not None or _is_colour(fill) or not os.path.exists(os.path.expanduser(fill)):
             return None
         return fill, Path(fill).name
     if isinstance(fill, os.PathLike):
@@ -107,13 +107,14 @@ def check_inpainting(channels: int) -> None:
 
 def fill_picture(rgb: Tensor, fill: Fill, seed: int) -> Tensor:
     """Make the fill picture for a picture (1, C, H, W) in 0..1, in 0..1."""
-    if not isinstance(fill, str) or fill not in FILLS:
+    word = _word(fill)
+    if word is None:
         return _colour(fill, rgb.shape[1]).to(rgb.device).reshape(1, -1, 1, 1).expand_as(rgb)
-    if fill == "grey":
+    if word == "grey":
         return torch.full_like(rgb, 0.5)
-    if fill == "mean":
+    if word == "mean":
         return rgb.mean(dim=(2, 3), keepdim=True).expand_as(rgb)
-    if fill == "blur":
+    if word == "blur":
         return blurred(rgb, _BLUR_SHARE * min(rgb.shape[2:]))
     # On the CPU, so that the noise is the same on every device.
     return torch.rand(rgb.shape, generator=torch.Generator().manual_seed(seed)).to(rgb.device)
@@ -182,6 +183,14 @@ def _colour(fill: Fill, channels: int) -> Tensor:
         return torch.tensor([red, green, blue]) / 255
     # ITU-R 601, as Pillow turns colour into grey.
     return torch.tensor([(299 * red + 587 * green + 114 * blue) / 1000]) / 255
+
+
+def _word(fill: object) -> str | None:
+    """Return the one of `FILLS` that a fill is; None for any other."""
+    if not isinstance(fill, str):
+        return None
+    # Gray, too: the web's colour of that name is half a level brighter, and who writes so means this one.
+    return "grey" if fill.lower() in ("grey", "gray") else fill if fill in FILLS else None
 
 
 def _is_colour(word: str) -> bool:

@@ -41,7 +41,7 @@ class Occlusion:
         What the occluder shows.
 
         - ``"grey"``: half of the range of every channel, 127.5 of 255. The grey of the paper's figure measures
-          123 to 125.
+          123 to 125. "gray" is the same.
         - ``"mean"``: the mean colour of this picture.
         - ``"blur"``: the picture itself through a Gaussian with a standard deviation of 10/224 of its shorter
           side (10 pixels at 224), reflected at the border. That is the strength with which Fong & Vedaldi
