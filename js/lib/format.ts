@@ -84,3 +84,9 @@ export function duration(seconds: number): string {
   if (seconds < 60) return `${Math.max(1, Math.round(seconds))} s`;
   return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
 }
+
+/** "cat.jpg and 2 more cannot be read"; "" of none. */
+export function unreadText([first, ...others]: readonly string[]): string {
+  if (first === undefined) return "";
+  return `${first}${others.length > 0 ? ` and ${others.length} more` : ""} cannot be read`;
+}

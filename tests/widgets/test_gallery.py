@@ -371,10 +371,19 @@ def test_impossible_settings_are_refused_before_any_work(net, pictures, computed
     assert computed == []
 
 
-def test_a_picture_that_cannot_be_read_is_refused(net, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(cs.ImageError, match="broken"):
-        cs.Gallery(net, tmp_path / "broken.png")
+def test_pictures_that_cannot_be_read_are_passed_by_and_all_of_them_refused(net, show, browser_end, damaged):
+    gallery = show(cs.Gallery(net, damaged, ["gradient"], control=False))
+    assert [one.name for one in gallery.images] == ["1.png", "3.png"]
+    answer, (first, _) = browser_end.ask(gallery, "rows")
+    assert ([row["name"] for row in answer["rows"]], answer["given"]) == (["1.png", "3.png"], 4)
+    assert [name for name, error in answer["unread"] if name in error] == ["0.png", "2.png"]
+    np.testing.assert_array_equal(np.frombuffer(first, np.uint8), net.picture(damaged / "1.png").ravel())
+    gallery._forget()  # reads them again
+    assert browser_end.ask(gallery, "rows")[1][0] == first
+    for name in ("1.png", "3.png"):
+        (damaged / name).write_bytes(b"no picture")
+    with pytest.raises(cs.ImageError, match=r"0\.png"):
+        cs.Gallery(net, damaged)
 
 
 def test_a_saved_page_holds_all_maps_and_pictures(gallery):

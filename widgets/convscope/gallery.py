@@ -36,7 +36,7 @@ class Gallery(GalleryPane):
     ----------
     net : Network
     images : path, picture, folder, list or Images
-        What `Images.of` takes; the first twelve are shown.
+        What `Images.of` takes; the first twelve that can be read are shown, and those passed by are named.
     methods : list of str, optional
         Names of `cs.methods(net)`. Default: all that this network supports, at most eight; those it does not support
         are listed with the reason.
@@ -54,7 +54,7 @@ class Gallery(GalleryPane):
     Raises
     ------
     ImageError
-        If a picture cannot be read.
+        If not one picture can be read.
     ArgumentError, traitlets.TraitError
         If an option is out of range; the message states what was expected.
 

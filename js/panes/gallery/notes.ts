@@ -1,10 +1,12 @@
 /** What the maps can say, and what not. */
 import { el, text } from "../../lib/dom";
+import { unreadText } from "../../lib/format";
 import type { View } from "../../seam";
 import type { GalleryState } from "./state";
 
 export function notesPane({ store }: View<GalleryState>, root: HTMLElement): void {
   const given = el("p");
+  const unread = el("p.cs-notes__unread");
   const notes = el(
     "div.cs-notes",
     el(
@@ -29,11 +31,16 @@ export function notesPane({ store }: View<GalleryState>, root: HTMLElement): voi
         "changes (ρ above 0.7) hardly depends on what those layers learnt; one that changes may still be wrong.",
     ),
     given,
+    unread,
   );
   root.append(el("h3.cs-heading", "What this can and cannot say"), notes);
-  store.watch(["given", "rows"], () => {
-    const [count, shown] = [store.get("given"), store.get("rows").length];
+  store.watch(["given", "rows", "unread"], () => {
+    const [damaged, shown] = [store.get("unread"), store.get("rows").length];
+    const count = store.get("given") - damaged.length;
     given.hidden = count <= shown;
     text(given, `The first ${shown} of ${count} pictures are shown.`);
+    unread.hidden = damaged.length === 0;
+    text(unread, `${unreadText(damaged.map(([name]) => name))}.`);
+    unread.title = damaged.map(([, error]) => error).join("\n");
   });
 }

@@ -13,7 +13,8 @@ export function linkGallery({ store, kernel }: Session<GalleryState>): void {
       ...row,
       pixels: rgba(bytes(buffers[index])),
     }));
-    store.set({ rows, given: answer.given as number });
+    const unread = (answer.unread ?? []) as GalleryState["unread"];
+    store.set({ rows, given: answer.given as number, unread });
   });
   kernel.answers("tiles", (answer, buffers) => {
     const planes = buffers.map(int16s);

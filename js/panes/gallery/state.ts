@@ -112,6 +112,8 @@ export interface GallerySlice {
   rows: Row[];
   /** How many pictures the gallery was given; it shows as many as it has rows. */
   given: number;
+  /** Of pictures that were passed by, since they cannot be read: name and error. */
+  unread: readonly (readonly [name: string, error: string])[];
   /** The maps by place. */
   tiles: ReadonlyMap<string, Tile>;
   /** What each row explains. */
@@ -136,6 +138,7 @@ export const gallerySlice: Slice<GallerySlice> = {
     spot: null,
     rows: [],
     given: 0,
+    unread: [],
     tiles: new Map(),
     explained: [],
     awaited: false,

@@ -1,5 +1,6 @@
 /** The pictures at hand: choose one, add more by dropping, pasting or picking files, remove those again. */
 import { aria, el, errorsOf, focused, on, onKey, text, within } from "../../lib/dom";
+import { unreadText } from "../../lib/format";
 import { clamp } from "../../lib/geometry";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
@@ -27,9 +28,10 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   };
   store.watch(["_pictures", "thumbnails", "offline"], () => {
     strip.replaceChildren(...thumbnails(view), add);
-    const [[first] = [], ...others] = Object.entries(store.get("unread"));
-    const name = store.get("_pictures")[Number(first)]?.name;
-    text(unread, name ? `${name}${others.length ? ` and ${others.length} more` : ""} cannot be read` : "");
+    const names = Object.keys(store.get("unread")).map(
+      (index) => store.get("_pictures")[Number(index)]?.name ?? [],
+    );
+    text(unread, unreadText(names.flat()));
     unread.title = Object.values(store.get("unread")).join("\n");
     mark();
   });

@@ -17,7 +17,7 @@ from convscope._job import Job, Step, progress
 from convscope._still import Bar, Strip
 from convscope._wire import Choice, Real, Value, Whole, fields
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError
+from convscope_core.errors import ArgumentError, ImageError
 from convscope_core.explain import Attribution, attribute_tensor, randomised, similarity
 from convscope_core.explain.method import METHODS, find
 from convscope_core.network import Network, Prediction
@@ -45,7 +45,7 @@ class GalleryPane(Instrument):
     Parameters
     ----------
     images : Images
-        The first twelve are shown.
+        The first twelve that can be read are shown.
     method_options : mapping of str to mapping, optional
         Options of methods, by their name.
     patterns : Patterns, optional
@@ -98,8 +98,7 @@ class GalleryPane(Instrument):
         **options: Any,
     ) -> None:
         self._given = len(images)
-        self.images = images[:ROWS]
-        self._inputs = {row: net.prepare(one.image) for row, one in enumerate(self.images)}  # refused here, if at all
+        self.images, self._inputs, self._unread = _first_readable(net, images)
         self.options = {name: dict(chosen) for name, chosen in (method_options or {}).items()}
         if patterns is not None:
             patterns.require(net)
@@ -304,7 +303,7 @@ class GalleryPane(Instrument):
                 }
             )
             pictures.append(pixels)
-        return {"rows": rows, "given": self._given}, pictures
+        return {"rows": rows, "given": self._given, "unread": self._unread}, pictures
 
     def _described_class(self, row: int, index: int) -> dict[str, Any]:
         probability = float(self._prediction(row).probabilities[index])
@@ -380,3 +379,27 @@ class GalleryPane(Instrument):
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("rows", {}), ("tiles", {"all": True})]
+
+
+def _first_readable(net: Network, images: Images) -> tuple[Images, dict[int, Tensor], list[list[str]]]:
+    """Return the pictures that are shown, as the network takes them, and name and error of those that are passed by.
+
+    Raises
+    ------
+    ImageError
+        If none can be read; of the first.
+    """
+    rows: dict[int, Tensor] = {}
+    refused: list[ImageError] = []
+    unread: list[list[str]] = []
+    for index in range(len(images)):
+        try:
+            rows[index] = net.prepare(images[index].image)
+        except ImageError as error:
+            refused.append(error)
+            unread.append([images[index].name, str(error)])
+        if len(rows) == ROWS:
+            break
+    if not rows and refused:
+        raise refused[0]
+    return images.only(list(rows)), dict(enumerate(rows.values())), unread
