@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -67,6 +68,35 @@ class SumsPane(Instrument):
 
     def _snapshot(self):
         return [*super()._snapshot(), ("sum", {"layer": self.net.layers[0].name})]
+
+
+@pytest.mark.parametrize("save", ["to_html", "to_module"])
+def test_a_page_of_unfinished_work_is_warned_of_in_python_and_says_so_itself(net, pictures, show, save):
+    class Both(cs.Occluder, SumsPane):
+        pass
+
+    widget = show(Both(net, pictures[0], size=10))
+    total = len(net.layers)
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def steps():
+        yield Step(1, total, fresh=True)
+        begun.set()
+        assert goes_on.wait(30)
+        yield Step(total, total)
+
+    widget._sums_job.start(steps(), 0, total)
+    assert begun.wait(30)
+    widget.sums[net.layers[0].name] = 1.0
+    with pytest.warns(UserWarning, match=rf"at it \(sums: 1 of {total}\).*wait\(None\)") as noted:
+        page = getattr(widget, save)()
+    assert [one.filename for one in noted] == [__file__]  # where the user called
+    assert re.search(r'"_sums": ?\{"state": ?"running"', page)
+    goes_on.set()
+    assert widget.wait(30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(widget, save)()
 
 
 class TestANewPane:

@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -498,7 +499,8 @@ class Instrument(anywidget.AnyWidget):
         """Write the instrument, as it stands, into one page that works without a kernel and without a network.
 
         Colour maps, order, search and hovering work; what needs the network to compute (dragging the occluder, another
-        layer or unit) is switched off.
+        layer or unit) is switched off. Long work (a survey, a map) that is under way is saved as far as it is, with a
+        warning; call `wait` before.
 
         Parameters
         ----------
@@ -526,7 +528,7 @@ class Instrument(anywidget.AnyWidget):
         """Write the instrument, as it stands, as a module of JavaScript for pages of your own: no kernel, no network.
 
         Its default export is ``{ render({ el }) }``, as an anywidget's, so that MyST's ``{anywidget}`` shows it. What
-        works there is what works on the pages of `to_html`.
+        works there is what works on the pages of `to_html`, and work under way is warned of as there.
 
         Parameters
         ----------
@@ -544,7 +546,14 @@ class Instrument(anywidget.AnyWidget):
         return module
 
     def _saved(self) -> tuple[dict[str, Any], list[tuple[str, Any, Any]]]:
-        """Traits, and what the kernel would be asked, with the answers."""
+        """Traits, and what the kernel would be asked, with the answers; called by what the user calls."""
+        under_way = [one.words for one in self._jobs if one.running]
+        if under_way:
+            warnings.warn(
+                f"Expected an instrument whose work is done, got one that is at it ({', '.join(under_way)}): what is "
+                "saved holds what there is by now. Call wait(None) before.",
+                stacklevel=3,
+            )
         answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
         return self.get_state([name for name in self._shared_traits() if name != "_still"]), answers
 

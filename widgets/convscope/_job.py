@@ -95,6 +95,12 @@ class Job:
         """Whether there is work under way that was not cancelled."""
         return self._under_way is not None and not self.stopped.is_set()
 
+    @property
+    def words(self) -> str:
+        """How far it is."""
+        known = getattr(self._owner, self._trait)
+        return f"{self.kind}: {known['done']} of {known['total']}"
+
     def start(self, steps: Iterator[Step], done: int = 0, total: int = 0, fresh: bool = True) -> None:
         """Begin, in place of work of this kind that may be under way.
 
