@@ -99,7 +99,7 @@ class Job:
     def words(self) -> str:
         """How far it is."""
         known = getattr(self._owner, self._trait)
-        return f"{self.kind}: {known['done']} of {known['total']}"
+        return f"{self.kind}: {known['done']} of {known['total']}" if known["total"] else f"{self.kind}: just begun"
 
     def start(self, steps: Iterator[Step], done: int = 0, total: int = 0, fresh: bool = True) -> None:
         """Begin, in place of work of this kind that may be under way.
