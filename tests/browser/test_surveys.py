@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 # Filters whose answers are known: red, green, blue, red again, never, always.
@@ -175,3 +176,26 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
                  .map((cell) => Math.round(cell.getBoundingClientRect().right)))"""
         )
         assert edges[0] == edges[1]
+
+
+@pytest.mark.parametrize("first", ["tick_labels", "tick_values"])
+def test_new_ticks_of_a_chart_have_their_labels_in_whichever_order_they_come(notebook, first):
+    book = notebook(
+        f"""
+import bqplot, numpy as np
+from convscope._ticks import label_ticks
+class Axis(bqplot.Axis):
+    def send_state(self, key=None):
+        super().send_state(sorted(key, key=lambda one: one != {first!r}) if isinstance(key, set) else key)
+axis = Axis(scale=bqplot.LinearScale(min=0, max=20), tick_format="g")
+label_ticks(axis, {{1.0: "one", 4.0: "four"}})
+bqplot.Figure(axes=[axis], animation_duration=0)
+"""
+    )
+    cell = book.cell(0)
+    expect(cell.locator(".bqplot .tick text")).to_have_text(["one", "four"])
+    # The second comes before the first is written, with labels of other values and of the same.
+    book.run("label_ticks(axis, {1.0: 'one', 10.0: 'ten', 16.0: 'sixteen'})")
+    expect(cell.locator(".bqplot .tick text")).to_have_text(["one", "ten", "sixteen"])
+    book.run("label_ticks(axis, {1.0: 'a', 5.0: 'b', 13.0: 'c'}); label_ticks(axis, {1.0: 'x', 5.0: 'y', 13.0: 'z'})")
+    expect(cell.locator(".bqplot .tick text")).to_have_text(["x", "y", "z"])

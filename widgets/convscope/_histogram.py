@@ -43,7 +43,8 @@ class Histogram:
         self.counts: list[int] = []
         self.edges: list[float] = []
         self.top: np.ndarray = np.zeros(0)
-        places = bqplot.LinearScale()
+        # Without room beside the bars, which bqplot reckons from their width: a single wide one leaves the next none.
+        self._places = places = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         heights = bqplot.LinearScale(min=0)
         scales = {"x": places, "y": heights}
         self._bars = bqplot.Bars(x=[0.0], y=[0.0], scales=scales, colors=[NOW], padding=0.08, stroke="transparent")
@@ -88,6 +89,7 @@ class Histogram:
         end = ceiling_of(survey, layer)
         # Short, as a chart on a narrow page is.
         self._across.label = f"{'largest activation' if end is None else f'before the ceiling of {end:g}'}, log"
+        self._places.max = float(len(self.counts))
         with self._bars.hold_sync():
             self._bars.x = np.arange(len(self.counts)) + 0.5
             self._bars.y = np.sqrt(self.counts)

@@ -28,9 +28,16 @@ def label_ticks(axis: Any, labels: Mapping[float, str]) -> None:
     labels : mapping of float to str
         What is written at each value.
     """
+    keyed = {key(value): label for value, label in labels.items()}
+    if keyed == axis.tick_labels:
+        return
     with axis.hold_sync():
-        axis.tick_labels = {key(value): label for value, label in labels.items()}
+        axis.tick_labels = keyed
         axis.tick_values = np.array(list(labels), dtype=float)
+    # bqplot writes at new values a frame later, with the labels that it had when they came. Which of the two it takes
+    # first is chance, and differs from kernel to kernel. A change of how many ticks there may be, which are more than
+    # there are, has them written once more, with the labels of now.
+    axis.num_ticks = len(keyed) + (3 if axis.num_ticks == len(keyed) + 2 else 2)
 
 
 def round_ticks(low: float, high: float, most: int = 7) -> dict[float, str]:
