@@ -11,6 +11,8 @@ export interface KernelError {
   name: string;
   message: string;
   details: string;
+  /** It was read and put away: while the same goes on failing for the same reason it is not said again. */
+  dismissed?: boolean;
 }
 
 /** The fields of a message from the kernel. */

@@ -13,10 +13,20 @@ it("says once what several requests failed of, and takes it off for all of them"
     showError(view.store, kind, error(kind, "Expected a picture."));
   showError(view.store, "grid", error("grid", "Expected a layer."));
   const shown = () => [...document.querySelectorAll(".cs-error__text")].map(({ textContent }) => textContent);
-  expect(shown()).toEqual(["ImageError Expected a picture.", "ImageError Expected a layer."]);
-  document.querySelector<HTMLElement>(".cs-error__close")?.click();
+  // The newest first.
+  expect(shown()).toEqual(["ImageError Expected a layer.", "ImageError Expected a picture."]);
+  document.querySelectorAll<HTMLElement>(".cs-error__close")[1]?.click();
   expect(shown()).toEqual(["ImageError Expected a layer."]);
-  expect(Object.keys(view.store.get("errors"))).toEqual(["grid"]);
+  // What was dismissed is not said again while it goes on, neither by itself nor beside something else.
+  showError(view.store, "photo", error("photo", "Expected a picture."));
+  expect(shown()).toEqual(["ImageError Expected a layer."]);
+  showError(view.store, "photo", error("photo", "Expected another picture."));
+  showError(view.store, "grid", error("grid", "Expected a layer."));
+  expect(shown()).toEqual(["ImageError Expected another picture.", "ImageError Expected a layer."]);
+  // It is when it was over meanwhile.
+  showError(view.store, "fill", null);
+  showError(view.store, "fill", error("fill", "Expected a picture."));
+  expect(shown()[0]).toBe("ImageError Expected a picture.");
   // One that goes on failing is still said when another has recovered.
   for (const kind of ["photo", "fill"]) showError(view.store, kind, error(kind, "Expected a picture."));
   showError(view.store, "photo", null);

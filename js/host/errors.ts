@@ -1,18 +1,19 @@
 /** Errors where they happened: in the widget, with what to do, the last good picture still in place. */
 import { el, on } from "../lib/dom";
 import type { KernelError, View } from "../seam";
-import { showError } from "./session";
+import { dismissErrors } from "./session";
 
 /**
- * All errors of a session: where a pane has a place for those of a kind, and beneath the panes. What several requests
- * failed of is said once; what was said before the kernel went is over.
+ * All errors of a session, the newest first: where a pane has a place for those of a kind, and beneath the panes. What
+ * several requests failed of is said once; what was said before the kernel went is over.
  */
 export function showErrors({ store }: View<object>, root: HTMLElement): void {
   const rest = root.appendChild(el("div.cs-errors"));
   store.watch(["errors", "absent"], () => {
     const alike = new Map<string, KernelError[]>();
     const errors = store.get("absent") === null ? Object.values(store.get("errors")) : [];
-    for (const error of errors) {
+    for (const error of errors.reverse()) {
+      if (error.dismissed) continue;
       const text = `${error.name} ${error.message}`;
       alike.set(text, [...(alike.get(text) ?? []), error]);
     }
@@ -23,9 +24,8 @@ export function showErrors({ store }: View<object>, root: HTMLElement): void {
       const place = same
         .map(({ kind }) => root.querySelector(`[data-errors~=${JSON.stringify(kind)}]`))
         .find((one) => one !== null);
-      const close = () => {
-        for (const { kind } of same) showError(store, kind, null);
-      };
+      const kinds = same.map(({ kind }) => kind);
+      const close = () => dismissErrors(store, kinds);
       (place ?? rest).append(errorBox(error, close));
     }
   });

@@ -48,19 +48,41 @@ export function openSession<S extends object = object>(
     signal,
   );
   // What ended long work stays until that begins again: a good answer to a request of its kind says nothing of it.
-  kernel.hears("error", ({ kind, error, work }) =>
-    showError(store, work ? `work ${kind}` : String(kind), (error as KernelError | null) ?? null),
-  );
+  kernel.hears("error", ({ kind, error, work }) => {
+    const place = work ? `work ${kind}` : String(kind);
+    // What was done or begun once more is told once more, and first.
+    showError(store, place, null);
+    showError(store, place, (error as KernelError | null) ?? null);
+  });
   bindTraits(store, model, parts, presence, signal);
   const late = greet(kernel, store as unknown as Store<HostSlice>, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
 }
 
-/** Show the error of a kind, or take it off. */
+/** Show the error of a kind, or take it off. What fails again for the same reason is no newer for that. */
 export function showError(store: Store<HostSlice>, kind: string, error: KernelError | null): void {
-  const { [kind]: known, ...others } = store.get("errors");
-  if (error) store.set({ errors: { ...others, [kind]: { ...error, kind } } });
-  else if (known) store.set({ errors: others });
+  const errors = store.get("errors");
+  const { [kind]: known, ...others } = errors;
+  if (!error) {
+    if (known) store.set({ errors: others });
+    return;
+  }
+  const again = known?.name === error.name && known.message === error.message;
+  store.set({
+    errors: again
+      ? { ...errors, [kind]: { ...error, kind, dismissed: known.dismissed ?? false } }
+      : { ...others, [kind]: { ...error, kind } },
+  });
+}
+
+/** Put away the errors of some kinds. */
+export function dismissErrors(store: Store<HostSlice>, kinds: readonly string[]): void {
+  const errors = { ...store.get("errors") };
+  for (const kind of kinds) {
+    const error = errors[kind];
+    if (error) errors[kind] = { ...error, dismissed: true };
+  }
+  store.set({ errors });
 }
 
 function bindTraits(
