@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -199,3 +200,33 @@ bqplot.Figure(axes=[axis], animation_duration=0)
     expect(cell.locator(".bqplot .tick text")).to_have_text(["one", "ten", "sixteen"])
     book.run("label_ticks(axis, {1.0: 'a', 5.0: 'b', 13.0: 'c'}); label_ticks(axis, {1.0: 'x', 5.0: 'y', 13.0: 'z'})")
     expect(cell.locator(".bqplot .tick text")).to_have_text(["x", "y", "z"])
+
+
+def test_a_search_that_names_nothing_keeps_the_choice_and_is_told_beneath_the_tiles(notebook):
+    book = notebook(
+        COLOURS,
+        "wide = cs.Network(nn.Sequential(nn.Conv2d(3, 300, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(300, 3)).eval(), labels=['red', 'green', 'blue'], input_size=16)\n"
+        "w = cs.Explorer(wide, root / 'red/3.png', layer='0'); w",
+    )
+    root = book.cell(1).locator(".cs-root")
+    grid, search, told = root.locator(".cs-grid"), root.locator(".cs-search"), root.locator(".cs-empty").first
+    expect(grid).to_have_attribute("aria-rowcount", re.compile(r"\d\d"))
+    foot = root.locator(".cs-grid__foot")
+    book.run("w.selected = 123")
+    expect(foot).to_contain_text("unit 123 is chosen")
+    grid.focus()
+    book.page.keyboard.press("/")
+    expect(root.locator(".cs-title:visible")).to_contain_text("Find units by number")
+    book.page.keyboard.type("zzz")
+    expect(root.locator(".cs-title:visible")).to_have_count(0)
+    book.page.keyboard.press("Enter")
+    expect(told).to_contain_text("“zzz” names no unit")
+    expect(foot).to_contain_text("unit 123 is chosen")
+    boxes = [one.bounding_box() for one in (grid, told, foot)]
+    for above, below in itertools.pairwise(boxes):
+        assert above["y"] + above["height"] <= below["y"] + 1
+    assert boxes[0]["height"] > 200
+    search.fill("7")
+    search.press("Enter")
+    expect(foot).to_contain_text("unit 7 is chosen")

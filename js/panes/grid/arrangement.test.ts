@@ -48,12 +48,14 @@ describe("the units that are shown", () => {
     const { arranged } = setup();
     arranged.set({ query: "0, 3" });
     expect(arranged.get("order")).toEqual([0, 3]);
+    expect(arranged.get("named")).toBe(true);
+    const told = () => [arranged.get("order").length, arranged.get("wrong"), arranged.get("named")];
     arranged.set({ query: "ca" });
-    expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, false]);
+    expect(told()).toEqual([4, false, false]);
     arranged.set({ query: "zebra" });
-    expect([arranged.get("order").length, arranged.get("wrong")]).toEqual([4, true]);
+    expect(told()).toEqual([4, true, false]);
     expect(arranged.get("complaint")).toBe(
-      "“zebra” names no unit, and no class of which enough pictures were surveyed: all are shown.",
+      "“zebra” names no unit, and no class with enough pictures surveyed: all are shown.",
     );
     arranged.set({ query: "77" });
     expect(arranged.get("complaint")).toBe("No unit of this layer matches “77”: it has units 0 to 3.");
@@ -64,7 +66,7 @@ describe("the units that are shown", () => {
     store.set({ health, show: "rare" });
     expect(arranged.get("order")).toEqual([3]);
     store.set({ health: { ...health, state: new Uint8Array(4) } });
-    expect(arranged.get("complaint")).toBe("No unit of this layer is rarely active.");
+    expect(arranged.get("complaint")).toBe("No unit of this layer is rarely active over 200 pictures.");
     store.set({ health: { ...health, state: new Uint8Array(4), short: "Told from 101 pictures on." } });
     expect(arranged.get("complaint")).toBe("Told from 101 pictures on.");
     store.set({ health: { ...health, layer: "other" } });

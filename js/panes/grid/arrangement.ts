@@ -1,11 +1,13 @@
 /** Which units a view of the grid shows, and where each of them lies. */
 import { type Layout, layout } from "../../lib/atlas";
+import { many } from "../../lib/format";
 import { searched } from "../../lib/numbers";
 import { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import { inactiveWord } from "../shared/survey";
 import { ordered, shows } from "./order";
 import type { GridState, Show } from "./state";
+import { healthOf } from "./words";
 
 /** About how large a tile is, CSS px, at each step of the zoom. */
 export const ZOOM = [20, 30, 42, 60, 84, 120] as const;
@@ -25,6 +27,8 @@ export interface Arrangement {
   complaint: string;
   /** The query means nothing. */
   wrong: boolean;
+  /** The query names units, of which there may be none. */
+  named: boolean;
 }
 
 export type Arranged = Store<Arrangement>;
@@ -40,6 +44,7 @@ export function arrangement({ store }: View<GridState>): Arranged {
     layout: layout(0, 1, 42),
     complaint: "",
     wrong: false,
+    named: false,
   });
   const arrange = () => arranged.set(arrangedFor(store, arranged));
   store.watch(["grid", "order", "health", "show", "found", "_labels"], arrange);
@@ -48,14 +53,17 @@ export function arrangement({ store }: View<GridState>): Arranged {
 }
 
 function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Partial<Arrangement> {
-  const [grid, health, show] = [store.get("grid"), store.get("health"), store.get("show")];
+  const [grid, health, show] = [store.get("grid"), healthOf(store), store.get("show")];
   const query = arranged.get("query");
   const isClass = query !== "" && store.get("_labels").some((label) => label.startsWith(query));
-  const named = grid?.names ? unitsNamed(query, grid.names) : null;
-  const wanted = named ?? (isClass ? null : searched(query, grid?.planes.channels ?? 0));
+  const wanted =
+    (grid?.names ? unitsNamed(query, grid.names) : null) ??
+    (isClass ? null : searched(query, grid?.planes.channels ?? 0));
+  const wrong = !wanted && !isClass;
+  const named = !!wanted && query !== "";
   let order = grid ? ordered(grid, store.get("order"), health, store.get("found")) : [];
-  if (wanted && query) order = order.filter((channel) => wanted.has(channel));
-  if (health && health.layer === grid?.layer) order = order.filter((channel) => shows(show, health, channel));
+  if (named) order = order.filter((channel) => wanted?.has(channel));
+  if (health) order = order.filter((channel) => shows(show, health, channel));
   return {
     order,
     // On a tile that has a name there is to be room for it.
@@ -64,26 +72,30 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
       Math.max(1, arranged.get("width")),
       (grid?.names ? 2 : 1) * (ZOOM[arranged.get("zoom")] ?? 42),
     ),
-    wrong: wanted === null && !isClass,
-    complaint: complaintOf(store, isClass ? "" : query, wanted === null && !isClass, order.length === 0),
+    wrong,
+    named,
+    complaint: complaintOf(store, isClass ? "" : query, wrong, order.length === 0),
   };
 }
 
 /** Why nothing is shown, or that what is looked for is not known. */
 function complaintOf(store: View<GridState>["store"], query: string, wrong: boolean, empty: boolean): string {
-  const [grid, health, show] = [store.get("grid"), store.get("health"), store.get("show")];
+  const [grid, health, show] = [store.get("grid"), healthOf(store), store.get("show")];
   if (!grid) return "";
   if (wrong) {
-    const classes =
-      store.get("_labels").length > 0 ? ", and no class of which enough pictures were surveyed" : "";
+    const classes = store.get("_labels").length > 0 ? ", and no class with enough pictures surveyed" : "";
     return `“${query}” names no unit${classes}: all are shown.`;
   }
   if (!empty) return "";
-  if (query)
-    return `No unit of this layer matches “${query}”: it has units 0 to ${grid.planes.channels - 1}.`;
-  const short = show === "rare" && health?.layer === grid.layer ? health.short : null;
+  const none = "No unit of this layer";
+  if (query) return `${none} matches “${query}”: it has units 0 to ${grid.planes.channels - 1}.`;
+  // Nothing else leaves a layer's units out.
+  if (!health) return "";
   const words: Partial<Record<Show, string>> = { dead: inactiveWord(store), rare: "rarely active" };
-  return short ?? `No unit of this layer is ${words[show] ?? show}.`;
+  return (
+    (show === "rare" && health.short) ||
+    `${none} is ${words[show] ?? show} over ${many(health.images, "picture")}.`
+  );
 }
 
 /** Units whose names hold a text; null where none does. */

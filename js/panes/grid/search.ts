@@ -40,7 +40,7 @@ export function searchField(
     const order = store.get("order");
     if (store.get("label")) store.set({ label: "", order: order === "class" ? "strongest" : order });
     const [first] = arranged.get("order");
-    if (first !== undefined && query) chooseUnit(store, first);
+    if (first !== undefined && arranged.get("named")) chooseUnit(store, first);
   });
   arranged.follow("wrong", (wrong) => aria(search, "invalid", wrong));
   store.follow("_labels", (known) =>
