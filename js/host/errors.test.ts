@@ -1,9 +1,25 @@
 import { beforeEach, expect, it } from "vitest";
+import { errorsOf } from "../lib/dom";
 import { viewOf } from "../testing";
 import { showErrors } from "./errors";
 import { showError } from "./session";
 
 beforeEach(() => document.body.replaceChildren());
+
+it("says what failed in several panes in the first of them", () => {
+  const view = viewOf();
+  for (const kinds of ["photo", "grid tiles"]) document.body.append(errorsOf(kinds));
+  showErrors(view, document.body);
+  const error = (kind: string) => ({ kind, name: "ImageError", message: "Expected a picture.", details: "" });
+  const shown = () => [...document.querySelectorAll(".cs-errors")].map((one) => one.childElementCount);
+  showError(view.store, "tiles", error("tiles"));
+  expect(shown()).toEqual([0, 1, 0]);
+  showError(view.store, "photo", error("photo"));
+  showError(view.store, "occlude", error("occlude"));
+  expect(shown()).toEqual([1, 0, 0]);
+  for (const kind of ["photo", "tiles"]) showError(view.store, kind, null);
+  expect(shown()).toEqual([0, 0, 1]);
+});
 
 it("says once what several requests failed of, and takes it off for all of them", () => {
   const view = viewOf();

@@ -21,10 +21,11 @@ export function showErrors({ store }: View<object>, root: HTMLElement): void {
     for (const same of alike.values()) {
       const [error] = same;
       if (!error) continue;
-      const place = same
-        .map(({ kind }) => root.querySelector(`[data-errors~=${JSON.stringify(kind)}]`))
-        .find((one) => one !== null);
       const kinds = same.map(({ kind }) => kind);
+      // Of several places the first on the page: what others show follows from the picture.
+      const place = root.querySelector(
+        kinds.map((kind) => `[data-errors~=${JSON.stringify(kind)}]`).join(", "),
+      );
       const close = () => dismissErrors(store, kinds);
       (place ?? rest).append(errorBox(error, close));
     }

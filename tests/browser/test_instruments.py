@@ -1047,6 +1047,20 @@ def test_pictures_that_cannot_be_read_are_named_and_the_others_shown(notebook, t
     expect(root.locator(".cs-thumbnail[data-picture='0']")).to_be_disabled()
     expect(root.locator(".cs-strip .cs-thumbnail canvas")).to_have_count(2)
     expect(root.locator(".cs-error")).to_have_count(0)
+    # From Python one can be looked at all the same: it is said in place of the picture, not in the grid's pane.
+    shown_at(root, 25, 25)
+    book.run("w.picture = 0")
+    failed = re.compile("cs-is-failed")
+    expect(root.locator(".cs-pane--picture .cs-error")).to_contain_text("0.png")
+    expect(root.locator(".cs-error")).to_have_count(1)
+    for part in (root.locator(".cs-picture"), root.locator(SHOWN)):
+        expect(part).to_have_class(failed)
+    expect(root.locator(OCCLUDER)).to_be_hidden()
+    root.locator(".cs-thumbnail[data-picture='2']").click()
+    expect(root.locator(".cs-heading__name").first).to_have_text("2.png")
+    expect(root.locator(".cs-error")).to_have_count(0)
+    for part in (root.locator(".cs-picture"), root.locator(SHOWN)):
+        expect(part).not_to_have_class(failed)
 
 
 def test_the_address_is_whole_on_a_page_as_narrow_as_a_hand(notebook):

@@ -126,11 +126,12 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     pane.dataset.position = frame.position.join(",");
   });
   // An older number is dimmed as soon as the square has left it and the kernel has taken more than 300 ms.
-  showAwaited(view, pane, "occlude", ["slow", "frame", "position"], () => {
+  showAwaited(view, pane, "occlude", ["slow", "frame", "position", "picture"], () => {
     const frame = store.get("frame");
     const slow = store.get("slow").includes("occlude");
     aria(pane, "busy", slow);
     if (!frame) return "loading";
-    return slow && !same(frame.position, store.get("position")) ? "stale" : "";
+    const moved = !same(frame.position, store.get("position"));
+    return (slow && moved) || frame.picture !== store.get("picture") ? "stale" : "";
   });
 }

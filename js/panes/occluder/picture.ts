@@ -1,5 +1,5 @@
 /** The picture as the network sees it, with the occluder on it. */
-import { el, is } from "../../lib/dom";
+import { el, errorsOf, is } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { followPointer } from "./gestures";
@@ -15,10 +15,14 @@ export function picturePane(view: View<OccluderState>, root: HTMLElement): void 
   const frame = el("div.cs-picture");
   const { occluder, grip } = handle(view);
   frame.append(pictureCanvas(view, frame), trailLayer(view), ghost(view), occluder);
-  root.append(frame);
+  root.append(errorsOf("photo"), frame);
   const gestures = followPointer(view, frame, occluder, grip);
   followKeys(view, occluder, gestures);
   root.append(speech(view));
   store.follow("offline", (offline) => is(frame, "offline", offline));
-  showAwaited(view, frame, "photo", ["photo"], () => (store.get("photo") ? "" : "loading"));
+  showAwaited(view, frame, "photo", ["photo", "picture"], () => {
+    const photo = store.get("photo");
+    if (!photo) return "loading";
+    return photo.picture === store.get("picture") ? "" : "stale";
+  });
 }
