@@ -165,3 +165,29 @@ def test_cells_are_painted_as_wide_as_they_are_shown_after_a_change_of_theme(not
         book.theme(theme)
         book.wait_for(f"() => document.querySelector('.cs-root').dataset.theme === '{theme}'")
         book.wait_for(fits)
+
+
+def test_a_chosen_unit_far_down_is_opened_at_with_whole_rows(notebook):  # type: ignore[no-untyped-def]
+    setup = TRAINED + (
+        "torch.manual_seed(0)\n"
+        "module = nn.Sequential(nn.Conv2d(3, 40, 1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(10240, 2))\n"
+        "recorder = cs.EvolutionRecorder(module, at=range(30), input_size=32, name='wide')\n"
+        "for epoch in range(30): recorder.step(epoch=epoch)\n"
+        "result = cs.evolution(recorder, pictures, progress=False)"
+    )
+    opened = "w = cs.Evolution(result, layer='0', order='index', rows=24, selected={}); w"
+    book = notebook(setup, opened.format(0), opened.format(20))
+    for cell, first in ((1, True), (2, False)):
+        scroller = book.cell(cell).locator(".cs-evolution__scroller")
+        expect(scroller).to_have_attribute("data-painted", re.compile("^0/both/"))
+        rows = int(scroller.get_attribute("aria-rowcount") or 0)
+        # In columns that have to be scrolled across, too.
+        found = scroller.evaluate(
+            "e => [e.scrollTop, e.clientHeight, e.scrollHeight, e.scrollWidth > e.clientWidth, e.clientWidth]"
+        )
+        above, seen, whole, across, _ = found
+        step = (whole - 24) / rows
+        assert across, found
+        assert (above == 0) is first, found
+        for length in (above, seen - 24, whole - above - seen):
+            assert abs(length / step - round(length / step)) < 0.02, (found, step)

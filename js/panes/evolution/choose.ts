@@ -91,7 +91,7 @@ export function reveal({ store }: View<EvolutionState>, arranged: Arranged, scro
   const column = checkpointOf(store);
   if (row >= 0) {
     const y = top(layout, row);
-    scroller.scrollTop = revealed(scroller.scrollTop, y, y + layout.cell + 4, TOP, scroller.clientHeight);
+    scroller.scrollTop = revealed(scroller.scrollTop, y, y + layout.cell + DOWN, TOP, scroller.clientHeight);
   }
   if (column >= 0) {
     const x = left(layout, column);

@@ -12,9 +12,6 @@ import { cellTip } from "./tip";
 import { evolutionTools, searchField } from "./tools";
 import { cellText, complaintOf, layerText } from "./words";
 
-/** It scrolls inside itself beyond this height, CSS px. */
-const TALLEST = 720;
-
 export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): void {
   const { store } = view;
   const arranged = arrangement(view);
@@ -91,14 +88,14 @@ function scrolled(
     el("div.cs-visually-hidden", { role: "row" }, cell),
   );
   arranged.watch(["layout", "width"], () => {
-    const { height, width, rows, columns } = arranged.get("layout");
-    const high = Math.min(TALLEST, height);
-    scroller.style.height = `${high}px`;
+    const { seen: high, height, width, rows, columns } = arranged.get("layout");
     canvas.style.width = `${arranged.get("width")}px`;
     canvas.style.height = `${high}px`;
     spacer.style.width = `${width}px`;
     spacer.style.height = `${height}px`;
     spacer.style.marginTop = `${-high}px`;
+    // A bar to scroll across by takes nothing of the rows.
+    scroller.style.height = `${high + scroller.offsetHeight - scroller.clientHeight}px`;
     aria(scroller, "rowcount", rows);
     aria(scroller, "colcount", columns);
   });

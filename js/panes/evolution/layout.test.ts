@@ -42,4 +42,21 @@ describe("the cells", () => {
     expect(revealed(200, 100, 150, TOP, 300)).toBe(100 - TOP);
     expect(revealed(0, 400, 450, TOP, 300)).toBe(150);
   });
+
+  it("are shown in whole rows, whichever is scrolled to", () => {
+    for (const [rows, zoom, two] of [
+      [12, 0, true],
+      [40, 1, false],
+      [9, 3, true],
+      [3, 0, true],
+    ] as const) {
+      const of = layout(8, rows, 700, zoom, two);
+      expect(of.seen).toBeLessThanOrEqual(Math.min(720, of.height));
+      for (let row = 0; row < rows; row++) {
+        const now = revealed(0, top(of, row), top(of, row) + of.cell + DOWN, TOP, of.seen);
+        expect(now % (of.cell + DOWN)).toBe(0);
+        expect(now).toBeLessThanOrEqual(of.height - of.seen);
+      }
+    }
+  });
 });

@@ -12,6 +12,8 @@ export interface Layout {
   /** Of the whole, with margins. */
   width: number;
   height: number;
+  /** Height of what is seen at once: whole rows, so that none is cut where the last of them is scrolled to. */
+  seen: number;
 }
 
 /** Width of the units' names on the left, height of the checkpoints' above. */
@@ -20,6 +22,8 @@ export const TOP = 24;
 /** Between units; and between checkpoints, at least and where there is room. */
 export const DOWN = 8;
 const ACROSS = [9, 22] as const;
+/** Beyond this height the rows scroll, CSS px. */
+const TALLEST = 720;
 /** Between the two pictures of a cell. */
 export const SEAM = 2;
 /** Sides that fit without being asked for, CSS px. */
@@ -36,6 +40,7 @@ export function layout(columns: number, rows: number, width: number, zoom: numbe
   const tile = Math.round(fitting * GROWTH ** zoom);
   const gap = Math.min(ACROSS[1], Math.max(ACROSS[0], step - tile));
   const cell = two ? 2 * tile + SEAM : tile;
+  const down = cell + DOWN;
   return {
     columns,
     rows,
@@ -43,7 +48,8 @@ export function layout(columns: number, rows: number, width: number, zoom: numbe
     gap,
     cell,
     width: LEFT + columns * (tile + gap),
-    height: TOP + rows * (cell + DOWN),
+    height: TOP + rows * down,
+    seen: TOP + Math.min(rows, Math.floor((TALLEST - TOP) / down)) * down,
   };
 }
 
