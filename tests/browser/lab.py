@@ -413,6 +413,7 @@ class Notebook:
     lab: Lab
     page: Page
     name: str
+    viewport: Any = None  # the page's size at first; None where it has the window's
     problems: list[str] = field(default_factory=list)  # page errors and console errors, in order
 
     @classmethod
@@ -424,7 +425,7 @@ class Notebook:
         page = browser.new_context(**{"viewport": VIEWPORT, **context}).new_page()
         page.add_init_script(script)
         page.set_default_timeout(30 * SECOND)
-        notebook = cls(lab, page, lab.write(cells))
+        notebook = cls(lab, page, lab.write(cells), page.viewport_size)
         page.on("pageerror", lambda error: notebook._note(f"page error: {error}\n{error.stack}"))
         page.on("console", notebook._listen)
         # A fresh workspace: the default one would open the notebooks of earlier tests again.
@@ -472,6 +473,8 @@ class Notebook:
                 page.close()
         self.page.mouse.up()
         self.page.mouse.move(0, 0)
+        if self.viewport:
+            self.page.set_viewport_size(self.viewport)
         self._evaluate(_FLUSH)
         self.run(_CLEAR_KERNEL)
         self.fill([""])
@@ -641,7 +644,7 @@ class Notebooks:
     """Lends notebooks to tests: one that is used again and again, or one of the test's own.
 
     The one that is lent again is cleared in between: cells, output, widgets, threads and names of the kernel, globals
-    and theme of the page. Where a test failed, or the page or kernel had an error, it is not lent again.
+    theme and size of the page. Where a test failed, or the page or kernel had an error, it is not lent again.
     """
 
     def __init__(self, lab: Lab, browser: Browser) -> None:

@@ -22,6 +22,10 @@ __all__ = ["Together", "picture_size", "together"]
 #: How far from a line, in shares of the picture, places may lie: two of the 255 steps of the pictures given.
 STRAIGHT = 2 / 255
 
+#: Levels of brightness by which neighbours of a ramp differ at most: a picture has whole levels only, and rounding them
+#: alike along a row would put the middle half of a small input a pixel and a half off at its border.
+SPREAD = 4
+
 
 class Together(NamedTuple):
     """How rows and columns of the one network's input become those of the other's: offset in pixels, and scale."""
@@ -83,14 +87,14 @@ def _rounded(value: float) -> int:
 def _lines(net: Network, size: tuple[int, int]) -> list[tuple[float, float]] | None:
     """For rows and columns: where in the picture (0 to 1) a network's input begins, and how far a pixel goes."""
     found = []
-    for axis, length in enumerate(size):
-        ramp = np.rint(255 * (np.arange(length) + 0.5) / length).astype(np.uint8)
-        pixels = np.broadcast_to(ramp[:, None] if axis == 0 else ramp[None], size)
+    for axis in (0, 1):
+        ramp = _ramp(size, axis)
         try:
-            x = net.prepare(Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB"))
+            x = net.prepare(Image.fromarray(ramp).convert("RGB"))
         except ImageError:
             return None
-        seen = net.to_rgb(x)[0].mean(0).mean(1 - axis).double().cpu().numpy()
+        levels = 255 * net.to_rgb(x)[0].mean(0).mean(1 - axis).double().cpu().numpy()
+        seen = (levels - (SPREAD - 1) / 2) / (255 - SPREAD)
         # Near the borders a picture may be padded, and brightness is blurred.
         inner = slice(len(seen) // 4, len(seen) - len(seen) // 4)
         places = (np.arange(len(seen)) + 0.5)[inner]
@@ -101,3 +105,13 @@ def _lines(net: Network, size: tuple[int, int]) -> list[tuple[float, float]] | N
             return None
         found.append((float(start), float(slope)))
     return found
+
+
+def _ramp(size: tuple[int, int], axis: int) -> np.ndarray:
+    """Grey levels that rise along an axis, each line of them in the mean just what it should be."""
+    height, width = size
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    # Evenly spread over 0 to 1 along each line and from line to line (Roberts' R2 sequence).
+    dither = (rows * 0.7548776662 + columns * 0.5698402910) % 1
+    along = (rows if axis == 0 else columns) + 0.5
+    return np.asarray(np.floor((255 - SPREAD) * along / size[axis] + SPREAD * dither).astype(np.uint8))
