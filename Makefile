@@ -15,8 +15,10 @@ JS := $(shell find js \( -name '*.ts' -o -name '*.css' -o -name '*.mjs' \) 2>/de
 TOUR := notebooks/00-tour.ipynb
 HEADLESS ?= 0
 PYTEST_ARGS ?=
-# As many processes as cores; tests/conftest.py says what runs in which.
+# As many processes as cores; tests/conftest.py says what runs in which. Of the quick tests one more: those of the browser
+# wait for a server, a page and a kernel.
 PARALLEL := --numprocesses=auto
+QUICK = --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1))
 ROOT_FLAG := $(shell [ "$$(id -u)" = 0 ] && echo --allow-root)
 
 .DEFAULT_GOAL := help
@@ -113,7 +115,7 @@ js-test: node_modules/.installed
 	npm run --silent test
 
 py-test: $(VENV)/.installed-dev $(STATIC)/.built
-	$(PY) -m pytest $(PARALLEL) -m 'not slow' $(PYTEST_ARGS)
+	$(PY) -m pytest $(QUICK) -m 'not slow' $(PYTEST_ARGS)
 
 slow-test: $(VENV)/.installed-dev $(STATIC)/.built
 	$(PY) -m pytest $(PARALLEL) -m slow $(PYTEST_ARGS)
