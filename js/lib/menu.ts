@@ -25,9 +25,10 @@ export function menu(
     if (!part.open || !room) return;
     delete list.dataset.above;
     list.style.left = "0";
-    const { right, bottom } = list.getBoundingClientRect();
+    const { right, bottom, height } = list.getBoundingClientRect();
     list.style.left = `${Math.min(0, room.right - EDGE - right)}px`;
-    if (bottom > room.bottom) list.dataset.above = "";
+    // Above only where it has room: what is beyond the top of a page cannot be scrolled to.
+    if (bottom > room.bottom && part.getBoundingClientRect().top - room.top > height) list.dataset.above = "";
   });
   onKey(part, ({ key }) => {
     if (key !== "Escape" || !part.open) return false;
