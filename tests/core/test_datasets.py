@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from convscope_core import datasets
-from convscope_core.datasets import Images, Picture, sample, sample_images
+from convscope_core.datasets import Images, Picture, natural, sample, sample_images, samples
 from convscope_core.errors import ArgumentError, ImageError
 
 
@@ -80,14 +79,14 @@ def test_pictures_are_read_only_when_used(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 10**12), unique=True, min_size=2, max_size=8))
 def test_natural_order_counts_numbers_by_value(numbers: list[int]) -> None:
-    ordered = sorted((f"frame {n}.png" for n in numbers), key=datasets.natural)
+    ordered = sorted((f"frame {n}.png" for n in numbers), key=natural)
     assert ordered == [f"frame {n}.png" for n in sorted(numbers)]
 
 
 @given(st.lists(st.text(), unique=True))
 def test_natural_order_is_total(texts: list[str]) -> None:
     backwards = texts[::-1]
-    assert sorted(texts, key=datasets.natural) == sorted(backwards, key=datasets.natural)
+    assert sorted(texts, key=natural) == sorted(backwards, key=natural)
 
 
 def test_an_empty_folder_says_what_was_looked_for(tmp_path: Path) -> None:
@@ -343,7 +342,7 @@ def test_without_scikit_image_the_error_says_how_to_install_it(monkeypatch: pyte
 
 
 def test_a_scikit_image_without_its_data_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "_data_folder", lambda package, below: tmp_path)
+    monkeypatch.setattr(samples, "_data_folder", lambda package, below: tmp_path)
     with pytest.raises(ImageError, match="got a build without"):
         sample_images()
 
