@@ -1,5 +1,7 @@
 """Pictures of every instrument in every state, at three widths, in both themes: to be looked at before a release.
 
+What a walk over the page finds (cut words, what lies beyond the edge, scroll bars that scroll nothing) is printed.
+
     make pictures                                     all of them, into build/pictures (some minutes)
     python tests/browser/pictures.py Gallery full     those of some instruments, or states
 
@@ -10,21 +12,28 @@ from __future__ import annotations
 
 import html
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import Locator, Page, sync_playwright
 
+import convscope as cs
 from lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium
+from test_absence import DRAWN_AGAIN
+from test_layout import BEYOND, CUT, EMPTY_BARS
 
 FOLDER = Path(__file__).parents[2] / "build" / "pictures"
 WIDTHS = (1280, 700, 390)
 THEMES = ("light", "dark")
+WALKS = {"cut": CUT, "beyond the edge": BEYOND, "an empty bar": EMPTY_BARS}
 
 #: What instruments are made of. `gate` holds answers back, `broken` makes them errors.
 SETUP = """
-import threading, time
+import pathlib, shutil, tempfile, threading, time
 import torch, convscope as cs
+from torch import nn
 from convscope._instrument import Instrument
 net = cs.load("efficientnet_lite0")
 small = cs.load("zfnet_shapes")
@@ -34,9 +43,21 @@ shapes = cs.Shapes(count=24, size=128, split="test")
 patterns = cs.fit_patterns(small, shapes, progress=False)
 checkpoints = cs.shapes_checkpoints("zfnet_shapes")
 evolution = cs.evolution(checkpoints, shapes, progress=False)
+quality = cs.signal_quality(small, patterns, shapes, samples=256, progress=False)
+module = nn.Sequential(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+folder = pathlib.Path(tempfile.mkdtemp())
+for number, one in enumerate(images[:4]):
+    shutil.copy(one.path, folder / f"{number}{one.path.suffix}")
+for one in sorted(folder.iterdir())[::2]:
+    one.write_bytes(b"no picture")
 empty = cs.survey(small, [shapes[0][0]], progress=False)
 gate, broken, answer = threading.Event(), [], Instrument._answer
 gate.set()
+def stop(w):
+    job = next(one for one in w._jobs if getattr(w, one._trait)["state"] != "none")
+    while (now := getattr(w, job._trait))["state"] == "running" and not now["done"]:
+        time.sleep(0.01)
+    job.cancel()
 def held(self, kind, content):
     gate.wait(120)
     if broken:
@@ -45,7 +66,7 @@ def held(self, kind, content):
 Instrument._answer = held
 """
 
-#: How each is made; and where there is such a thing, when it has nothing to show.
+#: How each is made, with all that it shows.
 FULL = {
     "Explorer": "cs.Explorer(net, images, survey, layer='blocks.3.2.conv_pw', selected=411)",
     "Occluder": "cs.Occluder(net, images[0], position=(60, 70))",
@@ -54,12 +75,13 @@ FULL = {
     "UnitPanel": "cs.UnitPanel(net, survey=survey, layer='blocks.3.2.conv_pw', channel=411)",
     "Gallery": "cs.Gallery(net, images[:2], ['gradient', 'guided_backprop', 'input_times_gradient', 'lrp'])",
     "HealthView": "cs.HealthView(net, survey=survey, layer='conv_stem')",
-    "PatternReport": "cs.PatternReport(small, patterns, layer='conv1')",
+    "PatternReport": "cs.PatternReport(small, patterns, quality, layer='conv1')",
     "Evolution": "cs.Evolution(evolution, layer='conv1')",
     "Invariance": "cs.Invariance(net, images[:3], {'shift_x': [-16, 0, 16]}, ['conv_stem', 'conv_head'])",
     "Compare": "cs.Compare(small, cs.load('alexnet_shapes'), shapes)",
     "Correspondence": "cs.Correspondence(net, images[:4], points=[(90, 60), None, None, (60, 100)], places=4)",
 }
+#: With as little to show as there can be, where that looks otherwise.
 EMPTY = {
     "Explorer": "cs.Explorer(net, images, survey, layer='conv_stem', show='dead')",
     "FilterGrid": "cs.FilterGrid(net, images[1], layer='conv_stem', survey=survey, show='repeated')",
@@ -67,11 +89,47 @@ EMPTY = {
     "Gallery": "cs.Gallery(net, images[:1], ['patternnet'])",
     "HealthView": "cs.HealthView(small, survey=empty)",
     "PatternReport": "cs.PatternReport(small, patterns, only_problems=True)",
+    "Evolution": "cs.Evolution(cs.EvolutionRecorder(module, at=[1, 2], input_size=128), shapes)",
+    "Invariance": "cs.Invariance(net, images[:1], {'shift_x': [-16, 0, 16]}, ['conv_stem'], shown=[])",
+    "Compare": "cs.Compare(small, small, shapes)",
     "Correspondence": "cs.Correspondence(net, images[:4])",
 }
-#: A report of patterns has all that it shows from the start.
-ANSWERING = {name: made for name, made in FULL.items() if name != "PatternReport"}
-STATES = {"full": FULL, "empty": EMPTY, "loading": FULL, "error": ANSWERING, "dead": FULL, "offline": FULL}
+#: Of pictures of which some cannot be read.
+DAMAGED = {
+    "Explorer": "cs.Explorer(net, folder)",
+    "UnitPanel": "cs.UnitPanel(net, folder, layer='blocks.3.2.conv_pw', channel=411)",
+    "HealthView": "cs.HealthView(net, folder)",
+    "Gallery": "cs.Gallery(net, folder, ['gradient', 'lrp'])",
+    "Evolution": "cs.Evolution(checkpoints, folder)",
+    "Invariance": "cs.Invariance(net, folder, {'shift_x': [-16, 0, 16]}, ['conv_stem', 'conv_head'])",
+    "Compare": "cs.Compare(small, cs.load('alexnet_shapes'), folder)",
+    "Correspondence": "cs.Correspondence(net, folder, points=[(90, 60), None, (60, 100)], places=4)",
+}
+#: With long work, which is stopped.
+WORKING = {
+    "Explorer": "cs.Explorer(net, images, layer='blocks.3.2.conv_pw')",
+    "UnitPanel": "cs.UnitPanel(net, images.crops(), layer='blocks.3.2.conv_pw', channel=411)",
+    "HealthView": "cs.HealthView(net, images.crops())",
+    "OcclusionMap": "cs.OcclusionMap(net, cs.sample('astronaut'), stride=2)",
+    "Gallery": "cs.Gallery(net, images, ['gradient', 'guided_backprop', 'input_times_gradient', 'lrp'])",
+    "Evolution": "cs.Evolution(checkpoints, shapes)",
+    "Invariance": "cs.Invariance(net, images, ['shift_x'])",
+    "Compare": "cs.Compare(small, cs.load('alexnet_shapes'), cs.Shapes(count=400, size=128, split='test'))",
+    "Correspondence": "cs.Correspondence(net, images[:4], points=[(90, 60), None, None, (60, 100)])",
+}
+#: What has what is shown follow a request that is not answered yet.
+CHANGE = {
+    "Explorer": "w.layer = 'conv_stem'",
+    "Occluder": "w.position = (10, 20)",
+    "OcclusionMap": "w.target = 3",
+    "FilterGrid": "w.layer = 'conv_stem'",
+    "UnitPanel": "w.selected = 12",
+    "Gallery": "w.target = 3",
+    "HealthView": "w.layer = 'conv_head'",
+    "Evolution": "w.layer = 'conv2'",
+    "Invariance": "w.value = 12",
+    "Compare": "w.picture = 1",
+}
 SETTLED = """() => [...document.querySelectorAll('.cs-is-stale, .cs-is-loading, [aria-busy=true]')]
   .every((one) => one.getClientRects().length === 0)"""
 #: bqplot lays its figures out anew a while after the page has another width: until then the plot is too wide for its
@@ -83,6 +141,15 @@ LAID_OUT = """() => [...document.querySelectorAll('.bqplot')].every((figure) => 
 })"""
 #: An instrument with the chart beneath it, where there is one.
 INSTRUMENT = ".cs-charted, .cs-host"
+#: What is not, or not any more, what is asked for.
+PENDING = ".cs-is-stale:visible, .cs-is-loading:visible, [aria-busy=true]:visible"
+#: Bring the other notebook to the front, or close it.
+OTHER = """(what) => {
+  const { app, panel } = window.nb;
+  const other = [...app.shell.widgets("main")].find((one) => one !== panel && one.context);
+  if (what === "close") other.dispose();
+  else app.shell.activateById(other.id);
+}"""
 RESTART = "async () => { await window.nb.panel.sessionContext.session.kernel.restart(); }"
 
 
@@ -104,6 +171,9 @@ class Album:
             for _ in range(3):
                 page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             root.screenshot(path=FOLDER / f"{instrument}-{state}-{width}-{theme}.png", animations="disabled")
+            for what, walk in WALKS.items():
+                for one in root.evaluate(walk):
+                    print(f"  {what}, {instrument}, {state}, {width}, {theme}: {one}", flush=True)
         self.names.append((instrument, f"{state} {theme}"))
         print(f"{instrument}, {state}, {theme}", flush=True)
 
@@ -121,14 +191,35 @@ class Album:
         (FOLDER / "index.html").write_text(f"<!doctype html>{style}{''.join(lines)}", "utf-8")
 
 
+#: Those that ask the kernel for what they show; a report of patterns has all of it from the start.
+ASKING = {
+    name: made
+    for name, made in FULL.items()
+    if any(one.startswith("_answer_") and one != "_answer_figure" for one in dir(getattr(cs, name)))
+}
+#: The states, and how an instrument is made that is to be in each.
+STATES: dict[str, dict[str, str]] = {
+    "full": FULL,
+    "empty": EMPTY,
+    "damaged": DAMAGED,
+    "loading": ASKING,
+    "stale": {name: FULL[name] for name in CHANGE},
+    "stopped": WORKING,
+    "error": ASKING,
+    "reopened": FULL,
+    "offline": FULL,
+    "dead": FULL,
+}
+
+
 def chosen(words: list[str]) -> Iterator[tuple[str, str, str]]:
     """The states of instruments that were asked for: instrument, state, and how it is made."""
     instruments = [word for word in words if word in FULL] or list(FULL)
     states = [word for word in words if word in STATES] or list(STATES)
     for state in states:
         for instrument in instruments:
-            if instrument in STATES[state]:
-                yield instrument, state, STATES[state][instrument]
+            if made := STATES[state].get(instrument):
+                yield instrument, state, made
 
 
 def take_live(book: Notebook, album: Album, instrument: str, state: str, made: str) -> None:
@@ -141,22 +232,67 @@ def take_live(book: Notebook, album: Album, instrument: str, state: str, made: s
     root.wait_for()
     if state == "loading":
         root.locator(".cs-root").first.wait_for()
+    elif state == "stopped":
+        book.run("stop(w); w.wait(120)", timeout=150)
     else:
         book.run("w.wait(120)", timeout=150)
-    if state in ("full", "empty"):
+    if state in ("full", "empty", "damaged", "stale", "stopped"):
         book.wait_for(SETTLED)  # what followed from the first answers has come, too
+    if state == "stale":
+        book.run(f"gate.clear(); {CHANGE[instrument]}")
+        root.locator(PENDING).first.wait_for()
     if state == "error":
         root.locator("[role=alert]:visible").first.wait_for()
-    if state == "dead":
-        book._evaluate(RESTART)
-        root.locator(".cs-absent").wait_for()
     for theme in THEMES:
         book.theme(theme)
         album.take(book.page, root, instrument, state, theme)
-    if state == "dead":
-        book.run(SETUP, timeout=300)
-    else:
-        book.run("gate.set(); broken.clear(); w.close()")
+    book.run("gate.set(); broken.clear(); w.close()")
+
+
+def take_dead(book: Notebook, album: Album, made: dict[str, str]) -> None:
+    """Instruments after their kernel has gone, all by one restart; a new one has what they are made of."""
+    book.fill([f"w{number} = {one}; w{number}" for number, one in enumerate(made.values())])
+    for number in range(len(made)):
+        book.run_cell(number)
+        book.run(f"w{number}.wait(120)", timeout=150)
+    book.wait_for(SETTLED)
+    book._evaluate(RESTART)
+    for theme in THEMES:
+        book.theme(theme)
+        for number, instrument in enumerate(made):
+            root = book.cell(number).locator(INSTRUMENT).first
+            root.locator(".cs-absent").wait_for()
+            album.take(book.page, root, instrument, "dead", theme)
+    book.run(SETUP, timeout=300)
+
+
+def take_reopened(book: Notebook, album: Album, instrument: str, made: str) -> None:
+    """An instrument in a notebook that was saved with its widgets, and opened again: there is no kernel behind it."""
+    book.run(f"w = {made}; w.wait(120); w._repr_mimebundle_()", timeout=150)
+    state = book.run("import json, ipywidgets; print(json.dumps(ipywidgets.Widget.get_manager_state()))")
+    view = {"model_id": book.value("getattr(w, 'box', w).model_id"), "version_major": 2, "version_minor": 0}
+    saved = nbformat.v4.new_notebook()
+    saved.metadata = {
+        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+        "widgets": {"application/vnd.jupyter.widget-state+json": state},
+    }
+    cell = nbformat.v4.new_code_cell("w")
+    cell.outputs = [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": view})]
+    saved.cells = [cell]
+    name = f"reopened-{uuid.uuid4().hex[:8]}.ipynb"
+    nbformat.write(saved, book.lab.folder / name)
+    book.lab.api(f"api/contents/{name}/trust", "POST")  # as whoever ran it has
+    book.command("docmanager:open", path=name, factory="Notebook")
+    book.wait_for(DRAWN_AGAIN, [name, saved.cells[0].outputs])
+    root = book.page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output :is({INSTRUMENT})").first
+    root.locator(".cs-absent:visible").wait_for()
+    for theme in THEMES:
+        book.theme(theme)
+        book.page.evaluate(OTHER, "activate")
+        album.take(book.page, root, instrument, "reopened", theme)
+    book.page.evaluate(OTHER, "close")
+    book.lab.end_kernel(name)
+    book.run("w.close()")
 
 
 def take_saved(book: Notebook, album: Album, instrument: str, made: str) -> None:
@@ -184,16 +320,23 @@ def main(words: list[str]) -> int:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
         book = Notebook.open(lab, browser, [""])
         book.run(SETUP, timeout=300)
+        dead: dict[str, str] = {}
         for instrument, state, made in chosen(words):
             try:
                 if state == "offline":
                     take_saved(book, album, instrument, made)
+                elif state == "reopened":
+                    take_reopened(book, album, instrument, made)
+                elif state == "dead":
+                    dead[instrument] = made
                 else:
                     take_live(book, album, instrument, state, made)
             except Exception as error:  # the others are to be seen all the same
                 print(f"{instrument}, {state}: {str(error)[-2000:]}", flush=True)
                 failed += 1
                 book.run("gate.set(); broken.clear()")
+        if dead:
+            take_dead(book, album, dead)
         book.close()
         browser.close()
     album.sheet()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 
 import pytest
 from playwright.sync_api import expect
 
+import convscope as cs
+import pictures
+from convscope._instrument import Instrument
 from lab import CellError
 
 COUNTER = '''
@@ -43,6 +47,30 @@ class Counter(anywidget.AnyWidget):
 
 counter = Counter()
 '''
+
+
+def test_the_album_has_every_instrument_in_every_state_in_which_it_can_be():
+    instruments = {
+        name: found
+        for name in cs.__all__
+        if isinstance(found := getattr(cs, name), type) and issubclass(found, Instrument)
+    }
+    several = {name for name, one in instruments.items() if "images" in inspect.signature(one).parameters}
+    working = {
+        name for name, one in instruments.items() if hasattr(one, "start") or name in several & surveying(instruments)
+    }
+    assert set(pictures.FULL) == set(instruments)
+    assert set(pictures.DAMAGED) == several
+    assert set(pictures.WORKING) == working
+    # What shows pictures alone has always something to show.
+    assert set(instruments) - set(pictures.EMPTY) == {"Occluder", "OcclusionMap"}
+    # Of a report all is there from the start; of a correspondence the pictures, and no other request follows.
+    assert set(instruments) - set(pictures.ASKING) == {"PatternReport"}
+    assert set(pictures.ASKING) - set(pictures.CHANGE) == {"Correspondence"}
+
+
+def surveying(instruments):
+    return {name for name, one in instruments.items() if hasattr(one, "start_survey")}
 
 
 def test_click_reaches_the_kernel_and_its_answer_the_page(notebook):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -398,3 +399,26 @@ def test_a_saved_page_and_a_still_picture_hold_what_is_shown(view: cs.Compare) -
     for kind in ("filters", "cka", "matches", "occlude", "occlude_b", "photo_b", "fill_b", "trail_b", "together"):
         assert f'"kind": "{kind}"' in page
     assert view.still()
+
+
+def test_it_opens_on_the_first_picture_that_both_can_read(
+    net: cs.Network, other: cs.Network, damaged: Path, show: Callable[[Any], Any], browser_end: Any
+) -> None:
+    view = show(cs.Compare(net, other, damaged))
+    assert (view.picture, view.images[1].name) == (1, "1.png")
+    assert all(browser_end.ask(view, kind, picture=1)[0]["ok"] for kind in ("photo", "photo_b"))
+    assert view.wait(60)
+    shown = [view.images[index].name for index in range(len(view.images))]
+    assert shown[view.picture] in ("1.png", "3.png")
+    for kind in ("photo", "photo_b", "occlude", "occlude_b"):
+        assert browser_end.ask(view, kind)[0]["ok"]
+    # What is known is shown also where none of its pictures is there any longer.
+    for name in ("1.png", "3.png"):
+        (damaged / name).write_bytes(b"")
+    again = show(cs.Compare(view.result))
+    assert again.wait(60)
+    assert again.picture == 0
+    answer, _ = browser_end.ask(again, "photo")
+    assert answer["error"]["name"] == "ImageError"
+    with pytest.raises(ImageError, match=r"0\.png"):
+        cs.Compare(net, other, damaged)

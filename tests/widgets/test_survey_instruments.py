@@ -254,9 +254,10 @@ class TestCeiling:
         assert max(one["before"] for one in weaker["exemplars"]) <= before[2]
         assert "before the ceiling of 6" in panel.histogram.figure.axes[0].label
         assert panel.histogram.top == pytest.approx(before)
-        assert "; in brackets: before the ceiling of 6" in panel._patch_strip(found, 0).text
-        assert panel._patch_strip(found, 0).captions[0] == f"6.00 ({before[0]:#.3g})".replace(".)", ")")
-        assert "brackets" not in panel._patch_strip(found, 4).text
+        strips = [panel._patch_strip(found, channel, found.top("0", channel)) for channel in (0, 4)]
+        assert "; in brackets: before the ceiling of 6" in strips[0].text
+        assert strips[0].captions[0] == f"6.00 ({before[0]:#.3g})".replace(".)", ")")
+        assert "brackets" not in strips[1].text
 
     def test_a_layer_without_one_tells_nothing_of_it(self, cut, found, browser_end, show):
         panel = show(cs.UnitPanel(cut, survey=found, layer="4", channel=0))

@@ -13,7 +13,7 @@ from convscope_core.plots import blank
 
 from ._still import Strip
 
-__all__ = ["FORMATS", "add_note", "figure_of", "written"]
+__all__ = ["FORMATS", "add_notes", "figure_of", "written"]
 
 FORMATS = ("png", "svg")
 """Kinds of file that a figure is written as."""
@@ -75,7 +75,8 @@ def _lines(strip: Strip) -> list[Strip]:
 
 def _height(line: Strip, across: int) -> float:
     tall = max((one.shape[0] / one.shape[1] for one in line.pictures), default=0.0)
-    return tall * WIDTH / across + LINE * (bool(line.text) + bool(line.captions)) + 0.08
+    captions = max((one.count("\n") + 1 for one in line.captions), default=0)
+    return tall * WIDTH / across + LINE * (bool(line.text) + captions) + 0.08
 
 
 def _draw_bar(part: Any, panels: Any, line: Strip) -> None:
@@ -89,12 +90,15 @@ def _draw_bar(part: Any, panels: Any, line: Strip) -> None:
     bar.set_label(line.bar.text, fontsize=6)
 
 
-def add_note(figure: Any, text: str) -> None:
-    """Write a line beneath all of a figure, which grows by it."""
-    lines = fill(text, NOTE_WIDTH)
-    figure.supxlabel(lines, x=0.01, horizontalalignment="left", fontsize=7)
+def add_notes(figure: Any, notes: Sequence[str]) -> None:
+    """Write lines beneath all of a figure, which grows by them; what is written there stays."""
+    if not notes:
+        return
     width, height = figure.get_size_inches()
-    figure.set_size_inches(width, height + LINE * (lines.count("\n") + 1))
+    lines = [fill(note, min(NOTE_WIDTH, round(NOTE_WIDTH * width / WIDTH))) for note in notes]
+    known = [figure.get_supxlabel()] if figure.get_supxlabel() else []
+    figure.supxlabel("\n".join([*known, *lines]), x=0.01, horizontalalignment="left", fontsize=7, color="black")
+    figure.set_size_inches(width, height + LINE * sum(line.count("\n") + 1 for line in lines))
 
 
 def written(figure: Any, kind: str) -> bytes:

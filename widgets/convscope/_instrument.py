@@ -24,7 +24,7 @@ from convscope_core.locks import Lock
 from convscope_core.network import Network
 from convscope_core.saving import write_bytes, write_text
 
-from ._figure import FORMATS, add_note, figure_of, written
+from ._figure import FORMATS, add_notes, figure_of, written
 from ._job import Job
 from ._layers import description
 from ._saved import saved_module, saved_page
@@ -386,8 +386,8 @@ class Instrument(anywidget.AnyWidget):
             A PNG.
         """
         strips = [Strip(f"{type(self).__name__} · {self.net.name} · a still picture: run the cell to work with it")]
-        note = self._figure_note("")
-        picture = drawn([*strips, *([Strip(note)] if note else []), *self._strips()])
+        strips += [Strip(note) for note in self._figure_notes("")]
+        picture = drawn([*strips, *self._strips()])
         self._still = base64.b64encode(picture).decode("ascii")
         if path is not None:
             write_bytes(path, picture)
@@ -399,9 +399,12 @@ class Instrument(anywidget.AnyWidget):
         """What `figure` can draw, by name: each gives a figure of matplotlib's, or strips; the default comes first."""
         return {}
 
-    def _figure_note(self, what: str) -> str:  # noqa: ARG002  what a pane that derives may need
-        """A line for every figure and still picture, on what it does not show by itself; "" for none."""
-        return ""
+    def _figure_notes(self, what: str) -> list[str]:
+        """Lines for a figure, or for the still picture (""), on what it does not show by itself.
+
+        They are made before it is: what long work adds meanwhile it does not speak of.
+        """
+        return [f"unfinished, {job.words}" for job in self._jobs if job.unfinished and job.drawn(what)]
 
     def figure(self, what: str | None = None, path: str | Path | None = None) -> Any:
         """Draw what the instrument shows, as it stands, as a figure for a paper: what its buttons PNG and SVG save.
@@ -434,11 +437,10 @@ class Instrument(anywidget.AnyWidget):
             raise ArgumentError(
                 f"Expected {kinds} of {type(self).__name__}, got {what!r}.{did_you_mean(name, figures)}"
             )
-        note = self._figure_note(name)  # first: the instrument is then as the note says
+        notes = self._figure_notes(name)  # first: the instrument is then as they say
         made = figures[name]()
         figure = figure_of(made) if isinstance(made, list) else made
-        if note:
-            add_note(figure, note)
+        add_notes(figure, notes)
         if path is not None:
             kind = Path(path).suffix.removeprefix(".").lower()
             require_choice("the ending of the figure's file", kind, figure.canvas.get_supported_filetypes())

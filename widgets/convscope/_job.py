@@ -70,6 +70,11 @@ class Job:
         Called when there are new results; what it returns joins the progress.
     patient : bool, default False
         Whether it lets the first view's requests go before; see `Worker.start`.
+    counted : str, default ""
+        What is counted, such as "pictures".
+    drawn : callable, optional
+        Given the name of a figure, whether that draws what the work gives, and so is unfinished while it is; "" is the
+        still picture. By default all do.
     """
 
     def __init__(
@@ -81,12 +86,15 @@ class Job:
         between: bool = False,
         fields: Callable[[], Mapping[str, Any]] = dict,
         patient: bool = False,
+        counted: str = "",
+        drawn: Callable[[str], bool] = lambda what: True,  # noqa: ARG005  a figure's name
     ) -> None:
         self.kind = kind
+        self.drawn = drawn
         self.stopped = threading.Event()
         """Set when the work was cancelled, until it starts again."""
         self._owner, self._trait, self._every, self._between, self._fields = owner, trait, every, between, fields
-        self._patient = patient
+        self._patient, self._counted = patient, counted
         self._under_way: threading.Event | None = None
         owner._jobs.append(self)
 
@@ -96,10 +104,19 @@ class Job:
         return self._under_way is not None and not self.stopped.is_set()
 
     @property
+    def unfinished(self) -> bool:
+        """Whether it was begun and has not come to its end: it is under way, was stopped, or has failed."""
+        known = getattr(self._owner, self._trait)
+        left = known["done"] < known["total"] or not known["total"]
+        return known["state"] == "failed" or (known["state"] in ("running", "cancelled") and left)
+
+    @property
     def words(self) -> str:
         """How far it is."""
         known = getattr(self._owner, self._trait)
-        return f"{self.kind}: {known['done']} of {known['total']}" if known["total"] else f"{self.kind}: just begun"
+        if not known["total"]:
+            return f"{self.kind}: just begun"
+        return f"{self.kind}: {known['done']} of {known['total']} {self._counted}".rstrip()
 
     def start(self, steps: Iterator[Step], done: int = 0, total: int = 0, fresh: bool = True) -> None:
         """Begin, in place of work of this kind that may be under way.

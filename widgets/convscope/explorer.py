@@ -20,7 +20,7 @@ from ._static import bundle
 from ._wire import Whole, fields
 from .panes.detail import DetailPane
 from .panes.grid import GridPane
-from .panes.pictures import StripPane, first_readable, same_picture
+from .panes.pictures import StripPane, same_picture
 from .panes.pin import PinPane
 from .panes.silence import SilencePane
 from .panes.unit import UnitPane
@@ -102,8 +102,6 @@ class Explorer(DetailPane, PinPane, SilencePane, StripPane, GridPane, UnitPane, 
         pictures = sample_images() if images is None else Images.of(images)
         if "picture" in traits:
             net.prepare(pictures[int(traits["picture"])].image)
-        else:
-            traits["picture"] = first_readable(net, pictures)
         super().__init__(net, images=pictures, survey=survey, layer=layer or middle(net), **traits)
         surveyed = pictures.crops(overlap=0) if images is None else pictures
         self._growth = Growth(surveyed) if survey is None else None

@@ -370,7 +370,10 @@ class OcclusionResult:
 
     @draws_figure
     def plot(self) -> Any:
-        """Draw the panels of the paper's figure: the picture, each map, the probability and the most probable class."""
+        """Draw the panels of the paper's figure: the picture, each map, the probability and the most probable class.
+
+        Of a computation that was stopped what there is, and beneath it how many of how many positions that are.
+        """
         shown = [
             (values.astype(np.float32), f"activity of {name}, {channel}")
             for values, (name, channel) in zip(self.activities, self.maps, strict=True)
@@ -415,6 +418,11 @@ class OcclusionResult:
         for panel in every[:count]:
             panel.set_xlim(-0.5, self.picture.shape[1] - 0.5)
             panel.set_ylim(self.picture.shape[0] - 0.5, -0.5)
+        if not self.complete:
+            figure.supxlabel(
+                f"unfinished: {int(self.computed.sum()):,} of {self.label.size:,} positions are computed",
+                fontsize="small",
+            )
         return figure
 
 

@@ -112,6 +112,7 @@ class HealthTable(Sequence[HealthRow]):
         axes.set_yticks(np.linspace(0, 1, 5), [f"{share:.0%}" for share in np.linspace(0, 1, 5)])
         axes.set_ylim(-0.02, 1.02)
         axes.legend(frameon=False)
+        axes.set_title(f"{self.network}: {self.images:,} image{'s' * (self.images != 1)}", fontsize=9)
         return figure
 
 

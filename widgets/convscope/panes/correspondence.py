@@ -98,7 +98,7 @@ class CorrespondencePane(Instrument):
         self._done: set[str] = set()
         #: Counts how often scoring was begun.
         self._turn = 0
-        self._scoring = Job(self, "correspondence", "_work", between=True, patient=True)
+        self._scoring = Job(self, "correspondence", "_work", between=True, patient=True, counted="pictures")
         self._pictures = [{"name": one.name, "label": one.label and class_name(one.label)} for one in images]
         options = {"size": max(1, min(net.input_shape[1:]) // 8), "points": [None] * len(images), **options}
         options["layers"] = list(chosen_layers(net, options.get("layers")))

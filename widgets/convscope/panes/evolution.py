@@ -33,6 +33,8 @@ SIDE = 64
 SAVED_SIDE = 56
 #: Cells that are kept, 25 kB each.
 KEPT = 2048
+#: Units of a figure, at most.
+DRAWN = 48
 #: Pictures a pass: a click waits for one of them at most.
 BATCH = 8
 
@@ -343,8 +345,21 @@ class EvolutionPane(UnitPane):
         return units if self.selected is None or self.selected in units else [*units[:-1], self.selected]
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
-        own = {"evolution": lambda: self._evolved().plot(self.layer), "curves": lambda: self._evolved().plot_curves()}
+        own = {"evolution": self._winners_figure, "curves": lambda: self._evolved().plot_curves()}
         return {**own, **super()._figures()}
+
+    def _winners_figure(self) -> Any:
+        """The rows that are shown, the first of many."""
+        return self._evolved().plot(self.layer, self._shown()[:DRAWN], method=self.method)
+
+    def _figure_notes(self, what: str) -> list[str]:
+        notes = super()._figure_notes(what)
+        planned = self._evolution["planned"]
+        if planned is not None and self._columns < planned:
+            notes.append(f"unfinished, training: {self._columns} of {planned} checkpoints that are planned")
+        if what == "evolution" and self.result is not None and len(rows := self._shown()) > DRAWN:
+            notes.append(f"the first {DRAWN} of {len(rows)} units that are shown")
+        return notes
 
     def _moments(self) -> list[dict[str, int]]:
         """All of them; the one that is looked at as large as ever, the others smaller: they make most of the page."""

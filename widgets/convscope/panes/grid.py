@@ -20,7 +20,7 @@ from convscope_core.render import filters_apart, quantise, shrink
 from convscope_core.survey import Survey
 from convscope_core.wordnet import class_name
 
-from .patches import inside
+from .patches import cleared_beyond, inside
 from .pictures import PicturesPane
 from .projection import ProjectionPane, projection_tile
 from .selection import SelectionPane
@@ -231,7 +231,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         return {"grid": self._grid_figure, **super()._figures()}
 
     def _grid_figure(self) -> list[Strip]:
-        """The strongest units on the current picture, or for the lens "weights" all filters of the layer."""
+        """The units by the chosen lens: the strongest on the current picture; of weights all filters of the layer."""
         picture = self._current()
         if self.lens == "weights":
             tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights")
@@ -239,10 +239,41 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             silent = set(self._silent_units(self.net.layer(self.layer)))
             captions = [f"{number}{': silenced' if number in silent else ''}" for number in range(len(tiles))]
             return [Strip(text, list(tiles), 70, captions)]
+        if self.lens != "activation":
+            return [self._best(FIGURE)]
         strip = self._strongest(FIGURE, coloured=True)
         scale = "all maps on one scale" if self.scale == "layer" else "each map on its own scale"
         text = f"{self.net.name}, {self.layer}, on {picture.name}: units and their maxima, {scale}"
         return [Strip("", [self.net.picture(picture.image)], 70, [picture.name]), strip._replace(text=text)]
+
+    def _best(self, count: int) -> Strip:
+        """The best patches, or what was picked out of them, of the units that answer most strongly to the picture."""
+        survey, layer = self._surveyed(), self.net.layer(self.layer)
+        _, peaks = self._maps(layer, self._current().image)
+        order = np.argsort(-peaks, kind="stable")[:count].tolist()
+        what = "what most excites each"
+        if self.lens == "patch":
+            found, _ = self._lens_pictures(layer, "patch")
+            tiles = [found[channel] for channel in order]
+        else:
+            _, (data, _) = self._answer_tiles(self._message("tiles", {"channels": order}, type(self)._answer_tiles))
+            tiles = list(np.frombuffer(bytes(data), np.uint8).reshape(-1, TILE_SIDE, TILE_SIDE, 3))
+            what = f"what each picked out of what most excites it ({self.method.replace('_', ' ')}, grey is zero)"
+        parts = self._insides(layer)
+        best = [best_of(survey, layer, channel) for channel in order]
+        captions = [
+            f"{channel}: {valued(one[0].value, one[0].before_ceiling) if one else 'nothing'}"
+            for channel, one in zip(order, best, strict=True)
+        ]
+        text = (
+            f"{self.net.name}, {self.layer}: {what} in {int(survey.seen.sum())} pictures; the strongest units on "
+            f"{self._current().name} first"
+        )
+        cleared = [cleared_beyond(tile, parts[channel]) for channel, tile in zip(order, tiles, strict=True)]
+        return Strip(text, cleared, 70, captions)
+
+    def _draws_survey(self, what: str) -> bool:
+        return super()._draws_survey(what) or (what == "grid" and self.lens in ("patch", "projection"))
 
     def _snapshot(self) -> list[Request]:
         requests = [*super()._snapshot(), ("grid", {})]

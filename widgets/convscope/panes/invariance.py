@@ -27,7 +27,7 @@ from convscope_core.experiments.invariance import DISTANCES, Curve, Varied, chec
 from convscope_core.experiments.invariance.transforms import KINDS, Transform, margin_of
 from convscope_core.network import Network
 
-from .pictures import StripPane, first_readable, thumbnails
+from .pictures import StripPane, thumbnails
 
 __all__ = ["InvariancePane"]
 
@@ -92,13 +92,15 @@ class InvariancePane(StripPane):
         # The slider also stands between pixels.
         self._margin = margin_of(transforms, net.input_shape) + 2
         self._varied_of: dict[str, Varied] = {}
-        self._measuring = Job(self, "invariance", "_work", between=True, fields=dict, patient=True)
+        # The consistency is measured after the curves, which may be whole.
+        self._measuring = Job(
+            self, "invariance", "_work", between=True, fields=dict, patient=True,
+            drawn=lambda what: what == "" or not self._curves_known,
+        )  # fmt: skip
         first = next(iter(self._transforms))
         options = {"transform": first, "shown": list(layers), **options}
         options.setdefault("value", KINDS[options["transform"]].identity if options["transform"] in KINDS else 0.0)
         self._tell(checked_fill(options.get("fill", "mean")))
-        if "picture" not in options:
-            options["picture"] = first_readable(net, images)
         super().__init__(net, images=images, **options)
         self.observe(self._changed, ["transform", "fill", "_pictures"])
         self.start()
@@ -153,11 +155,16 @@ class InvariancePane(StripPane):
 
     def start(self) -> None:
         """Measure the transformation that is looked at, in the background, where that is not known yet."""
-        known = self.results.get(self.transform)
-        if known is not None and len(known.images) + len(known.skipped) >= len(self.images) and self.consistency:
+        if self._curves_known and self.consistency:
             self._measuring.cancel()
             return
         self._measuring.start(self._steps(self.transform, self.fill), 0, len(self.images), fresh=False)
+
+    @property
+    def _curves_known(self) -> bool:
+        """Whether the transformation that is looked at is measured on all pictures."""
+        known = self.results.get(self.transform)
+        return known is not None and len(known.images) + len(known.skipped) >= len(self.images)
 
     def cancel(self) -> None:
         """Stop measuring; what is measured stays."""
@@ -303,7 +310,14 @@ class InvariancePane(StripPane):
     # ---- a page without a kernel
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
-        return {"curves": lambda: self._plotted(self.results.get(self.transform)), **super()._figures()}
+        return {"curves": self._curves_figure, **super()._figures()}
+
+    def _curves_figure(self) -> Any:
+        """The curves that are shown, of the transformation that is looked at."""
+        result = self.results.get(self.transform)
+        if result is None:
+            return self._plotted(None)
+        return result.plot(self.shown or None, self.distance)
 
     def _snapshot(self) -> list[Request]:
         now = {"transform": self.transform, "value": self.value, "fill": self.fill}

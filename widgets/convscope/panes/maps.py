@@ -53,7 +53,8 @@ class MapsPane(OccluderPane):
     def __init__(self, net: Network, **options: Any) -> None:
         self._results: dict[MapSetting, OcclusionResult] = {}
         self._computing: MapSetting | None = None
-        self._map_job = Job(self, "map", "_map", SHOW_EVERY)
+        # The figure of the maps says by itself how far they are.
+        self._map_job = Job(self, "map", "_map", SHOW_EVERY, counted="positions", drawn=lambda what: what == "")
         super().__init__(net, **options)
 
     # ---- what may be set

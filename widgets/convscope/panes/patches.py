@@ -14,7 +14,7 @@ from convscope_core.render import crop
 from convscope_core.survey import Exemplar
 from convscope_core.wordnet import class_name
 
-__all__ = ["Patches", "inside"]
+__all__ = ["Patches", "cleared_beyond", "inside"]
 
 #: Pictures that are kept as pixels.
 KEPT = 64
@@ -33,6 +33,15 @@ def inside(box: Sequence[int], size: Sequence[int]) -> list[float]:
         np.clip(one, 0, 1) for one in ([-top / tall, (height - top) / tall], [-left / wide, (width - left) / wide])
     )
     return [float(rows[0]), float(columns[0]), float(rows[1]), float(columns[1])]
+
+
+def cleared_beyond(tile: np.ndarray, part: Sequence[float]) -> np.ndarray:
+    """A patch, (side, side, 3), white, as figures are, where its picture ends; `part`: see `inside`."""
+    side = len(tile)
+    top, left, bottom, right = (round(side * share) for share in part)
+    shown = np.full_like(tile, 255)
+    shown[top:bottom, left:right] = tile[top:bottom, left:right]
+    return shown
 
 
 class Patches:

@@ -203,7 +203,15 @@ class PicturesPane(Instrument):
 
 
 class StripPane(PicturesPane):
-    """The pictures at hand as a strip of thumbnails."""
+    """The pictures at hand as a strip of thumbnails; by default the first that can be read is looked at."""
+
+    def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
+        if "picture" not in options:
+            options["picture"] = self._first_readable(net, images)
+        super().__init__(net, images=images, **options)
+
+    def _first_readable(self, net: Network, images: Images) -> int:
+        return first_readable(net, images)
 
     def _answer_thumbnails(self, _content: Content) -> Answer:
         """The first pictures, and those that were added, however many there are before them."""
@@ -245,8 +253,8 @@ def file_content(picture: Picture) -> bytes | None:
         return None
 
 
-def first_readable(net: Network, images: Images) -> int:
-    """Return the index of the first picture, of those in the strip, that the network can take.
+def first_readable(net: Network, images: Images, *others: Network) -> int:
+    """Return the index of the first picture, of those in the strip, that the network, or all of several, can take.
 
     Raises
     ------
@@ -256,7 +264,8 @@ def first_readable(net: Network, images: Images) -> int:
     refused: ImageError | None = None
     for index in range(min(len(images), STRIP)):
         try:
-            net.prepare(images[index].image)
+            for one in (net, *others):
+                one.prepare(images[index].image)
         except ImageError as error:
             refused = refused or error
         else:

@@ -89,17 +89,18 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
         silenced, net = self._silent
         return silenced.get(layer.name, []) if net is self._acting_net else []
 
-    def _figure_note(self, what: str) -> str:
+    def _figure_notes(self, what: str) -> list[str]:
         # A figure shows what the traits are, also right after they were set.
         self._fall_silent()
         of_layers = [
             f"{len(units)} {'unit' if len(units) == 1 else 'units'} of {layer}"
             for layer, units in self.silenced.items()
         ]
+        notes = super()._figure_notes(what)
         if not of_layers:
-            return ""
+            return notes
         of_whole = "; the survey, and so this figure, is of the whole network" if what == "unit" else ""
-        return f"{', '.join(of_layers)} silenced{of_whole}"
+        return [f"{', '.join(of_layers)} silenced{of_whole}", *notes]
 
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         frame = super()._framed(occluder, setting, position)

@@ -48,8 +48,9 @@ class SurveyPane(Instrument):
         self.survey: Survey | None = survey
         self._patches = Patches(net)
         self._survey_job = Job(
-            self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news, patient=True
-        )
+            self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news, patient=True,
+            counted="pictures", drawn=self._draws_survey,
+        )  # fmt: skip
         super().__init__(net, **options)
         if survey is not None:
             count = int(survey.seen.sum())
@@ -112,6 +113,10 @@ class SurveyPane(Instrument):
                 "a picture."
             )
         return self.survey
+
+    def _draws_survey(self, what: str) -> bool:
+        """Whether a figure draws what the survey found."""
+        return what not in ("grid", "occluder")
 
     def _forget(self) -> None:
         super()._forget()

@@ -15,6 +15,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.explain import Unit
 from convscope_core.survey import MINIMA, Exemplar, Survey
 
+from .patches import cleared_beyond, inside
 from .projection import ProjectionPane, effective_box, projection_tile
 from .selection import SelectionPane
 from .survey import SurveyPane
@@ -147,20 +148,18 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
     def _strips(self) -> list[Strip]:
         if self.survey is None or self.selected is None:
             return super()._strips()
-        return [*super()._strips(), self._patch_strip(self.survey, self.selected)]
+        top = self.survey.top(self.layer, self.selected)
+        return [*super()._strips(), self._patch_strip(self.survey, self.selected, top)]
 
-    def _patch_strip(self, survey: Survey, channel: int) -> Strip:
+    def _patch_strip(self, survey: Survey, channel: int, top: Sequence[Exemplar]) -> Strip:
         """The patches that excite a unit of the present layer most."""
-        top = survey.top(self.layer, channel)
         shown, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
-        tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3).copy()
-        for tile, one in zip(tiles, shown, strict=True):
-            if not one["whole"]:
-                _clear_beyond(tile, one["inside"])
+        tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
+        cleared = [cleared_beyond(tile, one["inside"]) for tile, one in zip(tiles, shown, strict=True)]
         text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
         if any(strength(one) > one.value for one in top):
             text += f"; in brackets: before the ceiling of {ceiling_of(survey, self.layer):g}"
-        return Strip(text, list(tiles), 78, [valued(one.value, one.before_ceiling) for one in top])
+        return Strip(text, cleared, 78, [valued(one.value, one.before_ceiling) for one in top])
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"unit": self._unit_figure, **super()._figures()}
@@ -174,12 +173,24 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             raise ArgumentError("Expected a selected unit, to draw its figure, got none. Set selected=... first.")
         top, method = survey.top(layer.name, self.selected), self.method
         units = [Unit(one.image, self.selected, one.row, one.column, one.value) for one in top]
-        tiles = [
-            (projection_tile(one, self._input_size, PATCH_SIDE)[0].astype(np.int16) + GREY).astype(np.uint8)
-            for one in self._projecting(content)(survey.images, layer, units, method)
+        projections = self._projecting(content)(survey.images, layer, units, method)
+        boxes = [effective_box(one, self._input_size) if self.crop == "effective" else None for one in projections]
+        top = [one if box is None else one._replace(box=box) for one, box in zip(top, boxes, strict=True)]
+        found = [
+            projection_tile(one, self._input_size, PATCH_SIDE, box) for one, box in zip(projections, boxes, strict=True)
         ]
-        text = f"what it picked out of each ({method.replace('_', ' ')}, each on its own scale; grey is zero)"
-        return [self._patch_strip(survey, self.selected), Strip(text, tiles, 78)]
+        strongest = max((peak for _, peak in found), default=0.0)
+        tiles = []
+        for (shades, peak), one in zip(found, top, strict=True):
+            gain = peak / strongest if self.contrast == "group" and strongest > 0 else 1.0
+            tile = np.rint(GREY + gain * shades).astype(np.uint8)
+            tiles.append(cleared_beyond(tile, inside(one.box, self._input_size)))
+        scale = "all on one scale" if self.contrast == "group" else "each on its own scale"
+        text = f"what it picked out of each ({method.replace('_', ' ')}, {scale}; grey is zero)"
+        patches = self._patch_strip(survey, self.selected, top)
+        if self.crop == "effective":
+            patches = patches._replace(text=f"{patches.text}; cut to what holds 95 % of each projection’s energy")
+        return [patches, Strip(text, tiles, 78)]
 
     def _snapshot(self) -> list[Request]:
         requests = super()._snapshot()
@@ -212,15 +223,6 @@ def few(survey: Survey, layer: str, channel: int) -> list[float] | None:
     if active >= MINIMA["histogram"].images:
         return None
     return [one.value for one in survey.top(layer, channel) if one.value > 0 or health.signed]
-
-
-def _clear_beyond(tile: np.ndarray, part: Sequence[float]) -> None:
-    """Make white, the ground of figures, what of a patch lies outside its picture; `part`: see `inside`."""
-    side = len(tile)
-    top, left, bottom, right = (round(side * share) for share in part)
-    picture = tile[top:bottom, left:right].copy()
-    tile[:] = 255
-    tile[top:bottom, left:right] = picture
 
 
 def bars(counts: np.ndarray, edges: np.ndarray, signed: bool = False) -> tuple[list[int], list[float]]:

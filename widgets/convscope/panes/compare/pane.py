@@ -17,10 +17,10 @@ from convscope._still import Strip
 from convscope._wire import Choice, Value, Whole, fields
 from convscope.panes.occluder import LiveOccluder, OccluderPane, Setting, checked_size, shape_value, visited
 from convscope.panes.patches import Patches, inside
-from convscope.panes.pictures import StripPane
+from convscope.panes.pictures import StripPane, first_readable
 from convscope.panes.projection import Projector, projection_tile, usual_method
 from convscope_core.datasets import Images
-from convscope_core.errors import ArgumentError, LayerError
+from convscope_core.errors import ArgumentError, ImageError, LayerError
 from convscope_core.experiments import Comparison, ComparisonProgress, FilterHealth, measuring_filters
 from convscope_core.experiments.architecture import FilterProgress, Side, filter_tiles, first_layer
 from convscope_core.explain import Unit
@@ -136,7 +136,8 @@ class ComparePane(OccluderPane, StripPane):
         self._together_of = lru_cache(64)(self._found_together)
         self._chosen = "layer_a" in options or "layer_b" in options
         self._second = description(net_b)
-        self._job = Job(self, "compare", "_work", between=True, patient=True)
+        # Of a comparison there is nothing before it is of all pictures.
+        self._job = Job(self, "compare", "_work", between=True, patient=True, drawn=lambda what: what == "")
         options = {**dict(zip(("layer_a", "layer_b"), map(self._opened, (0, 1)), strict=True)), **options}
         if result is not None:
             self.result, self._answers = result, answers(result, SHOWN)
@@ -263,8 +264,9 @@ class ComparePane(OccluderPane, StripPane):
         with self.hold_sync():
             if self._fill_picture(self.fill) is not None:
                 self.fill = "grey"
-            self.picture = 0
+            self.picture = 0  # of any number of pictures there is a first
             self.images = self._at_hand()
+            self.picture = self._first_readable(self.net, self.images)
             self._revision += 1
             self._list_pictures()
             for name, layer in self._most_alike({"layer_a": self.layer_a}).items():
@@ -273,6 +275,15 @@ class ComparePane(OccluderPane, StripPane):
         # The same index is another picture now.
         self._follow(None)
         self._follow_b(None)
+
+    def _first_readable(self, net: Network, images: Images) -> int:
+        """The first picture that both networks can take; of a comparison that is known the first where none is left."""
+        try:
+            return first_readable(net, images, self.net_b)
+        except ImageError:
+            if self.result is None and len(images) == len(self._all):
+                raise
+            return 0
 
     def _at_hand(self) -> Images:
         """The pictures of the occluders."""

@@ -24,7 +24,7 @@ from convscope_core.network import Network, Prediction
 from convscope_core.patterns import Patterns
 
 from .columns import COLUMNS, arranged, takes_many_passes
-from .tile import Tile, packed, shaded
+from .tile import FAINT, Tile, packed, painted, planes_of, strength
 
 __all__ = ["GalleryPane"]
 
@@ -34,6 +34,11 @@ ROWS, CLASSES = 12, 5
 KEPT = 2 * 2 * ROWS * COLUMNS
 #: Maps in one answer, bytes; the front end asks again for the rest.
 ANSWER = 8_000_000
+
+#: matplotlib's names of the gallery's colours.
+DIVERGING = {"red-blue": "RdBu_r", "purple-green": "PRGn_r"}
+#: Where a figure has no map.
+NOTHING = np.full((8, 8, 3), 255, np.uint8)
 
 #: Place of a map: row, method, and whether it is the control's.
 Place = tuple[int, str, bool]
@@ -110,7 +115,11 @@ class GalleryPane(Instrument):
         self._computed: dict[tuple[Any, ...], Tile] = {}
         self._numbers = itertools.count(1)
         self._controls: tuple[float, int, Network] | None = None
-        self._tile_job = Job(self, "tiles", "_tiles", fields=lambda: {"failed": self._failed_tiles})
+        # A figure of rows says of each map whether it is there.
+        self._tile_job = Job(
+            self, "tiles", "_tiles", fields=lambda: {"failed": self._failed_tiles}, counted="maps",
+            drawn=lambda what: what == "",
+        )  # fmt: skip
         self._failed_tiles = 0
         super().__init__(net, **{"targets": [None] * len(self.images)} | options)
         self._arrange()
@@ -335,18 +344,46 @@ class GalleryPane(Instrument):
         return {"tiles": tiles, "targets": targets, "more": more}, planes
 
     def _strips(self) -> list[Strip]:
-        strips = super()._strips()
+        strips, ends = super()._strips(), self._ends()
         for row in range(len(self.images)):
-            made = self._made(row)
-            names = ", ".join(["the picture", *(name for name, _ in made)])
-            pictures = [self.net.picture(self._input(row).cpu()), *(shaded(one.heatmap) for _, one in made)]
-            strips.append(Strip(f"{self.images[row].name}: {names}", pictures, 100))
+            made = [name for name, tile in self._tiles_of(row) if tile is not None and tile.attribution]
+            pictures = [self.net.picture(self._input(row).cpu()), *(self._drawn(row, name, ends) for name in made)]
+            strips.append(Strip(f"{self.images[row].name}: {', '.join(['the picture', *made])}", pictures, 100))
         return strips
 
-    def _made(self, row: int) -> list[tuple[str, Attribution]]:
-        """The maps of a row that are computed, by method."""
-        found = [(c["name"], self._computed.get(self._key((row, c["name"], False)))) for c in self._columns]
-        return [(name, tile.attribution) for name, tile in found if tile is not None and tile.attribution]
+    def _tiles_of(self, row: int, control: bool = False) -> list[tuple[str, Tile | None]]:
+        """The maps of a row by method, as far as they are computed."""
+        return [(c["name"], self._computed.get(self._key((row, c["name"], control)))) for c in self._columns]
+
+    def _ends(self) -> dict[tuple[int, str], float]:
+        """The magnitude at which the colours of each map end, by row and method, as the front end has it."""
+        found = {
+            (row, name): strength(planes_of(tile.attribution))
+            for row in range(len(self.images))
+            for name, tile in self._tiles_of(row)
+            if tile is not None and tile.attribution
+        }
+        if self.scale_by == "map":
+            return found
+        if self.scale_by == "method":
+            return {(row, name): max(one for (_, of), one in found.items() if of == name) for row, name in found}
+        groups = {column["name"]: column["group"] for column in self._columns}
+        ends = {
+            (row, name): max(one for (at, of), one in found.items() if at == row and groups[of] == groups[name])
+            for row, name in found
+        }
+        faint = {name for (row, name), one in found.items() if one < FAINT * ends[row, name]}
+        return {place: found[place] if place[1] in faint else end for place, end in ends.items()}
+
+    def _drawn(self, row: int, name: str, ends: Mapping[tuple[int, str], float], control: bool = False) -> np.ndarray:
+        """A map in the gallery's colours, over its picture; nothing where there is none."""
+        tile = dict(self._tiles_of(row, control))[name]
+        if tile is None or tile.attribution is None:
+            return NOTHING
+        # Of a control only the order is compared.
+        end = strength(planes_of(tile.attribution)) if control else ends[row, name]
+        photo = self.net.picture(self._input(row).cpu())
+        return painted(tile.attribution, end, self.colours, photo, self.opacity)
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         rows = range(len(self.images))
@@ -354,31 +391,41 @@ class GalleryPane(Instrument):
         return {"gallery": partial(self._rows_figure, rows), **each, **super()._figures()}
 
     def _rows_figure(self, rows: Sequence[int]) -> list[Strip]:
-        """Rows of the gallery: maps, each on its own scale, and beneath them their controls."""
-        strips = []
+        """Rows of the gallery: maps in its colours and on its scales, and beneath them their controls."""
+        strips, ends = [], self._ends()
+        if not any(row in rows for row, _ in ends):
+            raise ArgumentError("Expected maps, to draw them, got none yet. Wait for the first: wait().")
         for row in rows:
-            made, target = self._made(row), self._class(row)
-            if not made:
-                raise ArgumentError("Expected maps, to draw them, got none yet. Wait for the first: wait().")
+            tiles, target = self._tiles_of(row), self._class(row)
+            names = [name for name, _ in tiles]
             picture = self.net.picture(self._input(row).cpu())
             share = float(self._prediction(row).probabilities[target])
             text = f"{self.images[row].name}: {self.net.labels[target]} ({share:.3f}), explained by {self.net.name}"
-            captions = ["picture", *(name.replace("_", " ") for name, _ in made)]
-            bar = Bar("bwr", -1, 1, "of each map’s largest")
-            strips.append(Strip(text, [picture, *(shaded(one.heatmap) for _, one in made)], 100, captions, bar))
+            words = [f"{name.replace('_', ' ')}\n{_stand(tile, ends.get((row, name)))}" for name, tile in tiles]
+            bar = Bar(DIVERGING[self.colours], -1, 1, "of ± beneath")
+            maps = [self._drawn(row, name, ends) for name in names]
+            strips.append(Strip(text, [picture, *maps], 100, ["picture", *words], bar))
             if not self.control:
                 continue
-            tiles = [self._computed.get(self._key((row, name, True))) for name, _ in made]
-            controls = [tile.attribution if tile else None for tile in tiles]
-            blank = np.full((8, 8, 3), 255, np.uint8)
-            maps = [blank if one is None else shaded(one.heatmap) for one in controls]
-            rhos = ["–" if tile is None or tile.rho is None else f"ρ = {tile.rho:.2f}" for tile in tiles]
-            text = f"its controls: the top {self.top:.0%} of the layers at random"
-            strips.append(Strip(text, [blank, *maps], 100, ["", *rhos], bar))
+            rhos = [_stand(tile) for _, tile in self._tiles_of(row, control=True)]
+            text = f"its controls: the top {self.top:.0%} of the layers at random; colours end at each map’s own ±"
+            maps = [self._drawn(row, name, ends, control=True) for name in names]
+            strips.append(Strip(text, [NOTHING, *maps], 100, ["", *rhos], bar))
         return strips
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("rows", {}), ("tiles", {"all": True})]
+
+
+def _stand(tile: Tile | None, end: float | None = None) -> str:
+    """What is written beneath a map: where its colours end; of a control how alike it is; or why there is none."""
+    if tile is None:
+        return "not computed yet"
+    if tile.attribution is None:
+        return "failed"
+    if end is not None:
+        return f"± {end:.2g}"
+    return "ρ: one is constant" if tile.rho is None or math.isnan(tile.rho) else f"ρ = {tile.rho:.2f}"
 
 
 def _first_readable(net: Network, images: Images) -> tuple[Images, dict[int, Tensor], list[list[str]]]:

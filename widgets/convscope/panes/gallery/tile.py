@@ -10,10 +10,17 @@ import numpy as np
 
 from convscope_core.explain import Attribution
 
-__all__ = ["Tile", "packed", "shaded"]
+__all__ = ["FAINT", "Tile", "packed", "painted", "planes_of", "strength"]
 
 #: Of the magnitudes of a map, the one at which colours end.
 PERCENTILE = 99.5
+#: From the most negative value over zero to the most positive one: ColorBrewer's RdBu and PRGn, at equal steps.
+COLOURS = {
+    "red-blue": "053061 2166ac 4393c3 92c5de d1e5f0 f7f7f7 fddbc7 f4a582 d6604d b2182b 67001f",
+    "purple-green": "00441b 1b7837 5aae61 a6dba0 d9f0d3 f7f7f7 e7d4e8 c2a5cf 9970ab 762a83 40004b",
+}
+#: A map weaker than this share of its group's strongest would be blank on their scale.
+FAINT = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +52,8 @@ def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
     made = tile.attribution
     if made is None:
         return {"error": tile.error}, None
-    coloured = made.group == "signal" and made.layer is None and len(made.values) == 3
-    values = made.values if coloured else made.heatmap[None]
-    magnitudes = np.abs(values)
-    limit = float(magnitudes.max())
-    strong = float(np.percentile(magnitudes, PERCENTILE)) or limit
+    values = planes_of(made)
+    limit, strong = float(np.abs(values).max()), strength(values)
     steps = np.rint(values.astype(np.float64) * (32767.0 / (limit or 1.0))).astype("<i2")
     rho = tile.rho
     fields = {
@@ -70,10 +74,48 @@ def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
     return fields, steps.tobytes()
 
 
-def shaded(heatmap: np.ndarray) -> np.ndarray:
-    """A map (h, w) as a picture (h, w, 3) uint8: red where positive, blue where negative, white for zero."""
-    strong = float(np.percentile(np.abs(heatmap), PERCENTILE)) or 1.0
-    share = (heatmap / strong).clip(-1, 1)
-    fade = 1 - np.abs(share)
-    planes = [np.where(share >= 0, 1, fade), fade, np.where(share >= 0, fade, 1)]
-    return (255 * np.stack(planes, axis=-1)).astype(np.uint8)
+def planes_of(made: Attribution) -> np.ndarray:
+    """What is shown of a map: red, green and blue of a signal in three colours (3, h, w); else the sum (1, h, w)."""
+    coloured = made.group == "signal" and made.layer is None and len(made.values) == 3
+    return made.values if coloured else made.heatmap[None]
+
+
+def strength(values: np.ndarray) -> float:
+    """The magnitude at which colours end, where a map has a scale of its own."""
+    magnitudes = np.abs(values)
+    return float(np.percentile(magnitudes, PERCENTILE)) or float(magnitudes.max())
+
+
+def painted(made: Attribution, end: float, colours: str, photo: np.ndarray, opacity: float) -> np.ndarray:
+    """A map as the front end paints it on a light page: uint8 (h, w, 3).
+
+    Parameters
+    ----------
+    made : Attribution
+    end : float
+        The magnitude at which colours end.
+    colours : str
+        Those of a map without three colours, a name of `COLOURS`.
+    photo : ndarray
+        The picture beneath, uint8 (H, W, 3); its colours are left out, so that those that there are are the map's.
+    opacity : float
+        Of the map, 0..1.
+    """
+    shares = (planes_of(made) / (end or 1.0)).clip(-1, 1)
+    if len(shares) == 3:  # zero is mid-grey, as `convscope_core.render.signed` shows it
+        pixels = (128 + 127 * shares).transpose(1, 2, 0)
+    else:
+        pixels = _coloured(shares[0], colours)
+    if opacity < 1:
+        (height, width), (high, wide) = photo.shape[:2], pixels.shape[:2]
+        rows, columns = np.arange(height) * high // height, np.arange(width) * wide // width
+        grey = (photo @ np.array([0.299, 0.587, 0.114]))[..., None]
+        pixels = opacity * pixels[rows[:, None], columns] + (1 - opacity) * grey
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _coloured(shares: np.ndarray, colours: str) -> np.ndarray:
+    """Values (h, w) from -1 to 1 in colours, (h, w, 3) from 0 to 255."""
+    anchors = np.array([list(bytes.fromhex(one)) for one in COLOURS[colours].split()], float)
+    steps = np.linspace(-1, 1, len(anchors))
+    return np.stack([np.interp(shares, steps, anchors[:, channel]) for channel in range(3)], axis=-1)
