@@ -8,6 +8,9 @@ is the median of the rounds, with the lowest and the highest.
 
 The clocks of page and kernel are the machine's; between them is what the server, both its connections, and the threads
 at either end take.
+
+Everything runs on one machine, the browser too, so its processors may be the bound: the processor time of all processes
+for a frame, by the cores. It stands beside the time by the clock that a frame took.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ import argparse
 import os
 import statistics
 import sys
-from contextlib import ExitStack
+import time
+from collections import Counter
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "browser"))
@@ -150,6 +156,28 @@ PARTS = {
 }
 
 
+#: Whose processor time is counted, by what is in their command lines; the first that fits.
+PROCESSES = {
+    "kernel": "ipykernel",
+    "server": "jupyterlab",
+    "page": "--type=renderer",
+    "browser and its painting": "chrom",
+    "playwright": "",
+}
+
+
+def processor_times() -> Counter[str]:
+    """Milliseconds of processor time that this process and its children have used, by what they are."""
+    used: Counter[str] = Counter()
+    here = psutil.Process()
+    for process in [here, *here.children(recursive=True)]:
+        with suppress(psutil.Error):  # it has ended
+            line = " ".join(process.cmdline())
+            name = next(name for name, sign in PROCESSES.items() if sign in line)
+            used[name] += 1000 * sum(process.cpu_times()[:2])
+    return used
+
+
 def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
@@ -173,10 +201,12 @@ class Bench:
         root = self.root
         root.evaluate(WATCH)
         self.book.run("stamps.clear()")
+        begun, used = time.perf_counter(), processor_times()
         for dx, dy in ((-90, -60), (120, 90), (-40, 80), (60, -120)):
             self.book.drag(root.locator(".cs-occluder"), dx, dy, steps=100)
         place = root.evaluate(PLACE)
         root.locator(f".cs-probabilities[data-position='{place}']").wait_for()
+        clock, used = 1000 * (time.perf_counter() - begun), processor_times() - used
         found = root.evaluate("(root) => root.drag")
         wire = self.book.page.evaluate("() => Object.fromEntries(window.wire)")
         stamps = self.book.value("[[f'{client} {number}', times] for (client, number), times in stamps.items()]")
@@ -184,9 +214,10 @@ class Bench:
         frames = [{**frame, **wire.get(frame["key"], {}), **kernel.get(frame["key"], {})} for frame in found["frames"]]
         whole = [frame for frame in frames if all(name in frame for pair in PARTS.values() for name in pair)]
         totals = [frame["shown"] - frame["pointer"] for frame in frames]
+        count = sum("begun" in one for one in kernel.values())
         return {
             "moves": found["moves"],
-            "frames": sum("begun" in one for one in kernel.values()),
+            "frames": count,
             "pointer to probability, median": statistics.median(totals),
             "pointer to probability, 95th percentile": quantile(totals, 0.95),
             **{
@@ -194,6 +225,10 @@ class Bench:
                 for suffix, of in (("", statistics.median), (", 95th percentile", lambda one: quantile(one, 0.95)))
                 for part, (begin, end) in PARTS.items()
             },
+            **{f"processor time a frame: {name}": used[name] / count for name in PROCESSES},
+            "processor time a frame: all": used.total() / count,
+            f"... of {os.cpu_count()} cores, the bound": used.total() / count / (os.cpu_count() or 1),
+            "a frame by the clock": clock / count,
         }
 
 

@@ -154,6 +154,31 @@ w._answer_occlude = held
     assert computed[0] != computed[-1] == [0, 0]
 
 
+def test_a_drag_does_not_make_the_kernel_busy(notebook):
+    book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    shown_at(root, 24, 24)
+    book.page.evaluate(
+        """() => {
+          const said = (window.said = { statuses: [], taken: 0 });
+          const { kernel } = window.nb.panel.sessionContext.session;
+          kernel.statusChanged.connect((_, status) => said.statuses.push(status));
+          kernel.iopubMessage.connect((_, { header, parent_header, content }) => {
+            if (header.msg_type === "status" && parent_header.msg_type === "comm_msg")
+              said.taken += content.execution_state === "idle";
+          });
+        }"""
+    )
+    book.drag(root.locator(OCCLUDER), -500, -500, steps=30, release=False)
+    shown_at(root, 0, 0)
+    # That each was taken is said all the same: the page waits for it.
+    book.wait_for("() => window.said.taken >= 2")
+    assert book.page.evaluate("window.said.statuses") == []
+    # What a person's code may follow is work of the kernel's like any other.
+    book.page.mouse.up()
+    book.wait_for("() => window.said.statuses.includes('busy')")
+
+
 def test_drag_follows_while_a_cell_is_busy(notebook):
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", own=True)
     root = book.cell(1).locator(".cs-root")

@@ -27,6 +27,7 @@ from convscope_core.saving import write_bytes, write_text
 from ._figure import FORMATS, add_notes, figure_of, written
 from ._job import Job
 from ._layers import description
+from ._quiet import quieten
 from ._saved import saved_module, saved_page
 from ._static import styles
 from ._still import Strip, drawn
@@ -154,6 +155,8 @@ class Instrument(anywidget.AnyWidget):
         # that sets a trait, into the queue behind the cells. The front end knows the way beside them; let it choose.
         if hasattr(self.comm, "_reply_subshell_for"):
             self.comm._reply_subshell_for = lambda _data, chosen: chosen
+        if self.comm is not None:
+            quieten(self.comm)
 
     @property
     def _live(self) -> bool:
