@@ -1,4 +1,4 @@
-"""Builds the JavaScript bundles whenever the wheel (editable or not) is built.
+"""Builds the JavaScript bundles whenever the wheel (editable or not) is built, and the description for package indexes.
 
 ``CONVSCOPE_SKIP_JS=1`` leaves the bundle as it is, for environments that build it by another way. What is missing is
 reported by ``SystemExit``: pip shows its one sentence, where any other exception would come with a traceback.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 STATIC = "widgets/convscope/static"
 
@@ -39,6 +40,22 @@ def find_npm(root: Path) -> str:
     if major is None or int(major[1]) < int(oldest):
         raise SystemExit(f"{needed}; the one on PATH is {version or 'broken'}. Install a newer one, {remedy}")
     return npm
+
+
+def description(readme: str) -> str:
+    """The README for a package index, where no files stand beside it: without pictures, and pages by name only."""
+    text = re.sub(r"<picture>.*?</picture>\n+", "", readme, flags=re.DOTALL)
+    text = re.sub(r"\[([^\]]*)\]\((?!https?:|#)[^)]*\)", r"\1", text)
+    return f"{text.rstrip()}\n\nPages that are named, and pictures, come with the source distribution.\n"
+
+
+class DescriptionHook(MetadataHookInterface):
+    """Writes the project's description."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Put it into the project's metadata."""
+        readme = Path(self.root, "README.md").read_text(encoding="utf-8")
+        metadata["readme"] = {"content-type": "text/markdown", "text": description(readme)}
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]

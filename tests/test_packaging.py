@@ -119,6 +119,15 @@ def test_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     }
 
 
+def test_what_a_package_index_shows_leads_nowhere_that_is_not_there(wheel: zipfile.ZipFile) -> None:
+    metadata = Parser().parsestr(wheel.read(f"convscope-{VERSION}.dist-info/METADATA").decode())
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    text, readme = metadata.get_payload(), (ROOT / "README.md").read_text()
+    assert re.findall(r"^#+ .*$", text, re.MULTILINE) == re.findall(r"^#+ .*$", readme, re.MULTILINE)
+    assert re.findall(r"]\((.*?)\)", text) == [link for link in re.findall(r"]\((.*?)\)", readme) if "://" in link]
+    assert "<" not in re.sub(r"`[^`]*`|^ {4}.*$|```.*?```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
 def test_wheel_works_away_from_the_repository(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
     wheel.extractall(tmp_path)
     code = "import convscope; print(convscope.__file__, convscope.__version__)"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -47,6 +49,19 @@ def test_every_instrument_carries_one_in_its_output_and_its_state(workshop, show
         assert widget._still == bundle["image/png"]
         assert len(bundle["image/png"]) < 150_000
         assert len(json.dumps(widget.get_state(list(widget._shared_traits())))) < 160_000
+
+
+def test_every_instrument_and_chart_is_shown_by_colabs_manager_of_widgets_of_others(workshop, show, monkeypatch):
+    output = ModuleType("google.colab.output")
+    output._widgets = SimpleNamespace(_installed_url="https://colab.example/manager.js")
+    output.enable_custom_widget_manager = lambda: None
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    widgets = [show(make(workshop.net)) for make in workshop.make.values()]
+    curves = cs.degradation(workshop.net, workshop.pictures[:2], ["random"], steps=2, progress=False)
+    for widget in [*widgets, show(cs.degradation_chart(curves))]:
+        data, metadata = widget._repr_mimebundle_()
+        (view,) = (name for name in data if name.endswith("widget-view+json"))
+        assert metadata[view]["colab"]["custom_widget_manager"]["url"] == output._widgets._installed_url
 
 
 def test_it_shows_the_picture_and_the_occluder_where_it_is(net, pictures, show):

@@ -11,7 +11,7 @@ import bqplot
 import ipywidgets
 
 from ._figure import written
-from ._parts import close_whole
+from ._parts import close_whole, displayed
 
 __all__ = ["Chart"]
 
@@ -59,17 +59,14 @@ class Chart(bqplot.Figure):
         return _Page(picture + self._table)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        bundle = self.box._repr_mimebundle_(**kwargs)
-        if bundle is None:
-            return None
+        bundle = displayed(self.box, **kwargs)
         try:
             picture = self._picture()
         except Exception:  # a picture that cannot be drawn must not keep the chart from being shown
             logger.info("a chart could not be drawn as a still picture", exc_info=True)
             return bundle
-        data, *more = bundle if isinstance(bundle, tuple) else (bundle,)
-        data = {**data, "image/png": picture}
-        return (data, *more) if isinstance(bundle, tuple) else data
+        data, metadata = bundle
+        return {**data, "image/png": picture}, metadata
 
     def close(self) -> None:
         """Close the figure, and the box if it was shown."""

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 
 from ._instrument import Instrument
+from ._parts import displayed
 
 __all__ = ["Charted"]
 
@@ -38,7 +39,7 @@ class Charted(Instrument):
         (self.box.add_class if there else self.box.remove_class)("cs-has-chart")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        return self._with_still(self.box._repr_mimebundle_(**kwargs))
+        return self._with_still(displayed(self.box, **kwargs))
 
     def close(self) -> None:
         """Close the panes and the chart; the thread ends and the tensors are freed."""

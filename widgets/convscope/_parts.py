@@ -1,17 +1,30 @@
-"""What ipywidgets keeps until it is closed: every widget, also those that only another one holds."""
+"""What boxes and charts of other packages need: an end, and a host that shows what is in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import anywidget
 import ipywidgets
 
-__all__ = ["close_whole"]
+__all__ = ["close_whole", "displayed"]
+
+
+def displayed(box: ipywidgets.Box, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is displayed of a box that holds widgets of other packages, and what goes with it, as with an anywidget.
+
+    Colab reads there which manager of widgets has to show it; its own knows the widgets of ipywidgets only.
+    """
+    shown: Any = anywidget.AnyWidget._repr_mimebundle_(box)
+    return box._repr_mimebundle_(**kwargs), shown[1]
 
 
 def close_whole(*widgets: ipywidgets.Widget) -> None:
-    """Close widgets and all that they are made of: a figure with its marks, axes, scales and layout."""
+    """Close widgets and all that they are made of: a figure with its marks, axes, scales and layout.
+
+    ipywidgets keeps every widget until it is closed, also one that only another one holds.
+    """
     found: dict[str, ipywidgets.Widget] = {}
     waiting = list(widgets)
     while waiting:
