@@ -83,9 +83,9 @@ FULL = {
 }
 #: With as little to show as there can be, where that looks otherwise.
 EMPTY = {
-    "Explorer": "cs.Explorer(net, images, survey, layer='conv_stem', show='dead')",
-    "FilterGrid": "cs.FilterGrid(net, images[1], layer='conv_stem', survey=survey, show='repeated')",
-    "UnitPanel": "cs.UnitPanel(net, survey=survey, layer='conv_stem')",
+    "Explorer": "cs.Explorer(net, images, survey, layer='blocks.0.0.conv_pw', show='dead')",
+    "FilterGrid": "cs.FilterGrid(net, images[1], layer='blocks.0.0.conv_pw', survey=survey, show='dead')",
+    "UnitPanel": "cs.UnitPanel(net, survey=survey, layer='conv_stem', channel=11)",
     "Gallery": "cs.Gallery(net, images[:1], ['patternnet'])",
     "HealthView": "cs.HealthView(small, survey=empty)",
     "PatternReport": "cs.PatternReport(small, patterns, only_problems=True)",
@@ -103,7 +103,7 @@ DAMAGED = {
     "Evolution": "cs.Evolution(checkpoints, folder)",
     "Invariance": "cs.Invariance(net, folder, {'shift_x': [-16, 0, 16]}, ['conv_stem', 'conv_head'])",
     "Compare": "cs.Compare(small, cs.load('alexnet_shapes'), folder)",
-    "Correspondence": "cs.Correspondence(net, folder, points=[(90, 60), None, (60, 100)], places=4)",
+    "Correspondence": "cs.Correspondence(net, folder, points=[None, (90, 60), None, (60, 100)], places=4)",
 }
 #: With long work, which is stopped.
 WORKING = {
@@ -133,11 +133,12 @@ CHANGE = {
 SETTLED = """() => [...document.querySelectorAll('.cs-is-stale, .cs-is-loading, [aria-busy=true]')]
   .every((one) => one.getClientRects().length === 0)"""
 #: bqplot lays its figures out anew a while after the page has another width: until then the plot is too wide for its
-#: figure, or leaves more of it than the widest margins.
-LAID_OUT = """() => [...document.querySelectorAll('.bqplot')].every((figure) => {
+#: figure, or leaves more of it than the margins of any.
+LAID_OUT = """(root) => [...root.querySelectorAll('.bqplot')].every((figure) => {
+  if (figure.getClientRects().length === 0) return true;
   const rest = figure.querySelector('svg').getBoundingClientRect().width
     - Number(figure.querySelector('.plotarea_background').getAttribute('width'));
-  return rest > 0 && rest < 150;
+  return rest > 60 && rest < 90;
 })"""
 #: An instrument with the chart beneath it, where there is one.
 INSTRUMENT = ".cs-charted, .cs-host"
@@ -167,7 +168,7 @@ class Album:
             tall = root.evaluate("root => root.scrollHeight")
             if instrument != "Explorer":  # which is as high as the window lets it
                 page.set_viewport_size({"width": width, "height": max(1000, tall + 300)})
-            page.wait_for_function(LAID_OUT)
+            page.wait_for_function(LAID_OUT, arg=root.element_handle())
             for _ in range(3):
                 page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             root.screenshot(path=FOLDER / f"{instrument}-{state}-{width}-{theme}.png", animations="disabled")
@@ -237,7 +238,7 @@ def take_live(book: Notebook, album: Album, instrument: str, state: str, made: s
     else:
         book.run("w.wait(120)", timeout=150)
     if state in ("full", "empty", "damaged", "stale", "stopped"):
-        book.wait_for(SETTLED)  # what followed from the first answers has come, too
+        book.wait_for(SETTLED, timeout=120)  # what followed from the first answers has come, too
     if state == "stale":
         book.run(f"gate.clear(); {CHANGE[instrument]}")
         root.locator(PENDING).first.wait_for()
@@ -255,7 +256,7 @@ def take_dead(book: Notebook, album: Album, made: dict[str, str]) -> None:
     for number in range(len(made)):
         book.run_cell(number)
         book.run(f"w{number}.wait(120)", timeout=150)
-    book.wait_for(SETTLED)
+    book.wait_for(SETTLED, timeout=120)
     book._evaluate(RESTART)
     for theme in THEMES:
         book.theme(theme)
@@ -336,7 +337,11 @@ def main(words: list[str]) -> int:
                 failed += 1
                 book.run("gate.set(); broken.clear()")
         if dead:
-            take_dead(book, album, dead)
+            try:
+                take_dead(book, album, dead)
+            except Exception as error:
+                print(f"dead: {str(error)[-2000:]}", flush=True)
+                failed += 1
         book.close()
         browser.close()
     album.sheet()

@@ -51,6 +51,33 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     expect(rows).to_have_count(3)
 
 
+def test_numbers_stand_under_their_headings_on_every_page(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(FITTED, "w = cs.PatternReport(net, patterns, quality); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(".cs-patterns__row[data-layer]")).to_have_count(3)
+    for width in (1280, 700, 390):
+        book.page.set_viewport_size({"width": width, "height": 1000})
+        head, *rows = root.evaluate(
+            """(root) => [...root.querySelectorAll(".cs-patterns__row")].map((row) => [...row.children].map((one) => {
+              const range = document.createRange();
+              range.selectNodeContents(one);
+              const { left, right, top, bottom } = range.getBoundingClientRect();
+              return [left, right, top, bottom];
+            }))"""
+        )
+        for row in rows:
+            for heading, cell in zip(head, row, strict=True):
+                if cell[1] > cell[0]:  # there is something in it
+                    assert heading[0] < cell[1] + 8, f"{width} px: beside its heading"
+                    assert cell[0] < heading[1] + 8, f"{width} px: beside its heading"
+            there = [cell for cell in row if cell[1] > cell[0]]
+            for at, one in enumerate(there):
+                for other in there[:at]:
+                    apart = one[0] >= other[1] - 1 or other[0] >= one[1] - 1
+                    beneath = one[2] >= other[3] - 1 or other[2] >= one[3] - 1
+                    assert apart or beneath, f"{width} px: over one another"
+
+
 def test_beneath_a_chart_keys_open_its_numbers_and_are_no_shortcuts_of_the_host(notebook):  # type: ignore[no-untyped-def]
     book = notebook(FITTED, "cs.quality_chart(quality)")
     cell = book.cell(1)

@@ -276,7 +276,8 @@ def test_too_few_images_are_said_not_computed(net: Network, colours: Path, found
     few = survey(net, colours, "0", indices=[0, 1, 2, 10, 11, 12, 20], progress=False)
     assert (few.comparable, few.preferences("0", 0)) == ((), [])
     assert few.similar("0", 0) == []
-    assert np.isnan(layer_health(few)[0].rare)
+    assert np.isnan([layer_health(few)[0].rare, layer_health(few)[0].duplicated]).all()
+    assert layer_health(found)[0].duplicated == (found.duplicates("0") != np.arange(6)).mean()
     with pytest.raises(ArgumentError, match=r"Expected at least 5 pictures of a class .*'red'.*, got 1: by chance"):
         few.units("red")
     # One more than the least is enough, one less is not.
@@ -285,8 +286,9 @@ def test_too_few_images_are_said_not_computed(net: Network, colours: Path, found
         with pytest.raises(ArgumentError, match=f"got {minimum.images - 1}"):
             minimum.require(minimum.images - 1, what)
         minimum.require(minimum.images, what)
-    assert [few.shortage(what) is None for what in ("preference", "similar", "rare")] == [False] * 3
-    assert [found.shortage(what) is None for what in ("preference", "similar", "rare")] == [True, True, False]
+    kinds = ("preference", "similar", "repeated", "rare")
+    assert [few.shortage(what) is None for what in kinds] == [False] * 4
+    assert [found.shortage(what) is None for what in kinds] == [True, True, True, False]
     assert found.comparable == ("blue", "green", "red")
     assert found.preferences("0", 2)[0].images == found.units("blue")[0].images == 10
 

@@ -67,7 +67,7 @@ class Histogram:
             axes=[self._across, self._up],
             title=" ",
             title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
-            fig_margin={"top": 24, "bottom": 38, "left": 50, "right": 12},
+            fig_margin={"top": 24, "bottom": 38, "left": 50, "right": 24},
             background_style={"fill": "none"},
             layout={"width": "100%", "max_width": "1000px", "height": "166px", "min_width": "0"},
             animation_duration=0,

@@ -62,14 +62,16 @@ class InvarianceCurves:
             curve, colour = curves["distances"][panel.distance][layer], info["colours"][layer]
             bands += _band(values, curve, colour)
             lines.append((values, curve["mean"], colour, 2.0, layer))
-        self._distances.show(values, bands, lines, across, f"{panel.distance} distance")
+        nothing = "no layer is chosen" if curves else "nothing is measured yet"
+        self._distances.show(values, bands, lines, across, f"{panel.distance} distance", nothing)
         if curves:
             bands = _band(values, curves["probability"], CLEAN)
             for image, row in list(curves["each"].items())[:48]:
                 chosen = image == str(panel.picture)
                 each.append((values, row, TOP if chosen else CLEAN, 2.0 if chosen else 0.7, ""))
             each.append((values, curves["probability"]["mean"], CLEAN, 3.0, "mean"))
-        self._probability.show(values, bands if curves else [], each, across, "probability of the class")
+        bands = bands if curves else []
+        self._probability.show(values, bands, each, across, "probability of the class", "nothing is measured yet")
         self._mark()
 
     def _mark(self, _change: Any = None) -> None:
@@ -102,14 +104,16 @@ class _Figure:
         self.figure = bqplot.Figure(
             marks=[self._cursor],
             axes=[self._across, self._up],
-            fig_margin={"top": 10, "bottom": 40, "left": 58, "right": 16},
+            fig_margin={"top": 22, "bottom": 40, "left": 58, "right": 16},
             padding_y=0.0,
             background_style={"fill": "none"},
+            title_style={"font-size": "11px", "fill": CLEAN, "font-weight": "400"},
             layout={"flex": "1 1 320px", "height": "240px", "min_width": "0"},
             animation_duration=0,
         )
 
-    def show(self, values: list[float], bands: list[Any], lines: list[Any], across: str, up: str) -> None:
+    def show(self, values: list[float], bands: list[Any], lines: list[Any], across: str, up: str, nothing: str) -> None:
+        """Draw curves; where there are none say so."""
         pad = 0.02 * max(values[-1] - values[0], 1e-9)
         with self._x.hold_sync():
             self._x.min, self._x.max = values[0] - pad, values[-1] + pad
@@ -131,6 +135,7 @@ class _Figure:
             xs, ys = np.array([x[k] for k in there], float), np.array([row[k] for k in there], float)
             drawn.append(bqplot.Lines(x=xs, y=ys, scales=scales, colors=[colour], stroke_width=width, labels=[name]))
         self._across.label, self._up.label = across, up
+        self.figure.title = "" if lines else nothing
         old = self.figure.marks[:-1]
         self.figure.marks = [*drawn, self._cursor]
         for mark in old:

@@ -52,6 +52,11 @@ def quality_chart(quality: SignalQuality) -> Any:
     bqplot.Figure
         An ipywidget; where none can be shown, `quality.plot()`. A layer in which no unit was measured has no mark.
     """
+    return quality_figure(quality, legend=True)
+
+
+def quality_figure(quality: SignalQuality, legend: bool) -> Any:
+    """`quality_chart`, with or without a legend and room for it."""
     import bqplot
 
     scales = {
@@ -70,7 +75,7 @@ def quality_chart(quality: SignalQuality) -> Any:
                 scales=scales,
                 colors=[colour],
                 labels=[TITLES.get(name, name)],
-                display_legend=True,
+                display_legend=legend,
                 marker=marker,
                 marker_size=40,
                 stroke_width=1.5,
@@ -195,7 +200,7 @@ def _figure(plot: Callable[[], Any], numbers: str, marks: list[Any], across: Any
 
     # The legend stands beside the curves: the axis goes on beyond them as far as it is wide on a narrow page.
     named = [mark.labels[0] for mark in marks if mark.display_legend]
-    room = min(0.5, (LEGEND[0] + LEGEND[1] * max(map(len, named), default=0)) / NARROW)
+    room = min(0.5, (LEGEND[0] + LEGEND[1] * max(map(len, named))) / NARROW) if named else 0.0
     across.scale.max += room / (1 - room) * (across.scale.max - across.scale.min)
     return Chart(
         plot,

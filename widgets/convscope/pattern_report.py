@@ -61,9 +61,7 @@ class PatternReport(PatternsPane, Charted):
             self._put_beneath(None, lambda: None)
             return
         # bqplot brings pandas along: not before it is needed.
-        from .charts import quality_chart
+        from .charts import quality_figure
 
-        self.chart = quality_chart(quality)
-        for mark in self.chart.marks:
-            mark.display_legend = False  # the table has it
+        self.chart = quality_figure(quality, legend=False)  # the table has it
         self._put_beneath(self.chart, partial(close_whole, self.chart))

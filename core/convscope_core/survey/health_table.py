@@ -31,7 +31,8 @@ class HealthRow:
         Share of the units that less than one image in a hundred activates, the dead ones not among them; NaN where too
         few images were seen to tell (`MINIMA`).
     duplicated : float
-        Share of the units that repeat an earlier one of the layer (see `Survey.duplicates`).
+        Share of the units that repeat an earlier one of the layer (see `Survey.duplicates`); NaN where too few images
+        were sampled to tell (`MINIMA`).
     active : float
         Mean share of the positions at which a unit is greater than zero.
     saturated : float
@@ -84,7 +85,7 @@ class HealthTable(Sequence[HealthRow]):
         )
         lines = [
             f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {_share(row.rare):>5}  "
-            f"{row.duplicated:>10.1%}  {row.active:>6.1%}  {_share(row.saturated):>9}"
+            f"{_share(row.duplicated):>10}  {row.active:>6.1%}  {_share(row.saturated):>9}"
             for row in self.rows
         ]
         return "\n".join([f"Health of {self.network} over {self.images:,} images", head, *lines])
@@ -144,7 +145,7 @@ def layer_health(survey: Survey) -> HealthTable:
                 channels=layer.channels,
                 dead=float(health.dead.mean()),
                 rare=float(health.rare.mean()) if health.images >= MINIMA["rare"].images else float("nan"),
-                duplicated=float(repeats.mean()),
+                duplicated=float(repeats.mean()) if survey.shortage("repeated") is None else float("nan"),
                 active=float(np.mean(health.active_positions)),
                 saturated=float(bounded.mean()) if bounded.size else float("nan"),
             )

@@ -50,6 +50,12 @@ MINIMA: dict[str, Minimum] = {
         "sampled pictures",
         "over 10 pictures one in a hundred pairs of unrelated units correlates by 0.76 and more, over 20 by 0.56",
     ),
+    "repeated": Minimum(
+        8,
+        "sampled pictures that activate a unit",
+        "over 8 pictures one in a million pairs of unrelated units correlates by 0.99 and more, over 4 one in "
+        "two hundred",
+    ),
     "dead": Minimum(
         101,
         "pictures",
@@ -58,7 +64,7 @@ MINIMA: dict[str, Minimum] = {
     "rare": Minimum(101, "pictures", "of fewer a single one is not less than one in a hundred"),
     "histogram": Minimum(5, "pictures that activate the unit", "so few values are better read one by one"),
 }
-"""By what is told: preferences for classes, similar units, dead units, rarely active ones, the histogram of a unit."""
+"""By what is told: preferences for classes; similar, repeated, dead, rarely active units; the histogram of a unit."""
 
 
 def inactive_word(images: int) -> str:

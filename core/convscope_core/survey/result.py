@@ -39,9 +39,6 @@ from convscope_core.wordnet import class_names
 
 __all__ = ["Survey"]
 
-_ALIKE = 8
-"""Images of the sample that must activate a unit before it is called a duplicate of another."""
-
 
 @plain_methods
 @argument_kind("Make one with survey(net, images), or open one with load_survey.")
@@ -488,7 +485,7 @@ class Survey:
 
         Parameters
         ----------
-        what : {"preference", "similar", "rare"}
+        what : {"preference", "similar", "repeated", "rare"}
             One of `MINIMA`.
         """
         if what == "preference":
@@ -497,6 +494,8 @@ class Survey:
             return MINIMA[what].shortage(most, "Preferences for classes are") if len(counts) > 1 else None
         if what == "similar":
             return MINIMA[what].shortage(len(self._sample_arrays[0]), "Similar units are")
+        if what == "repeated":
+            return MINIMA[what].shortage(len(self._sample_arrays[0]), "Repeated units are")
         return MINIMA[what].shortage(self._statistics.health.images, "Rarely active units are")
 
     @cached_property
@@ -643,7 +642,7 @@ class Survey:
         first: npt.NDArray[np.int64] = index.copy()
         standard = _standardised(peaks)
         alike = standard.T @ standard >= above
-        judged = (peaks > 0).sum(0) >= _ALIKE
+        judged = (peaks > 0).sum(0) >= MINIMA["repeated"].images
         for channel in np.flatnonzero(judged).tolist():
             # Only firsts are compared with, so that a chain of slightly different units is not one group.
             before = np.flatnonzero(alike[channel, :channel] & judged[:channel] & (first[:channel] == index[:channel]))

@@ -38,9 +38,8 @@ export function evolutionPane(view: View<EvolutionState>, root: HTMLElement): vo
   chooseByKeys(view, arranged, scroller, search);
   // Its own width: a scroll bar takes some of it.
   onResize(scroller, (width) => {
-    const isFirst = arranged.get("width") === 0;
     arranged.set({ width });
-    if (isFirst) reveal(view, arranged, scroller);
+    reveal(view, arranged, scroller);
   });
   store.watch(["selected", "checkpoint", "winners", "order"], () => reveal(view, arranged, scroller));
   arranged.onChange(["zoom"], () => reveal(view, arranged, scroller));

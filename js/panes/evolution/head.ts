@@ -2,7 +2,7 @@
 import { el, text } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { View } from "../../seam";
-import type { Work } from "../shared/work";
+import { unreadable, type Work } from "../shared/work";
 import type { EvolutionState } from "./state";
 
 export function evolutionHead({ store }: View<EvolutionState>, root: HTMLElement): void {
@@ -12,9 +12,9 @@ export function evolutionHead({ store }: View<EvolutionState>, root: HTMLElement
   const live = el("span.cs-live", { role: "status" }, dot, state);
   root.append(el("p.cs-summary.cs-evolution__head", what, live));
   store.watch(["_network", "_evolution", "_survey"], () => {
-    const { checkpoints, pictures } = store.get("_evolution");
+    const { checkpoints, pictures, unread } = store.get("_evolution");
     const at = checkpoints.length === 0 ? "no checkpoint yet" : many(checkpoints.length, "checkpoint");
-    text(what, `${store.get("_network").name} · ${at} · ${many(pictures, "picture")}`);
+    text(what, `${store.get("_network").name} · ${at} · ${many(pictures, "picture")}${unreadable(unread)}`);
   });
   store.watch(["_evolution", "_survey", "offline"], () => {
     const { live: now } = store.get("_evolution");

@@ -36,6 +36,8 @@ export interface EvolutionInfo {
   recorded: number;
   planned: number | null;
   pictures: number;
+  /** How many more could not be read. */
+  unread: number;
   /** By curve and layer, a value a checkpoint. */
   curves: Record<string, Record<string, Values>>;
   /** A row a checkpoint, a value a component. */
@@ -116,6 +118,7 @@ export const evolutionSlice: Slice<EvolutionSlice> = {
       recorded: 0,
       planned: null,
       pictures: 0,
+      unread: 0,
       curves: {},
       energy: [],
       colours: { layers: {}, checkpoints: [] },

@@ -49,11 +49,15 @@ export function showCell(store: Store<GalleryState>, cell: MapCell): void {
   const tiles = store.get("tiles");
   const tile = tiles.get(keyOf(cell.row, cell.column.name, false));
   const control = tiles.get(keyOf(cell.row, cell.column.name, true));
-  is(cell.button, "stale", tile?.stale ?? false);
+  // Another class may be asked for than the one that is there.
+  const wanted = store.get("targets")[cell.row] ?? tile?.map?.target;
+  const stale = !!tile && (tile.stale || (!!tile.map && tile.map.target !== wanted));
+  is(cell.button, "stale", stale);
   is(cell.button, "failed", !!tile?.error);
   cell.button.dataset.number = String(tile?.number ?? "");
-  aria(cell.button, "busy", !tile || tile.stale);
-  text(cell.note, noteOf(tile));
+  const pending = store.get("awaited") || ["none", "running"].includes(store.get("_tiles").state);
+  aria(cell.button, "busy", pending && (!tile || stale));
+  text(cell.note, tile || pending ? noteOf(tile) : "not computed");
   cell.note.title = tile?.error ? noteOf(tile) : "";
   cell.control.hidden = !store.get("control") || !!tile?.error;
   is(cell.control, "stale", control?.stale ?? false);

@@ -96,7 +96,7 @@ export function tablePane(view: View<GalleryState>, root: HTMLElement): void {
   store.onChange(["spot"], spot);
   store.onChange(["scale_by"], captions);
   store.onChange(["tiles", "scale_by"], scales);
-  store.onChange(["tiles", "control", "top"], words);
+  store.onChange(["tiles", "control", "top", "targets", "_tiles", "awaited"], words);
   store.onChange(["explained", "targets", "offline"], classes);
   store.onChange(["tiles", "opacity", "scale_by", "colours"], paint);
   page.onTheme(paint);

@@ -11,7 +11,7 @@ export interface HealthRow {
   dead: number;
   /** null of too few pictures to tell. */
   rare: number | null;
-  duplicated: number;
+  duplicated: number | null;
   /** Mean shares of the positions; null where the activation has no upper bound. */
   active: number;
   saturated: number | null;

@@ -1,15 +1,24 @@
 /** Layer by layer: which filters are dead, rarely active or repeated, as shares of a bar. */
-import { dim, el, text } from "../../lib/dom";
+import { aria, dim, el, text } from "../../lib/dom";
 import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
 import type { Session, View } from "../../seam";
 import { figureButtons } from "../shared/figure";
-import { inactiveWord } from "../shared/survey";
+import { inactiveWord, isSurveyed } from "../shared/survey";
 import { unitLines } from "../shared/units";
 import type { HealthRow, HealthState, HealthUnits } from "./state";
-import { rowText, summaryText } from "./words";
+import { nothingText, rowText, summaryText, untoldKinds } from "./words";
 
 const KINDS = ["dead", "rare", "duplicated"] as const;
+
+/** Columns, and what they say. */
+const HEADINGS = {
+  layer: undefined,
+  filters: undefined,
+  "share of the filters": "Of those that no picture activates, few do, or another filter does the same as",
+  active: "At what share of the places of a map a filter is above zero, on average",
+  saturated: "At what share of the places a filter is at the ceiling of its activation, on average",
+};
 
 /** In the words of the legend: of few pictures none is called dead. */
 const namesOf = (store: View<HealthState>["store"]) => ({
@@ -26,9 +35,7 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const head = el(
     "div.cs-row.cs-row--head.cs-health__row",
     { role: "row" },
-    ...["layer", "filters", "share of the filters", "active", "saturated"].map((name) =>
-      el("span", { role: "columnheader" }, name),
-    ),
+    ...Object.entries(HEADINGS).map(([name, title]) => el("span", { role: "columnheader", title }, name)),
   );
   const list = el("div.cs-rows.cs-health__rows", { role: "rowgroup" });
   const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
@@ -45,8 +52,9 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
     const found = store.get("_health");
     const survey = store.get("_survey");
     const names = namesOf(store);
+    const untold: readonly string[] = untoldKinds(found);
     legend.replaceChildren(
-      ...KINDS.map((kind) =>
+      ...KINDS.filter((kind) => !untold.includes(kind)).map((kind) =>
         el("span", el("i", { class: `cs-health__part cs-health__part--${kind}` }), names[kind]),
       ),
     );
@@ -63,18 +71,22 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
     rows.show(found.map((one) => row(one, names.dead)));
   });
   store.watch(["layer"], () => rows.mark());
-  store.watch(["units", "layer", "selected"], () => {
+  store.watch(["units", "layer", "selected", "errors", "offline"], () => {
     const [units, layer] = [store.get("units"), store.get("layer")];
-    details.hidden = layer === "" || units?.layer !== layer;
-    if (!units || details.hidden) return;
+    const come = units?.layer === layer;
+    const failed = "units" in store.get("errors");
+    details.hidden = layer === "" || (!come && (store.get("offline") || !isSurveyed(store)));
+    aria(details, "busy", !details.hidden && !come && !failed);
+    if (!units || !come) {
+      const reason = failed ? "Its units could not be listed: the error says why." : "Looking its units up…";
+      return details.replaceChildren(el("b", layer), el("p", reason));
+    }
     const lines = unitLines(said(units, namesOf(store)), store.get("selected"), (selected) =>
       store.set({ selected }),
     );
     details.replaceChildren(
       el("b", layer),
-      ...(lines.length > 0
-        ? lines
-        : [el("p", `No unit is ${inactiveWord(store)}, rarely active or repeated.`)]),
+      ...(lines.length > 0 ? lines : [el("p", nothingText(store.get("_health"), inactiveWord(store)))]),
     );
   });
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { HealthRow } from "./state";
-import { rowText, summaryText } from "./words";
+import { nothingText, rowText, summaryText } from "./words";
 
 const row: HealthRow = {
   layer: "stem",
@@ -31,6 +31,16 @@ describe("health", () => {
       "8 filters of 1 layer over 11 pictures: 25.0\u00a0% never active, 12.5\u00a0% repeat another. " +
         "Too few pictures to tell which are rarely active.",
     );
+    expect(summaryText([{ ...row, rare: null, duplicated: null }], 1)).toBe(
+      "8 filters of 1 layer over 1 picture: 25.0\u00a0% never active. " +
+        "Too few pictures to tell which are rarely active or repeat another.",
+    );
+    expect(rowText({ ...row, rare: null, duplicated: null }, "silent")).toBe(
+      "stem: 8 filters, 2 silent, active at 50 % of places",
+    );
+    expect(nothingText([row], "dead")).toBe("No unit is dead, rarely active or repeated.");
+    expect(nothingText([{ ...row, rare: null }], "silent")).toBe("No unit is silent or repeated.");
+    expect(nothingText([{ ...row, rare: null, duplicated: null }], "silent")).toBe("No unit is silent.");
     expect(rowText({ ...row, rare: null }, "silent")).toBe(
       "stem: 8 filters, 2 silent, 1 repeated, active at 50 % of places",
     );

@@ -10,25 +10,42 @@ export function rowText(row: HealthRow, inactive: "dead" | "silent"): string {
     many(row.channels, "filter"),
     `${number("dead")} ${inactive}`,
     ...(row.rare === null ? [] : [`${number("rare")} rarely active`]),
-    `${number("duplicated")} repeated`,
+    ...(row.duplicated === null ? [] : [`${number("duplicated")} repeated`]),
     `active at ${share(row.active)} of places`,
   ];
   if (row.saturated !== null) parts.push(`saturated at ${share(row.saturated)}`);
   return `${row.layer}: ${parts.join(", ")}`;
 }
 
+/** What too few pictures do not tell. */
+export const untoldKinds = (rows: readonly HealthRow[]): ("rare" | "duplicated")[] =>
+  (["rare", "duplicated"] as const).filter((kind) => rows.some((row) => row[kind] === null));
+
 /** All layers in a sentence. */
 export function summaryText(rows: readonly HealthRow[], pictures: number): string {
   const filters = rows.reduce((count, row) => count + row.channels, 0);
   const of = (kind: "dead" | "rare" | "duplicated") =>
     rows.reduce((count, row) => count + Math.round((row[kind] ?? 0) * row.channels), 0);
-  const told = rows.every(({ rare }) => rare !== null);
+  const untold = untoldKinds(rows);
   const exact = (value: number) => `${((100 * value) / filters).toFixed(1)}\u00a0%`;
   const shares = [
     `${exact(of("dead"))} never active`,
-    ...(told ? [`${exact(of("rare"))} in less than one picture in a hundred`] : []),
-    `${exact(of("duplicated"))} repeat another`,
+    ...(untold.includes("rare") ? [] : [`${exact(of("rare"))} in less than one picture in a hundred`]),
+    ...(untold.includes("duplicated") ? [] : [`${exact(of("duplicated"))} repeat another`]),
   ];
-  const short = told ? "" : " Too few pictures to tell which are rarely active.";
+  const which = untold.map((kind) => (kind === "rare" ? "are rarely active" : "repeat another"));
+  const short = which.length > 0 ? ` Too few pictures to tell which ${which.join(" or ")}.` : "";
   return `${many(filters, "filter")} of ${many(rows.length, "layer")} over ${many(pictures, "picture")}: ${shares.join(", ")}.${short}`;
+}
+
+/** That no unit is any of what the pictures tell. */
+export function nothingText(rows: readonly HealthRow[], inactive: "dead" | "silent"): string {
+  const untold = untoldKinds(rows);
+  const kinds = [
+    inactive,
+    ...(untold.includes("rare") ? [] : ["rarely active"]),
+    ...(untold.includes("duplicated") ? [] : ["repeated"]),
+  ];
+  const last = kinds.pop();
+  return `No unit is ${[kinds.join(", "), last].filter(Boolean).join(" or ")}.`;
 }

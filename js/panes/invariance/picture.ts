@@ -10,9 +10,9 @@ export function movedPicture(view: View<InvarianceState>, root: HTMLElement): vo
   const { store } = view;
   const canvas = el("canvas.cs-picture__canvas");
   const frame = el("div.cs-picture.cs-picture--moved", canvas);
-  const name = el("div.cs-heading");
+  const name = el("span.cs-heading__name");
   const words = el("p.cs-moved", { role: "status" });
-  root.append(name, frame, words);
+  root.append(el("h3.cs-heading", "Picture", name), frame, words);
   const paint = onFrame(() => {
     const moved = store.get("moved");
     if (!moved) return;

@@ -33,12 +33,13 @@ function opened(clean: number | null) {
     unit: 0,
     labels: { 1: "dog" },
   };
-  view.kernel.answer("map", answer as never, buffers);
+  const come = (at: string) => view.kernel.answer("map", { ...answer, at } as never, buffers);
+  come("");
   const words = (column: number | null, ring = 0) => {
     view.store.set({ cell: column === null ? null : [0, column], position: [0, ring], size: [4, 4] });
     return [...root.querySelectorAll(".cs-map__value")].map(({ textContent }) => textContent);
   };
-  return { root, words };
+  return { root, view, words, answer: come };
 }
 
 it("say where the network returns NaN, and that there is no class", () => {
@@ -64,4 +65,25 @@ it("say it of the picture without occluder, too", () => {
     "",
   ]);
   expect(words(0)).toEqual(["1.00", "0.250", "dog"]);
+});
+
+it("say that they are of before until those of another setting come", () => {
+  const { root, view, answer } = opened(0.5);
+  const stale = () =>
+    [...root.querySelectorAll("figure")].map((one) => one.classList.contains("cs-is-stale"));
+  const lastAt = () => (view.kernel.ask.mock.lastCall?.[1] as { at?: string } | undefined)?.at ?? "";
+  const first = lastAt();
+  answer(first);
+  expect(stale()).toEqual([false, false, false]);
+  for (const change of [{ fill: "blur" }, { size: 9 }, { target: 2 }, { channel: 1 }, { _revision: 1 }]) {
+    view.store.set(change);
+    expect(stale()).toEqual([true, true, true]);
+    answer(first); // one that was on its way
+    expect(stale()).toEqual([true, true, true]);
+    answer(lastAt());
+    expect(stale()).toEqual([false, false, false]);
+  }
+  // A saved page holds those of its own setting.
+  view.store.set({ offline: true, target: 0 });
+  expect(stale()).toEqual([false, false, false]);
 });

@@ -7,6 +7,7 @@ import { showAwaited } from "../shared/awaited";
 import { cellAt, isComputed } from "./cells";
 import { chooseByKeys, chooseByPointer } from "./choose";
 import { paintMap } from "./paint";
+import { MAPPED, mapKey } from "./requests";
 import type { MapState, Maps } from "./state";
 
 /** What a panel is called, what it says of a cell, how it colours the cells. */
@@ -73,7 +74,10 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
   store.follow("maps", (maps) => {
     if (maps) panel.showFoot(maps);
   });
-  showAwaited(view, figure, "map", ["maps"], () => (store.get("maps") ? "" : "loading"));
+  showAwaited(view, figure, "map", ["maps", "mapped", ...MAPPED], () => {
+    if (!store.get("maps")) return "loading";
+    return store.get("offline") || store.get("mapped") === mapKey(store) ? "" : "stale";
+  });
 }
 
 /** The cell of the occluder where it is. */

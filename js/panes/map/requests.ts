@@ -1,5 +1,6 @@
 /** What the occlusion maps ask of the kernel, and when. */
 import { floats, int32s } from "../../lib/buffers";
+import type { Store } from "../../lib/store";
 import type { Session, View } from "../../seam";
 import { SETTING, setting } from "../occluder/state";
 import type { Work } from "../shared/work";
@@ -23,19 +24,30 @@ export function linkMaps({ store, kernel }: Session<MapState>): void {
       label: int32s(label),
     };
     const cell = store.get("cell");
-    store.set({ maps, cell: cell && cell[0] < maps.rows && cell[1] < maps.columns ? cell : null });
+    store.set({
+      maps,
+      mapped: String(answer.at),
+      cell: cell && cell[0] < maps.rows && cell[1] < maps.columns ? cell : null,
+    });
   });
   kernel.answers("compute", () => {});
-  store.watch(["_map", ...SETTING, "stride", "layer", "channel", "target"], () =>
-    kernel.ask("map", {
-      ...setting(store),
-      stride: store.get("stride"),
-      layer: store.get("layer"),
-      channel: store.get("channel"),
-      target: store.get("target"),
-    }),
-  );
+  store.watch(["_map", ...MAPPED], () => kernel.ask("map", { ...asked(store), at: mapKey(store) }));
 }
+
+/** What maps are of. */
+export const MAPPED = [...SETTING, "stride", "layer", "channel", "target"] as const;
+
+const asked = (store: Store<MapState>) => ({
+  ...setting(store),
+  stride: store.get("stride"),
+  layer: store.get("layer"),
+  channel: store.get("channel"),
+  target: store.get("target"),
+});
+
+/** Tells maps of one setting from those of another; the kernel repeats it with its answer. */
+export const mapKey = (store: Store<MapState>): string =>
+  JSON.stringify([asked(store), store.get("_revision")]);
 
 export const mapWork = ({ store, kernel }: View<MapState>): Work => ({
   label: "Map",

@@ -40,6 +40,8 @@ export interface MapSlice {
   /** The class whose cells are marked. */
   marked: number | null;
   maps: Maps | null;
+  /** Of which setting they are, as `mapKey` has it. */
+  mapped: string;
 }
 
 export const mapSlice: Slice<MapSlice> = {
@@ -51,6 +53,7 @@ export const mapSlice: Slice<MapSlice> = {
     cell: null,
     marked: null,
     maps: null,
+    mapped: "",
   },
   writes: ["stride", "channel", "opacity"],
   held: ["opacity"],

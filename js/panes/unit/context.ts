@@ -23,7 +23,8 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     figure.hidden = !exemplar;
     if (!exemplar) return;
     caption.title = describe(exemplar);
-    text(caption, caption.title);
+    // Its name stands beneath.
+    text(caption, exemplar.label ? caption.title : caption.title.replace(` · ${exemplar.name}`, ""));
     source.title = exemplar.path ?? exemplar.name;
     text(source, source.title);
     file.hidden = !exemplar.path;

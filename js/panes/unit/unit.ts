@@ -62,7 +62,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
     const image = within(event, ".cs-patch")?.dataset.image;
     if (image !== undefined && !store.get("offline")) options.onPatch?.(Number(image));
   });
-  store.watch(["selected", "checkpoint", "unit", "_survey", "errors"], () => {
+  store.watch(["layer", "selected", "checkpoint", "unit", "_survey", "errors"], () => {
     const unit = store.get("unit");
     const chosen = {
       layer: store.get("layer"),

@@ -231,7 +231,8 @@ class EvolutionPane(UnitPane):
             "live": "no" if not live else "ended" if due == () else "training",
             "recorded": len(recorded),
             "planned": None if due is None else len(recorded) + len(due),
-            "pictures": len(self.images),
+            "pictures": len(self.images) if result is None else int(result.survey(-1).seen.sum()),
+            "unread": 0 if result is None else len(result.survey(-1).skipped),
             **self._measured(),
             "colours": {
                 "layers": dict(zip(self._layers, ramp(len(self._layers)), strict=True)),
