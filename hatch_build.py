@@ -59,7 +59,7 @@ class DescriptionHook(MetadataHookInterface):
 
 
 class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Runs ``npm ci`` where the installed packages do not match the lock file, then ``npm run build``."""
+    """Runs ``npm ci`` where the installed packages are older than the lock file, then ``npm run build``."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Make the bundle; raise ``SystemExit`` where a wheel would end up without one, or with an old one."""
@@ -74,7 +74,10 @@ class BundleHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         npm = find_npm(root)
         # npm writes node_modules/.package-lock.json at the end of every install
-        lock, installed = root / "package-lock.json", root / "node_modules" / ".package-lock.json"
-        if not installed.is_file() or installed.stat().st_mtime < lock.stat().st_mtime:
+        lock, packages = root / "package-lock.json", root / "node_modules"
+        installed = packages / ".package-lock.json"
+        current = installed.is_file() and installed.stat().st_mtime >= lock.stat().st_mtime
+        # What a link leads to belongs to another folder: npm ci would empty it.
+        if not current and not packages.is_symlink():
             subprocess.run([npm, "ci", "--no-audit"], cwd=root, check=True)
         subprocess.run([npm, "run", "--silent", "build"], cwd=root, check=True)

@@ -231,6 +231,27 @@ def test_source_distribution_holds_what_its_pages_link_to(source: Path) -> None:
             assert (folder / link).exists(), f"{page.name} links to {link}"
 
 
+@pytest.mark.parametrize("linked", [False, True], ids=["own packages", "those of another folder"])
+def test_packages_are_installed_where_they_are_old_and_nobody_elses(source: Path, tmp_path: Path, linked: bool) -> None:
+    copy, others, log = tmp_path / "copy", tmp_path / "others", tmp_path / "log"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("static", "node_modules"))
+    others.mkdir()
+    (others / ".package-lock.json").touch()
+    os.utime(others / ".package-lock.json", (0, 0))
+    if linked:
+        (copy / "node_modules").symlink_to(others, target_is_directory=True)
+    else:
+        others.rename(copy / "node_modules")
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name, text in (("node", "echo v99.0.0"), ("npm", f'echo "$1" >> "{log}"')):
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    done = hatchling("wheel", tmp_path / "dist", copy, PATH=f"{programs}{os.pathsep}{os.environ['PATH']}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert log.read_text().split() == (["run"] if linked else ["ci", "run"])
+
+
 def test_no_wheel_without_a_bundle(source: Path, tmp_path: Path) -> None:
     static = source / "widgets/convscope/static"
     if static.exists():

@@ -206,8 +206,8 @@ socket.onmessage = ({ data }) => {
   const run = runs.get(parent.msg_id);
   switch (header.msg_type) {
     case "status":
-      // The kernel has received it.
-      if (content.execution_state === "busy") waiting.get(parent.msg_id)?.();
+      // The kernel has taken it.
+      if (content.execution_state === "idle") waiting.get(parent.msg_id)?.();
       break;
     case "comm_open":
       states.set(content.comm_id, put(content.data.state, content.data.buffer_paths, buffers));
