@@ -11,6 +11,7 @@ from convscope_core.occlusion import Occlusion
 
 from .comparison import ROWS, compared
 from .shapes import ShapeValue, core_shape
+from .threads import FrameThreads
 from .trail import Trail
 
 __all__ = ["LiveOccluder", "Setting"]
@@ -38,6 +39,7 @@ class LiveOccluder:
     kept : dict
         Occlusions by revision, picture, fill and shape.
     trail : Trail
+    threads : FrameThreads
     last : tuple of tuple and dict, or None
         What was computed last, and of what.
     top : list of (str, float)
@@ -48,6 +50,7 @@ class LiveOccluder:
         self.net = net
         self.kept: dict[tuple[Any, ...], Occlusion] = {}
         self.trail = Trail()
+        self.threads = FrameThreads(net.device)
         self.last: tuple[tuple[Any, ...], dict[str, Any]] | None = None
         self.top: list[tuple[str, float]] = []
 
@@ -83,13 +86,14 @@ class LiveOccluder:
         whole: Prediction | None = None,
     ) -> dict[str, Any]:
         """What the network says with the occluder at a place, as the front end shows it; see `compared` for `whole`."""
-        picture, _, _, size, target = setting
+        picture, fill, shape, size, target = setting
         position = occlusion.clip(position, size)
         key = (revision, *setting, position)
         if self.last is not None and self.last[0] == key:
             return self.last[1]
         start = time.perf_counter()
-        now: Prediction = occlusion.predict(position, size)
+        with self.threads.chosen((picture, fill, shape, size)):
+            now: Prediction = occlusion.predict(position, size)
         scores = compared(occlusion.clean, now, target, whole)
         frame = {
             "picture": picture,
