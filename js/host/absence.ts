@@ -7,7 +7,7 @@ export const QUEUED_OR_GONE =
   "If this stays, run the cell again.";
 
 /** Without a kernel an instrument says so, takes no clicks, and shows what there was when it was last displayed. */
-import { el } from "../lib/dom";
+import { el, is } from "../lib/dom";
 import type { View } from "../seam";
 import { UNANSWERED } from "./presence";
 
@@ -23,11 +23,12 @@ export function showAbsence({ store }: View<object>, outer: HTMLElement, root: H
   store.follow("beside", (beside) => {
     root.dataset.beside = String(beside);
   });
-  store.watch(["absent", "unheard"], () => {
+  store.watch(["absent", "unheard", "offline"], () => {
     const absent = store.get("absent");
     text.hidden = absent === null;
     text.textContent = absent;
     root.inert = absent !== null;
+    is(root, "still", root.inert || store.get("offline"));
     // What the panes would draw has to be asked of a kernel; that of a kernel that has gone is there.
     const picture =
       UNANSWERED.includes(absent) || (absent === null && store.get("unheard")) ? store.get("_still") : "";

@@ -5,6 +5,7 @@ import {
   cutOff,
   duration,
   field,
+  inTwoLines,
   probability,
   share,
   shareOf,
@@ -61,4 +62,10 @@ it("writes numbers so that they do not mislead", () => {
   expect(side([14, 14])).toBe("14²");
   expect(side([7, 14])).toBe("7 × 14");
   expect([0.2, 61].map(duration)).toEqual(["1 s", "1 min 1 s"]);
+});
+
+it("puts the place of a value on a line of its own, and nothing else there", () => {
+  const said = `${cutOff(6, 9.31)} · rowing · rower · row 12, column 3`;
+  expect(inTwoLines(said)).toBe("6.00 (9.31) · rowing · rower\nrow 12, column 3");
+  expect(inTwoLines("silent · row 4")).toBe("silent · row 4");
 });

@@ -45,6 +45,10 @@ export function cutOff(value: number, before: number | null | undefined): string
     : activation(value);
 }
 
+/** What is said of a value at a place, for where there is little room: in short, the place on a line of its own. */
+export const inTwoLines = (said: string): string =>
+  said.replace(" before the ceiling", "").replace(/ · (row \d+, column \d+)$/, "\n$1");
+
 /** Whether a ceiling has cut something off. */
 export const isCut = (value: number, before: number | null | undefined): before is number =>
   typeof before === "number" && before > value;

@@ -282,13 +282,13 @@ net = cs.Network(nn.Sequential(*layers).eval(), input_size=32, name="wide")
     before, seen = grid.evaluate(inside)
     assert seen
     assert grid.evaluate("(grid) => grid.scrollTop") > 0
-    root.get_by_role("button", name="history").click()
+    book.page.set_viewport_size({"width": 1280, "height": 850})
     book.wait_for(f"() => document.querySelector('.cs-grid').clientHeight < {before}")
     book.wait_for(f"() => ({inside})(document.querySelector('.cs-grid'))[1]")
     # Who has scrolled elsewhere stays there.
     grid.evaluate("(grid) => { grid.scrollTop = 0; }")
     less = grid.evaluate("(grid) => grid.clientHeight")
-    root.get_by_role("button", name="history").click()
+    book.page.set_viewport_size({"width": 1280, "height": 1000})
     book.wait_for(f"() => document.querySelector('.cs-grid').clientHeight > {less}")
     assert grid.evaluate("(grid) => grid.scrollTop") == 0
 
@@ -718,6 +718,12 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     field.press("Enter")
     expect(root.locator(".cs-target__label")).to_have_text(f"class {least}")
     reaches(book, "w.target", least)
+    # It has its bars as the others have; a click lets go of it.
+    row = root.get_by_role("button", name=f"class {least}", pressed=True)
+    expect(row.locator(".cs-class__value")).to_have_text(root.locator(".cs-target__value").inner_text())
+    row.click()
+    expect(row).to_be_hidden()
+    reaches(book, "w.target", None)
     patch = root.locator(f"{PATCH}:not([data-image='0'])").first
     image = int(patch.get_attribute("data-image"))
     patch.click()
@@ -823,10 +829,12 @@ def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 25, 25)
-    alone = heights(book.cell(1))
+    tall = "(e) => e.getBoundingClientRect().height"
+    alone = root.locator(".cs-body").evaluate(tall)
     root.get_by_role("button", name="history").click()
     expect(book.cell(1).locator(".bqplot")).to_be_visible()
-    assert heights(book.cell(1)) <= alone + 1  # the chart takes its place from the panes
+    expect(root.locator(".cs-tabled:not(.cs-unit *)")).to_be_visible()
+    assert root.locator(".cs-body").evaluate(tall) == pytest.approx(alone, abs=1)  # nothing is taken from the panes
     path = book.cell(1).locator(".bqplot path.line").last
     book.drag(root.locator(OCCLUDER), -300, -300, steps=40)
     shown_at(root, 0, 0)
@@ -900,6 +908,7 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     # What is pinned stands beneath.
     root.get_by_role("button", name="pin", exact=True).click()
     place = "(e) => e.getBoundingClientRect().top"
+    expect(root.locator(".cs-pinned")).to_be_visible()  # as soon as the unit has come
     assert root.locator(".cs-pinned").evaluate(place) > root.locator(".cs-patches--weaker").evaluate(place)
     root.locator(".cs-body").evaluate("(e) => { e.scrollTop = 9999; }")
     root.evaluate("(e) => e.scrollIntoView()")

@@ -158,6 +158,17 @@ USE = """async (root) => {
 }"""
 
 
+#: Controls that cannot act, and do not look so; classes with their numbers are to be read.
+BOLD = """(root) => [...root.querySelectorAll(":disabled, [inert] :is(button, input, select)")]
+  .filter((one) => !one.matches("option, .cs-class, .cs-explained__class"))
+  .filter((one) => one.checkVisibility())
+  .filter((one) => {
+    let opacity = 1;
+    for (let at = one; at && at !== root; at = at.parentElement) opacity *= getComputedStyle(at).opacity;
+    return opacity > 0.5;
+  })
+  .map((one) => one.outerHTML)"""
+
 #: A page that a strict host serves: nothing is fetched, no script runs but what stands in it, pictures come as data.
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 
@@ -205,6 +216,7 @@ def test_whatever_is_done_on_a_saved_page_nothing_goes_by_another_name(browser: 
     if name == "Explorer":
         expect(root.get_by_role("heading", name="On this picture")).to_be_visible()
     assert root.locator(".cs-error").all_inner_texts() == []
+    assert root.evaluate(BOLD) == []
     before = root.evaluate(SHOWN)
     root.evaluate(USE)
     after = root.evaluate(SHOWN)
@@ -226,6 +238,10 @@ def test_on_a_saved_explorer_what_needs_a_kernel_is_off(browser: Browser, tmp_pa
     expect(root.get_by_role("button", name="Add pictures")).to_be_hidden()
     expect(root.locator("[aria-label=Lens] [role=radio]:visible")).to_have_text(["activation"])
     assert root.locator(".cs-address").evaluate("field => field.readOnly")
+    assert root.get_by_label("Shape").evaluate("(one) => one.closest('[inert]') !== null")
+    expect(root.locator(".cs-occluder__grip")).to_be_hidden()
+    expect(root.locator(".cs-class").first).to_be_disabled()
+    expect(root.locator(".cs-picture")).to_have_css("cursor", "default")
     # What the page can do by itself goes on.
     root.get_by_label("Order").select_option("index")
     open_more(root.locator(".cs-filters"))

@@ -61,6 +61,21 @@ class TestOccluder:
         assert [label for label, _ in widget.top5] == [label for label, _ in truth.top(5)]
         np.testing.assert_allclose([p for _, p in widget.top5], [p for _, p in truth.top(5)], atol=1e-6)
 
+    def test_a_class_that_is_followed_has_a_row_wherever_it_stands(self, net, pictures, browser_end, show):
+        widget = show(cs.Occluder(net, pictures[1], size=12))
+        clean, now = net.predict(pictures[1]), by_hand(net, pictures[1], (7, 2), 12)
+        first, outside = np.argsort(-clean.probabilities, kind="stable")[:5], clean.probabilities.argsort()[:2]
+        for target in (int(clean.index), *map(int, outside)):
+            answer, _ = browser_end.ask(widget, "occlude", position=(7, 2), target=target)
+            shown = [*first] if target in first else [*first, target]
+            assert [row["index"] for row in answer["classes"]] == shown
+            followed = next(row for row in answer["classes"] if row["index"] == target)
+            assert followed == answer["target"]
+            assert followed["clean"] == pytest.approx(clean.probabilities[target], abs=1e-6)
+            assert followed["now"] == pytest.approx(now.probabilities[target], abs=1e-6)
+            others = [index for index in range(7) if index not in shown]
+            assert answer["other"]["index"] == max(others, key=lambda index: now.probabilities[index])
+
     def test_a_picture_set_in_python_takes_the_place_of_the_first(self, net, pictures, show):
         widget = show(cs.Occluder(net, pictures[1], size=12, position=(1, 1)))
         widget.image = pictures[2]

@@ -1,6 +1,6 @@
 /** Choosing a unit in the grid: by pointer and by keys. */
 import { place, tileAt } from "../../lib/atlas";
-import { is, on, onKey, withModifier } from "../../lib/dom";
+import { on, onKey, withModifier } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { chooseUnit } from "../shared/selection";
@@ -27,7 +27,6 @@ export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, 
   };
   on(scroller, "pointermove", (event) => store.set({ hovered: under(event) }));
   on(scroller, "pointerleave", () => store.set({ hovered: null }));
-  store.follow("offline", (offline) => is(scroller, "offline", offline));
   // Of another layer it would be another unit.
   store.onChange(["layer"], () => store.set({ hovered: null }));
   on(scroller, "click", (event) => {

@@ -8,9 +8,9 @@ import type { GridState } from "./state";
 /** What can be found is promised, and no more: classes where there are some, names where units have them. */
 function hintOf(store: View<GridState>["store"]): readonly [placeholder: string, hint: string] {
   const numbers = "Find units by number (244, or 12, 40-48)";
-  if (store.get("grid")?.names) return ["unit or name", `${numbers}, or by the name of their class`];
+  if (store.get("grid")?.names) return ["unit, name", `${numbers}, or by the name of their class`];
   return store.get("_labels").length > 0
-    ? ["unit or class", `${numbers}, or by the class that they prefer`]
+    ? ["unit, class", `${numbers}, or by the class that they prefer`]
     : ["unit", numbers];
 }
 

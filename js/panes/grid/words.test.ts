@@ -39,6 +39,37 @@ it("says what a unit's largest values are before the ceiling and after", () => {
   expect(setup("projection", null)[0]).toContain("max 9.31 here · 15.5 in the survey");
 });
 
+it("explains the marks on the tiles where there are any", () => {
+  const { store } = viewOf(networkSlice, picturesSlice, surveySlice, selectionSlice, gridSlice);
+  const text = (state: number[], first: number[]) => {
+    const max = Float32Array.from(state, () => 1);
+    const grid = {
+      layer: "conv",
+      lens: "activation",
+      names: null,
+      silenced: [],
+      max,
+      planes: { channels: 3 },
+    };
+    const known = { share: Float32Array.from(state, (one) => 1 - one), first: Int32Array.from(first) };
+    const health = {
+      layer: "conv",
+      images: 200,
+      ceiling: null,
+      max,
+      state: Uint8Array.from(state),
+      ...known,
+    };
+    store.set({ grid: grid as unknown as Grid, health: health as unknown as Health });
+    return gridText(store);
+  };
+  store.set({ _survey: { ...store.get("_survey"), inactive: "dead" } });
+  expect(text([0, 0, 0], [0, 1, 2])).toMatch(/ · 0 never active in 200 pictures$/);
+  expect(text([0, 1, 0], [0, 1, 0])).toMatch(
+    /1 never active in 200 pictures \(struck through\) · 1 \(=\) like another$/,
+  );
+});
+
 it("counts silenced units apart from those that are silent by themselves", () => {
   const { store } = viewOf(networkSlice, picturesSlice, surveySlice, selectionSlice, gridSlice);
   const layers = [

@@ -55,12 +55,21 @@ export function gridText(store: Store<GridState>): string {
   if (selected !== null) parts.push(`unit ${selected} is chosen`);
   const { silenced } = grid;
   if (silenced.length > 0) parts.push(`${silenced.length} silenced`);
+  // The marks on the tiles are explained where there are any.
+  const ails = Array.from(health?.first ?? [], (_, channel) =>
+    health ? ailing(health, channel, inactiveWord(store)) : "",
+  );
+  const count = (what: string) => ails.filter((one) => one.startsWith(what)).length;
   const heard = grid.max.filter((_, channel) => !silenced.includes(channel));
   if (isSigned(store)) parts.push(`${none(heard)} at or below zero on this picture`);
   else {
     parts.push(`${none(heard)} silent on this picture`);
-    if (health) parts.push(`${none(health.share)} never active in ${many(health.images, "picture")}`);
+    if (health) {
+      const struck = count("dead") > 0 ? " (struck through)" : "";
+      parts.push(`${none(health.share)} never active in ${many(health.images, "picture")}${struck}`);
+    }
   }
+  if (count("repeats") > 0) parts.push(`${count("repeats")} (=) like another`);
   const tiled = store.get("tiled");
   if (grid.lens === "projection" && tiled < channels) parts.unshift(`projected ${tiled} of ${channels}`);
   return parts.join(" · ");

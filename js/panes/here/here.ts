@@ -1,7 +1,7 @@
 /** What the selected unit picks out of the current picture, at its place. */
 import { signedRgba } from "../../lib/atlas";
 import { el, is, onFrame, text } from "../../lib/dom";
-import { cutOff } from "../../lib/format";
+import { cutOff, inTwoLines } from "../../lib/format";
 import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { layerOf } from "../shared/network";
@@ -49,7 +49,7 @@ export function herePane(
         : silenced()
           ? "silenced"
           : "silent on this picture";
-    text(caption, caption.title);
+    text(caption, inTwoLines(caption.title));
     paint();
   });
 }

@@ -92,6 +92,31 @@ describe("class probabilities", () => {
     expect(store.get("target")).toBeNull();
   });
 
+  it("have a row for the class that is followed, wherever it stands", () => {
+    const { root, store, frame } = setup();
+    const followed = root.querySelectorAll<HTMLElement>(".cs-class")[5];
+    expect(followed?.hidden).toBe(true);
+    const classes = [0, 1, 2, 3, 4, 77].map((index) => score(index, 0.1, index === 77 ? 0.3 : 0.1));
+    store.set({ frame: { ...frame, classes, target: score(77, 0.1, 0.3) } });
+    expect([followed?.hidden, followed?.getAttribute("aria-pressed")]).toEqual([false, "true"]);
+    expect(words(followed as HTMLElement, ".cs-class__label, .cs-class__value")).toEqual([
+      "class 77",
+      "0.300",
+    ]);
+    const bars = [...(followed?.querySelectorAll<HTMLElement>(".cs-class__bar") ?? [])];
+    expect(bars.map(({ style }) => style.width)).toEqual(["10%", "30%"]);
+    expect(words(root, ".cs-class:not(.cs-is-empty) .cs-class__label").at(-1)).toBe("class 9");
+  });
+
+  it("are to be read only, on a saved page", () => {
+    const { root, store } = setup();
+    store.set({ offline: true });
+    const [first] = root.querySelectorAll<HTMLButtonElement>(".cs-class");
+    expect(first?.disabled).toBe(true);
+    store.set({ offline: false });
+    expect(first?.disabled).toBe(false);
+  });
+
   it("are dimmed only when the kernel is slow and the square has gone on", () => {
     const { root, store } = setup();
     const stale = () => root.querySelector(".cs-is-stale") !== null;

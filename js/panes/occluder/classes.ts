@@ -1,4 +1,7 @@
-/** Class probabilities before and after: five rows that keep their places, and one for whatever else comes up. */
+/**
+ * Class probabilities before and after: five rows that keep their places, one for a class that is followed and none of
+ * these, and one for whatever else comes up.
+ */
 import { aria, dim, el, is, on, text } from "../../lib/dom";
 import { change, many, probability } from "../../lib/format";
 import { same } from "../../lib/store";
@@ -8,7 +11,7 @@ import { followField } from "./follow";
 import type { ClassScore, OccluderState } from "./state";
 
 interface Row {
-  element: HTMLElement;
+  element: HTMLButtonElement;
   show: (score: ClassScore | null, first: boolean, target: boolean) => void;
 }
 
@@ -42,7 +45,7 @@ function row(choose: (index: number) => void): Row {
       element.title = score
         ? `${score.label}: ${probability(score.clean)} clean, ${probability(score.now)} occluded` +
           `${all === undefined ? "" : `, ${probability(all)} clean with nothing silenced`}` +
-          `${target ? "" : ". Click to watch this class"}`
+          `${target || element.disabled ? "" : ". Click to follow this class"}`
         : "";
       whole.hidden = all === undefined;
       whole.style.left = `${100 * (all ?? 0)}%`;
@@ -55,14 +58,12 @@ function row(choose: (index: number) => void): Row {
 
 export function classesPane(view: View<OccluderState>, root: HTMLElement): void {
   const { store } = view;
-  const choose = (index: number) => {
-    if (!store.get("offline")) store.set({ target: store.get("target") === index ? null : index });
-  };
+  const choose = (index: number) => store.set({ target: store.get("target") === index ? null : index });
   const name = el("span.cs-target__label");
   const now = el("span.cs-target__value");
   const delta = el("span.cs-target__change");
   const flip = el("div.cs-flip");
-  const rows = Array.from({ length: 6 }, () => row(choose));
+  const rows = Array.from({ length: 7 }, () => row(choose));
   const whole = el(
     "span.cs-legend",
     { title: "Of the clean picture, with nothing silenced" },
@@ -80,21 +81,25 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
   const independent = dim();
   independent.title =
     "Each class has a probability of its own, whatever the others have: they need not sum to 1";
-  const list = el("div.cs-classes", ...rows.slice(0, 5).map(({ element }) => element));
+  const list = el("div.cs-classes", ...rows.slice(0, 6).map(({ element }) => element));
   const pane = el(
     "div.cs-probabilities",
     el("div.cs-target", name, el("span.cs-target__numbers", delta, now)),
     flip,
     el("h3.cs-heading", "Classes", independent, followField(view), legend),
     list,
-    el("div.cs-classes.cs-classes--other", ...rows.slice(5).map(({ element }) => element)),
+    el("div.cs-classes.cs-classes--other", ...rows.slice(6).map(({ element }) => element)),
   );
   root.append(pane);
 
+  store.follow("offline", (offline) => {
+    for (const { element } of rows) element.disabled = offline;
+  });
   store.follow("frame", (frame) => {
     whole.hidden = frame?.target.whole === undefined;
+    if (rows[5]) rows[5].element.hidden = !frame?.classes[5];
     if (!frame) {
-      for (const one of rows) one.show(null, false, false);
+      for (const { show } of rows) show(null, false, false);
       text(name, " ");
       text(now, " ");
       text(delta, " ");
@@ -116,11 +121,8 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     } else
       text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
     flip.title = flip.textContent ?? "";
-    const shown: (ClassScore | null)[] = [...frame.classes.slice(0, 5)];
-    while (shown.length < 5) shown.push(null);
-    shown.push(frame.other);
     rows.forEach(({ show }, index) => {
-      const score = shown[index] ?? null;
+      const score = (index === 6 ? frame.other : frame.classes[index]) ?? null;
       show(score, flipped && score?.index === frame.first.index, score?.index === frame.target.index);
     });
     pane.dataset.position = frame.position.join(",");

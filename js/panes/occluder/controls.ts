@@ -63,11 +63,20 @@ function hint({ store }: View<OccluderState>): HTMLElement {
 /** One side, or height and width. */
 function sizeField({ store }: View<OccluderState>): HTMLElement {
   const what = "Size of the occluder, pixels: a side, or height × width";
-  const size = el("input.cs-number", { type: "text", inputmode: "numeric", "aria-label": what, title: what });
+  const size = el("input.cs-number", {
+    type: "text",
+    inputmode: "numeric",
+    size: 8,
+    "aria-label": what,
+    title: what,
+  });
   const { element, complain } = complained(size);
+  const px = dim("px");
   const show = () => {
     const [high, wide] = extent(store.get("size"));
-    size.value = high === wide ? `${high}` : `${high} × ${wide}`;
+    // Two numbers need the room.
+    px.hidden = high !== wide;
+    size.value = high === wide ? `${high}` : `${high}×${wide}`;
   };
   const resize = (wanted: Extent) => {
     const picture = store.get("_network").size;
@@ -88,7 +97,7 @@ function sizeField({ store }: View<OccluderState>): HTMLElement {
     return !!by;
   });
   store.watch(["size"], () => focused(size) !== size && show());
-  return captioned("size", element, dim("px"));
+  return captioned("size", element, px);
 }
 
 function trailField({ store, kernel }: View<OccluderState>): HTMLElement {

@@ -39,6 +39,8 @@ export function followPointer(
     return [down * height, across * width];
   };
   let drag: Drag | null = null;
+  /** The finger that drags or draws: others are not for the occluder. */
+  let finger: number | null = null;
   const line = drawing(view, frame, bounds);
 
   const begin = (at: Position, target: Node) => {
@@ -63,26 +65,30 @@ export function followPointer(
   };
   const finish = () => {
     line.finish();
+    finger = null;
     if (!drag) return;
     drag = null;
     store.set({ dragging: false });
   };
 
   on(frame, "pointerdown", (event) => {
-    if (event.button !== 0 || store.get("offline")) return;
+    if (event.button !== 0 || finger !== null || store.get("offline")) return;
     frame.setPointerCapture(event.pointerId);
+    finger = event.pointerId;
     event.preventDefault();
     if (store.get("drawing")) line.begin(point(event));
     else begin(point(event), event.target as Node);
   });
   on(frame, "pointermove", (event) => {
+    if (finger !== null && finger !== event.pointerId) return;
     const at = point(event);
     if (line.follow(at)) return;
     if (drag) follow(drag, at, event.shiftKey);
     else store.set({ pointer: at });
   });
   on(frame, "pointerleave", () => store.set({ pointer: null }));
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture"] as const) on(frame, end, finish);
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture"] as const)
+    on(frame, end, ({ pointerId }) => pointerId === finger && finish());
   // Taking the widget away in the middle of a drag must not leave the others holding positions back.
   onEnd(signal, finish);
 

@@ -46,9 +46,8 @@ export function handle(view: View<OccluderState>): { occluder: HTMLElement; grip
 /** What to do with the square, until it was done once. */
 function firstHint({ store }: View<OccluderState>): HTMLElement {
   const hint = el("span.cs-occluder__hint", { "aria-hidden": "true" }, "drag me");
-  store.watch(["position", "dragging", "offline", "trail"], () => {
-    const moved = store.get("dragging") || store.get("trail").visited.length > 1;
-    if (moved || store.get("offline")) hint.hidden = true;
+  store.watch(["dragging", "trail"], () => {
+    if (store.get("dragging") || store.get("trail").visited.length > 1) hint.hidden = true;
   });
   return hint;
 }

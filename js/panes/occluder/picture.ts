@@ -1,5 +1,5 @@
 /** The picture as the network sees it, with the occluder on it. */
-import { el, errorsOf, is } from "../../lib/dom";
+import { el, errorsOf } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { followPointer } from "./gestures";
@@ -19,7 +19,6 @@ export function picturePane(view: View<OccluderState>, root: HTMLElement): void 
   const gestures = followPointer(view, frame, occluder, grip);
   followKeys(view, occluder, gestures);
   root.append(speech(view));
-  store.follow("offline", (offline) => is(frame, "offline", offline));
   showAwaited(view, frame, "photo", ["photo", "picture"], () => {
     const photo = store.get("photo");
     if (!photo) return "loading";

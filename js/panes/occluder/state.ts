@@ -25,7 +25,7 @@ export interface Frame {
   /** The most probable class, of the clean picture and now. */
   before: ClassScore;
   first: ClassScore;
-  /** The clean picture's five most probable classes. */
+  /** The clean picture's five most probable classes, and after them the one that is followed where it is none of these. */
   classes: ClassScore[];
   /** The most probable class now that is not among `classes`. */
   other: ClassScore | null;

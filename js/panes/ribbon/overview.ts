@@ -33,7 +33,6 @@ export function overview({ store }: View<NetworkSlice>, choose: (layer: string) 
       }),
     );
   });
-  store.follow("offline", (offline) => is(bars, "offline", offline));
   store.watch(["layer", "_network"], () => {
     for (const bar of bars.children) {
       is(bar, "current", (bar as HTMLElement).dataset.layer === store.get("layer"));

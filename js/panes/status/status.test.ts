@@ -38,6 +38,17 @@ describe("the status line", () => {
     expect(words()).toBe("survey stopped after 5 of 20");
   });
 
+  it("says what to do where there is no kernel: what says so above may be out of sight", () => {
+    const { view, root } = setup();
+    view.store.set({ absent: "The kernel is gone: run the cell again." });
+    expect(root.querySelector(".cs-is-told")?.textContent).toContain(
+      "The kernel is gone: run the cell again.",
+    );
+    view.store.set({ absent: null });
+    expect(root.querySelector(".cs-is-told")).toBeNull();
+    expect(root.textContent).toContain("ready");
+  });
+
   it("has no such place where there is no work", () => {
     expect(setup(false).line).toBeNull();
   });

@@ -1,5 +1,5 @@
 /** The status line: device, latency, what is under way and how to stop it. */
-import { aria, el, on, text } from "../../lib/dom";
+import { aria, el, is, on, text } from "../../lib/dom";
 import { duration } from "../../lib/format";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -17,10 +17,12 @@ function deviceLine({ store }: View<NetworkSlice>): HTMLElement {
   store.watch(["_network", "slow", "offline", "absent"], () => {
     const { name, device: where } = store.get("_network");
     const [offline, slow] = [store.get("offline"), store.get("slow").length > 0];
-    const gone = store.get("absent") !== null;
-    dot.dataset.state = offline || gone ? "off" : slow ? "busy" : "ready";
+    const absent = store.get("absent");
+    dot.dataset.state = offline || absent ? "off" : slow ? "busy" : "ready";
     const live = `${where} · ${slow ? "computing" : "ready"}`;
-    text(device, `${name} · ${offline ? "a saved page: no kernel" : gone ? "no kernel" : live}`);
+    // In full: what says so above may be out of sight.
+    text(device, `${name} · ${offline ? "a saved page: no kernel" : (absent ?? live)}`);
+    is(device, "told", absent !== null);
   });
   return el("span", dot, device);
 }

@@ -24,6 +24,8 @@ function setup() {
 
 it("offers to remove what was added, by a button and by a key, and nothing else", () => {
   const { kernel, store, root, named } = setup();
+  // First, so that it is in sight however many pictures there are.
+  expect(root.querySelector(".cs-strip")?.firstElementChild).toBe(named("Add pictures"));
   expect([...root.querySelectorAll("[data-remove]")].map((one) => one.getAttribute("aria-label"))).toEqual([
     "Remove first",
     "Remove second",

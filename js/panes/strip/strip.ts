@@ -12,11 +12,16 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   const { add, file } = addButton(view, drop);
   const strip = el("div.cs-strip", { role: "group", "aria-label": "Pictures" });
   const unread = el("p.cs-strip__unread");
-  root.append(errorsOf("add remove thumbnails pinned_picture"), strip, unread, file);
+  root.append(
+    errorsOf("add remove thumbnails pinned_picture"),
+    el("div.cs-strip__room", strip),
+    unread,
+    file,
+  );
 
-  const items = () => [...strip.children] as HTMLElement[];
+  const items = () => [...strip.querySelectorAll<HTMLElement>(".cs-strip__item")];
   /** Of the picture whose thumbnail, or what belongs to it, has the focus; -1 for none. */
-  const place = () => items().findIndex((item) => item !== add && item.contains(focused(strip)));
+  const place = () => items().findIndex((item) => item.contains(focused(strip)));
   const focus = (index: number) => items()[index]?.querySelector("button")?.focus({ preventScroll: true });
   const mark = () => {
     strip.querySelectorAll<HTMLElement>("[data-picture]").forEach((button, index) => {
@@ -27,7 +32,8 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
     });
   };
   store.watch(["_pictures", "thumbnails", "offline"], () => {
-    strip.replaceChildren(...thumbnails(view), add);
+    // What adds is in sight however many there are.
+    strip.replaceChildren(add, ...thumbnails(view));
     const names = Object.keys(store.get("unread")).map(
       (index) => store.get("_pictures")[Number(index)]?.name ?? [],
     );

@@ -1,5 +1,6 @@
 /** The whole picture that an exemplar comes from, and where in it. */
 import { el, on, text } from "../../lib/dom";
+import { inTwoLines } from "../../lib/format";
 import { type Photo, show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
@@ -24,7 +25,8 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     if (!exemplar) return;
     caption.title = describe(exemplar);
     // Its name stands beneath.
-    text(caption, exemplar.label ? caption.title : caption.title.replace(` · ${exemplar.name}`, ""));
+    const said = exemplar.label ? caption.title : caption.title.replace(` · ${exemplar.name}`, "");
+    text(caption, inTwoLines(said));
     source.title = exemplar.path ?? exemplar.name;
     text(source, source.title);
     file.hidden = !exemplar.path;

@@ -26,7 +26,7 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
     const strongest = Math.max(...(projections?.peaks ?? []), 0);
     const all = store.get("contrast") === "group";
     const end = all ? strongest : (projections?.peaks[at] ?? 0);
-    const name = all ? "all" : `of ${at + 1}`;
+    const name = all ? "all" : `patch ${at + 1}`;
     bar.show(end > 0 ? { range: [-end, end], colours: SHADES, name } : null);
   });
   const foot = el("div.cs-unit__scale", captioned("shades", contrastField(view)), bar.element);

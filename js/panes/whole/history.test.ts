@@ -25,9 +25,10 @@ it("is drawn where the instrument stands alone, and its button is pressed", asyn
   const [pane, table] = historyPane(view) as [HTMLElement, HTMLDetailsElement];
   view.store.set({ frame: frame(0.25) });
   view.store.set({ frame: frame(0.75), show_history: true });
-  expect(pane.hidden).toBe(true);
+  // It fills the window then, or is not seen.
+  expect(pane.classList.contains("cs-is-charted")).toBe(true);
   view.store.set({ uncharted: true });
-  expect(pane.hidden).toBe(false);
+  expect([pane.hidden, pane.classList.contains("cs-is-charted")]).toEqual([false, false]);
   expect(pane.querySelector("polyline")?.getAttribute("points")).toBe("0,48 1,16");
   table.open = true;
   table.dispatchEvent(new Event("toggle"));
@@ -35,5 +36,8 @@ it("is drawn where the instrument stands alone, and its button is pressed", asyn
   const cells = [...table.querySelectorAll("td")].map((one) => one.textContent);
   expect(cells).toEqual(["0.500", "0.750", "0.250"]);
   view.store.set({ show_history: false });
+  expect([pane.hidden, table.hidden]).toEqual([true, true]);
+  // A saved page has but one frame.
+  view.store.set({ show_history: true, offline: true });
   expect([pane.hidden, table.hidden]).toEqual([true, true]);
 });

@@ -1,5 +1,5 @@
-/** How the probability of the target went, frame by frame: drawn where no chart of bqplot's shows it beneath, and a table. */
-import { dim, el, onFrame, svg, text } from "../../lib/dom";
+/** How the probability of the target went, frame by frame: drawn where no chart of bqplot's is seen beneath, and a table. */
+import { dim, el, is, onFrame, svg, text } from "../../lib/dom";
 import { probability } from "../../lib/format";
 import { chartTable, type Table } from "../../lib/table";
 import type { View } from "../../seam";
@@ -29,14 +29,16 @@ export function historyPane({ store }: View<OccluderState & WholeSlice>): HTMLEl
   const table = chartTable(store, "history", ["frame"], () => tableOf(frames));
   const show = onFrame(() => {
     const last = frames.at(-1);
-    table.hidden = frames.length === 0 || !store.get("show_history");
-    root.hidden = !store.get("uncharted") || !store.get("show_history");
+    root.hidden = !store.get("show_history") || store.get("offline");
+    table.hidden = root.hidden || frames.length === 0;
+    // Of an instrument that fills the window nothing beneath it is to be seen.
+    is(root, "charted", !store.get("uncharted"));
     if (root.hidden) return;
     text(title, last ? `probability of ${last.target.label}, frame by frame; dashed: the clean picture` : "");
     drawing.replaceChildren(...(last ? [drawn(frames, last)] : []));
   });
   root.hidden = table.hidden = true;
-  store.watch(["frame", "uncharted", "show_history"], show);
+  store.watch(["frame", "uncharted", "show_history", "offline"], show);
   return [root, table];
 }
 

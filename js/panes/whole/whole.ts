@@ -17,23 +17,20 @@ export function wholePane(
   whole: HTMLElement,
 ): void {
   const fill = windowButton(filling(whole, view.signal));
-  root.append(el("span.cs-whole", pastButtons(view), historyButton(view, whole), fill));
+  root.append(el("span.cs-whole", pastButtons(view), historyButton(view), fill));
   whole.append(...historyPane(view));
 }
 
-function historyButton({ store }: View<WholeSlice>, whole: HTMLElement): HTMLElement {
+function historyButton({ store }: View<WholeSlice>): HTMLElement {
   const button = el(
     "button.cs-button.cs-toggle",
     { title: "How the probability went, frame by frame: a chart beneath" },
     "history",
   );
   on(button, "click", () => store.set({ show_history: !store.get("show_history") }));
-  store.watch(["show_history", "offline", "uncharted"], () => {
-    const shown = store.get("show_history") && !store.get("offline");
+  store.watch(["show_history", "offline"], () => {
     button.hidden = store.get("offline");
-    aria(button, "pressed", shown);
-    // The chart and the instrument together are as high as the instrument alone.
-    whole.classList.toggle("cs-has-history", shown && !store.get("uncharted"));
+    aria(button, "pressed", store.get("show_history"));
   });
   return button;
 }

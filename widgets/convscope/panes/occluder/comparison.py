@@ -15,6 +15,8 @@ ROWS = 5
 def compared(clean: Prediction, now: Prediction, target: int | None, whole: Prediction | None = None) -> dict[str, Any]:
     """Class probabilities before and after, as the front end shows them: rows that keep their order.
 
+    The followed class is one of the rows: after the most probable where it is none of them.
+
     Parameters
     ----------
     clean, now : Prediction
@@ -36,11 +38,13 @@ def compared(clean: Prediction, now: Prediction, target: int | None, whole: Pred
         }
 
     rows = [int(index) for index in first.probabilities.argsort(kind="stable")[::-1][:ROWS]]
+    followed = first.index if target is None else target
+    rows += [followed] * (followed not in rows)
     others = now.probabilities.copy()
     others[rows] = -1.0
     other = int(others.argmax())
     return {
-        "target": score(first.index if target is None else target),
+        "target": score(followed),
         "before": score(first.index),
         "first": score(now.index),
         "classes": [score(index) for index in rows],

@@ -1,0 +1,163 @@
+"""The explorer on a page: what fits, what stays where it is, and what fingers do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from stage import stage
+from test_access import saved
+from test_instruments import in_sight
+from test_layout import ROWS
+
+#: Of the explorer alone, as wide as a notebook's output in windows of 1340, 820 and 390 px.
+WIDTHS = (1220, 700, 270)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    opened = stage(browser, {"Explorer": saved("Explorer")})
+    yield opened
+    opened.context.close()
+
+
+def widen(page: Page, width: int) -> Locator:
+    """Give the explorer a width, CSS px."""
+    page.set_viewport_size({"width": width + 32, "height": 1000})
+    root = page.locator(".cs-root")
+    assert root.evaluate("(root) => root.getBoundingClientRect().width") == width
+    page.evaluate("window.idle()")
+    return root
+
+
+def placeholders(page: Page) -> dict[str, bool]:
+    """The words in empty fields as the browser draws them, and whether they are whole."""
+    devtools = page.context.new_cdp_session(page)
+    root = devtools.send("DOM.getDocument", {"depth": -1, "pierce": True})["root"]
+    found = {}
+
+    def look(node: dict) -> None:  # type: ignore[type-arg]
+        if node.get("attributes", [])[:2] == ["pseudo", "-webkit-input-placeholder"] or (
+            node.get("pseudoType") == "placeholder"
+        ):
+            drawn = devtools.send("DOM.resolveNode", {"nodeId": node["nodeId"]})["object"]["objectId"]
+            whole = "function () { return [this.textContent, this.clientWidth, this.scrollWidth]; }"
+            answer = devtools.send(
+                "Runtime.callFunctionOn", {"objectId": drawn, "functionDeclaration": whole, "returnByValue": True}
+            )
+            words, room, wide = answer["result"]["value"]
+            if room:
+                found[words] = wide <= room
+        for child in [*node.get("children", []), *node.get("shadowRoots", [])]:
+            look(child)
+
+    look(root)
+    devtools.detach()
+    return found
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_words_in_empty_fields_are_whole(page: Page, width: int) -> None:
+    widen(page, width)
+    page.evaluate("window.models.Explorer.update({ _labels: ['a class'] })")
+    assert placeholders(page) == {"any class": True, "unit, class": True}
+    # It is told where they are not.
+    page.locator(".cs-search").evaluate("(one) => { one.placeholder = 'a number or the name of a class'; }")
+    assert placeholders(page)["a number or the name of a class"] is False
+    page.evaluate("window.models.Explorer.update({ _labels: [] })")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_value_and_its_place_are_whole_beneath_their_picture(page: Page, width: int) -> None:
+    captions = widen(page, width).locator(".cs-context__caption:visible")
+    expect(captions).to_have_count(2)
+    for caption in captions.all():
+        value, place = caption.inner_text().split("\n")
+        assert place.startswith("row ")
+        assert value
+        assert caption.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+
+
+def test_the_search_does_not_stand_alone_on_a_line(page: Page) -> None:
+    assert widen(page, 1220).evaluate(ROWS, 2) == []
+
+
+CUT_ROWS = """(strip) => {
+  const edge = strip.getBoundingClientRect().bottom;
+  return [...strip.querySelectorAll(".cs-thumbnail")].map((one) => one.getBoundingClientRect())
+    .filter(({ top, bottom }) => top < edge - 1 && bottom > edge + 1).length;
+}"""
+
+
+@pytest.mark.parametrize("height", [760, 1000, 1060])
+def test_thumbnails_stand_in_whole_rows_and_what_adds_is_first(page: Page, height: int) -> None:
+    root = widen(page, 1220)
+    page.set_viewport_size({"width": 1252, "height": height})
+    page.evaluate("window.idle()")
+    strip = root.locator(".cs-strip")
+    assert strip.evaluate(CUT_ROWS) == 0
+    if height >= 1000:  # the column has room for all of it
+        assert root.locator(".cs-pane--picture").evaluate("(one) => one.scrollHeight <= one.clientHeight")
+    add = root.get_by_role("button", name="Add pictures")
+    add.scroll_into_view_if_needed()
+    (top, left), (around, edge) = ((box["y"], box["x"]) for one in (add, strip) if (box := one.bounding_box()))
+    assert (top - around, left - edge) == (3, 3)
+
+
+def test_a_size_of_two_numbers_is_whole_and_moves_nothing(page: Page) -> None:
+    root = widen(page, 1220)
+    place = "(one) => one.getBoundingClientRect().top"
+    target, field = root.locator(".cs-target"), root.get_by_label("Size of the occluder")
+    before = target.evaluate(place)
+    page.evaluate("window.models.Explorer.update({ size: [224, 200] })")
+    expect(field).to_have_value("224×200")
+    assert field.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+    assert target.evaluate(place) == before
+    page.evaluate("window.models.Explorer.update({ size: 10 })")
+
+
+@pytest.mark.parametrize("width", WIDTHS[1:])
+def test_in_one_column_the_units_title_is_always_in_sight(page: Page, width: int) -> None:
+    root = widen(page, width)
+    title, body = root.locator(".cs-unit__title"), root.locator(".cs-body")
+    for share in (0, 0.2, 0.4, 0.6, 0.8, 1):
+        body.evaluate("(one, share) => { one.scrollTop = share * one.scrollHeight; }", share)
+        assert in_sight(root, title), share
+    body.evaluate("(one) => { one.scrollTop = 0; }")
+
+
+def test_in_a_window_of_its_own_the_history_is_within(page: Page) -> None:
+    root = widen(page, 1220)
+    history = root.locator(".cs-history")
+    root.get_by_role("button", name="history").click()
+    expect(history).to_be_hidden()
+    root.get_by_role("button", name="Fill the window").click()
+    expect(history).to_be_visible()
+    root.get_by_role("button", name="Fill the window").click()
+    expect(history).to_be_hidden()
+    root.get_by_role("button", name="history").click()
+
+
+def test_a_second_finger_does_not_take_the_square_away_from_the_first(browser: Browser) -> None:
+    page = stage(browser, {"Explorer": saved("Explorer")}, has_touch=True)
+    frame, square = page.locator(".cs-picture"), page.locator(".cs-occluder")
+    box, held = frame.bounding_box(), square.bounding_box()
+    assert box
+    assert held
+    first = {"x": held["x"] + held["width"] / 2, "y": held["y"] + held["height"] / 2, "id": 1}
+    second = {"x": box["x"] + 8, "y": box["y"] + 8, "id": 2}
+    devtools = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: dict[str, float]) -> None:
+        devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    touch("touchStart", first)
+    touch("touchStart", first, second)
+    touch("touchMove", first, second | {"x": second["x"] + 40})
+    assert square.bounding_box() == held
+    touch("touchEnd")
+    frame.tap(position={"x": 30, "y": 30})
+    assert square.bounding_box() != held
+    page.context.close()
