@@ -158,6 +158,11 @@ def test_a_second_finger_does_not_take_the_square_away_from_the_first(browser: B
     touch("touchMove", first, second | {"x": second["x"] + 40})
     assert square.bounding_box() == held
     touch("touchEnd")
+    # What the browser takes away, to enlarge the page, has moved nothing.
+    touch("touchStart", second)
+    assert square.bounding_box() != held
+    touch("touchCancel")
+    assert square.bounding_box() == held
     frame.tap(position={"x": 30, "y": 30})
     assert square.bounding_box() != held
     page.context.close()

@@ -87,19 +87,25 @@ export function followPointer(
     else store.set({ pointer: at });
   });
   on(frame, "pointerleave", () => store.set({ pointer: null }));
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture"] as const)
-    on(frame, end, ({ pointerId }) => pointerId === finger && finish());
+  const cancel = () => {
+    if (!drag) return;
+    store.set({ position: drag.position, size: drag.size });
+    finish();
+  };
+  for (const [end, run] of [
+    ["pointerup", finish],
+    // The browser has taken the finger, for two that enlarge the page.
+    ["pointercancel", cancel],
+    ["lostpointercapture", finish],
+  ] as const)
+    on(frame, end, ({ pointerId }) => pointerId === finger && run());
   // Taking the widget away in the middle of a drag must not leave the others holding positions back.
   onEnd(signal, finish);
 
   return {
     draw: line.go,
     finish,
-    cancel: () => {
-      if (!drag) return;
-      store.set({ position: drag.position, size: drag.size });
-      finish();
-    },
+    cancel,
   };
 }
 
