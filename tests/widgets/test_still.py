@@ -79,6 +79,32 @@ def test_it_shows_the_picture_and_the_occluder_where_it_is(net, pictures, show):
     assert not np.array_equal(pixels_of(widget._still), shown)
 
 
+def test_it_shows_the_patches_of_an_evolution_checkpoint_by_checkpoint(workshop, show):
+    view = show(cs.Evolution(workshop.evolution, layer="0", order="index", rows=3))
+    head, *rows = view._strips()[:4]
+    assert "epoch 0, 1" in head.text
+    assert [row.text for row in rows] == ["unit 0", "unit 1", "unit 2"]
+    for index in (0, 1):
+        answer, (_, patches) = view._answer("cells", {"channels": [0, 1, 2], "checkpoint": index})
+        tiles = np.frombuffer(patches, np.uint8).reshape(3, answer["side"], answer["side"], 3)
+        for row, tile, (top, left, bottom, right) in zip(rows, tiles, answer["insides"], strict=True):
+            shown = row.pictures[index]
+            inside = ~(shown == 255).all(-1)  # nothing where the picture ends
+            assert abs(inside.mean() - (bottom - top) * (right - left)) < 0.1
+            np.testing.assert_array_equal(shown[inside], tile[inside])
+
+
+def test_it_shows_the_picture_moved_as_the_slider_has_it(net, pictures, show):
+    view = show(cs.Invariance(net, pictures[:2], {"shift_x": [-4, 0, 4]}, ["0"], value=4.0, fill="#000000"))
+    assert view.wait(60)
+    photo, *lines = view._strips()
+    assert photo.text.endswith("4 px")
+    expected = np.zeros((32, 32, 3), np.uint8)
+    expected[:, 4:] = net.picture(pictures[0])[:, :-4]
+    np.testing.assert_allclose(photo.pictures[0].astype(int), expected, atol=1)
+    assert any(line.text.startswith("shift consistency: ") for line in lines)
+
+
 def test_one_that_cannot_be_drawn_does_not_keep_the_instrument_from_being_shown(net, pictures, show, monkeypatch):
     widget = show(cs.Occluder(net, pictures[0], size=8))
     monkeypatch.setattr(widget, "_strips", lambda: 1 / 0)

@@ -12,6 +12,7 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request
 from convscope._job import Step
+from convscope._still import Strip
 from convscope._wire import Choice, Whole, fields
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
@@ -21,7 +22,7 @@ from convscope_core.network import Layer, Network
 from convscope_core.preprocessing import Preprocessing
 from convscope_core.survey import Exemplar, Survey, inactive_word
 
-from .patches import inside
+from .patches import cleared_beyond, inside
 from .projection import Projector, projection_tile
 from .unit import UnitPane
 
@@ -33,8 +34,8 @@ SIDE = 64
 SAVED_SIDE = 56
 #: Cells that are kept, 25 kB each.
 KEPT = 2048
-#: Units of a figure, at most.
-DRAWN = 48
+#: Units of a figure, at most, and of a still picture.
+DRAWN, STILL = 48, 5
 #: Pictures a pass: a click waits for one of them at most.
 BATCH = 8
 
@@ -344,6 +345,25 @@ class EvolutionPane(UnitPane):
         order = orders(result.winners(self.layer).value, result.jumps(self.layer))[self.order].tolist()
         units = order[: self.rows or len(order)]
         return units if self.selected is None or self.selected in units else [*units[:-1], self.selected]
+
+    def _strips(self) -> list[Strip]:
+        if self.result is None:
+            return super()._strips()
+        layer, moments = self.net.layer(self.layer), ", ".join(map(short, self.result.checkpoints))
+        counts = self._evolution["counts"]
+        strips = [Strip(f"{self.layer}: the patch that excites a unit most at {counts} {moments}")]
+        for unit in self._shown()[:STILL]:
+            patches = [self._patch_at(layer, index, unit) for index in range(self._columns)]
+            strips.append(Strip(f"unit {unit}", patches, 56))
+        return [*strips, *super()._strips()]
+
+    def _patch_at(self, layer: Layer, index: int, unit: int) -> np.ndarray:
+        """The patch of a unit's winner at a checkpoint, white where it has none, or where its picture ends."""
+        found = self._winners_at(layer, index, [unit])
+        if unit not in found:
+            return np.full((SIDE, SIDE, 3), 255, np.uint8)
+        patch, _ = self._patches.patch(self._evolved().images, found[unit], SIDE)
+        return cleared_beyond(patch, inside(found[unit].box, self._input_size))
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         own = {"evolution": self._winners_figure, "curves": lambda: self._evolved().plot_curves()}

@@ -13,6 +13,7 @@ import traitlets
 from convscope._colours import ramp
 from convscope._instrument import Answer, Content, Request, framed
 from convscope._job import Job, Step, progress
+from convscope._still import Strip
 from convscope._wire import Choice, Real
 from convscope_core.arguments import require_choice
 from convscope_core.datasets import Images
@@ -308,6 +309,17 @@ class InvariancePane(StripPane):
         self._clean = None
 
     # ---- a page without a kernel
+
+    def _strips(self) -> list[Strip]:
+        (photo, *others), kind = super()._strips(), KINDS[self.transform]
+        moved = self.net.pixels(self._moved({}, self.picture)[0])
+        text = f"{photo.text} · {kind.words}: {self.value:g} {kind.unit}".rstrip()
+        numbers = [] if self.consistency is None else list(self.consistency.table().items())
+        lines = [
+            Strip(f"{name}: {value:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"))
+            for name, (value, low, high) in numbers
+        ]
+        return [photo._replace(text=text, pictures=[moved]), *lines, *others]
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"curves": self._curves_figure, **super()._figures()}
