@@ -403,3 +403,11 @@ def test_memory_is_freed_and_made_again(net, pictures, gallery):
     gallery.targets = [1, 1]
     assert gallery.wait(60)
     assert gallery.attribution(1, "gradient").target == 1
+
+
+def test_a_row_is_named_by_what_its_picture_is_known_to_be(net, pictures, show, browser_end):
+    labels = ("n02123045", "a cup", None)
+    images = [cs.Picture(one, f"{n}.png", label) for n, (one, label) in enumerate(zip(pictures, labels, strict=False))]
+    gallery = show(cs.Gallery(net, images, ["gradient"], control=False))
+    rows = browser_end.ask(gallery, "rows")[0]["rows"]
+    assert [(row["name"], row["label"]) for row in rows] == [("0.png", "tabby"), ("1.png", "a cup"), ("2.png", None)]

@@ -26,7 +26,7 @@ export function showCaptions(
   const [tiles, rows] = [store.get("tiles"), store.get("rows")];
   for (const { row, name } of pictures) {
     const [picture, at] = [rows[row], spotOf(store, row)];
-    if (picture) text(name, at ? placeText(at, picture) : picture.name);
+    if (picture) text(name, at ? placeText(at, picture) : (picture.label ?? picture.name));
   }
   for (const { row, column, caption } of cells) {
     const tile = tiles.get(keyOf(row, column.name, false));

@@ -38,6 +38,8 @@ export interface ExplainedClass {
 /** A picture and its most probable classes. */
 export interface Row {
   name: string;
+  /** The class that it is known to be of. */
+  label?: string | null;
   classes: ExplainedClass[];
   height: number;
   width: number;

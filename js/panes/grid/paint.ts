@@ -137,10 +137,20 @@ function paintNames(
     context.fillStyle = "rgb(0 0 0 / 55%)";
     context.fillRect(x, y + layout.tile - 15, layout.tile, 15);
     context.fillStyle = "#fff";
-    context.fillText(names[order[index] ?? 0] ?? "", x + 3, y + layout.tile - 1);
+    const name = shortened(names[order[index] ?? 0] ?? "", context, layout.tile - 5);
+    context.fillText(name, x + 3, y + layout.tile - 1);
     context.restore();
   }
   context.restore();
+}
+
+/** A text, or as much of it as there is room for and a sign that there is more. */
+function shortened(text: string, context: CanvasRenderingContext2D, room: number): string {
+  let shown = text;
+  for (let end = text.length; end > 1 && context.measureText(shown).width > room; end--) {
+    shown = `${text.slice(0, end - 1).trimEnd()}…`;
+  }
+  return shown;
 }
 
 /** Dead: struck through, if enough pictures tell. Repeated: a small double stroke in the corner. */

@@ -87,7 +87,7 @@ export function weakerPatches(view: View<UnitState>): HTMLElement {
   const list = tileList(view, "Weaker examples", before, " cs-patches--weaker");
   store.watch(["unit", "weaker"], () => {
     const weaker = weakerOf(store.get("unit"), store.get("weaker"));
-    is(list.element, "stale", !weaker);
+    is(list.element, "stale", !weaker && list.element.childElementCount > 0);
     if (weaker) list.show(tilesOf(view, weaker, ({ quantile }) => share(quantile ?? 0)));
     heading.hidden = list.element.hidden = list.element.childElementCount === 0;
   });

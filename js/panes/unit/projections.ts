@@ -1,9 +1,10 @@
 /** What the unit picked out of the patches, in their order. */
 import { SHADES } from "../../lib/colormaps";
 import { captioned, segmented, select, tied } from "../../lib/controls";
-import { el, is } from "../../lib/dom";
+import { el } from "../../lib/dom";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
+import { showAwaited } from "../shared/awaited";
 import { paintProjection } from "../shared/patches";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
@@ -14,11 +15,14 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const list = tileList(view, "Projections");
   const bar = scaleBar("Projections");
-  store.watch(["unit", "projections", "contrast", "method", "crop"], () => {
+  store.watch(["unit", "projections", "contrast", "crop"], () => {
     const projections = currentProjections(store);
-    const stale = projections?.method !== store.get("method");
-    is(list.element, "stale", stale);
     if (store.get("unit")) list.show(tilesOf(view, projections));
+  });
+  showAwaited(view, list.element, "projections", ["unit", "projections", "method", "crop"], () => {
+    const projections = currentProjections(store);
+    if (!projections) return "loading";
+    return projections.method === store.get("method") ? "" : "stale";
   });
   store.watch(["unit", "projections", "contrast", "exemplar", "crop"], () => {
     const projections = currentProjections(store);

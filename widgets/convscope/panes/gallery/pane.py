@@ -22,6 +22,7 @@ from convscope_core.explain import Attribution, attribute_tensor, randomised, si
 from convscope_core.explain.method import METHODS, find
 from convscope_core.network import Network, Prediction
 from convscope_core.patterns import Patterns
+from convscope_core.wordnet import class_name
 
 from .columns import COLUMNS, arranged, takes_many_passes
 from .tile import FAINT, Tile, packed, painted, planes_of, strength
@@ -306,6 +307,7 @@ class GalleryPane(Instrument):
             rows.append(
                 {
                     "name": self.images[row].name,
+                    "label": None if (label := self.images[row].label) is None else class_name(label),
                     "classes": [self._described_class(row, int(index)) for index in order],
                     "height": pixels.shape[0],
                     "width": pixels.shape[1],
