@@ -71,6 +71,31 @@ def test_architectures_give_what_the_ordinary_pass_gives(name: str, device: torc
         assert worst(graph, regions, x, positions, patches) <= (1e-5 if device.type == "cpu" else 3e-5), size
 
 
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "shufflenet_v2_x0_5", "googlenet"])
+def test_a_single_picture_errs_no_more_than_the_ordinary_pass(name: str) -> None:
+    """Against float64: its kernels lie in memory in another form, in which sums are taken in another order."""
+    side = MODELS[name]
+    graph = trace(build(name), (3, side, side))
+    exact = graph.with_tensors(lambda t: t.double() if t.is_floating_point() else t)
+    convs, same = ([layer.node for layer in find_layers(g) if layer.kind == "conv"] for g in (graph, exact))
+    nodes = [convs[0], convs[len(convs) // 2], convs[-1], graph.output]
+    doubles = [same[0], same[len(same) // 2], same[-1], exact.output]
+    x = torch.randn(1, 3, side, side)
+    regions = Regions(graph, x, nodes)
+    for at in corners(side, (9, 13)):
+        patch = 2 * torch.randn(1, 3, 9, 13)
+        picture = occluded(x, [at], patch)
+        with torch.inference_mode():
+            maps, truth = Runner(graph)(picture, nodes)[1], Runner(exact)(picture.double(), doubles)[1]
+        changed = regions([at], patch, nodes)[1]
+
+        def error(values: dict[Node, Tensor], truth: dict[Node, Tensor] = truth) -> float:
+            pairs = [(values[n].double(), truth[d]) for n, d in zip(nodes, doubles, strict=True)]
+            return max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+
+        assert error({n: changed[n].whole() for n in nodes}) <= 3 * error(maps)
+
+
 # -- random small networks --
 
 

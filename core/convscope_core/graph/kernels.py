@@ -15,12 +15,15 @@ within a factor of two.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from convscope_core import fused
+from convscope_core.graph import packed
+from convscope_core.graph.forward import evaluated
 from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import kernel_size
 from convscope_core.precision import full_precision
@@ -42,6 +45,9 @@ _READING = 16
 #: By how much the tiles must be faster, for the memory that the transformed kernels take.
 _WORTH = 1.2
 
+#: From so many multiply-adds on, a product takes long enough to be asked for by itself; smaller ones go together.
+_ALONE = 2**20
+
 #: Numbers that the tiles computed at once may take: little enough to stay in a processor's cache, enough for the
 #: matrices to be large.
 _AT_ONCE = {"cpu": 2**22, "cuda": 2**27}
@@ -54,13 +60,15 @@ _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 class Kernels:
     """The kernels of a graph's convolutions, brought into form when they are first asked for, and kept.
 
-    Transformed kernels take four times the memory of the kernels, the others as much. Not to be used from several
-    threads at once: transformed tiles are in memory that calls share.
+    Transformed kernels take four times the memory of the kernels, packed ones and others as much. Not to be used from
+    several threads at once: transformed tiles are in memory that calls share.
     """
 
     def __init__(self) -> None:
         self._stored: dict[tuple[int, torch.dtype, torch.memory_format], tuple[Tensor, Tensor]] = {}
+        self._packed: dict[Node, Tensor] = {}
         self._transformed: dict[Node, Tensor] = {}
+        self._products: dict[Node, list[Callable[[Tensor], Tensor]]] = {}
         self._memory: dict[int, Tensor] = {}
         results, kernels, inputs = _matrices()
         self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
@@ -83,6 +91,45 @@ class Kernels:
             return self._stored[key][1]
 
         return {k: map_values(v, tensor=formed) for k, v in n.args.items()}
+
+    def convolution(
+        self,
+        n: Node,
+        like: Tensor,
+        size: tuple[int, ...],
+        padding: tuple[int, int],
+        layout: torch.memory_format = _LAST,
+    ) -> Callable[[Tensor], Tensor]:
+        """Return what computes a convolution, without derivative.
+
+        For a single picture on a processor with a packed kernel. For many, bringing the kernel into form is little
+        beside what it is used for, and without packing the result has the bits of the ordinary pass.
+
+        Parameters
+        ----------
+        n : Node
+            Of the kind ``conv``.
+        like : tensor
+            Of the type and on the device of what it is computed from.
+        size : tuple of int
+            (N, C, H, W), what it is mostly computed from.
+        padding : (int, int)
+            In place of its own.
+        layout : torch.memory_format
+            Of the kernel, and of what it is computed from.
+        """
+        if size[0] == 1 and packed.of_use(like):
+            if n not in self._packed:
+                self._packed[n] = packed.kernel(n, size)
+            return packed.convolution(n, self._packed[n], padding)
+        args = {**self.arguments(n, like.dtype, layout), "padding": padding}
+
+        def convolved(x: Tensor) -> Tensor:
+            x = x.contiguous() if layout is torch.contiguous_format else x
+            found: Tensor = evaluated(n, lambda _: x, n.op, args)
+            return found
+
+        return convolved
 
     @staticmethod
     def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
@@ -123,27 +170,25 @@ class Kernels:
         tensor
             (N, K, 4 a, 4 b), in channels-last memory.
         """
-        kernel = self._winograd(n)
         x = x.contiguous(memory_format=torch.channels_last)
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
-        made = kernel.shape[2]
+        made = n["weight"].shape[0]
         out = x.new_empty(count, TILE * down, TILE * across, made)
         each = _SIDE * _SIDE * down * across * max(channels, made)
         most = max(1, _AT_ONCE[x.device.type] // each)
         batches = math.ceil(count / most)
         most = math.ceil(count / batches)
         a, b = self._buffer(0, x, most * each), self._buffer(1, x, most * each)
-        bias = n["bias"]
         for first in range(0, count, most):
-            self._tiles(x[first : first + most], kernel, bias, out[first : first + most], a, b)
+            self._tiles(n, x[first : first + most], out[first : first + most], a, b)
         return out.permute(0, 3, 1, 2)
 
-    def _tiles(self, x: Tensor, kernel: Tensor, bias: Tensor | None, out: Tensor, a: Tensor, b: Tensor) -> None:
+    def _tiles(self, n: Node, x: Tensor, out: Tensor, a: Tensor, b: Tensor) -> None:
         """Compute a part of the pictures; `a` and `b` hold, in turn, what one step gives to the next."""
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
-        tiles, made = count * down * across, kernel.shape[2]
+        tiles, made, bias = count * down * across, out.shape[3], n["bias"]
 
         def memory(m: Tensor, *shape: int) -> Tensor:
             return m[: math.prod(shape)].view(shape)
@@ -152,7 +197,7 @@ class Kernels:
             transformed, products = memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made)
             fused.tile_inputs(x, transformed)
             with full_precision(x.device):  # rounded factors would be multiplied by the transforms
-                torch.bmm(transformed, kernel, out=products)
+                torch.bmm(transformed, self._winograd(n), out=products)
             fused.tile_results(products, bias, out)
             return
         picture, _, row, column = x.stride()
@@ -163,7 +208,7 @@ class Kernels:
         )
         memory(a, *overlapping.shape).copy_(overlapping)
         _both(self._inputs.to(x.device), a, b, tiles * channels)
-        torch.bmm(memory(a, _SIDE * _SIDE, tiles, channels), kernel, out=memory(b, _SIDE * _SIDE, tiles, made))
+        self._multiply(n, memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made))
         _both(self._results.to(x.device), b, a, tiles * made)
         found = memory(b, TILE, TILE, count, down, across, made)
         # By rows and columns of tiles, then in the tile: (N, a, 4, b, 4, K).
@@ -173,16 +218,29 @@ class Kernels:
         else:
             torch.add(found, bias, out=places)
 
+    def _multiply(self, n: Node, tiles: Tensor, out: Tensor) -> None:
+        """Multiply transformed tiles (36, tiles, C) by the transformed kernel."""
+        if not packed.of_use(tiles) or tiles[0].numel() * out.shape[2] < _ALONE:
+            torch.bmm(tiles, self._winograd(n), out=out)
+            return
+        if n not in self._products:
+            self._products[n] = [packed.product(m) for m in self._made(n)]
+        for multiplied, t, o in zip(self._products[n], tiles, out, strict=True):
+            o.copy_(multiplied(t))
+
     def _winograd(self, n: Node) -> Tensor:
         """Return the transformed kernel, (36, C, K)."""
         if n not in self._transformed:
-            weight = n["weight"].detach()
-            g = self._of_kernels.to(weight.device)
-            # In float64: the kernel is rounded once.
-            rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
-            made = torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1)
-            self._transformed[n] = made.to(weight.dtype).contiguous()
+            self._transformed[n] = self._made(n)
         return self._transformed[n]
+
+    def _made(self, n: Node) -> Tensor:
+        """Transform a kernel, (36, C, K)."""
+        weight = n["weight"].detach()
+        g = self._of_kernels.to(weight.device)
+        # In float64: the kernel is rounded once.
+        rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
+        return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).to(weight.dtype).contiguous()
 
     def shared(self) -> list[Tensor]:
         """Return the memory that calls share."""

@@ -263,10 +263,10 @@ class Plan:
         for i in dict.fromkeys(n.inputs):
             if i in self._windows:
                 self._remember(n, self._to_whole(i))
-        op, args = self._op(n), self._args(n)
         if n.kind == "conv":
-            get, x = getters[n["input"]], n["input"]
-            getters[x] = lambda batch: self.recorded.laid_out(get(batch))
+            convolved, get = self._convolution(n, n["input"].shape[1:], n["padding"]), getters[n["input"]]
+            return lambda batch: convolved(get(batch))
+        op, args = self._op(n), self._args(n)
 
         def step(batch: Batch) -> Any:
             return evaluated(n, lambda i: getters[i](batch), op, args)
@@ -402,11 +402,12 @@ class Plan:
         if tiled:
             kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
             return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
+        if n.kind == "conv":
+            convolved = self._convolution(n, (needed[above], needed[left]), (0, 0))
+            return lambda batch: convolved(read(batch))
         args = {**self._args(n), "padding": (0, 0)}
         if "ceil_mode" in args:
             args["ceil_mode"] = False
-        if n.kind == "conv":
-            return lambda batch: evaluated(n, lambda _: recorded.laid_out(read(batch)), n.op, args)
         if n.kind != "avg_pool":
             return lambda batch: evaluated(n, lambda _: read(batch), n.op, args)
         # Under padding, and where the last window hangs over the border, averages divide by other numbers.
@@ -440,8 +441,14 @@ class Plan:
         return lambda batch: recorded.cut(cut, batch.values[x], batch)
 
     def _args(self, n: Node) -> dict[str, Any]:
-        layout = torch.contiguous_format if self.recorded.planar else torch.channels_last
-        return self.recorded.kernels.arguments(n, self.recorded.x.dtype, layout)
+        return self.recorded.kernels.arguments(n, self.recorded.x.dtype)
+
+    def _convolution(self, n: Node, size: tuple[int, ...], padding: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+        """Return what computes a convolution of windows, or whole maps, of a size."""
+        recorded = self.recorded
+        layout = torch.contiguous_format if recorded.planar else torch.channels_last
+        size = (self.pictures, n["input"].shape[0], *size)
+        return recorded.kernels.convolution(n, recorded.x, size, padding, layout)
 
     def _in_tiles(self, n: Node, size: tuple[int, int]) -> bool:
         return Kernels.tiles(n, self.recorded.x, size, self.pictures)

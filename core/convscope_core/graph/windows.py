@@ -279,10 +279,6 @@ class Recorded:
     def _formed(self, t: Tensor) -> Tensor:
         return t.to(self.x.dtype) if t.is_floating_point() else t
 
-    def laid_out(self, x: Tensor) -> Tensor:
-        """Return what a convolution gets in the layout that suits it."""
-        return x.contiguous() if self.planar else x
-
     def axes(self, n: Node) -> tuple[int, int] | None:
         """Return the axes of rows and columns in a node's values, counted with the batch, if both are known."""
         rows, columns = self._axes.get(n.name, (None, None))

@@ -1,0 +1,112 @@
+"""Convolutions and products whose kernels lie in memory in the form in which oneDNN computes with them.
+
+PyTorch hands a processor's convolution its kernel in one of its own layouts, and oneDNN brings it into another at every
+call: for a single picture that takes as long as the convolution. PyTorch's products of matrices go to MKL, which on
+processors of other makers than Intel computes with half the width of their vectors; oneDNN does not.
+
+Both are in PyTorch as operations that take what was packed before, made for compiled models. They have no derivative
+and no documentation. Where they are missing, or give something else, what calls these functions does without.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convscope_core.graph.node import Node
+
+__all__ = ["convolution", "kernel", "of_use", "product"]
+
+logger = logging.getLogger(__name__)
+
+#: Where it has been measured. Elsewhere PyTorch is built with other libraries, and oneDNN with other kernels.
+_MACHINES = frozenset({"x86_64", "amd64"})
+
+_ops: Any = torch.ops.mkldnn
+
+
+def of_use(t: Tensor) -> bool:
+    """Tell whether these functions take a tensor: of float32, on a processor."""
+    return t.device.type == "cpu" and t.dtype == torch.float32 and _works()
+
+
+def kernel(n: Node, size: tuple[int, ...]) -> Tensor:
+    """Return the kernel of a convolution as `convolution` takes it.
+
+    Parameters
+    ----------
+    n : Node
+        Of the kind ``conv``.
+    size : tuple of int
+        (N, C, H, W), what it is mostly computed from. For others the kernel may be brought into another form at every
+        call, as it would be without packing.
+    """
+    with torch.inference_mode():
+        packed: Tensor = _ops._reorder_convolution_weight(
+            n["weight"].detach(), n["padding"], n["stride"], n["dilation"], n["groups"], size
+        )
+    return packed
+
+
+def convolution(n: Node, packed: Tensor, padding: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """Return what computes a convolution, in channels-last memory and without derivative.
+
+    Parameters
+    ----------
+    n : Node
+        Of the kind ``conv``.
+    packed : tensor
+        Of `kernel`.
+    padding : (int, int)
+        In place of the node's own.
+    """
+    stride, dilation, groups = n["stride"], n["dilation"], n["groups"]
+    bias = None if n["bias"] is None else n["bias"].detach()
+    compute = _ops._convolution_pointwise.default
+
+    def convolved(x: Tensor) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        found: Tensor = compute(x, packed, bias, padding, stride, dilation, groups, "none", [], "")
+        return found
+
+    return convolved
+
+
+def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    """Return what multiplies a matrix (rows, C) by a constant one (C, K), without derivative."""
+    with torch.inference_mode():
+        packed = _ops._reorder_linear_weight(matrix.detach().T.contiguous(), None)
+    multiply = _ops._linear_pointwise.default
+
+    def multiplied(x: Tensor) -> Tensor:
+        found: Tensor = multiply(x, packed, None, "none", [], "")
+        return found
+
+    return multiplied
+
+
+@functools.cache
+def _works() -> bool:
+    """Compute a convolution and a product, and look at what they give."""
+    if platform.machine().lower() not in _MACHINES or not torch._C._has_mkldnn:
+        return False
+    try:
+        draw = torch.Generator().manual_seed(0)
+        with torch.inference_mode():
+            x, w = torch.randn(2, 16, 5, 6, generator=draw), torch.randn(32, 16, 3, 3, generator=draw)
+            bias = torch.randn(32, generator=draw)
+            how = {"stride": (1, 2), "padding": (1, 0), "dilation": (1, 1), "groups": 1}
+            node = Node("probe", "conv", None, {"weight": w, "bias": bias, **how}, (32, 5, 2))
+            found = convolution(node, kernel(node, tuple(x.shape)), (1, 1))(x)
+            expected = torch.conv2d(x, w, bias, (1, 2), (1, 1))
+            a, b = x.reshape(-1, 30), w.reshape(-1, 48)[:30]
+            return torch.allclose(found, expected, atol=1e-4) and torch.allclose(product(b)(a), a @ b, atol=1e-4)
+    except Exception as e:  # another PyTorch, or one that was built without it
+        logger.info("without packed kernels, which is slower: %s: %s", type(e).__name__, e)
+        return False

@@ -1,0 +1,111 @@
+"""Convolutions and products with packed kernels against float64, and what happens where PyTorch has none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from convscope_core.graph import packed
+from convscope_core.graph.kernels import Kernels
+from convscope_core.graph.node import Node
+
+from .test_kernels import conv_node, deviation
+
+
+@pytest.fixture
+def afresh() -> Iterator[None]:
+    """Whether packed kernels work is found out anew, and again afterwards."""
+    packed._works.cache_clear()
+    yield
+    packed._works.cache_clear()
+
+
+def needs_packed() -> None:
+    if not packed.of_use(torch.zeros(1)):
+        pytest.skip("PyTorch has no packed kernels here")
+
+
+def convolved(node: Node, x: Tensor, padding: tuple[int, int]) -> Tensor:
+    with torch.inference_mode():
+        return Kernels().convolution(node, x, (1, *x.shape[1:]), padding)(x)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    groups=st.sampled_from([1, 2, 16]),
+    channels=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    side=st.tuples(st.integers(7, 12), st.integers(7, 12)),
+    pictures=st.integers(1, 3),
+    bias=st.booleans(),
+    last=st.booleans(),
+)
+def test_packed_convolutions_are_convolutions(
+    groups: int, channels: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int],
+    dilation: tuple[int, int], padding: tuple[int, int], side: tuple[int, int], pictures: int, bias: bool, last: bool,
+) -> None:  # fmt: skip
+    needs_packed()
+    torch.manual_seed(0)
+    wide = (groups * channels[0], groups * channels[1])
+    node = conv_node(nn.Conv2d(*wide, kernel, stride, dilation=dilation, groups=groups, bias=bias))
+    x = torch.randn(pictures, wide[0], *side)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    shift = node["bias"].double() if bias else None
+    expected = F.conv2d(x.double(), node["weight"].double(), shift, stride, padding, dilation, groups).detach()
+    found = convolved(node, x, padding)
+    assert found.shape == expected.shape
+    assert deviation(found, expected) <= 5e-6
+
+
+def test_what_is_packed_and_what_is_not() -> None:
+    needs_packed()
+    x = torch.zeros(1, 1, 1, 1)
+    assert not packed.of_use(x.double())
+    assert not packed.of_use(x.bfloat16())
+    assert not packed.of_use(x.to("meta"))
+
+
+def test_large_products_go_one_by_one_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_packed()
+    torch.manual_seed(0)
+    node = conv_node(nn.Conv2d(96, 80, 3, padding=1))
+    x = torch.randn(3, 96, 14, 10)
+    expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
+    for least in (1, 2**60):
+        monkeypatch.setattr("convscope_core.graph.kernels._ALONE", least)
+        kernels = Kernels()
+        with torch.inference_mode():
+            assert deviation(kernels.tiled(node, x), expected) <= 5e-6
+        assert bool(kernels._products) == (least == 1)
+        assert bool(kernels._transformed) == (least != 1)
+
+
+@pytest.mark.parametrize("wrong", ["missing", "other numbers"])
+def test_without_them_everything_works(wrong: str, monkeypatch: pytest.MonkeyPatch, afresh: None) -> None:
+    class Ops:
+        def __getattr__(self, name: str) -> None:
+            raise AttributeError(name)
+
+    with monkeypatch.context() as patch:
+        if wrong == "missing":
+            patch.setattr(packed, "_ops", Ops())
+        else:
+            patch.setattr(packed, "product", lambda matrix: lambda x: x @ matrix + 1)
+        torch.manual_seed(0)
+        node = conv_node(nn.Conv2d(256, 64, 3))
+        x = torch.randn(1, 256, 10, 10)
+        assert not packed.of_use(x)
+        expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
+        with torch.inference_mode():
+            assert deviation(convolved(node, x, (0, 0)), expected) <= 5e-6
+            assert deviation(Kernels().tiled(node, x), expected) <= 5e-6
