@@ -21,6 +21,8 @@ export const QUEUED_MS = 3000;
 
 /** Greet the kernel; the result is to be called when an answer is late. */
 export function greet(kernel: KernelLine, store: Store<HostSlice>, signal: AbortSignal): () => void {
+  // On a saved page there is nobody to greet; what is slow there is the page.
+  if (store.get("offline")) return () => {};
   let pause = FIRST;
   let count = 0;
   let next: ReturnType<typeof setTimeout> | undefined;

@@ -55,10 +55,10 @@ const slice: Slice<Keys> = {
   given: ["_revision"],
 };
 
-function setup() {
+function setup(offline = false) {
   const model = new FakeModel({ position: [10, 20], size: 50, fill: "grey", _revision: 0 });
   const controller = new AbortController();
-  return { model, controller, ...openSession<Keys>(model, [slice], controller.signal) };
+  return { model, controller, ...openSession<Keys>(model, [slice], controller.signal, offline) };
 }
 
 describe("traits", () => {
@@ -244,6 +244,17 @@ describe("a kernel that is busy with a cell", () => {
 });
 
 describe("a saved page", () => {
+  it("that is slow speaks of no kernel", () => {
+    vi.useFakeTimers();
+    const { model, kernel, store } = setup(true);
+    kernel.answers("photo", () => {});
+    kernel.ask("photo", {});
+    vi.advanceTimersByTime(60_000);
+    expect(model.messages.map(({ kind }) => kind)).toEqual(["photo"]);
+    expect([store.get("queued"), store.get("absent"), store.get("unheard")]).toEqual([false, null, false]);
+    vi.useRealTimers();
+  });
+
   const packed = (kind: "z" | "d", bytes: number[]) =>
     kind + deflateSync(Uint8Array.from(bytes)).toString("base64");
   const pixels = [10, 20, 30, 12, 18, 255, 0, 1, 2];

@@ -22,9 +22,10 @@ export function openSession<S extends object = object>(
   model: Model,
   slices: Slices,
   signal: AbortSignal,
+  offline = false,
 ): Session<S> {
   const parts: Slices = [hostSlice, ...slices];
-  const initial: State = Object.assign({}, ...parts.map((slice) => slice.initial));
+  const initial: State = Object.assign({}, ...parts.map((slice) => slice.initial), { offline });
   const store = new Store(new Store(initial), signal);
   const presence = watchPresence(store as unknown as Store<HostSlice>, model.widget_manager, signal);
   // To a kernel that is gone nothing is sent: there is nobody to tell, and some hosts complain.

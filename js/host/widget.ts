@@ -62,8 +62,8 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
 
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
-  const session = openSession(savedModel(saved), known.slices, signal);
-  session.store.set({ offline: true, uncharted: true });
+  const session = openSession(savedModel(saved), known.slices, signal, true);
+  session.store.set({ uncharted: true });
   session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
   known.link(session);
   linkFigures(session);
