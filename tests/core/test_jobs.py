@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ from convscope_core.errors import ArgumentError, ImageError, NetworkError
 from convscope_core.evolution import evolution, evolving
 from convscope_core.experiments import compare, comparing, degradation, degrading, filter_health, measuring_filters
 from convscope_core.explain import project_many, projecting
-from convscope_core.jobs import completed, documented, load
+from convscope_core.jobs import completed, documented, load, parts
 from convscope_core.network import Network
 from convscope_core.occlusion import occluding_map, occlusion_map
 from convscope_core.patterns import fit_patterns, fitting_patterns, signal_quality
@@ -218,6 +219,18 @@ def exact_pictures() -> list[torch.Tensor]:
     found = list(((torch.arange(20 * 3 * 64) * 37 % 101 - 50) / 32).reshape(20, 3, 8, 8))
     found[7] = torch.full((3, 8, 8), float("nan"))
     return found
+
+
+@given(runs=st.lists(st.tuples(st.booleans(), st.integers(0, 300)), max_size=6), seed=st.integers(0, 99))
+def test_parts_are_compressed_where_it_pays_and_read_as_any_zlib_data(runs: list[tuple[bool, int]], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = b"".join(rng.bytes(size) if digits else bytes(size) for digits, size in runs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "_PIECE", 64)
+        patch.setattr(parts, "_TRIAL", 32)
+        assert zlib.decompress(parts._deflated(data)) == data
+    zeros, digits = bytes(2**21), rng.bytes(2**21)
+    assert len(digits) < len(parts._deflated(zeros + digits)) < len(digits) + 2**15
 
 
 def test_stores_of_version_1_are_refused_with_what_to_do(tmp_path: Path) -> None:
