@@ -630,6 +630,9 @@ simple("local contrast", lambda x: (x - F.avg_pool2d(x, 3, 1, 1)) / (F.avg_pool2
 simple("three views", lambda x: torch.stack([x, x.roll(1, 2), x.flip(2)]).mean(0))
 simple("as windows", lambda x: x.unfold(2, 3, 2).unfold(3, 3, 2).amax((-1, -2)))
 
+if torch.__version__.startswith("2.6."):  # its export takes no batch of any size there; docs/networks.md says so
+    del FORMS["filter of frequencies"], FORMS["spatial transformer"]
+
 
 @st.composite
 def networks(draw: Draw, forms: tuple[str, ...] | None = None, most: int = 4) -> Net:
