@@ -7,11 +7,13 @@ the module itself on batches of occluded pictures; Captum's Occlusion as it come
 `perturbations_per_eval`; the region walk. Not the whole grid: the walk takes positions spread evenly over it, Captum,
 to which every position costs the same, its first ones, and is stopped after them.
 
-Times are of this machine with whatever else runs on it; ratios say more than milliseconds do. Beside each ratio stands
-its arithmetic bound: the multiply-adds of the forward pass over those of the regions, all positions in windows of one
-size and every convolution computed directly. It is exceeded where convolutions are computed in tiles, which takes fewer
-multiplications, where a batch's windows are smaller, and where the module's own memory layout and unfolded batch norm
-cost it time.
+Each on two threads by the clock, and on one by its processor time, which other programs disturb less. Times are of this
+machine with whatever else runs on it; ratios, of runs that followed each other, say more than milliseconds do. Beside
+each ratio stand its arithmetic bounds: the multiply-adds of the forward pass over those of the regions, all positions
+in windows of one size; once with every convolution computed directly, and once with those in tiles that are, which
+takes fewer multiplications (not counting what it takes to transform them). They are exceeded where a batch's windows
+are smaller, where the module's own memory layout and unfolded batch norm cost it time, and where its products run
+slower.
 """
 
 from __future__ import annotations
@@ -65,13 +67,7 @@ def in_turn(functions: dict[str, Callable[[], int]], repeat: int, clock: Callabl
 
 
 def measure(
-    name: str,
-    sizes: list[int],
-    count: int,
-    repeat: int,
-    evaluations: list[int],
-    clock: Callable[[], float],
-    captum: bool,
+    name: str, sizes: list[int], count: int, repeat: int, evaluations: list[int], threads: list[int], captum: bool
 ) -> None:
     torch.manual_seed(0)
     module = torchvision.models.get_model(name, weights=None).eval()
@@ -104,28 +100,30 @@ def measure(
                 )
             return calls * batch
 
-        times = in_turn(
-            {
-                "regions": regions,
-                **{f"module {b}": lambda b=b: forward(b) for b in evaluations},
-                **({f"captum {b}": lambda b=b: attribute(b) for b in (1, *evaluations)} if captum else {}),
-            },
-            repeat,
-            clock,
-        )
-        none = [math.nan] * repeat
+        ways: dict[str, Callable[[], int]] = {
+            "regions": regions,
+            **{f"module {b}": lambda b=b: forward(b) for b in evaluations},
+            **({f"captum {b}": lambda b=b: attribute(b) for b in (1, *evaluations)} if captum else {}),
+        }
+        work = net.regions(x).work((size, size), positions)
+        for used in threads:
+            torch.set_num_threads(used)
+            # One thread's own time; of several the clock, as what they wait for each other counts.
+            times = in_turn(ways, repeat, time.thread_time if used == 1 else time.perf_counter)
+            none = [math.nan] * repeat
 
-        def best(kind: str, times: dict[str, list[float]] = times, none: list[float] = none) -> list[float]:
-            return min((v for k, v in times.items() if k.startswith(kind)), key=statistics.median, default=none)
+            def best(kind: str, times: dict[str, list[float]] = times, none: list[float] = none) -> list[float]:
+                return min((v for k, v in times.items() if k.startswith(kind)), key=statistics.median, default=none)
 
-        others = [best("module"), times.get("captum 1", none), best("captum")]
-        milliseconds = [spread(one, 1) for one in (*others, times["regions"])]
-        ratios = [spread([a / b for a, b in zip(one, times["regions"], strict=True)], 1) for one in others]
-        bound = net.regions(x).work((size, size), positions).bound
-        print(
-            f"| {name} | {size} | {' | '.join(milliseconds)} | x{' | x'.join(ratios)} | x{bound:.1f} |",
-            flush=True,
-        )
+            others = [best("module"), *([times["captum 1"], best("captum")] if captum else [])]
+            milliseconds = [spread(one, 1) for one in (*others, times["regions"])]
+            ratios = [spread([a / b for a, b in zip(one, times["regions"], strict=True)], 1) for one in others]
+            how = "1, processor time" if used == 1 else f"{used}, clock"
+            print(
+                f"| {name} | {size} px | {how} | {' | '.join(milliseconds)} | × {' | × '.join(ratios)} "
+                f"| × {work.bound:.1f} | × {work.bound_in_tiles:.1f} |",
+                flush=True,
+            )
 
 
 def main() -> None:
@@ -135,20 +133,16 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=64, help="of the grid, evenly taken")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--evaluations", default="8,32", help="batch sizes to try for the module and Captum")
-    parser.add_argument("--one-thread", action="store_true", help="and its processor time: steady on a busy machine")
+    parser.add_argument("--threads", default="1,2", help="one: its processor time, steady on a busy machine")
     parser.add_argument("--without-captum", action="store_true", help="which takes most of the time")
     a = parser.parse_args()
-    if a.one_thread:
-        torch.set_num_threads(1)
+    others = ["module", *([] if a.without_captum else ["Captum", "Captum, best"])]
+    headings = ["network", "occluder", "threads", *others, "walk", *(f"vs {o}" for o in others), "bound", "in tiles"]
     print(f"{described()}; milliseconds a position, median (lowest–highest)\n")
-    print("| network | occluder | module | captum | captum, best | regions | vs module | vs captum | vs best | bound |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
-    clock = time.thread_time if a.one_thread else time.perf_counter
+    print(f"| {' | '.join(headings)} |\n{'|---' * len(headings)}|")
     for name in a.models.split(","):
-        sizes = [int(s) for s in a.sizes.split(",")]
-        measure(
-            name, sizes, a.positions, a.repeat, [int(b) for b in a.evaluations.split(",")], clock, not a.without_captum
-        )
+        numbers = [[int(n) for n in given.split(",")] for given in (a.sizes, a.evaluations, a.threads)]
+        measure(name, numbers[0], a.positions, a.repeat, numbers[1], numbers[2], not a.without_captum)
 
 
 if __name__ == "__main__":

@@ -470,6 +470,20 @@ def test_the_work_is_counted(small: tuple[Graph, list[Node]]) -> None:
     # Where all boxes meet the strides in the same way, no window need be larger: 3, 2, 4.
     places = [(r, c) for r in range(8, 30, 4) for c in range(8, 30, 4)]
     assert regions.work((4, 4), places).regions == 3 * 3 * 27 * 6 + 4 * 4 * 54 * 8
+    assert regions.work((4, 4)).carried_out == regions.work((4, 4)).regions  # nothing is in tiles
+
+
+def test_tiles_take_fewer_multiplications(wide: tuple[Graph, list[Node]], device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("tiles are for the CPU")
+    plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
+    less = plan.work.regions - plan.work.carried_out
+    expected = 0.0
+    for n in plan._tiled:
+        rows, columns = plan._windows[n].size if n in plan._windows else n.shape[1:]
+        expected += n["weight"].shape[:2].numel() * (9 * rows * columns - 36 * -(-rows // 4) * -(-columns // 4))
+    assert less == expected > 0
+    assert plan.work.bound_in_tiles > plan.work.bound
 
 
 @pytest.mark.parametrize(

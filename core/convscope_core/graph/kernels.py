@@ -151,9 +151,15 @@ class Kernels:
         if kernel_size(n) != (3, 3) or n["stride"] != (1, 1) or n["dilation"] != (1, 1) or n["groups"] != 1:
             return False
         made, channels = n["weight"].shape[:2]
-        count = pictures * math.prod(-(-s // TILE) for s in size)
+        count = pictures * _count(size)
         tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS[device] * count * (channels + made)
         return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
+
+    @staticmethod
+    def products(n: Node, size: tuple[int, int]) -> int:
+        """Count the multiply-adds of a convolution in tiles for one picture, without what transforms take."""
+        made, channels = n["weight"].shape[:2]
+        return int(_SIDE * _SIDE * _count(size) * channels * made)
 
     def tiled(self, n: Node, x: Tensor) -> Tensor:
         """Compute a convolution without its padding.
@@ -250,6 +256,11 @@ class Kernels:
         if which not in self._memory or self._memory[which].numel() < numel:
             self._memory[which] = like.new_empty(numel)
         return self._memory[which]
+
+
+def _count(size: tuple[int, int]) -> int:
+    """Return how many tiles cover so many rows and columns."""
+    return math.prod(-(-s // TILE) for s in size)
 
 
 def _both(matrix: Tensor, a: Tensor, b: Tensor, numel: int) -> None:

@@ -62,15 +62,24 @@ class Work:
         Of the walk over what changed.
     whole : int
         Of the ordinary forward pass.
+    carried_out : int
+        Of the walk as it is computed: tiles take fewer (`convscope_core.graph.kernels`); what it costs to transform
+        them is not counted.
     """
 
     regions: int
     whole: int
+    carried_out: int
 
     @property
     def bound(self) -> float:
         """How many times faster the regions can be if a multiply-add costs the same in both."""
         return self.whole / self.regions if self.regions else math.inf
+
+    @property
+    def bound_in_tiles(self) -> float:
+        """How many times faster the regions can be as they are computed, beside a direct ordinary pass."""
+        return self.whole / self.carried_out if self.carried_out else math.inf
 
 
 class Plan:
@@ -101,12 +110,13 @@ class Plan:
             if n in recorded.dependent:
                 self._place(n, *self._ranges[n.name])
         computed = [n for n in recorded.nodes if n in self._windows or n in self._whole]
+        self.reason = distrust or self._why_not(computed)
+        self.steps = [] if self.reason else self._compiled()
         self.work = Work(
             sum(multiply_adds(n, self._share(n)) for n in computed),
             sum(multiply_adds(n, 1.0) for n in recorded.nodes if n in recorded.dependent),
+            sum(self._carried_out(n) for n in computed),
         )
-        self.reason = distrust or self._why_not(computed)
-        self.steps = [] if self.reason else self._compiled()
         self._walked: dict[tuple[Node, ...], int] = {}
         self._captured: dict[tuple[Node, ...], CapturedWalk] = {}
 
@@ -199,6 +209,12 @@ class Plan:
         if windows is None or axes is None:
             return 1.0
         return windows.size[0] * windows.size[1] / (n.shape[axes[0] - 1] * n.shape[axes[1] - 1])
+
+    def _carried_out(self, n: Node) -> int:
+        if n not in self._tiled:
+            return multiply_adds(n, self._share(n))
+        size = self._windows[n].size if n in self._windows else (n.shape[1], n.shape[2])
+        return Kernels.products(n, size)
 
     def _why_not(self, computed: list[Node]) -> str | None:
         decided = next((n for n in computed if is_decided_by_rounding(n)), None)
