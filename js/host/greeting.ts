@@ -33,7 +33,8 @@ export function greet(kernel: KernelLine, store: Store<HostSlice>, signal: Abort
     next = silence = undefined;
   };
   const queued = () => {
-    if (kernel.awaiting) store.set({ queued: true });
+    // A saved page is only slow.
+    if (kernel.awaiting && !store.get("offline")) store.set({ queued: true });
   };
   const say = () => {
     next = undefined;

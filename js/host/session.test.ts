@@ -208,6 +208,15 @@ describe("a kernel that is busy with a cell", () => {
     expect(store.get("beside")).toBe(false);
   });
 
+  it("is none of a saved page's, however long that takes", () => {
+    const { kernel, store } = setup();
+    store.set({ offline: true });
+    kernel.answers("move", () => {});
+    kernel.ask("move", {});
+    vi.advanceTimersByTime(10_000);
+    expect(store.get("queued")).toBe(false);
+  });
+
   it("is soon left alone where nothing is awaited, and where there is no such way; greeted again when late", () => {
     const { model, kernel } = setup();
     kernel.answers("move", () => {});

@@ -71,7 +71,10 @@ def test_words_in_empty_fields_are_whole(page: Page, width: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_value_and_its_place_are_whole_beneath_their_picture(page: Page, width: int) -> None:
-    captions = widen(page, width).locator(".cs-context__caption:visible")
+    root = widen(page, width)
+    # Of a name the beginning is in sight, of a path (there is none on a saved page) the end.
+    expect(root.locator(".cs-context__source")).to_have_css("direction", "ltr")
+    captions = root.locator(".cs-context__caption:visible")
     expect(captions).to_have_count(2)
     for caption in captions.all():
         value, place = caption.inner_text().split("\n")

@@ -100,6 +100,9 @@ it("keeps a unit in sight while others are looked at, with its value on the pict
   const { store, kernel, pin, card, button } = setup();
   const pinned = card("Pinned unit");
   expect(pinned?.hidden).toBe(true);
+  store.set({ selected: null });
+  expect(pin.disabled).toBe(true);
+  store.set({ selected: 3 });
   pin.click();
   expect([pinned?.hidden, pin.getAttribute("aria-pressed")]).toEqual([false, "true"]);
   const asked = expect.objectContaining({ layer: "conv", channel: 3, position: [1, 2] });

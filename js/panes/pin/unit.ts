@@ -20,7 +20,7 @@ export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
   });
   store.watch(["pinned", "pinning", "layer", "selected", "offline"], () => {
     aria(pin, "pressed", isPinned());
-    pin.disabled = store.get("offline");
+    pin.disabled = store.get("selected") === null || store.get("offline");
   });
   return pin;
 }

@@ -12,12 +12,13 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
   const { frame, showIn } = framedPicture();
   const caption = el("p.cs-context__caption");
   const source = el("bdi");
+  const line = el("p.cs-context__source", source);
   const file = fileButton(view, () => source.title);
   const figure = el(
     "figure.cs-context",
     el("h3.cs-heading", "In its picture"),
     frame,
-    el("figcaption", caption, el("p.cs-context__source", source), file),
+    el("figcaption", caption, line, file),
   );
   store.watch(["unit", "weaker", "exemplar", "context"], () => {
     const exemplar = exemplarHere(view);
@@ -28,6 +29,8 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     const said = exemplar.label ? caption.title : caption.title.replace(` · ${exemplar.name}`, "");
     text(caption, inTwoLines(said));
     source.title = exemplar.path ?? exemplar.name;
+    // Of a path the end says more, of a name the beginning.
+    line.dir = exemplar.path ? "rtl" : "";
     text(source, source.title);
     file.hidden = !exemplar.path;
     const photo = store.get("context");
