@@ -118,7 +118,8 @@ class Kernels:
         layout : torch.memory_format
             Of the kernel, and of what it is computed from.
         """
-        if size[0] == 1 and packed.of_use(like):
+        # Where parts of a picture are a batch of their own, its sizes are more.
+        if size[0] == 1 and len(size) == 4 and packed.of_use(like):
             if n not in self._packed:
                 self._packed[n] = packed.kernel(n, size)
             return packed.convolution(n, self._packed[n], padding)
