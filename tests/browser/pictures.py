@@ -168,7 +168,8 @@ class Album:
             tall = root.evaluate("root => root.scrollHeight")
             if instrument != "Explorer":  # which is as high as the window lets it
                 page.set_viewport_size({"width": width, "height": max(1000, tall + 300)})
-            page.wait_for_function(LAID_OUT, arg=root.element_handle())
+            root.scroll_into_view_if_needed()
+            page.wait_for_function(LAID_OUT, arg=root.element_handle(), timeout=120_000)
             for _ in range(3):
                 page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
             root.screenshot(path=FOLDER / f"{instrument}-{state}-{width}-{theme}.png", animations="disabled")
@@ -251,7 +252,7 @@ def take_live(book: Notebook, album: Album, instrument: str, state: str, made: s
 
 
 def take_dead(book: Notebook, album: Album, made: dict[str, str]) -> None:
-    """Instruments after their kernel has gone, all by one restart; a new one has what they are made of."""
+    """Instruments after their kernel has gone, all by one restart: the last of all."""
     book.fill([f"w{number} = {one}; w{number}" for number, one in enumerate(made.values())])
     for number in range(len(made)):
         book.run_cell(number)
@@ -264,7 +265,6 @@ def take_dead(book: Notebook, album: Album, made: dict[str, str]) -> None:
             root = book.cell(number).locator(INSTRUMENT).first
             root.locator(".cs-absent").wait_for()
             album.take(book.page, root, instrument, "dead", theme)
-    book.run(SETUP, timeout=300)
 
 
 def take_reopened(book: Notebook, album: Album, instrument: str, made: str) -> None:
@@ -320,7 +320,7 @@ def main(words: list[str]) -> int:
     with sync_playwright() as playwright, Lab() as lab:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
         book = Notebook.open(lab, browser, [""])
-        book.run(SETUP, timeout=300)
+        book.run(SETUP, timeout=900)
         dead: dict[str, str] = {}
         for instrument, state, made in chosen(words):
             try:
