@@ -2,23 +2,22 @@
 import { el, onFrame } from "../../lib/dom";
 import { coverage, type Shape } from "../../lib/form";
 import { type Extent, extent, type Position } from "../../lib/geometry";
+import type { Photo } from "../../lib/photo";
 import type { View } from "../../seam";
 import type { OccluderState } from "./state";
 
 /** RGBA, opaque. */
 type Pixels = Uint8ClampedArray<ArrayBuffer>;
 
-/** A picture that pixels are taken from: how wide it is, and where to begin. */
-interface Source {
-  pixels: Pixels;
-  width: number;
-  from: Position;
-}
+/** A box of pixels: where it begins, and how large it is. */
+type Box = readonly [Position, Extent];
 
 /** The canvas of a picture; `frame`, around it, takes its proportions. */
 export function pictureCanvas({ store }: View<OccluderState>, frame: HTMLElement): HTMLElement {
   const canvas = el("canvas.cs-picture__canvas");
   const covered = remembered();
+  let shown: Photo | null = null;
+  let before: Box | null = null;
   const paint = onFrame(() => {
     const photo = store.get("photo");
     if (!photo) return;
@@ -29,18 +28,28 @@ export function pictureCanvas({ store }: View<OccluderState>, frame: HTMLElement
       frame.style.aspectRatio = `${width} / ${height}`;
     }
     const pixels = new Uint8ClampedArray(photo.pixels);
+    let box: Box | null = null;
     const [filling, patch] = [store.get("filling"), store.get("patch")];
     if (filling && filling.width === width && filling.height === height) {
-      const size = extent(store.get("size"));
-      const mask = covered(store.get("shape"), size);
-      const position = store.get("position");
-      put(pixels, width, position, size, mask, { pixels: filling.pixels, width, from: position });
+      box = [store.get("position"), extent(store.get("size"))];
+      put(pixels, width, box, covered(store.get("shape"), box[1]), filling.pixels, width, box[0]);
     } else if (patch) {
       // What the network saw last, where it saw it: what is shown at the next place is not known yet.
-      const { position, size } = patch;
-      put(pixels, width, position, size, null, { pixels: patch.pixels, width: size[1], from: [0, 0] });
+      box = [patch.position, patch.size];
+      put(pixels, width, box, null, patch.pixels, box[1][1], [0, 0]);
     }
-    canvas.getContext("2d")?.putImageData(new ImageData(pixels, width, height), 0, 0);
+    // Of the same picture only what was covered, and what is.
+    if (shown !== photo)
+      before = [
+        [0, 0],
+        [height, width],
+      ];
+    const context = canvas.getContext("2d");
+    if (!context) return;
+    const image = new ImageData(pixels, width, height);
+    for (const one of [before, box])
+      if (one) context.putImageData(image, 0, 0, one[0][1], one[0][0], one[1][1], one[1][0]);
+    [shown, before] = [photo, box];
   });
   store.watch(["photo", "filling", "patch", "position", "size", "shape"], paint);
   return canvas;
@@ -57,25 +66,23 @@ function remembered(): typeof coverage {
   };
 }
 
-/** Write a box of another picture's pixels over a picture's, where the box is covered (null: everywhere). */
+/** Write a box of another picture's pixels, of so many a row, over a picture's, where the box is covered (null: everywhere). */
 function put(
   pixels: Pixels,
   width: number,
-  [top, left]: Position,
-  [high, wide]: Extent,
+  [[top, left], [high, wide]]: Box,
   covered: Uint8Array | null,
-  { pixels: source, width: stride, from: [firstRow, firstColumn] }: Source,
+  source: Pixels,
+  stride: number,
+  [firstRow, firstColumn]: Position,
 ): void {
   // A pixel at a time, not a byte.
   const [into, from] = [words(pixels), words(source)];
-  for (let row = 0, at = 0; row < high; row++) {
-    const to = (top + row) * width + left;
-    const begin = (firstRow + row) * stride + firstColumn;
-    if (!covered) into.set(from.subarray(begin, begin + wide), to);
-    else
-      for (let column = 0; column < wide; column++, at++)
-        if (covered[at]) into[to + column] = from[begin + column] ?? 0;
-  }
+  for (let row = 0, at = 0; row < high; row++)
+    for (let column = 0; column < wide; column++, at++)
+      if (!covered || covered[at])
+        into[(top + row) * width + left + column] =
+          from[(firstRow + row) * stride + firstColumn + column] ?? 0;
 }
 
 const words = ({ buffer, byteOffset, length }: Pixels): Uint32Array =>

@@ -1,6 +1,9 @@
-import { describe, expect, it } from "vitest";
-import type { Trail } from "./state";
-import { trailRange, visited } from "./trail";
+import { describe, expect, it, vi } from "vitest";
+import { viewOf } from "../../testing";
+import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
+import { occluderSlice, type Trail } from "./state";
+import { trailLayer, trailRange, visited } from "./trail";
 
 const none: Trail = { number: 4, visited: [] };
 
@@ -32,5 +35,37 @@ describe("the trail", () => {
       expect(low).toBeLessThanOrEqual(value);
       expect(high).toBeGreaterThanOrEqual(value);
     }
+  });
+});
+
+describe("its painting", () => {
+  it("adds what has come while all look alike, and begins again where they do not", () => {
+    vi.stubGlobal("requestAnimationFrame", (run: () => void) => run());
+    const context = { scale: vi.fn(), beginPath: () => {}, arc: vi.fn(), fill: () => {} };
+    HTMLCanvasElement.prototype.getContext = (() => context) as never;
+    const { store, ...view } = viewOf(networkSlice, picturesSlice, occluderSlice);
+    trailLayer({ store, ...view });
+    let trail = none;
+    const after = (change: () => Trail) => {
+      context.arc.mockClear();
+      context.scale.mockClear();
+      trail = change();
+      store.set({ show_trail: true, trail });
+      return [context.arc.mock.calls.length, context.scale.mock.calls.length];
+    };
+    const go = (row: number, value: number) => after(() => visited(trail, trail.number, [row, 0], value));
+    expect(go(0, 0.1)).toEqual([0, 0]);
+    expect(go(1, 0.9)).toEqual([2, 1]);
+    expect(go(2, 0.5)).toEqual([1, 0]);
+    expect(go(2, 0.6)).toEqual([1, 0]);
+    // Colours are shared out between the lowest and the highest.
+    expect(go(3, 1)).toEqual([4, 1]);
+    // Two at once, of which the first is one that was painted last.
+    trail = visited(trail, 4, [3, 0], 0.7);
+    expect(go(4, 1)).toEqual([2, 0]);
+    expect(after(() => visited(visited(trail, 5, [0, 0], 0), 5, [1, 0], 1))).toEqual([2, 1]);
+    // The kernel tells all of them anew.
+    expect(after(() => ({ number: 5, visited: trail.visited.map((one) => ({ ...one })) }))).toEqual([2, 1]);
+    vi.unstubAllGlobals();
   });
 });

@@ -31,20 +31,30 @@ const SCALE = 2;
 
 export function trailLayer({ store }: View<OccluderState>): HTMLElement {
   const canvas = el("canvas.cs-trail");
+  let looks = "";
+  let painted = new WeakSet<Trail["visited"][number]>();
   const paint = onFrame(() => {
-    const { visited: places } = store.get("trail");
+    const { number, visited: places } = store.get("trail");
     const range = store.get("show_trail") ? trailRange(store.get("trail")) : null;
     canvas.hidden = !range;
-    if (!range) return;
-    const [height, width] = store.get("_network").size;
-    canvas.height = height * SCALE;
-    canvas.width = width * SCALE;
     const context = canvas.getContext("2d");
-    if (!context) return;
-    context.scale(SCALE, SCALE);
+    if (!range || !context) return;
+    const [height, width] = store.get("_network").size;
     const [high, wide] = extent(store.get("size"));
+    const now = [number, height, width, high, wide, ...range].join();
+    // While all look alike only those that have come are painted, which are the last: a drag leaves hundreds.
+    const come = now === looks ? places.filter((place) => !painted.has(place)) : places;
+    if (come.length === places.length) {
+      looks = now;
+      painted = new WeakSet();
+      canvas.height = height * SCALE;
+      canvas.width = width * SCALE;
+      context.scale(SCALE, SCALE);
+    }
     const radius = Math.max(1, RADIUS * Math.min(height, width));
-    for (const { position, value } of places) {
+    for (const place of come) {
+      const { position, value } = place;
+      painted.add(place);
       context.fillStyle = css("viridis", Math.round((255 * (value - range[0])) / (range[1] - range[0])));
       context.beginPath();
       context.arc(position[1] + wide / 2, position[0] + high / 2, radius, 0, 2 * Math.PI);
