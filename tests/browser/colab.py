@@ -206,8 +206,10 @@ socket.onmessage = ({ data }) => {
   const run = runs.get(parent.msg_id);
   switch (header.msg_type) {
     case "status":
-      // The kernel has taken it.
-      if (content.execution_state === "idle") waiting.get(parent.msg_id)?.();
+      // The kernel has taken it, and what it said meanwhile is here.
+      if (content.execution_state !== "idle") break;
+      waiting.get(parent.msg_id)?.();
+      if (run) run.idle = true;
       break;
     case "comm_open":
       states.set(content.comm_id, put(content.data.state, content.data.buffer_paths, buffers));
@@ -232,7 +234,7 @@ socket.onmessage = ({ data }) => {
       if (VIEW in content.data) show(content.data[VIEW].model_id, content.metadata?.[VIEW]?.colab);
       break;
     case "execute_reply":
-      if (run) run.done = true;
+      if (run) run.replied = true;
   }
 };
 function show(model, colab) {
@@ -270,12 +272,12 @@ function show(model, colab) {
 }
 window.run = (code) => {
   const content = { code, silent: false, store_history: true, user_expressions: {}, allow_stdin: false };
-  const run = { text: "", error: null, done: false };
+  const run = { text: "", error: null, replied: false, idle: false };
   const id = send("execute_request", content);
   runs.set(id, run);
   return id;
 };
-window.ran = (id) => runs.get(id).done && runs.get(id);
+window.ran = (id) => runs.get(id).replied && runs.get(id).idle && runs.get(id);
 window.end = () => fetch(`/api/kernels/${kernel.id}`, { method: "DELETE" }).then(() => {});
 await new Promise((go) => { socket.onopen = go; });
 window.ready = true;
