@@ -51,7 +51,7 @@ def test_the_slider_moves_the_picture_and_the_curves_follow(notebook):  # type: 
     layer.click()
     expect(layer).to_have_attribute("aria-pressed", "false")
     agrees(book, "len(w.shown)", book.value("len(w._layers)") - 1)
-    root.get_by_role("group", name="Pictures").get_by_role("button").nth(2).click()
+    root.locator("[data-picture='2']").click()
     agrees(book, "w.picture", 2)
     expect(root.locator(".cs-heading__name").first).to_have_text("picture 2")
 

@@ -6,6 +6,7 @@ import numpy as np
 from playwright.sync_api import expect
 
 from test_instruments import OCCLUDER, PATCH, SMALL, shown_at
+from test_surveys import agrees
 
 PROJECTION = "[aria-label='Projections'] .cs-patch"
 EXPLORER = "w = cs.Explorer(net, pictures, layer='0', selected=3, size=16); w"
@@ -70,8 +71,7 @@ def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
     book.wait_for("() => !document.querySelector(\"[aria-label='Top patches']\").classList.contains('cs-is-stale')")
     assert book.value("w.crop") == "effective"
     root.get_by_label("Method of the projections").select_option("gradient")
-    book.wait_for("() => !document.querySelector(\"[aria-label='Projections']\").classList.contains('cs-is-stale')")
-    assert book.value("w.method") == "gradient"
+    agrees(book, "w.method", "gradient")
 
 
 def test_the_grid_fills_with_projections(notebook):

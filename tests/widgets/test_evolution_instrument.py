@@ -146,6 +146,16 @@ def test_orders_are_what_sorting_by_hand_gives(seed: int, count: int, units: int
     assert found["index"].tolist() == list(range(units))
 
 
+def test_there_is_no_chart_before_the_first_checkpoint(pictures: list[cs.Picture], show: Show) -> None:
+    recorder = cs.EvolutionRecorder(module(), at=[1, 2], input_size=SIDE)
+    view = show(cs.Evolution(recorder, pictures))
+    assert view.wait(60)
+    assert view.box.children == (view,)
+    recorder.step(epoch=1)
+    assert view.wait(60)
+    assert view.box.children == (view, view.curves.figure)
+
+
 def test_a_training_that_is_watched_has_the_same_bits(pictures: list[cs.Picture], show: Show) -> None:
     alone = module()
     train(alone)

@@ -87,8 +87,6 @@ class Curves:
         if panel is None:
             return
         found, curve = panel._evolution, panel.curve
-        # Before the first checkpoint there are axes of nothing.
-        self.figure.layout.display = "" if found["checkpoints"] else "none"
         checkpoints = [one["short"] for one in found["checkpoints"]]
         lines = self._lines(found, curve)
         length = max(map(len, found["energy"]), default=0) if curve == "energy" else len(checkpoints)

@@ -142,6 +142,16 @@ class Evolution(EvolutionPane, Charted):
 
         self.curves = Curves(self)
         self._put_beneath(self.curves.figure, self.curves.close)
+        self._show_chart()
+
+    @traitlets.observe("_evolution")
+    def _show_chart(self, _change: Any = None) -> None:
+        """Leave the chart out before the first checkpoint: it would be axes of nothing."""
+        if not hasattr(self, "box"):
+            return
+        children = (self, self.curves.figure) if self._evolution["checkpoints"] else (self,)
+        if len(self.box.children) != len(children):
+            self.box.children = children
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         self._variable = variable(self)
