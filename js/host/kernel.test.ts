@@ -68,8 +68,8 @@ describe("the line to the kernel", () => {
       "a DataView, as of JupyterLab",
       (one: Uint8Array) => new DataView(one.buffer, one.byteOffset, one.byteLength),
     ],
-    ["an ArrayBuffer, as of Colab", (one: Uint8Array) => one.slice().buffer],
-    ["an array, of a part", (one: Uint8Array) => one],
+    ["an ArrayBuffer", (one: Uint8Array) => one.slice().buffer],
+    ["an array, as of Colab, of a part", (one: Uint8Array) => one],
   ])("takes what a host hands over as binary: %s", (_name, given) => {
     const { channel, kernel } = setup();
     const taken = vi.fn<(answer: Answer, buffers: DataView[]) => void>();

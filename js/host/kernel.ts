@@ -19,7 +19,7 @@ export interface Channel {
 
 export type Listener = (message: unknown, buffers: DataView[]) => void;
 
-/** What hosts hand over as a binary buffer: JupyterLab and marimo the first, Colab and older ones the others. */
+/** What hosts hand over as a binary buffer: JupyterLab and marimo the first, Colab the last. */
 export type Binary = DataView | ArrayBuffer | ArrayBufferView;
 
 /** Its bytes, not copied; of another frame's making as well, whose classes are others than ours. */
