@@ -1,6 +1,6 @@
-"""The README's still pictures of the evolution and of the comparison.
+"""The README's still pictures of the explorer, the evolution and the comparison.
 
-python tests/browser/stills.py [evolution] [compare]     writes docs/NAME-light.webp and docs/NAME-dark.webp
+python tests/browser/stills.py [explorer] [evolution] [compare]     writes docs/NAME-light.webp and docs/NAME-dark.webp
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from pictures import INSTRUMENT, LAID_OUT
 #: Of the window; the instrument has what JupyterLab leaves of it.
 WIDTH = 1400
 QUALITY = 82
-#: What is made of the networks that come with the package, and what is chosen in it.
+#: What is made of the networks that come with the package, or with another, and what is chosen in it.
 SHOWN = {
+    "explorer": """
+w = cs.Explorer(cs.load("efficientnet_lite0"), layer="blocks.3.2.conv_pw", selected=411, size=50)
+w.position = (46, 45)
+""",
     "evolution": """
 pictures = cs.Shapes(count=500, size=128, split="test")
 found = cs.evolution(cs.shapes_checkpoints("zfnet_shapes"), pictures, progress=False)
@@ -64,7 +68,7 @@ def main(words: list[str]) -> None:
                 book.theme(theme)
                 book.wait_for(SETTLED)
                 book.wait_for(COME, timeout=120)
-                book.wait_for(LAID_OUT)
+                book.wait_for(LAID_OUT, root.element_handle())
                 picture = Image.open(io.BytesIO(root.screenshot(animations="disabled"))).convert("RGB")
                 path = FOLDER / f"{name}-{theme}.webp"
                 picture.save(path, quality=QUALITY, method=6)
