@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from statistics import median_low
 
 import torch
+
+from convscope_core.locks import Lock
 
 __all__ = ["FrameThreads"]
 
@@ -52,24 +55,53 @@ class FrameThreads:
         if most == 1 or not self._on_cpu:
             yield most
             return
-        number = self._next(setting, most)
-        torch.set_num_threads(number)
+        number, times = self._next(setting, most)
         begun = time.perf_counter()
-        try:
+        if number == most:
             yield number
-            self._times[number].append(time.perf_counter() - begun)
-        finally:
-            torch.set_num_threads(most)
+        else:
+            _set_here(number)
+            try:
+                yield number
+            finally:
+                _set_here(most)
+        times.append(time.perf_counter() - begun)
 
-    def _next(self, setting: Hashable, most: int) -> int:
-        few = most // 2
-        if setting != self._setting or most not in self._times:
+    def _next(self, setting: Hashable, most: int) -> tuple[int, deque[float]]:
+        """The number of threads of the next frame, and where the time is noted that it takes."""
+        few, times = most // 2, self._times
+        if setting != self._setting or times.keys() != {few, most}:
             self._setting, self._count = setting, 0
-            self._times = {number: deque(maxlen=KEPT) for number in (few, most)}
+            self._times = times = {number: deque(maxlen=KEPT) for number in (few, most)}
         self._count += 1
-        least = min((few, most), key=lambda number: len(self._times[number]))
-        if len(self._times[least]) < 2:  # the first may have had more to do
-            return least
-        slower = median_low(self._times[few]) > LONGER * median_low(self._times[most])
+        least = min((few, most), key=lambda number: len(times[number]))
+        if len(times[least]) < 2:  # the first may have had more to do
+            return least, times[least]
+        slower = median_low(times[few]) > LONGER * median_low(times[most])
         better, other = (most, few) if slower else (few, most)
-        return other if self._count % TURN == 0 else better
+        number = other if self._count % TURN == 0 else better
+        return number, times[number]
+
+
+#: One instrument's change must not be what another finds.
+_lock = Lock()
+
+
+def _set_here(number: int) -> None:
+    """Set the number of threads that torch uses in this thread alone.
+
+    `torch.set_num_threads` sets two: that of the thread which calls it, and the one that each other thread takes when
+    it first uses torch, and keeps. Threads that have not used torch before read the second, and put it back.
+    """
+    with _lock:
+        everywhere = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(number)
+        _in_new_thread(lambda: torch.set_num_threads(everywhere))
+
+
+def _in_new_thread(call: Callable[[], int | None]) -> int:
+    found: list[int | None] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0] or 0
