@@ -167,8 +167,8 @@ STOPPED: dict[str, tuple[Any, int, dict[str, str | None], str]] = {
     "Invariance": (
         lambda net, images: cs.Invariance(net, images, {"shift_x": [-2, 0, 2]}, ["0", "3"]),
         2,
-        {"curves": r"unfinished, invariance: (\d+) of 22"},
-        r"unfinished, invariance: (\d+) of 22",
+        {"curves": r"unfinished, invariance: (\d+) of 22 measurements"},
+        r"unfinished, invariance: (\d+) of 22 measurements \(curves and consistency of each picture\)",
     ),
     "Correspondence": (
         lambda net, images: cs.Correspondence(net, images[:4], points=[(9, 9)] * 4, places=4, permutations=20),
@@ -180,7 +180,7 @@ STOPPED: dict[str, tuple[Any, int, dict[str, str | None], str]] = {
         lambda net, images: cs.Compare(net, net, images),
         1,
         {"comparison": None, "occluder": ""},
-        r"unfinished, compare: (\d+) of 44",
+        r"unfinished, compare: (\d+) of 44 passes of a picture through a network",
     ),
 }
 
@@ -230,6 +230,75 @@ def test_a_figure_of_unfinished_work_says_how_far_that_is(net, pictures, show, m
     whole.still()
     said = [*lines, *(texts_of(whole.figure(what)) for what in figures)]
     assert not [one for one in said if "unfinished" in one or "not computed" in one]
+
+
+def test_a_figure_of_a_given_survey_says_how_many_of_its_pictures_that_looked_at(net, pictures, show):
+    part = cs.survey(net, pictures, indices=[0, 3, 7], progress=False)
+    whole = cs.survey(net, pictures, progress=False)
+    says = "the survey looked at 3 of its 11 pictures"
+    for make, figures in (
+        (lambda survey: cs.Explorer(net, pictures, survey, layer="3", selected=4), ["unit", ""]),
+        (lambda survey: cs.UnitPanel(net, survey=survey, layer="3", channel=4), ["unit", ""]),
+        (lambda survey: cs.HealthView(net, survey=survey), ["health", ""]),
+    ):
+        partly, wholly = show(make(part)), show(make(whole))
+        for what in figures:
+            assert partly._figure_notes(what) == [says]
+        assert says in texts_of(partly.figure(figures[0])).replace("\n", " ")
+        for view, what in [(wholly, one) for one in figures] + [
+            (partly, one) for one in partly._figures() if one in ("grid", "occluder")
+        ]:
+            assert view._figure_notes(what) == []
+
+
+def test_invariance_counts_what_is_known_of_another_transformation_as_done(net, pictures, show):
+    transforms = {"shift_x": [-2, 0, 2], "rotation": [-5, 0, 5]}
+    view = show(cs.Invariance(net, pictures, transforms, ["0", "3"]))
+    assert view.wait(60)
+    assert (view._work["state"], view._work["done"], view._work["total"]) == ("done", 22, 22)
+    seen = []
+    view.observe(lambda change: seen.append((change["new"]["done"], change["new"]["total"])), "_work")
+    view.transform = "rotation"  # the consistency is known
+    assert view.wait(60)
+    assert seen[0] == (11, 22)
+    assert seen == sorted(seen)
+    assert (view._work["state"], seen[-1]) == ("done", (22, 22))
+
+
+def growing(monkeypatch, view, surveys):
+    """Let each look at an instrument's survey see another one of these, as while it is made; the looks are counted."""
+    looks = []
+
+    def another(_view):
+        looks.append(surveys[len(looks) % len(surveys)])
+        return looks[-1]
+
+    monkeypatch.setattr(type(view), "survey", property(another), raising=False)
+    return looks
+
+
+@pytest.mark.parametrize("lens", ["activation", "patch", "projection"])
+def test_a_figure_is_of_one_survey_while_that_grows(net, pictures, show, monkeypatch, lens):
+    surveys = [cs.survey(net, pictures, indices=range(count), progress=False) for count in (2, 5, 11)]
+    expected = {}
+    for survey in surveys:
+        view = show(cs.Explorer(net, pictures, survey, layer="3", selected=4, lens=lens))
+        expected[int(survey.seen.sum())] = view._figures()["unit"](), view._figures()["grid"](), view._strips()
+    view = show(cs.Explorer(net, pictures, surveys[0], layer="3", selected=4, lens=lens))
+    growing(monkeypatch, view, surveys)
+    for _ in surveys:
+        made = view._figures()["unit"](), view._figures()["grid"](), view._strips()
+        for at, strips in enumerate(made):
+            assert any(alike(strips, one[at]) for one in expected.values())
+
+
+def alike(strips, others) -> bool:
+    return len(strips) == len(others) and all(
+        (a.text, list(a.captions)) == (b.text, list(b.captions))
+        and len(a.pictures) == len(b.pictures)
+        and all(np.array_equal(x, y) for x, y in zip(a.pictures, b.pictures, strict=True))
+        for a, b in zip(strips, others, strict=True)
+    )
 
 
 def test_every_instrument_with_long_work_is_among_those_that_are_stopped(workshop, show):

@@ -411,3 +411,55 @@ def test_a_row_is_named_by_what_its_picture_is_known_to_be(net, pictures, show, 
     gallery = show(cs.Gallery(net, images, ["gradient"], control=False))
     rows = browser_end.ask(gallery, "rows")[0]["rows"]
     assert [(row["name"], row["label"]) for row in rows] == [("0.png", "tabby"), ("1.png", "a cup"), ("2.png", None)]
+
+
+class Arriving(dict):
+    """Maps of which one more is there at each look, as while the worker computes them."""
+
+    def __init__(self, tiles, there):
+        super().__init__(tiles)
+        self.there = there
+
+    def get(self, key, default=None):
+        tile = super().get(key, default) if key in list(self)[: self.there] else default
+        self.there += 1
+        return tile
+
+
+@pytest.mark.parametrize("scale_by", ["method", "group", "map"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_is_drawn_while_maps_arrive_is_of_one_moment(gallery, scale_by, backwards):
+    assert gallery.wait(60)
+    gallery.scale_by = scale_by
+    tiles = dict(reversed(gallery._computed.items()) if backwards else gallery._computed)
+    for there in range(len(tiles)):
+        gallery._computed = Arriving(tiles, there)
+        gallery.still()
+        gallery._computed = Arriving(tiles, there)
+        strips = gallery._rows_figure(range(2)) if there else []  # of none there is no figure
+        for maps, controls in zip(strips[::2], strips[1::2], strict=True):
+            for strip, word in ((maps, "±"), (controls, "ρ =")):
+                for drawing, caption in zip(strip.pictures[1:], strip.captions[1:], strict=True):
+                    missing = drawing is gallery_module.NOTHING
+                    assert ("not computed yet" in caption) == missing
+                    assert (word in caption) != missing
+
+
+def test_start_may_drop_failed_maps_while_the_worker_makes_room(gallery, monkeypatch):
+    class Dropping(dict):
+        """Loses its first map to `start` when the worker looks which that is."""
+
+        def __iter__(self):
+            first = next(super().__iter__())
+            del self[first]
+            return iter([first])
+
+    assert gallery.wait(60)
+    monkeypatch.setattr(gallery_module, "KEPT", 1)
+    count = 2 * len(gallery._places())
+    gallery._computed = Dropping(dict(enumerate([*gallery._computed.values()] * 2)))
+    assert len(gallery._computed) == count
+    gallery.start()
+    assert gallery.wait(60)
+    assert gallery._tiles["state"] == "done"
+    assert len(gallery._computed) == count

@@ -349,11 +349,12 @@ class EvolutionPane(UnitPane):
     def _strips(self) -> list[Strip]:
         if self.result is None:
             return super()._strips()
-        layer, moments = self.net.layer(self.layer), ", ".join(map(short, self.result.checkpoints))
+        layer, checkpoints = self.net.layer(self.layer), self.result.checkpoints
+        moments = ", ".join(map(short, checkpoints))
         counts = self._evolution["counts"]
         strips = [Strip(f"{self.layer}: the patch that excites a unit most at {counts} {moments}")]
         for unit in self._shown()[:STILL]:
-            patches = [self._patch_at(layer, index, unit) for index in range(self._columns)]
+            patches = [self._patch_at(layer, index, unit) for index in range(len(checkpoints))]
             strips.append(Strip(f"unit {unit}", patches, 56))
         return [*strips, *super()._strips()]
 
@@ -381,6 +382,10 @@ class EvolutionPane(UnitPane):
         if what == "evolution" and self.result is not None and len(rows := self._shown()) > DRAWN:
             notes.append(f"the first {DRAWN} of {len(rows)} units that are shown")
         return notes
+
+    def _moment(self) -> dict[str, int]:
+        self._evolved()
+        return {"checkpoint": self._index({"checkpoint": self.checkpoint})}
 
     def _moments(self) -> list[dict[str, int]]:
         """All of them; the one that is looked at as large as ever, the others smaller: they make most of the page."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,9 +93,10 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             data, low, high, depth = planes.data, planes.low, planes.high, 1
             signed = self._goes_below_zero(layer, maps, self._current(content).image)
         else:
-            data, brightest = self._lens_pictures(layer, lens)
-            if lens != "weights":
-                parts = self._insides(layer)
+            survey = None if lens == "weights" else self._surveyed()
+            data, brightest = self._lens_pictures(layer, lens, survey)
+            if survey is not None:
+                parts = self._insides(layer, survey)
             low, high, depth, signed = -brightest, brightest, 3, lens != "patch"
         height, width = data.shape[1:3]
         answer = {
@@ -118,17 +119,19 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         maps = uncut if layer.ceiling is None else uncut.clamp(max=layer.ceiling)
         return maps, uncut.flatten(1).amax(1).cpu().numpy().astype(np.float32)
 
-    def _insides(self, layer: Layer) -> np.ndarray:
+    def _insides(self, layer: Layer, survey: Survey) -> np.ndarray:
         """Where in the best patch of each unit the picture is, as shares of the patch: float32 (channels, 4)."""
-        survey = self._surveyed()
         best = [best_of(survey, layer, channel) for channel in range(layer.channels)]
         return np.array(
             [inside(one[0].box, self._input_size) if one else (0, 0, 1, 1) for one in best], np.float32
         ).reshape(-1, 4)
 
-    def _lens_pictures(self, layer: Layer, lens: str) -> tuple[np.ndarray, np.ndarray]:
-        """A picture of each unit, (channels, h, w, 3) uint8, and what its brightest shade stands for; 0 of patches."""
-        if lens == "weights":
+    def _lens_pictures(self, layer: Layer, lens: str, survey: Survey | None) -> tuple[np.ndarray, np.ndarray]:
+        """A picture of each unit, (channels, h, w, 3) uint8, and what its brightest shade stands for; 0 of patches.
+
+        Of no survey they are the weights.
+        """
+        if survey is None:
             weight = self.net.weight(layer.name)
             if weight is None or weight.ndim != 4 or weight.shape[1] != 3:
                 raise ArgumentError(
@@ -136,7 +139,6 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
                     f"({layer.kind}). Choose the first layer."
                 )
             return filters_apart(weight)
-        survey = self._surveyed()
         tiles = np.full((layer.channels, TILE_SIDE, TILE_SIDE, 3), GREY, np.uint8)
         if lens == "patch":
             best = {channel: top[0] for channel in range(layer.channels) if (top := best_of(survey, layer, channel))}
@@ -150,6 +152,15 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         """Projections of the best patches of a few of a layer's units."""
         survey = self._surveyed()
         (layer, wanted), method = self._units(content), self._method(content)
+        tiles = self._projected(survey, layer, wanted, method)
+        answer = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
+        peaks = np.array([tiles[channel][1] for channel in wanted], np.float32)
+        return answer, [b"".join(tiles[channel][0].tobytes() for channel in wanted), peaks]
+
+    def _projected(
+        self, survey: Survey, layer: Layer, wanted: Sequence[int], method: str
+    ) -> dict[int, tuple[np.ndarray, float]]:
+        """What units picked out of their best patches, and the largest magnitude in each, by channel."""
         tiles: dict[int, tuple[np.ndarray, float]] = {}
         missing: list[Unit] = []
         for channel in wanted:
@@ -169,9 +180,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
             while len(self._projection_tiles) >= KEPT:
                 self._projection_tiles.pop(next(iter(self._projection_tiles)))
             self._projection_tiles[layer.name, method, unit] = tiles[unit.channel]
-        answer = {"layer": layer.name, "method": method, "channels": wanted, "side": TILE_SIDE}
-        peaks = np.array([tiles[channel][1] for channel in wanted], np.float32)
-        return answer, [b"".join(tiles[channel][0].tobytes() for channel in wanted), peaks]
+        return tiles
 
     def _answer_health(self, content: Content) -> Answer:
         """What a survey found of every unit of a layer."""
@@ -234,7 +243,7 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         """The units by the chosen lens: the strongest on the current picture; of weights all filters of the layer."""
         picture = self._current()
         if self.lens == "weights":
-            tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights")
+            tiles, _ = self._lens_pictures(self.net.layer(self.layer), "weights", None)
             text = f"{self.net.name}, {self.layer}: weights, each filter on its own scale"
             silent = set(self._silent_units(self.net.layer(self.layer)))
             captions = [f"{number}{': silenced' if number in silent else ''}" for number in range(len(tiles))]
@@ -253,13 +262,13 @@ class GridPane(PicturesPane, SelectionPane, SurveyPane, ProjectionPane):
         order = np.argsort(-peaks, kind="stable")[:count].tolist()
         what = "what most excites each"
         if self.lens == "patch":
-            found, _ = self._lens_pictures(layer, "patch")
+            found, _ = self._lens_pictures(layer, "patch", survey)
             tiles = [found[channel] for channel in order]
         else:
-            _, (data, _) = self._answer_tiles(self._message("tiles", {"channels": order}, type(self)._answer_tiles))
-            tiles = list(np.frombuffer(bytes(data), np.uint8).reshape(-1, TILE_SIDE, TILE_SIDE, 3))
+            projected = self._projected(survey, layer, order, self.method)
+            tiles = [projected[channel][0] for channel in order]
             what = f"what each picked out of what most excites it ({self.method.replace('_', ' ')}, grey is zero)"
-        parts = self._insides(layer)
+        parts = self._insides(layer, survey)
         best = [best_of(survey, layer, channel) for channel in order]
         captions = [
             f"{channel}: {valued(one[0].value, one[0].before_ceiling) if one else 'nothing'}"

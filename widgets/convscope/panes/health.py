@@ -78,7 +78,8 @@ class HealthPane(SurveyPane):
         return [*super()._snapshot(), *([("units", {"layer": self.layer})] if self.survey and self.layer else [])]
 
     def _strips(self) -> list[Strip]:
-        names = {"dead": inactive_word(0 if self.survey is None else int(self.survey.seen.sum())), "rare": "rare"}
+        survey = self.survey
+        names = {"dead": inactive_word(0 if survey is None else int(survey.seen.sum())), "rare": "rare"}
         texts = [
             f"{row['layer']}: {row['channels']} units, "
             + ", ".join(f"{row[name]:.0%} {word}" for name, word in names.items() if row[name] is not None)

@@ -96,6 +96,7 @@ class InvariancePane(StripPane):
         # The consistency is measured after the curves, which may be whole.
         self._measuring = Job(
             self, "invariance", "_work", between=True, fields=dict, patient=True,
+            counted="measurements (curves and consistency of each picture)",
             drawn=lambda what: what == "" or not self._curves_known,
         )  # fmt: skip
         first = next(iter(self._transforms))
@@ -159,7 +160,9 @@ class InvariancePane(StripPane):
         if self._curves_known and self.consistency:
             self._measuring.cancel()
             return
-        self._measuring.start(self._steps(self.transform, self.fill), 0, len(self.images), fresh=False)
+        count = len(self.images)
+        known = count * (self._curves_known + (self.consistency is not None))
+        self._measuring.start(self._steps(self.transform, self.fill), known, 2 * count, fresh=False)
 
     @property
     def _curves_known(self) -> bool:
@@ -178,14 +181,14 @@ class InvariancePane(StripPane):
         count, images, chosen = len(self.images), self.images, self._transforms[name]
         before = self.results.get(name)
         if before is None or len(before.images) + len(before.skipped) < count:
-            values = {name: chosen.values}
+            values, known = {name: chosen.values}, 0 if self.consistency is None else count
             for step in measuring_invariance(self.net, images, values, self._layers, fill=fill):
                 if fill != self.fill or images is not self.images:
                     return  # something else is looked at by now
                 if step.images:  # of none that was read there is no result
                     self.results = {**self.results, name: step.result}
                     self._tell(fill)
-                yield Step(step.done, 2 * count, fresh=step.images > 0)
+                yield Step(known + step.done, 2 * count, fresh=step.images > 0)
         if self.consistency is None:
             for found in measuring_consistency(self.net, images, fill=fill):
                 if fill != self.fill or images is not self.images:
@@ -314,7 +317,8 @@ class InvariancePane(StripPane):
         (photo, *others), kind = super()._strips(), KINDS[self.transform]
         moved = self.net.pixels(self._moved({}, self.picture)[0])
         text = f"{photo.text} · {kind.words}: {self.value:g} {kind.unit}".rstrip()
-        numbers = [] if self.consistency is None else list(self.consistency.table().items())
+        known = self.consistency
+        numbers = [] if known is None else list(known.table().items())
         lines = [
             Strip(f"{name}: {value:.3f}" + ("" if math.isnan(low) else f" ({low:.3f} to {high:.3f})"))
             for name, (value, low, high) in numbers

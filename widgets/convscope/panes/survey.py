@@ -31,7 +31,7 @@ class SurveyPane(Instrument):
     Parameters
     ----------
     survey : Survey, optional
-        A finished one.
+        One that was made before.
 
     Attributes
     ----------
@@ -46,6 +46,7 @@ class SurveyPane(Instrument):
         if survey is not None:
             survey.require(net)
         self.survey: Survey | None = survey
+        self._given_survey = survey
         self._patches = Patches(net)
         self._survey_job = Job(
             self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news, patient=True,
@@ -117,6 +118,14 @@ class SurveyPane(Instrument):
     def _draws_survey(self, what: str) -> bool:
         """Whether a figure draws what the survey found."""
         return what not in ("grid", "occluder")
+
+    def _figure_notes(self, what: str) -> list[str]:
+        notes, survey = super()._figure_notes(what), self._given_survey
+        if survey is None or survey is not self.survey or not self._draws_survey(what):
+            return notes
+        # Stopped, or of chosen pictures only: a survey does not know which.
+        looked, count = int(survey.seen.sum()) + len(survey.skipped), len(survey.images)
+        return notes if looked >= count else [*notes, f"the survey looked at {looked} of its {count} pictures"]
 
     def _forget(self) -> None:
         super()._forget()

@@ -145,11 +145,16 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         """The checkpoints at which a saved page shows the unit, as requests name them."""
         return [{}]
 
+    def _moment(self) -> dict[str, int]:
+        """The checkpoint at which the unit is looked at, as requests name it, also when newer ones come."""
+        return {}
+
     def _strips(self) -> list[Strip]:
-        if self.survey is None or self.selected is None:
+        survey = self.survey  # which grows
+        if survey is None or self.selected is None:
             return super()._strips()
-        top = self.survey.top(self.layer, self.selected)
-        return [*super()._strips(), self._patch_strip(self.survey, self.selected, top)]
+        top = survey.top(self.layer, self.selected)
+        return [*super()._strips(), self._patch_strip(survey, self.selected, top)]
 
     def _patch_strip(self, survey: Survey, channel: int, top: Sequence[Exemplar]) -> Strip:
         """The patches that excite a unit of the present layer most."""
@@ -166,8 +171,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
 
     def _unit_figure(self) -> list[Strip]:
         """The paper's figure 2 of one unit: its patches, and what it picked out of each."""
-        chosen = getattr(self, "checkpoint", None)  # of an evolution
-        content = {} if chosen is None else {"checkpoint": chosen}
+        content = self._moment()
         survey, layer = self._surveyed(content), self.net.layer(self.layer)
         if self.selected is None:
             raise ArgumentError("Expected a selected unit, to draw its figure, got none. Set selected=... first.")

@@ -137,7 +137,10 @@ class ComparePane(OccluderPane, StripPane):
         self._chosen = "layer_a" in options or "layer_b" in options
         self._second = description(net_b)
         # Of a comparison there is nothing before it is of all pictures.
-        self._job = Job(self, "compare", "_work", between=True, patient=True, drawn=lambda what: what == "")
+        self._job = Job(
+            self, "compare", "_work", between=True, patient=True, counted="passes of a picture through a network",
+            drawn=lambda what: what == "",
+        )  # fmt: skip
         options = {**dict(zip(("layer_a", "layer_b"), map(self._opened, (0, 1)), strict=True)), **options}
         if result is not None:
             self.result, self._answers = result, answers(result, SHOWN)
@@ -541,7 +544,7 @@ class ComparePane(OccluderPane, StripPane):
             tiles = [np.frombuffer(bytes(one), np.uint8).reshape(-1, SIDE, SIDE, 3) for one in buffers]
             for pair in answer["pairs"]:
                 (a, b), r = pair["units"], pair["r"]
-                text = f"{self.layer_a} unit {a} | {self.layer_b} unit {b}, r {r:.2f}"
+                text = f"{answer['layer_a']} unit {a} | {answer['layer_b']} unit {b}, r {r:.2f}"
                 strips.append(Strip(text, [*tiles[0], *tiles[1]], 52))
         return [*strips, *super()._strips()]
 

@@ -43,6 +43,8 @@ NOTHING = np.full((8, 8, 3), 255, np.uint8)
 
 #: Place of a map: row, method, and whether it is the control's.
 Place = tuple[int, str, bool]
+#: The maps that there are at one moment, by place; None where one is not computed.
+Maps = Mapping[Place, Tile | None]
 
 
 class GalleryPane(Instrument):
@@ -218,7 +220,7 @@ class GalleryPane(Instrument):
 
         Called by the constructor and by every change of a setting.
         """
-        for key in [key for key, tile in self._computed.items() if tile.error is not None]:
+        for key in [key for key, tile in list(self._computed.items()) if tile.error is not None]:
             self._computed.pop(key, None)
         self._failed_tiles = 0
         self._tile_job.start(self._tile_steps())
@@ -252,9 +254,10 @@ class GalleryPane(Instrument):
             yield Step(done, len(places))
             tile = self._compute(missing[0], keys[missing[0]])
             while len(self._computed) >= max(KEPT, 2 * len(places)):
-                self._computed.pop(next(iter(self._computed)))
+                self._computed.pop(next(iter(self._computed)), None)  # `start` may have dropped it as a failed one
             self._computed[keys[missing[0]]] = tile
-        self._failed_tiles = sum(self._computed[key].error is not None for key in keys.values())
+        tiles = [self._computed.get(key) for key in keys.values()]
+        self._failed_tiles = sum(tile is not None and tile.error is not None for tile in tiles)
         yield Step(done, len(places), state="failed" if self._failed_tiles else "done")
 
     def _compute(self, place: Place, key: tuple[Any, ...]) -> Tile:
@@ -346,30 +349,36 @@ class GalleryPane(Instrument):
         return {"tiles": tiles, "targets": targets, "more": more}, planes
 
     def _strips(self) -> list[Strip]:
-        strips, ends = super()._strips(), self._ends()
+        strips, maps = super()._strips(), self._maps()
+        ends = self._ends(maps)
         for row in range(len(self.images)):
-            made = [name for name, tile in self._tiles_of(row) if tile is not None and tile.attribution]
-            pictures = [self.net.picture(self._input(row).cpu()), *(self._drawn(row, name, ends) for name in made)]
+            made = [name for name, tile in tiles_of(maps, row) if tile is not None and tile.attribution]
+            drawings = [self._drawn(maps, (row, name, False), ends) for name in made]
+            pictures = [self.net.picture(self._input(row).cpu()), *drawings]
             strips.append(Strip(f"{self.images[row].name}: {', '.join(['the picture', *made])}", pictures, 100))
         return strips
 
-    def _tiles_of(self, row: int, control: bool = False) -> list[tuple[str, Tile | None]]:
-        """The maps of a row by method, as far as they are computed."""
-        return [(c["name"], self._computed.get(self._key((row, c["name"], control)))) for c in self._columns]
+    def _maps(self) -> Maps:
+        """The maps as they are now, row by row in the order of the columns, controls where they are shown.
 
-    def _ends(self) -> dict[tuple[int, str], float]:
+        What is drawn is made of one such look at them: meanwhile the worker adds others.
+        """
+        names, controls = [column["name"] for column in self._columns], (False, True) if self.control else (False,)
+        places = [(row, name, one) for row in range(len(self.images)) for name in names for one in controls]
+        return {place: self._computed.get(self._key(place)) for place in places}
+
+    def _ends(self, maps: Maps) -> dict[tuple[int, str], float]:
         """The magnitude at which the colours of each map end, by row and method, as the front end has it."""
         found = {
             (row, name): strength(planes_of(tile.attribution))
-            for row in range(len(self.images))
-            for name, tile in self._tiles_of(row)
-            if tile is not None and tile.attribution
+            for (row, name, control), tile in maps.items()
+            if not control and tile is not None and tile.attribution
         }
         if self.scale_by == "map":
             return found
         if self.scale_by == "method":
             return {(row, name): max(one for (_, of), one in found.items() if of == name) for row, name in found}
-        groups = {column["name"]: column["group"] for column in self._columns}
+        groups = {name: find(name).group for _, name in found}
         ends = {
             (row, name): max(one for (at, of), one in found.items() if at == row and groups[of] == groups[name])
             for row, name in found
@@ -377,9 +386,9 @@ class GalleryPane(Instrument):
         faint = {name for (row, name), one in found.items() if one < FAINT * ends[row, name]}
         return {place: found[place] if place[1] in faint else end for place, end in ends.items()}
 
-    def _drawn(self, row: int, name: str, ends: Mapping[tuple[int, str], float], control: bool = False) -> np.ndarray:
+    def _drawn(self, maps: Maps, place: Place, ends: Mapping[tuple[int, str], float]) -> np.ndarray:
         """A map in the gallery's colours, over its picture; nothing where there is none."""
-        tile = dict(self._tiles_of(row, control))[name]
+        (row, name, control), tile = place, maps[place]
         if tile is None or tile.attribution is None:
             return NOTHING
         # Of a control only the order is compared.
@@ -394,29 +403,34 @@ class GalleryPane(Instrument):
 
     def _rows_figure(self, rows: Sequence[int]) -> list[Strip]:
         """Rows of the gallery: maps in its colours and on its scales, and beneath them their controls."""
-        strips, ends = [], self._ends()
+        strips, maps = [], self._maps()
+        ends = self._ends(maps)
         if not any(row in rows for row, _ in ends):
             raise ArgumentError("Expected maps, to draw them, got none yet. Wait for the first: wait().")
         for row in rows:
-            tiles, target = self._tiles_of(row), self._class(row)
-            names = [name for name, _ in tiles]
+            tiles, controls, target = tiles_of(maps, row), tiles_of(maps, row, control=True), self._class(row)
             picture = self.net.picture(self._input(row).cpu())
             share = float(self._prediction(row).probabilities[target])
             text = f"{self.images[row].name}: {self.net.labels[target]} ({share:.3f}), explained by {self.net.name}"
             words = [f"{name.replace('_', ' ')}\n{_stand(tile, ends.get((row, name)))}" for name, tile in tiles]
             bar = Bar(DIVERGING[self.colours], -1, 1, "of ± beneath")
-            maps = [self._drawn(row, name, ends) for name in names]
-            strips.append(Strip(text, [picture, *maps], 100, ["picture", *words], bar))
-            if not self.control:
+            drawings = [self._drawn(maps, (row, name, False), ends) for name, _ in tiles]
+            strips.append(Strip(text, [picture, *drawings], 100, ["picture", *words], bar))
+            if not controls:
                 continue
-            rhos = [_stand(tile) for _, tile in self._tiles_of(row, control=True)]
+            rhos = [_stand(tile) for _, tile in controls]
             text = f"its controls: the top {self.top:.0%} of the layers at random; colours end at each map’s own ±"
-            maps = [self._drawn(row, name, ends, control=True) for name in names]
-            strips.append(Strip(text, [NOTHING, *maps], 100, ["", *rhos], bar))
+            drawings = [self._drawn(maps, (row, name, True), ends) for name, _ in controls]
+            strips.append(Strip(text, [NOTHING, *drawings], 100, ["", *rhos], bar))
         return strips
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("rows", {}), ("tiles", {"all": True})]
+
+
+def tiles_of(maps: Maps, row: int, control: bool = False) -> list[tuple[str, Tile | None]]:
+    """The maps of a row by method; or its controls."""
+    return [(name, tile) for (at, name, one), tile in maps.items() if (at, one) == (row, control)]
 
 
 def _stand(tile: Tile | None, end: float | None = None) -> str:
