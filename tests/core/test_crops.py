@@ -147,6 +147,32 @@ def test_what_cannot_be_read_is_one_picture_which_says_so(tmp_path: Path) -> Non
         read_image(crops[0].image)
 
 
+def test_pickles_from_when_all_sources_were_in_one_module_open(tmp_path: Path) -> None:
+    """The classes were private names of `convscope_core.datasets`; nothing else in the pickles has changed."""
+    files, given = Images.of(put(tmp_path / "photos")), Images.of(photographs())
+    kinds = {
+        "_Files": files,
+        "_Given": given,
+        "_Dataset": Images.of(ImageFolder(str(tmp_path / "photos"))),
+        "_Chosen": files[1:],
+        "_Chain": files + given,
+        "_Crops": given.crops(),
+    }
+    for name, images in kinds.items():
+        now = pickle.dumps(images, protocol=0)
+        former = now
+        for old, new in kinds.items():
+            kind = type(new._source)
+            former = former.replace(
+                f"c{kind.__module__}\n{kind.__qualname__}\n".encode(), f"cconvscope_core.datasets\n{old}\n".encode()
+            )
+        former = former.replace(b"cconvscope_core.datasets.sequence\nImages\n", b"cconvscope_core.datasets\nImages\n")
+        assert former.count(name.encode()) == 1
+        assert b"convscope_core.datasets." not in former.replace(b"convscope_core.datasets.picture\nPicture", b"")
+        again = pickle.loads(former)
+        assert [p.name for p in again] == [p.name for p in images]
+
+
 def test_arguments_are_refused(tmp_path: Path) -> None:
     images = Images.of(photographs())
     for sides in ((), (0,), (1.5,), (1, float("nan"))):

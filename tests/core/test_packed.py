@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -73,6 +75,47 @@ def test_what_is_packed_and_what_is_not() -> None:
     assert not packed.of_use(x.double())
     assert not packed.of_use(x.bfloat16())
     assert not packed.of_use(x.to("meta"))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_type_is_that_of_what_is_convolved_whatever_the_kernel_s(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    node = conv_node(nn.Conv2d(160, 160, 3, padding=1))
+    node = Node(node.name, node.kind, node.op, {**node.args, **typed(node, dtype)}, node.shape)
+    x = torch.randn(1, 160, 14, 10)
+    expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double())
+    with torch.inference_mode():
+        for found in (convolved(node, x, (0, 0)), Kernels().tiled(node, x)):
+            assert found.dtype == torch.float32
+            assert deviation(found, expected) <= 5e-6
+
+
+def typed(node: Node, dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: node[name].detach().to(dtype) for name in ("weight", "bias")}
+
+
+@contextlib.contextmanager
+def default_type() -> Iterator[None]:
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [lambda: torch.autocast("cpu", torch.bfloat16), default_type, lambda: torch.device("meta")],
+    ids=["autocast", "type", "device"],
+)
+def test_what_is_set_around_the_first_question_does_not_matter(
+    around: Callable[[], contextlib.AbstractContextManager[Any]], afresh: None
+) -> None:
+    x = torch.zeros(1, device="cpu", dtype=torch.float32)
+    expected = packed.of_use(x)
+    packed._works.cache_clear()
+    with around():
+        assert packed.of_use(x) == expected
 
 
 def test_large_products_go_one_by_one_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

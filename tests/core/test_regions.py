@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import pytest
@@ -294,6 +295,25 @@ def test_a_lower_precision_errs_a_little(wide: tuple[Graph, list[Node]]) -> None
         assert changed[record[-1]].whole().shape[1:] == record[-1].shape
         error = (found - expected).abs().max() / expected.abs().max()
         assert 0 < error <= 0.03
+
+
+@pytest.mark.parametrize("walk", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("traced", [torch.float64, torch.float32])
+def test_a_walk_in_another_type_than_the_graph(traced: torch.dtype, walk: torch.dtype, device: torch.device) -> None:
+    torch.manual_seed(0)
+    module = Wide().eval()
+    graph, x = trace(module, (3, 70, 62), dtype=traced), torch.randn(1, 3, 70, 62).to(traced)
+    regions = Regions(graph, x, dtype=walk)
+    double = copy.deepcopy(module).double()
+    bound = 0.05 if walk == torch.bfloat16 else 1e-5
+    for positions in ([(20, 30)], corners(62, (16, 12))):  # a single picture, and many
+        patches = torch.randn(len(positions), 3, 16, 12).to(walk)
+        found, _ = regions(positions, patches)
+        with torch.inference_mode():
+            expected = double(occluded(x.double(), positions, patches.double()))
+        assert ((found.double() - expected).abs().max() / expected.abs().max()).item() <= bound
+    if walk == torch.float32 and device.type == "cpu":
+        assert regions._plan((16, 12))._tiled
 
 
 # -- boxes and batches --

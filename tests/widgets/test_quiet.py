@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import importlib.util
+import weakref
 from types import SimpleNamespace
 
 import IPython
 import pytest
 
 import convscope as cs
+from convscope import _instrument, _quiet
 
 
 class Kernel:
@@ -52,6 +56,46 @@ def test_requests_of_an_instrument_do_not_make_the_kernel_busy(kernel, net, pict
     first.close()
     assert kernel.dispatch(gone, method="custom", content={}) == BOTH
     assert kernel.dispatch(second.comm.comm_id, method="custom", content={}) == ["idle"]
+
+
+def test_where_others_handle_its_messages_the_kernel_is_busy(kernel, net, pictures):
+    occluder = cs.Occluder(net, pictures[0])
+    own = occluder.comm.comm_id
+
+    def slow(widget, content, buffers):
+        pass
+
+    occluder.on_msg(slow)
+    assert kernel.dispatch(own, method="custom", content={}) == BOTH
+    occluder.on_msg(slow, remove=True)
+    assert kernel.dispatch(own, method="custom", content={}) == ["idle"]
+    occluder.close()
+
+
+def test_a_closed_instrument_is_forgotten(kernel, net, pictures):
+    occluder = cs.Occluder(net, pictures[0])
+    comm, noted = occluder.comm, getattr(kernel._publish_status, _quiet.NOTED)
+    occluder.close()
+    assert kernel.dispatch(comm.comm_id, method="custom", content={}) == BOTH
+    gone = weakref.ref(occluder)
+    del occluder, comm
+    gc.collect()
+    assert gone() is None
+    assert not noted
+
+
+def test_after_a_reload_of_the_module_it_is_wrapped_once_and_knows_all(kernel, net, pictures, monkeypatch):
+    first = cs.Occluder(net, pictures[0])
+    wrapped = kernel._publish_status
+    spec = importlib.util.find_spec(_quiet.__name__)
+    again = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(again)
+    monkeypatch.setattr(_instrument, "quieten", again.quieten)
+    second = cs.Occluder(net, pictures[1])
+    assert kernel._publish_status is wrapped
+    for one in (first, second):
+        assert kernel.dispatch(one.comm.comm_id, method="custom", content={}) == ["idle"]
+        one.close()
 
 
 @pytest.mark.parametrize("message", [None, {}, {"header": {"msg_type": "comm_msg"}}, {"header": 3, "content": []}])

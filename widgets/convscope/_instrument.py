@@ -156,7 +156,7 @@ class Instrument(anywidget.AnyWidget):
         if hasattr(self.comm, "_reply_subshell_for"):
             self.comm._reply_subshell_for = lambda _data, chosen: chosen
         if self.comm is not None:
-            quieten(self.comm)
+            quieten(self)
 
     @property
     def _live(self) -> bool:

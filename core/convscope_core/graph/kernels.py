@@ -195,7 +195,8 @@ class Kernels:
         """Compute a part of the pictures; `a` and `b` hold, in turn, what one step gives to the next."""
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
-        tiles, made, bias = count * down * across, out.shape[3], n["bias"]
+        tiles, made = count * down * across, out.shape[3]
+        bias = None if n["bias"] is None else n["bias"].detach().to(x.dtype)
 
         def memory(m: Tensor, *shape: int) -> Tensor:
             return m[: math.prod(shape)].view(shape)
@@ -242,12 +243,12 @@ class Kernels:
         return self._transformed[n]
 
     def _made(self, n: Node) -> Tensor:
-        """Transform a kernel, (36, C, K)."""
+        """Transform a kernel, (36, C, K), in float32, which tiles are computed in whatever the kernel's type."""
         weight = n["weight"].detach()
         g = self._of_kernels.to(weight.device)
         # In float64: the kernel is rounded once.
         rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
-        return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).to(weight.dtype).contiguous()
+        return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).float().contiguous()
 
     def shared(self) -> list[Tensor]:
         """Return the memory that calls share."""

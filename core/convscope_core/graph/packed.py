@@ -28,12 +28,15 @@ logger = logging.getLogger(__name__)
 #: Where it has been measured. Elsewhere PyTorch is built with other libraries, and oneDNN with other kernels.
 _MACHINES = frozenset({"x86_64", "amd64"})
 
+#: In which they compute, whatever the type of a kernel.
+_TYPE = torch.float32
+
 _ops: Any = torch.ops.mkldnn
 
 
 def of_use(t: Tensor) -> bool:
     """Tell whether these functions take a tensor: of float32, on a processor."""
-    return t.device.type == "cpu" and t.dtype == torch.float32 and _works()
+    return t.device.type == "cpu" and t.dtype == _TYPE and _works()
 
 
 def kernel(n: Node, size: tuple[int, ...]) -> Tensor:
@@ -49,7 +52,7 @@ def kernel(n: Node, size: tuple[int, ...]) -> Tensor:
     """
     with torch.inference_mode():
         packed: Tensor = _ops._reorder_convolution_weight(
-            n["weight"].detach(), n["padding"], n["stride"], n["dilation"], n["groups"], size
+            n["weight"].detach().to(_TYPE), n["padding"], n["stride"], n["dilation"], n["groups"], size
         )
     return packed
 
@@ -67,7 +70,7 @@ def convolution(n: Node, packed: Tensor, padding: tuple[int, int]) -> Callable[[
         In place of the node's own.
     """
     stride, dilation, groups = n["stride"], n["dilation"], n["groups"]
-    bias = None if n["bias"] is None else n["bias"].detach()
+    bias = None if n["bias"] is None else n["bias"].detach().to(_TYPE)
     compute = _ops._convolution_pointwise.default
 
     def convolved(x: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def convolution(n: Node, packed: Tensor, padding: tuple[int, int]) -> Callable[[
 def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
     """Return what multiplies a matrix (rows, C) by a constant one (C, K), without derivative."""
     with torch.inference_mode():
-        packed = _ops._reorder_linear_weight(matrix.detach().T.contiguous(), None)
+        packed = _ops._reorder_linear_weight(matrix.detach().to(_TYPE).T.contiguous(), None)
     multiply = _ops._linear_pointwise.default
 
     def multiplied(x: Tensor) -> Tensor:
@@ -97,10 +100,11 @@ def _works() -> bool:
     if platform.machine().lower() not in _MACHINES or not torch._C._has_mkldnn:
         return False
     try:
-        draw = torch.Generator().manual_seed(0)
-        with torch.inference_mode():
-            x, w = torch.randn(2, 16, 5, 6, generator=draw), torch.randn(32, 16, 3, 3, generator=draw)
-            bias = torch.randn(32, generator=draw)
+        draw = torch.Generator("cpu").manual_seed(0)
+        # What is found holds for the whole process, whatever is set around the first call.
+        usual: dict[str, Any] = {"dtype": _TYPE, "device": "cpu", "generator": draw}
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            x, w, bias = (torch.randn(*size, **usual) for size in ((2, 16, 5, 6), (32, 16, 3, 3), (32,)))
             how = {"stride": (1, 2), "padding": (1, 0), "dilation": (1, 1), "groups": 1}
             node = Node("probe", "conv", None, {"weight": w, "bias": bias, **how}, (32, 5, 2))
             found = convolution(node, kernel(node, tuple(x.shape)), (1, 1))(x)
