@@ -305,7 +305,8 @@ def test_a_walk_in_another_type_than_the_graph(traced: torch.dtype, walk: torch.
     graph, x = trace(module, (3, 70, 62), dtype=traced), torch.randn(1, 3, 70, 62).to(traced)
     regions = Regions(graph, x, dtype=walk)
     double = copy.deepcopy(module).double()
-    bound = 0.05 if walk == torch.bfloat16 else 1e-5
+    exact = 1e-5 if device.type == "cpu" else 3e-5  # as above, of cuDNN
+    bound = 0.05 if walk == torch.bfloat16 else exact
     for positions in ([(20, 30)], corners(62, (16, 12))):  # a single picture, and many
         patches = torch.randn(len(positions), 3, 16, 12).to(walk)
         found, _ = regions(positions, patches)
