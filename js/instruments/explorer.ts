@@ -35,6 +35,7 @@ import { statusPane } from "../panes/status/status";
 import { linkStrip } from "../panes/strip/requests";
 import { stripSlice } from "../panes/strip/state";
 import { stripPane } from "../panes/strip/strip";
+import { notePointing } from "../panes/unit/pointing";
 import { linkUnit } from "../panes/unit/requests";
 import { unitSlice } from "../panes/unit/state";
 import { unitPane } from "../panes/unit/unit";
@@ -97,6 +98,7 @@ const { widget, showSaved } = instrument({
       more: [captioned("silence of the layer", layer)],
       onPatch: (image) => view.kernel.tell("look", { image }),
     });
+    notePointing(view, unit);
     pinnedUnit(view, unit, pin);
   },
 });

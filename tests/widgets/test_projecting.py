@@ -52,6 +52,7 @@ class TestUnitPanel:
         tiles = np.frombuffer(shades, np.int8).reshape(-1, side, side, 3)
         exemplars = survey.top("0", 3)
         assert len(tiles) == len(answer["peaks"]) == len(exemplars)
+        assert answer["places"] == [[one.image, one.row, one.column] for one in exemplars]
         for shown, peak, one in zip(tiles, answer["peaks"], exemplars, strict=True):
             truth = project(net, pictures[one.image], "0", 3, (one.row, one.column), method)
             assert truth.activation == pytest.approx(one.value, rel=1e-5)

@@ -52,7 +52,7 @@ export function keepPainted(
     const sight: Sight = { context, layout, order, first, last, density, at };
     paintTiles(sight, grid, view);
     paintNames(sight, grid, getComputedStyle(scroller).fontFamily);
-    paintAiling(sight, healthOf(store), inactiveWord(store));
+    paintMarks(sight, grid.silenced, healthOf(store), inactiveWord(store));
     const style = getComputedStyle(scroller);
     const colour = (name: string) => style.getPropertyValue(`--cs-${name}`);
     paintFrame(sight, indexOf(arranged, store.get("hovered")), colour("fg"), 1, colour("bg"));
@@ -153,20 +153,32 @@ function shortened(text: string, context: CanvasRenderingContext2D, room: number
   return shown;
 }
 
-/** Dead: struck through, if enough pictures tell. Repeated: a small double stroke in the corner. */
-function paintAiling(sight: Sight, health: Health | null, inactive: "dead" | "silent"): void {
-  if (!health) return;
+/**
+ * Silenced: crossed out. Dead: struck through, if enough pictures tell. Repeated: a small double stroke in the corner.
+ */
+function paintMarks(
+  sight: Sight,
+  silenced: readonly number[],
+  health: Health | null,
+  inactive: "dead" | "silent",
+): void {
   const { context, layout, order, first, last, density, at } = sight;
   const side = layout.tile * density;
   for (let index = first; index < last; index++) {
-    const what = ailing(health, order[index] ?? 0, inactive);
+    const channel = order[index] ?? 0;
+    const isSilenced = silenced.includes(channel);
+    const what = isSilenced ? "silenced" : health && ailing(health, channel, inactive);
     if (!what || what === "silent" || what === "rarely active") continue;
     const { x, y } = at(index);
     const [left, top] = [x * density, y * density];
     context.beginPath();
-    if (what === "dead") {
+    if (isSilenced || what === "dead") {
       context.moveTo(left + 0.25 * side, top + 0.75 * side);
       context.lineTo(left + 0.75 * side, top + 0.25 * side);
+      if (isSilenced) {
+        context.moveTo(left + 0.25 * side, top + 0.25 * side);
+        context.lineTo(left + 0.75 * side, top + 0.75 * side);
+      }
     } else {
       for (const height of [4, 7]) {
         context.moveTo(left + side - 10 * density, top + height * density);

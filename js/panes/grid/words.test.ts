@@ -91,12 +91,12 @@ it("counts silenced units apart from those that are silent by themselves", () =>
     return gridText(store);
   };
   expect(text("fc", [1, -1, 0], [])).toBe("3 filters · 2 at or below zero on this picture");
-  expect(text("fc", [1, -1, 0], [2])).toBe("3 filters · 1 silenced · 1 at or below zero on this picture");
+  expect(text("fc", [1, -1, 0], [2])).toBe("3 filters · 1 silenced (×) · 1 at or below zero on this picture");
   expect(unitText(store, 2)).toBe("unit 2 · max 0 here · silenced");
   expect(text("fc", [0, 0, 0], [0, 1, 2])).toBe(
-    "3 filters · 3 silenced · 0 at or below zero on this picture",
+    "3 filters · 3 silenced (×) · 0 at or below zero on this picture",
   );
-  expect(text("conv", [1, 0, 0], [1])).toBe("3 filters · 1 silenced · 1 silent on this picture");
+  expect(text("conv", [1, 0, 0], [1])).toBe("3 filters · 1 silenced (×) · 1 silent on this picture");
 });
 
 it("calls no unit dead from few pictures", () => {

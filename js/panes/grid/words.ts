@@ -54,7 +54,7 @@ export function gridText(store: Store<GridState>): string {
   const parts = [grid.names ? `${channels} classes` : many(channels, "filter")];
   if (selected !== null) parts.push(`unit ${selected} is chosen`);
   const { silenced } = grid;
-  if (silenced.length > 0) parts.push(`${silenced.length} silenced`);
+  if (silenced.length > 0) parts.push(`${silenced.length} silenced (×)`);
   // The marks on the tiles are explained where there are any.
   const ails = Array.from(health?.first ?? [], (_, channel) =>
     health ? ailing(health, channel, inactiveWord(store)) : "",

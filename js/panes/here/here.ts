@@ -43,12 +43,11 @@ export function herePane(
     figure.hidden = !found;
     is(figure, "stale", !current);
     if (!found) return;
-    caption.title =
-      found.value > 0 || layerOf(store)?.signed
+    caption.title = silenced()
+      ? "silenced"
+      : found.value > 0 || layerOf(store)?.signed
         ? `${cutOff(found.value, found.before)} · row ${found.row}, column ${found.column}`
-        : silenced()
-          ? "silenced"
-          : "silent on this picture";
+        : "silent on this picture";
     text(caption, inTwoLines(caption.title));
     paint();
   });

@@ -54,6 +54,10 @@ const projections = (channel: number) => ({
   channel,
   checkpoint: null,
   method: "gradient" as const,
+  places: [
+    [0, 0, 0],
+    [1, 0, 0],
+  ] as [number, number, number][],
   side: 1,
   tiles: [new Int8Array(3), new Int8Array(3)],
   peaks: [1, 1],

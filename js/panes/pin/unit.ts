@@ -4,7 +4,7 @@ import { cutOff } from "../../lib/format";
 import type { View } from "../../seam";
 import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
 import { isSilent } from "../silence/state";
-import type { Exemplar, Of } from "../unit/state";
+import { type Exemplar, inOrder, type Of } from "../unit/state";
 import type { PinnedUnit, PinState } from "./state";
 
 export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
@@ -71,7 +71,8 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement, pin: HT
 const describe = ({ value, before, label, name }: Exemplar): string =>
   `${cutOff(value, before)} · ${label ?? name}`;
 
-function tilesOf({ unit, projections }: PinnedUnit, projected: boolean): HTMLElement[] {
+function tilesOf({ unit, projections: known }: PinnedUnit, projected: boolean): HTMLElement[] {
+  const projections = known && inOrder(known, unit.exemplars);
   return unit.exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-pinned__tile", { title: describe(exemplar) });
     canvas.classList.toggle("cs-pinned__tile--projection", projected);

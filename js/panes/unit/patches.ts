@@ -12,6 +12,7 @@ import {
   currentProjections,
   type Exemplar,
   type Exemplars,
+  isComplete,
   type Unit,
   type UnitState,
   weakerOf,
@@ -22,10 +23,13 @@ export function topPatches(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const count = dim();
   const list = tileList(view, "Top patches");
+  store.watch(["unit", "newer"], () => {
+    const unit = store.get("unit");
+    if (unit) text(count, countText(unit, store.get("newer") !== null));
+  });
   store.watch(["unit", "projections", "crop"], () => {
     const unit = store.get("unit");
     if (!unit) return;
-    text(count, countText(unit));
     count.title = isCutOff(unit) ? `In brackets: before the ceiling of ${activation(unit.ceiling ?? 0)}` : "";
     const shown = cropped(store);
     is(list.element, "stale", !shown);
@@ -53,7 +57,7 @@ function cropped(store: Store<UnitState>): Exemplars | null {
   const unit = store.get("unit");
   if (!unit || store.get("crop") === "field") return unit;
   const found = currentProjections(store);
-  return found && croppedAs(unit, found);
+  return found && isComplete(found) ? croppedAs(unit, found) : null;
 }
 
 /** What a ceiling cuts off stands in brackets, as the heading says: the values after it are all the same. */
@@ -62,13 +66,14 @@ const topValue = ({ value, before }: Exemplar): string =>
 
 const isCutOff = ({ exemplars }: Unit) => exemplars.some(({ value, before }) => isCut(value, before));
 
-function countText(unit: Unit): string {
+/** `waits`: whether more has been found, which is shown when nobody points at the patches any longer. */
+function countText(unit: Unit, waits: boolean): string {
   const { purity, images } = unit;
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
   const parts = [
     `of ${many(images, "picture")}`,
-    labelled > 1 && labels,
+    waits ? "newer to come" : labelled > 1 && labels,
     isCutOff(unit) && "(before the ceiling)",
   ];
   return parts.filter(Boolean).join(" · ");

@@ -8,7 +8,7 @@ import { showAwaited } from "../shared/awaited";
 import { paintProjection } from "../shared/patches";
 import type { Method } from "../shared/selection";
 import { describe } from "./exemplar";
-import { type Contrast, currentProjections, type Projections, type UnitState } from "./state";
+import { type Contrast, currentProjections, isComplete, type Projections, type UnitState } from "./state";
 import { tileList } from "./tiles";
 
 export function projectionsPart(view: View<UnitState>): HTMLElement {
@@ -22,7 +22,7 @@ export function projectionsPart(view: View<UnitState>): HTMLElement {
   showAwaited(view, list.element, "projections", ["unit", "projections", "method", "crop"], () => {
     const projections = currentProjections(store);
     if (!projections) return "loading";
-    return projections.method === store.get("method") ? "" : "stale";
+    return projections.method === store.get("method") && isComplete(projections) ? "" : "stale";
   });
   store.watch(["unit", "projections", "contrast", "exemplar", "crop"], () => {
     const projections = currentProjections(store);

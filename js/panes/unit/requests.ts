@@ -10,6 +10,7 @@ import {
   exemplarsOf,
   type Of,
   type Projections,
+  sameUnit,
   type Unit,
   type UnitState,
 } from "./state";
@@ -39,7 +40,16 @@ function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
 
 export function linkUnit({ store, kernel }: Session<UnitState>): void {
   kernel.answers("unit", (answer, [crops]) => {
-    store.set({ unit: { ...(answer as unknown as Unit), ...exemplarsIn(answer, crops) } });
+    const found = { ...(answer as unknown as Unit), ...exemplarsIn(answer, crops) };
+    const shown = store.get("unit");
+    // What a person points at stays where it is, so that a click is on what was seen.
+    if (store.get("pointing") && shown && sameUnit(shown, found)) store.set({ newer: found });
+    else store.set({ unit: found, newer: null });
+  });
+  store.onChange(["pointing"], () => {
+    const [shown, newer] = [store.get("unit"), store.get("newer")];
+    if (store.get("pointing") || !newer) return;
+    store.set(shown && sameUnit(shown, newer) ? { unit: newer, newer: null } : { newer: null });
   });
   kernel.answers("weaker", (answer, [crops]) => store.set({ weaker: exemplarsIn(answer, crops) }));
   kernel.answers("projections", (answer, [shades, crops]) => {
@@ -48,7 +58,7 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
     store.set({
       projections: {
         ...unitIn(answer),
-        ...(answer as unknown as Pick<Projections, "method" | "crop" | "inside" | "sides">),
+        ...(answer as unknown as Pick<Projections, "method" | "places" | "crop" | "inside" | "sides">),
         crops: cut(bytes(crops), (answer.inside as Inside[]).length, side),
         side,
         tiles: cut(int8s(shades), peaks.length, side),

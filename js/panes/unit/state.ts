@@ -1,7 +1,7 @@
 /** One unit: what a survey found of it, and what it picked out of its pictures. */
 import type { Inside } from "../../lib/atlas";
 import type { Photo } from "../../lib/photo";
-import type { Store } from "../../lib/store";
+import { type Store, same } from "../../lib/store";
 import type { Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { Method, SelectionSlice } from "../shared/selection";
@@ -68,9 +68,11 @@ export interface Unit extends Exemplars {
   values: number[] | null;
 }
 
-/** What a unit picked out of its exemplars' patches, in their order. */
+/** What a unit picked out of the patches of exemplars. */
 export interface Projections extends Of {
   method: Method;
+  /** Picture, row and column of each exemplar: a running survey may have found others since `Unit` was told. */
+  places: [image: number, row: number, column: number][];
   side: number;
   /** Signed RGB, 127 for the strongest value; and what that is. */
   tiles: Int8Array[];
@@ -92,6 +94,9 @@ export interface UnitSlice {
   contrast: Contrast;
   crop: Crop;
   unit: Unit | null;
+  /** Whether a person points at patches; and what a survey has found since, which waits until that ends. */
+  pointing: boolean;
+  newer: Unit | null;
   projections: Projections | null;
   /** Pictures of a random sample that excite the unit less than the top ones do. */
   weaker: Exemplars | null;
@@ -100,18 +105,47 @@ export interface UnitSlice {
 }
 
 export const unitSlice: Slice<UnitSlice> = {
-  initial: { contrast: "tile", crop: "field", unit: null, projections: null, weaker: null, context: null },
+  initial: {
+    contrast: "tile",
+    crop: "field",
+    unit: null,
+    pointing: false,
+    newer: null,
+    projections: null,
+    weaker: null,
+    context: null,
+  },
   writes: ["contrast", "crop"],
   asks: ["crop"],
 };
 
 export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
 
-/** The projections that have come of the unit that is shown, with the crop that is asked for. */
+/** Projections in the order of exemplars: nothing where there is none of an exemplar. */
+export function inOrder(projections: Projections, exemplars: readonly Exemplar[]): Projections {
+  const pick = <T>(all: readonly T[]) =>
+    exemplars.map(
+      ({ image, row, column }) =>
+        all[projections.places.findIndex((at) => same(at, [image, row, column]))] as T,
+    );
+  return {
+    ...projections,
+    places: pick(projections.places),
+    tiles: pick(projections.tiles),
+    peaks: pick(projections.peaks).map((peak) => peak ?? 0),
+    crops: pick(projections.crops),
+    inside: pick(projections.inside),
+  };
+}
+
+/** Whether there is one of each exemplar. */
+export const isComplete = ({ tiles }: Projections): boolean => tiles.every(Boolean);
+
+/** The projections that have come of the unit that is shown, in its order, with the crop that is asked for. */
 export function currentProjections(store: Store<UnitState>): Projections | null {
   const [unit, projections] = [store.get("unit"), store.get("projections")];
   return unit && projections && sameUnit(unit, projections) && projections.crop === store.get("crop")
-    ? projections
+    ? inOrder(projections, unit.exemplars)
     : null;
 }
 

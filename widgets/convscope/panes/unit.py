@@ -110,6 +110,8 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "crop": crop,
             "inside": [one["inside"] for one in shown],
             "sides": [one.box.bottom - one.box.top for one in small],
+            # While a survey runs the exemplars may have changed since the browser was told of them.
+            "places": [[one.image, one.row, one.column] for one in top],
             "side": side,
             "peaks": [peak for _, peak in tiles],
         }
