@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from torch import nn
 
 import convscope as cs
 from convscope.panes.evolution import orders
+from convscope_core.evolution import evolving
 
 SIDE = 16
 EPOCHS = 3
@@ -362,3 +364,27 @@ def test_one_checkpoint_alone_is_shown(pictures: list[cs.Picture], show: Show) -
     assert view.wait(60)
     assert view._survey["state"] == "done"
     assert view._evolution["curves"]["staying"]["0"] == [None]
+
+
+def test_what_is_drawn_while_checkpoints_come_is_of_one_result(result, pictures, show, monkeypatch):
+    steps = evolving(result.checkpoints, pictures, progress=False)
+    grown = {len(one.result.checkpoints): one.result for one in steps if one.result is not None}
+    assert list(grown) == list(range(1, EPOCHS + 2))
+
+    def seen(view: cs.Evolution) -> tuple[list[bytes], list[bytes]]:
+        drawings = view._figures()["unit"](), view._strips()[:6]
+        return tuple([one.text.encode() + b"".join(map(bytes, one.pictures)) for one in strips] for strips in drawings)
+
+    # Of the unit that changes most.
+    options = {"layer": "3", "selected": int(np.argmax(np.asarray(result.jumps("3")).sum(0)))}
+    expected = list(zip(*(seen(show(cs.Evolution(one, **options))) for one in grown.values()), strict=True))
+    for one in expected:
+        assert len(set(map(tuple, one))) == len(grown)
+    view = show(cs.Evolution(result, **options))
+    assert view.wait(30)
+    looks = iter(())
+    monkeypatch.setattr(type(view), "result", property(lambda _view: next(looks, result)), raising=False)
+    for still in range(20):
+        looks = itertools.chain([grown[1]] * still, grown.values())
+        for drawn, possible in zip(seen(view), expected, strict=True):
+            assert drawn in possible

@@ -282,8 +282,8 @@ class EvolutionPane(UnitPane):
     def _answer_cells(self, content: Content) -> Answer:
         """The winners of a few units at a checkpoint: what the units picked out of them, and the patches."""
         (layer, channels), index, method = self._units(content), self._index(content), self._method(content)
-        images = self._evolved().images
-        found = self._winners_at(layer, index, channels)
+        result = self._evolved()
+        images, found = result.images, winners_at(result, layer, index, channels)
         missing = [one for one in channels if one in found and (layer.name, method, index, one) not in self._cells]
         if missing:
             units = [Unit(found[c].image, c, found[c].row, found[c].column, found[c].value) for c in missing]
@@ -312,16 +312,6 @@ class EvolutionPane(UnitPane):
             b"".join(one[2].tobytes() for one in cells),
         ]
 
-    def _winners_at(self, layer: Layer, index: int, channels: Sequence[int]) -> dict[int, Exemplar]:
-        """The winners of those of the units that have one."""
-        winners = self._evolved().winners(layer.name)
-        return {
-            one: Exemplar(float(winners.value[index, one]), int(image), row, column, layer.box(row, column))
-            for one in channels
-            if (image := winners.image[index, one]) >= 0
-            for row, column in [(int(winners.row[index, one]), int(winners.column[index, one]))]
-        }
-
     def _keep(self, key: Key, cell: Cell) -> None:
         while len(self._cells) >= KEPT:
             self._cells.pop(next(iter(self._cells)))
@@ -339,31 +329,31 @@ class EvolutionPane(UnitPane):
 
     # ---- a page without a kernel
 
-    def _shown(self) -> list[int]:
+    def _shown(self, result: EvolutionResult) -> list[int]:
         """The units that have a row."""
-        result = self._evolved()
         order = orders(result.winners(self.layer).value, result.jumps(self.layer))[self.order].tolist()
         units = order[: self.rows or len(order)]
         return units if self.selected is None or self.selected in units else [*units[:-1], self.selected]
 
     def _strips(self) -> list[Strip]:
-        if self.result is None:
+        result = self.result  # which grows
+        if result is None:
             return super()._strips()
-        layer, checkpoints = self.net.layer(self.layer), self.result.checkpoints
+        layer, checkpoints = self.net.layer(self.layer), result.checkpoints
         moments = ", ".join(map(short, checkpoints))
         counts = self._evolution["counts"]
         strips = [Strip(f"{self.layer}: the patch that excites a unit most at {counts} {moments}")]
-        for unit in self._shown()[:STILL]:
-            patches = [self._patch_at(layer, index, unit) for index in range(len(checkpoints))]
+        for unit in self._shown(result)[:STILL]:
+            patches = [self._patch_at(result, layer, index, unit) for index in range(len(checkpoints))]
             strips.append(Strip(f"unit {unit}", patches, 56))
         return [*strips, *super()._strips()]
 
-    def _patch_at(self, layer: Layer, index: int, unit: int) -> np.ndarray:
+    def _patch_at(self, result: EvolutionResult, layer: Layer, index: int, unit: int) -> np.ndarray:
         """The patch of a unit's winner at a checkpoint, white where it has none, or where its picture ends."""
-        found = self._winners_at(layer, index, [unit])
+        found = winners_at(result, layer, index, [unit])
         if unit not in found:
             return np.full((SIDE, SIDE, 3), 255, np.uint8)
-        patch, _ = self._patches.patch(self._evolved().images, found[unit], SIDE)
+        patch, _ = self._patches.patch(result.images, found[unit], SIDE)
         return cleared_beyond(patch, inside(found[unit].box, self._input_size))
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
@@ -372,14 +362,16 @@ class EvolutionPane(UnitPane):
 
     def _winners_figure(self) -> Any:
         """The rows that are shown, the first of many."""
-        return self._evolved().plot(self.layer, self._shown()[:DRAWN], method=self.method)
+        result = self._evolved()
+        return result.plot(self.layer, self._shown(result)[:DRAWN], method=self.method)
 
     def _figure_notes(self, what: str) -> list[str]:
         notes = super()._figure_notes(what)
         planned = self._evolution["planned"]
         if planned is not None and self._columns < planned:
             notes.append(f"unfinished, training: {self._columns} of {planned} checkpoints that are planned")
-        if what == "evolution" and self.result is not None and len(rows := self._shown()) > DRAWN:
+        result = self.result
+        if what == "evolution" and result is not None and len(rows := self._shown(result)) > DRAWN:
             notes.append(f"the first {DRAWN} of {len(rows)} units that are shown")
         return notes
 
@@ -396,16 +388,28 @@ class EvolutionPane(UnitPane):
         ]
 
     def _snapshot(self) -> list[Request]:
-        if self.result is None:
+        result = self.result
+        if result is None:
             return super()._snapshot()
         with self.hold_sync():
             # As the front end does, so that there is something to look at.
             if self.selected is None:
-                self.selected = self._shown()[0]
+                self.selected = self._shown(result)[0]
             self.checkpoint = self._index({"checkpoint": self.checkpoint})
-        rows = {"layer": self.layer, "method": self.method, "channels": self._shown()}
+        rows = {"layer": self.layer, "method": self.method, "channels": self._shown(result)}
         cells = [("cells", {**rows, "checkpoint": index}) for index in range(self._columns)]
         return [*super()._snapshot(), ("winners", {"layer": self.layer}), *cells]
+
+
+def winners_at(result: EvolutionResult, layer: Layer, index: int, channels: Sequence[int]) -> dict[int, Exemplar]:
+    """The winners at a checkpoint of those of the units that have one."""
+    winners = result.winners(layer.name)
+    return {
+        one: Exemplar(float(winners.value[index, one]), int(image), row, column, layer.box(row, column))
+        for one in channels
+        if (image := winners.image[index, one]) >= 0
+        for row, column in [(int(winners.row[index, one]), int(winners.column[index, one]))]
+    }
 
 
 def short(checkpoint: Checkpoint) -> str:
