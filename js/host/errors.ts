@@ -9,6 +9,7 @@ import { dismissErrors } from "./session";
  */
 export function showErrors({ store }: View<object>, root: HTMLElement): void {
   const rest = root.appendChild(el("div.cs-errors"));
+  let known: string[] = [];
   store.watch(["errors", "absent"], () => {
     const alike = new Map<string, KernelError[]>();
     const errors = store.get("absent") === null ? Object.values(store.get("errors")) : [];
@@ -18,7 +19,7 @@ export function showErrors({ store }: View<object>, root: HTMLElement): void {
       alike.set(text, [...(alike.get(text) ?? []), error]);
     }
     for (const place of root.querySelectorAll(".cs-errors")) place.replaceChildren();
-    for (const same of alike.values()) {
+    for (const [words, same] of alike) {
       const [error] = same;
       if (!error) continue;
       const kinds = same.map(({ kind }) => kind);
@@ -27,9 +28,21 @@ export function showErrors({ store }: View<object>, root: HTMLElement): void {
         kinds.map((kind) => `[data-errors~=${JSON.stringify(kind)}]`).join(", "),
       );
       const close = () => dismissErrors(store, kinds);
-      (place ?? rest).append(errorBox(error, close));
+      const box = errorBox(error, close);
+      (place ?? rest).append(box);
+      if (!known.includes(words)) reveal(box, root);
     }
+    known = [...alike.keys()];
   });
+}
+
+/** Scroll it into sight within the instrument: where the page stands is the reader's. */
+function reveal(box: HTMLElement, root: HTMLElement): void {
+  for (let around = box.parentElement; around && root.contains(around); around = around.parentElement) {
+    const [inner, outer] = [box.getBoundingClientRect(), around.getBoundingClientRect()];
+    const above = inner.top - outer.top;
+    around.scrollTop += above < 0 ? above : Math.min(above, Math.max(0, inner.bottom - outer.bottom));
+  }
 }
 
 /** One message, its details folded away, and a button that takes it off. */

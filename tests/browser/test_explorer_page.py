@@ -87,6 +87,28 @@ def test_the_search_does_not_stand_alone_on_a_line(page: Page) -> None:
     assert widen(page, 1220).evaluate(ROWS, 2) == []
 
 
+@pytest.mark.parametrize("width", [1220, 1100, 960, 700, 500])
+def test_a_long_line_of_the_status_leaves_the_address_its_end(page: Page, width: int) -> None:
+    root = widen(page, width)
+    page.evaluate("window.models.Explorer.update({ silenced: [['0', [1]]] })")
+    expect(root.get_by_text("1 unit silenced")).to_be_visible()
+    # As it is while a survey of a network with long names runs, which no saved page shows.
+    line = root.locator(".cs-status")
+    before = line.evaluate("(line) => line.innerHTML")
+    latency, work = line.locator("> span").nth(1), line.locator(".cs-status__work")
+    latency.evaluate("(one) => { one.textContent = 'answer in 8.3 s'; }")
+    work.evaluate("(one) => { for (const part of [one, ...one.children]) part.hidden = false; }")
+    words = "survey 40 of 122, 2 min 5 s left, 3 unreadable"
+    line.locator(".cs-status__progress").evaluate("(one, words) => { one.textContent = words; }", words)
+    address = root.get_by_label("Address of the unit")
+    address.evaluate("(one) => { one.value = 'efficientnet_lite0/blocks.4.2.conv_pwl/1075'; }")
+    assert address.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+    assert in_sight(root, address)
+    assert in_sight(root, work.get_by_role("button", name="cancel", exact=True))
+    page.evaluate("window.models.Explorer.update({ silenced: [] })")
+    line.evaluate("(line, before) => { line.innerHTML = before; }", before)
+
+
 CUT_ROWS = """(strip) => {
   const edge = strip.getBoundingClientRect().bottom;
   return [...strip.querySelectorAll(".cs-thumbnail")].map((one) => one.getBoundingClientRect())

@@ -117,6 +117,15 @@ def test_a_button_saves_what_python_draws_and_text_stays_text(net, pictures, bro
         assert (tmp_path / f"unit.{ending}").stat().st_size > 1000
 
 
+def test_a_class_is_named_beside_its_unit(net, pictures, show):
+    survey = cs.survey(net, pictures, progress=False)
+    last = [layer.name for layer in net.layers][-1]
+    for layer, title in ((last, f"{last}, unit 2 (class 2): what"), ("3", "3, unit 2: what")):
+        widget = show(cs.Explorer(net, pictures, survey, layer=layer, selected=2))
+        assert widget.wait(30)
+        assert f"\n{title}" in texts_of(widget.figure("unit"))
+
+
 def test_without_matplotlib_it_says_what_to_install(net, pictures, browser_end, show, monkeypatch):
     widget = show(cs.Occluder(net, pictures[0], size=8))
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)

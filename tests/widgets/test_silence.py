@@ -48,6 +48,10 @@ def test_probabilities_maps_and_projections_are_those_of_the_network_without_the
     assert frame["target"]["index"] == frame["before"]["index"] == whole.index
     assert frame["first"]["index"] == now.index
     assert (before["silent"], frame["silent"]) == (0, 3)
+    occluded = net.predict(x)
+    assert frame["unsilenced"] == {"index": occluded.index, "label": occluded.label}
+    assert "unsilenced" not in before
+    assert explorer._compute()["unsilenced"] == frame["unsilenced"]
     for row in [*frame["classes"], frame["target"]]:
         expected = [one.probabilities[row["index"]] for one in (whole, clean, now)]
         np.testing.assert_allclose([row[name] for name in ("whole", "clean", "now")], expected, atol=1e-6)

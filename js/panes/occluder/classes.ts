@@ -112,14 +112,18 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     text(now, probability(frame.target.now));
     text(delta, change(frame.target.now - frame.target.clean));
     delta.dataset.sign = String(Math.sign(Math.round((frame.target.now - frame.target.clean) * 1000)));
-    is(flip, "flipped", flipped);
+    // What the whole network says there, too, is not the silence's doing.
+    const { unsilenced } = frame;
+    const apart = unsilenced && unsilenced.index !== frame.first.index;
+    is(flip, "flipped", flipped || !!apart);
     // Of classes of a network that returns none of its numbers nothing can be said.
     if (Number.isNaN(frame.target.now)) text(flip, "the network returns NaN here");
-    else if (frame.silent) {
-      const verdict = `${flipped ? "now" : "still"} ${frame.first.label}`;
-      text(flip, `without ${many(frame.silent, "unit")}: ${verdict}`);
-    } else
-      text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
+    else if (apart)
+      text(
+        flip,
+        `without ${many(frame.silent ?? 0, "unit")}: ${frame.first.label} instead of ${unsilenced.label}`,
+      );
+    else text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
     flip.title = flip.textContent ?? "";
     rows.forEach(({ show }, index) => {
       const score = (index === 6 ? frame.other : frame.classes[index]) ?? null;

@@ -27,7 +27,7 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
     const exact = labels.indexOf(query);
     const target = exact >= 0 ? exact : labels.findIndex((label) => label.includes(query));
     if (query === "") return complain("");
-    if (target < 0) return complain(`Expected a part of a class’s name, got “${query}”, which is in none.`);
+    if (target < 0) return complain(`Expected a part of a class’s name, got “${query}”. No class has it.`);
     field.value = "";
     store.set({ target });
   };

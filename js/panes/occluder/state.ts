@@ -34,6 +34,8 @@ export interface Frame {
   milliseconds: number;
   /** How many units are silent. */
   silent?: number;
+  /** The most probable class at the same place with nothing silenced, where units are silent. */
+  unsilenced?: { index: number; label: string };
   /** Number of the trail that this place belongs to. */
   trail: number;
 }

@@ -49,6 +49,15 @@ describe("the status line", () => {
     expect(root.textContent).toContain("ready");
   });
 
+  it("says how long an answer took, in seconds where it was long", () => {
+    const { view, root } = setup();
+    const said = (latency: number) => {
+      view.store.set({ latency });
+      return root.textContent?.match(/answer in .*?s/)?.[0];
+    };
+    expect([said(43.6), said(8294)]).toEqual(["answer in 44 ms", "answer in 8.3 s"]);
+  });
+
   it("has no such place where there is no work", () => {
     expect(setup(false).line).toBeNull();
   });

@@ -28,9 +28,11 @@ function deviceLine({ store }: View<NetworkSlice>): HTMLElement {
 }
 
 function latencyLine({ store }: View<object>): HTMLElement {
-  const latency = el("span", { title: "From moving the occluder to the new probability" });
+  const latency = el("span", { title: "Time from moving the occluder to the new probabilities" });
   store.follow("latency", (value) => {
-    text(latency, value === null ? "" : `${Math.round(value)} ms`);
+    const time =
+      (value ?? 0) < 1000 ? `${Math.round(value ?? 0)} ms` : `${((value ?? 0) / 1000).toFixed(1)} s`;
+    text(latency, value === null ? "" : `answer in ${time}`);
   });
   return latency;
 }
@@ -68,6 +70,7 @@ function workLine({ store, kernel }: View<object>, work: Work): HTMLElement {
         failed: work.failure?.(work.progress()) ?? `${work.noun} failed after ${done} of ${total}`,
       }[state],
     );
+    progress.title = progress.textContent ?? "";
     line.dataset.state = state;
   };
   work.onChange(show);

@@ -136,7 +136,7 @@ class PicturesPane(Instrument):
         try:
             self.net.prepare(picture.image)  # refused here, not at every later use
         except ImageError as error:
-            raise ImageError(f"Expected a picture to add, got {picture.name}. {error}") from error
+            raise ImageError(str(error).replace(", got ", f", got {picture.name}: ", 1)) from error
         self._show(picture)
 
     def _show(self, picture: Picture) -> None:

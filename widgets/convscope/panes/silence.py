@@ -39,6 +39,8 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
         self._silent: tuple[dict[str, list[int]], Network] = {}, net
         #: The worker and a figure may both be the first to let it answer.
         self._falling = Lock()
+        #: A frame without the silent units, and the most probable class there with them.
+        self._unsilenced: tuple[dict[str, Any], dict[str, Any]] | None = None
         super().__init__(net, images=images, **options)
         #: The occluder of the whole network.
         self._whole = self._occluder
@@ -104,8 +106,16 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
 
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         frame = super()._framed(occluder, setting, position)
-        silent = 0 if occluder is self._whole else sum(map(len, self._silent[0].values()))
-        return {**frame, "silent": silent}
+        if occluder is self._whole:
+            return {**frame, "silent": 0}
+        # Only beside the whole network's answer under the same occluder can be said what the units do to it.
+        if self._unsilenced is None or self._unsilenced[0] is not frame:
+            picture, fill, shape, size, _ = setting
+            occlusion = self._occlusion(picture, fill, shape, self._whole)
+            with self._whole.threads.chosen((picture, fill, shape, size)):
+                now = occlusion.predict(position, size)
+            self._unsilenced = frame, {"index": now.index, "label": now.labels[now.index]}
+        return {**frame, "silent": sum(map(len, self._silent[0].values())), "unsilenced": self._unsilenced[1]}
 
     def _answer_silenceable(self, content: Content) -> Answer:
         """Why units of a layer cannot be silent; None where they can."""

@@ -163,7 +163,9 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         shown, patches = self._patches.shown(survey.images, top, PATCH_SIDE)
         tiles = np.frombuffer(patches, np.uint8).reshape(-1, PATCH_SIDE, PATCH_SIDE, 3)
         cleared = [cleared_beyond(tile, one["inside"]) for tile, one in zip(tiles, shown, strict=True)]
-        text = f"{self.layer}, unit {channel}: what excites it most in {int(survey.seen.sum())} pictures"
+        classes = class_names(self.net, self.net.layer(self.layer))
+        of_class = f" ({classes[channel]})" if classes else ""
+        text = f"{self.layer}, unit {channel}{of_class}: what excites it most in {int(survey.seen.sum())} pictures"
         if any(strength(one) > one.value for one in top):
             text += f"; in brackets: before the ceiling of {ceiling_of(survey, self.layer):g}"
         return Strip(text, cleared, 78, [valued(one.value, one.before_ceiling) for one in top])
