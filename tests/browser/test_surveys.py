@@ -60,7 +60,7 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     expect(grid).to_have_attribute("aria-rowcount", "1")
     expect(root.locator("datalist option")).to_have_count(3)
     # A search that finds nothing says so; what can be found is promised, and no more.
-    expect(search).to_have_attribute("placeholder", "unit or class")
+    expect(search).to_have_attribute("placeholder", "unit, class")
     search.fill("purple")
     expect(root.locator(".cs-empty")).to_contain_text("“purple” names no unit, and no class")
     search.fill("77")
