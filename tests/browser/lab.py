@@ -552,6 +552,40 @@ class Notebook:
         """Execute a command of JupyterLab, with a cell made active first."""
         self._evaluate(_COMMAND, [name, index, arguments])
 
+    def open_saved(self, made: str, name: str, drawn: str) -> str:
+        """Save a notebook whose one output is an instrument, with the widgets' state, and open it: without a kernel.
+
+        Parameters
+        ----------
+        made : str
+            The instrument, in Python.
+        name : str
+            Of the notebook's file.
+        drawn : str
+            JavaScript that has the output drawn again until it is there, of the name and the outputs.
+
+        Returns
+        -------
+        str
+            The id of the instrument's model.
+        """
+        state = self.run("import json, ipywidgets; print(json.dumps(ipywidgets.Widget.get_manager_state()))")
+        model = self.value(f"getattr({made}, 'box', {made}).model_id")
+        view = {"model_id": model, "version_major": 2, "version_minor": 0}
+        saved = nbformat.v4.new_notebook()
+        saved.metadata = {
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
+            "widgets": {"application/vnd.jupyter.widget-state+json": state},
+        }
+        cell = nbformat.v4.new_code_cell(made)
+        cell.outputs = [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": view})]
+        saved.cells = [cell]
+        nbformat.write(saved, self.lab.folder / name)
+        self.lab.api(f"api/contents/{name}/trust", "POST")  # as whoever ran it has
+        self.command("docmanager:open", path=name, factory="Notebook")
+        self.wait_for(drawn, [name, cell.outputs])
+        return model
+
     def clear_output(self, index: int) -> None:
         """Clear the output of a cell, as the menu does."""
         self.command("notebook:clear-cell-output", index)

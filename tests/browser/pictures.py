@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import nbformat
 from playwright.sync_api import Locator, Page, sync_playwright
 
 import convscope as cs
@@ -31,7 +30,7 @@ WALKS = {"cut": CUT, "beyond the edge": BEYOND, "an empty bar": EMPTY_BARS}
 
 #: What instruments are made of. `gate` holds answers back, `broken` makes them errors.
 SETUP = """
-import pathlib, shutil, tempfile, threading, time
+import pathlib, shutil, tempfile, threading
 import torch, convscope as cs
 from torch import nn
 from convscope._instrument import Instrument
@@ -55,8 +54,11 @@ gate, broken, answer = threading.Event(), [], Instrument._answer
 gate.set()
 def stop(w):
     job = next(one for one in w._jobs if getattr(w, one._trait)["state"] != "none")
-    while (now := getattr(w, job._trait))["state"] == "running" and not now["done"]:
-        time.sleep(0.01)
+    begun = threading.Event()
+    look = lambda now: begun.set() if now["state"] != "running" or now["done"] else None
+    w.observe(lambda change: look(change.new), job._trait)
+    look(getattr(w, job._trait))
+    begun.wait(120)
     job.cancel()
 def held(self, kind, content):
     gate.wait(120)
@@ -270,21 +272,8 @@ def take_dead(book: Notebook, album: Album, made: dict[str, str]) -> None:
 def take_reopened(book: Notebook, album: Album, instrument: str, made: str) -> None:
     """An instrument in a notebook that was saved with its widgets, and opened again: there is no kernel behind it."""
     book.run(f"w = {made}; w.wait(120); w._repr_mimebundle_()", timeout=150)
-    state = book.run("import json, ipywidgets; print(json.dumps(ipywidgets.Widget.get_manager_state()))")
-    view = {"model_id": book.value("getattr(w, 'box', w).model_id"), "version_major": 2, "version_minor": 0}
-    saved = nbformat.v4.new_notebook()
-    saved.metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "widgets": {"application/vnd.jupyter.widget-state+json": state},
-    }
-    cell = nbformat.v4.new_code_cell("w")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": view})]
-    saved.cells = [cell]
     name = f"reopened-{uuid.uuid4().hex[:8]}.ipynb"
-    nbformat.write(saved, book.lab.folder / name)
-    book.lab.api(f"api/contents/{name}/trust", "POST")  # as whoever ran it has
-    book.command("docmanager:open", path=name, factory="Notebook")
-    book.wait_for(DRAWN_AGAIN, [name, saved.cells[0].outputs])
+    book.open_saved("w", name, DRAWN_AGAIN)
     root = book.page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output :is({INSTRUMENT})").first
     root.locator(".cs-absent:visible").wait_for()
     for theme in THEMES:

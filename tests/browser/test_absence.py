@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
@@ -64,23 +63,9 @@ def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(noteboo
 def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_state(notebook):
     book = notebook(SETUP, EXPLORER, own=True)
     expect(book.cell(1).locator(".cs-root .cs-class").first).to_be_visible()
-    state = book.run("import json, ipywidgets; print(json.dumps(ipywidgets.Widget.get_manager_state()))")
-    model = book.value("explorer.model_id")
-    kilobytes = len(json.dumps(state["state"][model])) / 1000
-    assert kilobytes < 250
-    view = {"model_id": model, "version_major": 2, "version_minor": 0}
-    saved = nbformat.v4.new_notebook()
-    saved.metadata = {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
-        "widgets": {"application/vnd.jupyter.widget-state+json": state},
-    }
-    cell = nbformat.v4.new_code_cell("explorer")
-    cell.outputs = [nbformat.v4.new_output("display_data", {"application/vnd.jupyter.widget-view+json": view})]
-    saved.cells = [cell]
-    nbformat.write(saved, book.lab.folder / f"reopened-{book.name}")
-    book.lab.api(f"api/contents/reopened-{book.name}/trust", "POST")  # as whoever ran it has
-    book.command("docmanager:open", path=f"reopened-{book.name}", factory="Notebook")
-    book.wait_for(DRAWN_AGAIN, [f"reopened-{book.name}", saved.cells[0].outputs])
+    name = f"reopened-{book.name}"
+    model = book.open_saved("explorer", name, DRAWN_AGAIN)
+    assert len(json.dumps(book.value(f"ipywidgets.Widget.get_manager_state()['state'][{model!r}]"))) < 250_000  # bytes
     book.problems[:] = [one for one in book.problems if "widget model not found" not in one]
     again = book.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-OutputArea-output .cs-host")
     expect(again.locator(".cs-absent")).to_contain_text("There is no kernel behind this picture: run the cell")
@@ -88,7 +73,7 @@ def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_sta
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
     expect(again.locator(".cs-root")).to_be_hidden()
-    book.lab.end_kernel(f"reopened-{book.name}")
+    book.lab.end_kernel(name)
 
 
 def test_keys_on_a_class_row_or_anywhere_in_an_instrument_leave_the_cells_alone(notebook):
