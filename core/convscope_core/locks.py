@@ -14,6 +14,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -25,15 +27,44 @@ class Lock:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
+        self._guests: set[int] = set()
         _made.add(self)
 
     def __enter__(self) -> None:
+        if threading.get_ident() in self._guests:
+            return
         self._lock.acquire()
+        try:
+            self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        if threading.get_ident() in self._guests:
+            return
+        try:
+            self._end()
+        finally:
+            self._lock.release()
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        """Let this thread in and out as it likes: another one holds the lock, and waits for what this one does."""
+        self._guests.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._guests.discard(threading.get_ident())
+
+    def _begin(self) -> None:
+        """What is done whenever a thread has come in, but for those that it is lent to."""
+
+    def _end(self) -> None:
+        """What is done before it goes out."""
 
     def _reset(self) -> None:
+        self._guests &= {threading.get_ident()}
         if not self._lock._is_owned():  # type: ignore[attr-defined]  # `threading.Condition` asks the same
             self._lock = threading.RLock()
 

@@ -117,12 +117,10 @@ class Door(Lock):
         self._device, self._full = device, full
         self._entered: list[contextlib.AbstractContextManager[None]] = []
 
-    def __enter__(self) -> None:
-        super().__enter__()
+    def _begin(self) -> None:
         precision = full_precision(self._device, self._full)
         precision.__enter__()
         self._entered.append(precision)
 
-    def __exit__(self, *_: object) -> None:
+    def _end(self) -> None:
         self._entered.pop().__exit__(None, None, None)
-        super().__exit__()

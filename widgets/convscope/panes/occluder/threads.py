@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from statistics import median_low
 
 import torch
 
-from convscope_core.locks import Lock
+from convscope_core.threads import threads_here
 
 __all__ = ["FrameThreads"]
 
@@ -57,14 +56,8 @@ class FrameThreads:
             return
         number, times = self._next(setting, most)
         begun = time.perf_counter()
-        if number == most:
+        with threads_here(number):
             yield number
-        else:
-            _set_here(number)
-            try:
-                yield number
-            finally:
-                _set_here(most)
         times.append(time.perf_counter() - begun)
 
     def _next(self, setting: Hashable, most: int) -> tuple[int, deque[float]]:
@@ -81,27 +74,3 @@ class FrameThreads:
         better, other = (most, few) if slower else (few, most)
         number = other if self._count % TURN == 0 else better
         return number, times[number]
-
-
-#: One instrument's change must not be what another finds.
-_lock = Lock()
-
-
-def _set_here(number: int) -> None:
-    """Set the number of threads that torch uses in this thread alone.
-
-    `torch.set_num_threads` sets two: that of the thread which calls it, and the one that each other thread takes when
-    it first uses torch, and keeps. Threads that have not used torch before read the second, and put it back.
-    """
-    with _lock:
-        everywhere = _in_new_thread(torch.get_num_threads)
-        torch.set_num_threads(number)
-        _in_new_thread(lambda: torch.set_num_threads(everywhere))
-
-
-def _in_new_thread(call: Callable[[], int | None]) -> int:
-    found: list[int | None] = []
-    thread = threading.Thread(target=lambda: found.append(call()))
-    thread.start()
-    thread.join()
-    return found[0] or 0

@@ -1,0 +1,239 @@
+"""PyTorch's threads on a CPU: their number for one thread of Python alone, and several calls side by side.
+
+PyTorch shares each operation out among its threads, which wait for each other after every one. That pays where
+operations are long. Where they are short and many, and some are done by one thread alone, threads of Python's that
+compute a part of the work each, from beginning to end, wait for each other once. PyTorch lets others run Python while
+it computes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextvars import copy_context
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+
+from convscope_core.locks import Lock
+
+__all__ = ["parts_at_once", "side_by_side", "threads_here"]
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+#: Pictures of a part, at least: for one alone all kernels are read for little work.
+_FEWEST = 2
+
+#: Parts at once, at most. Python runs in one thread at a time, and is about a twentieth of what a part computes.
+_MOST = 4
+
+
+@contextmanager
+def threads_here(number: int) -> Iterator[None]:
+    """Have PyTorch compute with so many threads where this thread of Python calls it; for others nothing changes."""
+    before = torch.get_num_threads()
+    if number == before:
+        yield
+        return
+    _set_here(number)
+    try:
+        yield
+    finally:
+        _set_here(before)
+
+
+def parts_at_once(pictures: int, device: torch.device) -> int:
+    """Return into how many parts to cut so many pictures for `side_by_side`: one where that would not pay."""
+    threads = torch.get_num_threads()
+    most = min(threads, pictures // _FEWEST, _MOST)
+    if device.type != "cpu" or most < 2 or _own.helping:
+        return 1
+    # As many as leave the fewest threads over, where all have as many.
+    return max(range(2, most + 1), key=lambda parts: (threads // parts * parts, parts))
+
+
+def side_by_side(call: Callable[[P], R], parts: Sequence[P], lock: Lock | None = None) -> list[R]:
+    """Call a function with each of several parts at once, in threads which share those of PyTorch.
+
+    The calls find PyTorch's settings for a thread (of gradients, inference and autocast), and context variables, as
+    they are here. A single part is computed here, and so are those of a call that is itself one of several.
+
+    Parameters
+    ----------
+    call : callable
+        Must not change what another call reads, nor wait for a lock that is held here, but for the given one.
+    parts : sequence
+    lock : Lock, optional
+        Is held until all calls have ended; they may enter it.
+
+    Returns
+    -------
+    list
+        What it returned for each part, in order.
+
+    Raises
+    ------
+    BaseException
+        That of the first part of those whose calls failed; or an interrupt that came meanwhile. No call goes on.
+    """
+    if len(parts) < 2 or _own.helping:
+        return [call(part) for part in parts]
+    with nullcontext() if lock is None else lock:
+        calls = _Calls(call, len(parts), lock)
+        try:
+            for index, part in enumerate(parts):
+                _helpers.submit(copy_context().run, calls, index, part)
+        except RuntimeError:  # no thread can be started: there are too many, or the interpreter ends
+            pass
+        else:
+            calls.wait()
+        finally:
+            calls.end()
+        return calls.results() or [call(part) for part in parts]
+
+
+class _Calls(Generic[P, R]):
+    """Calls of which each is as if the thread that made this had made it, and what they gave.
+
+    An interrupt comes to that thread between any two steps of Python, also within a condition or a future, and would
+    leave those locked for ever. So what has happened is in plain attributes, and a queue says that they have changed.
+    """
+
+    def __init__(self, call: Callable[[P], R], count: int, lock: Lock | None) -> None:
+        self._call, self._lock = call, lock
+        self._threads = max(1, torch.get_num_threads() // count)
+        self._settings = _settings()
+        self._outcomes: list[_Outcome[R] | None] = [None] * count
+        self._inside: set[int] = set()
+        self._ended = False
+        self._changed: SimpleQueue[None] = SimpleQueue()
+
+    def __call__(self, index: int, part: P) -> None:
+        self._inside.add(index)
+        if not self._ended:
+            self._outcomes[index] = self._outcome(part)
+        self._inside.discard(index)
+        self._changed.put(None)
+
+    def _outcome(self, part: P) -> _Outcome[R]:
+        _own.helping = True
+        try:
+            if torch.get_num_threads() != self._threads:  # it helps again soon, with as many
+                _set_here(self._threads)
+            with self._settings(), nullcontext() if self._lock is None else self._lock.lent():
+                return _Outcome(self._call(part))
+        except BaseException as e:
+            return _Outcome(error=e)
+
+    def wait(self) -> None:
+        """Wait for all calls."""
+        while None in self._outcomes:
+            self._changed.get()
+
+    def end(self) -> None:
+        """Let no further call begin, and wait for those that have, also if interrupts come meanwhile."""
+        interrupt: BaseException | None = None
+        while True:
+            try:
+                self._ended = True
+                while self._inside:
+                    self._changed.get()
+                break
+            except BaseException as e:
+                interrupt = e
+        if interrupt is not None:
+            raise interrupt
+
+    def results(self) -> list[R]:
+        """Return what the calls gave, or raise the first error; nothing if not all were made."""
+        found = [outcome for outcome in self._outcomes if outcome is not None]
+        errors = [outcome.error for outcome in found if outcome.error is not None]
+        values = [cast(R, outcome.value) for outcome in found]
+        try:
+            if len(found) < len(self._outcomes):
+                return []
+            if errors:
+                raise errors[0]
+            return values
+        finally:
+            # Else an error would refer to itself, and keep the memory of what failed.
+            errors.clear()
+            found.clear()
+            self._outcomes.clear()
+
+
+@dataclass(frozen=True, eq=False)
+class _Outcome(Generic[R]):
+    value: R | None = None
+    error: BaseException | None = None
+
+
+def _settings() -> Callable[[], AbstractContextManager[Any]]:
+    """Return what gives another thread PyTorch's settings of this one."""
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    autocast = torch.is_autocast_enabled("cpu")
+    dtype, cached = torch.get_autocast_dtype("cpu"), torch.is_autocast_cache_enabled()
+
+    def enter() -> AbstractContextManager[Any]:
+        with ExitStack() as settings:
+            settings.enter_context(torch.inference_mode(inference))  # sets that of gradients, too
+            settings.enter_context(torch.set_grad_enabled(gradients))
+            if autocast:
+                settings.enter_context(torch.autocast("cpu", dtype, cache_enabled=cached))
+            return settings.pop_all()
+
+    return enter
+
+
+class _Own(threading.local):
+    """What belongs to one thread of Python."""
+
+    #: Whether it computes calls of `side_by_side`.
+    helping = False
+
+
+_own = _Own()
+
+#: What one thread sets for itself must not be what another finds.
+_setting = Lock()
+
+
+def _set_here(number: int) -> None:
+    """Set the number of threads that PyTorch uses in this thread alone.
+
+    `torch.set_num_threads` sets two: that of the thread which calls it, and the one that each other thread takes when
+    it first uses PyTorch, and keeps. Threads that have not used it before read the second, and put it back.
+    """
+    with _setting:
+        everywhere = _in_new_thread(torch.get_num_threads)
+        torch.set_num_threads(number)
+        _in_new_thread(lambda: torch.set_num_threads(everywhere))
+
+
+def _in_new_thread(call: Callable[[], int | None]) -> int:
+    found: list[int | None] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0] or 0
+
+
+_helpers: ThreadPoolExecutor
+
+
+def _begin() -> None:
+    """Have helpers, which begin when they are needed; a forked child has none of its parent's."""
+    global _helpers
+    _helpers = ThreadPoolExecutor(max(_MOST, os.cpu_count() or 1), thread_name_prefix="convscope-helper")
+
+
+_begin()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin)
