@@ -505,7 +505,9 @@ def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
     net.visit(x, reversed(names), lambda layer, maps: seen.update({layer: maps.clone()}))
     assert list(seen) == names, "in execution order"
     for layer in names:
-        assert torch.equal(seen[layer], values[layer]), layer
+        # Kernels that are packed add up in another order.
+        atol = 1e-5 * float(values[layer].abs().max())
+        torch.testing.assert_close(seen[layer], values[layer], rtol=0, atol=atol, msg=layer)
     # Nothing beyond the last layer that is asked for.
     counted: list[str] = []
     net.visit(x, names[0], lambda layer, _: counted.append(layer))

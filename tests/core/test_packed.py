@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convscope_core.graph import packed
+from convscope_core.graph import Runner, packed, trace
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Node
 
@@ -67,6 +67,53 @@ def test_packed_convolutions_are_convolutions(
     found = convolved(node, x, padding)
     assert found.shape == expected.shape
     assert deviation(found, expected) <= 5e-6
+
+
+class Branches(nn.Module):
+    """Convolutions of which each is read by a rectifier in its memory, by another convolution, or by both."""
+
+    def __init__(self, groups: int, bias: bool) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=bias)
+        self.wide = nn.Conv2d(8, 16, 1, bias=bias)
+        self.deep = nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=groups, bias=bias)
+        self.back = nn.Conv2d(16, 8, (1, 3), padding=(0, 1), bias=bias)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu6(self.stem(x))
+        h = h + self.back(F.relu(self.deep(self.wide(h))))
+        return self.head(F.relu(h).mean((2, 3)))
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+@pytest.mark.parametrize(("groups", "bias"), [(1, True), (1, False), (4, True), (16, False)])
+def test_what_is_visited_has_packed_kernels_and_the_same_values(groups: int, bias: bool, pictures: int) -> None:
+    torch.manual_seed(0)
+    run = Runner(trace(Branches(groups, bias).eval(), (3, 12, 16)))
+    convolutions = {n for n in run.graph if n.kind == "conv"}
+    x = torch.randn(pictures, 3, 12, 16)
+    nodes = run.graph.nodes[1:]
+    _, expected = run(x, nodes)
+    seen: dict[Node, Tensor] = {}
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            run.visit(x, nodes, lambda n, value, _: seen.update({n: value.clone()}))
+        assert set(run._kernels) == (set() if grad or not packed.of_use(x) else convolutions)
+        for n in nodes:
+            assert deviation(seen[n], expected[n].double()) <= 5e-6, n
+
+
+def test_what_is_no_number_stays_so_in_what_is_visited() -> None:
+    layers = nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1), nn.Flatten(), nn.Linear(144, 2)
+    run = Runner(trace(nn.Sequential(*layers).eval(), (3, 8, 8)))
+    x = torch.randn(2, 3, 8, 8)
+    x[1, 0, 4, 4] = torch.nan
+    shown: list[Tensor] = []
+    with torch.inference_mode():
+        run.visit(x, run.graph.nodes[1:4], lambda _, value, __: shown.append(value.isnan().sum((2, 3))))
+    assert [bool(each[0].any()) for each in shown] == [False] * 3
+    assert [int(each[1].min()) for each in shown] == [9] * 3
 
 
 def test_what_is_packed_and_what_is_not() -> None:

@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 import torch
 
+from convscope_core.graph import packed
 from convscope_core.graph.node import Graph, Node, map_values, needed_for, nodes_in
+from convscope_core.graph.ops import is_decided_by_rounding
 
 __all__ = ["ANY_LAYOUT", "FRESH", "IN_PLACE", "Runner", "Visit", "evaluated"]
 
@@ -62,6 +64,9 @@ class Runner:
     freed after their last use. A rectifier whose input nobody else needs is computed in the memory of its
     input, as an in-place module would; what is recorded is never overwritten.
 
+    What is shown and not kept is computed with packed kernels on a processor, unless gradients are enabled: they take
+    once as much memory as the kernels.
+
     Parameters
     ----------
     graph : Graph
@@ -71,7 +76,10 @@ class Runner:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._plans: dict[tuple[tuple[Node, ...], bool], _Plan] = {}
-        self._visits: dict[tuple[Node, ...], _Plan] = {}
+        self._visits: dict[tuple[tuple[Node, ...], bool], _Plan] = {}
+        self._kernels: dict[Node, torch.Tensor] = {}
+        # Layouts other than PyTorch's plain one would make equal values unequal.
+        self._packs = not any(is_decided_by_rounding(n) for n in graph)
 
     def __call__(
         self, x: torch.Tensor, record: Iterable[Node] = (), *, output: bool = True
@@ -117,9 +125,11 @@ class Runner:
             ended.
         """
         asked = tuple(dict.fromkeys(nodes))
-        plan = self._visits.get(asked)
+        packs = self._packs and packed.of_use(x) and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
+        plan = self._visits.get((asked, packs))
         if plan is None:
-            plan = self._visits[asked] = _Plan(self.graph, (), False, asked)
+            plan = _Plan(self.graph, (), False, asked, self._kernels if packs else None)
+            self._visits[asked, packs] = plan
         plan.run(x, visit)
 
 
@@ -127,9 +137,17 @@ class _Plan:
     """The steps for one set of nodes: operation, slots to read, slot to write, slots to free.
 
     What is recorded is kept to the end; what is visited is only sure to be whole when its own step is done.
+    Convolutions take packed kernels where there is something to keep them in.
     """
 
-    def __init__(self, graph: Graph, record: tuple[Node, ...], output: bool, visited: tuple[Node, ...] = ()) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        record: tuple[Node, ...],
+        output: bool,
+        visited: tuple[Node, ...] = (),
+        kernels: dict[Node, torch.Tensor] | None = None,
+    ) -> None:
         wanted = (*record, graph.output) if output else record
         needed = needed_for((*wanted, *visited))
         order = [n for n in graph.nodes if n in needed and n.kind != "input"]
@@ -151,6 +169,9 @@ class _Plan:
             if n not in last and n not in kept:  # only visited
                 free = (*free, slot[n])
             op = n.op
+            if kernels is not None and _packable(n):
+                self.steps.append((_convolution(n, kernels), (_Slot(slot[n["input"]]),), {}, slot[n], free))
+                continue
             if n.kind in IN_PLACE:
                 x = n["input"]
                 mine = sum(1 for u in graph.consumers[x] if u in needed) == 1
@@ -176,6 +197,27 @@ class _Plan:
                 values[i] = None
         output = x.new_empty(0) if self.output is None else values[self.output]
         return output, {n: values[i] for n, i in self.record}
+
+
+def _packable(n: Node) -> bool:
+    """Tell whether a node is a convolution of maps with a constant kernel."""
+    if n.kind != "conv" or len(n.shape) != 3 or not n.batched:
+        return False
+    return isinstance(n["weight"], torch.Tensor) and (n["bias"] is None or isinstance(n["bias"], torch.Tensor))
+
+
+def _convolution(n: Node, kernels: dict[Node, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return what computes a convolution with a packed kernel, which comes to the others with the first pictures."""
+    made: list[Callable[[torch.Tensor], torch.Tensor]] = []
+
+    def convolved(x: torch.Tensor) -> torch.Tensor:
+        if not made:
+            if n not in kernels:
+                kernels[n] = packed.kernel(n, tuple(x.shape))
+            made.append(packed.convolution(n, kernels[n], n["padding"]))
+        return made[0](x)
+
+    return convolved
 
 
 class _Slot(int):
