@@ -14,12 +14,16 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 
-__all__ = ["Lock"]
+__all__ = ["Lock", "made_once"]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Lock:
@@ -67,6 +71,15 @@ class Lock:
         self._guests &= {threading.get_ident()}
         if not self._lock._is_owned():  # type: ignore[attr-defined]  # `threading.Condition` asks the same
             self._lock = threading.RLock()
+
+
+def made_once(kept: dict[K, V], key: K, make: Callable[[], V], lock: Lock) -> V:
+    """Return what is kept under a key; it is made under a lock, once, when somebody first asks for it."""
+    if key not in kept:
+        with lock:
+            if key not in kept:
+                kept[key] = make()
+    return kept[key]
 
 
 _made: weakref.WeakSet[Lock] = weakref.WeakSet()

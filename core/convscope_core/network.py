@@ -751,7 +751,7 @@ class Network:
         layers : iterable of str, default ()
             Names or aliases of layers whose values may be asked for (as the nodes of `graph_layer`).
         budget : int, optional
-            Bytes that one batch may take.
+            Bytes that what a sweep computes at once may take.
         dtype : torch.dtype, optional
             In which the walk computes, such as ``torch.bfloat16``; outputs are float32 all the same. What it
             costs is seen by comparing with a `Regions` without it. Default: float32.

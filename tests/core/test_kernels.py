@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from convscope_core.graph import Node, trace
 from convscope_core.graph.kernels import TILE, Kernels
+from convscope_core.graph.workspace import Workspace
 
 
 def conv_node(module: nn.Conv2d) -> Node:
@@ -41,7 +42,7 @@ def test_tiles_give_the_convolution(
     if last:
         x = x.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        found = Kernels().tiled(node, x)
+        found = Kernels().tiled(node, x, Workspace())
     expected = F.conv2d(x.double(), node["weight"].double(), None if not bias else node["bias"].double())
     assert found.shape == expected.shape
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -54,7 +55,7 @@ def test_tiles_round_like_a_direct_convolution() -> None:
     x = torch.randn(2, 512, 14, 14).relu()
     expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
     with torch.inference_mode():
-        direct, tiled = F.conv2d(x, node["weight"], node["bias"]), Kernels().tiled(node, x)
+        direct, tiled = F.conv2d(x, node["weight"], node["bias"]), Kernels().tiled(node, x, Workspace())
     assert deviation(tiled, expected) <= 4 * deviation(direct, expected)
 
 
@@ -63,9 +64,9 @@ def test_pictures_that_do_not_fit_the_cache_at_once_are_computed_in_parts(monkey
     node = conv_node(nn.Conv2d(8, 8, 3))
     x = torch.randn(7, 8, 10, 10)
     with torch.inference_mode():
-        expected = Kernels().tiled(node, x)
+        expected = Kernels().tiled(node, x, Workspace())
         monkeypatch.setattr("convscope_core.graph.kernels._AT_ONCE", {"cpu": 3000, "cuda": 3000})
-        torch.testing.assert_close(Kernels().tiled(node, x), expected)
+        torch.testing.assert_close(Kernels().tiled(node, x, Workspace()), expected)
 
 
 def test_when_tiles_are_chosen() -> None:

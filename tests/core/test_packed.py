@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from convscope_core.graph import Runner, packed, trace
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Node
+from convscope_core.graph.workspace import Workspace
 
 from .test_kernels import conv_node, deviation
 
@@ -132,7 +133,7 @@ def test_the_type_is_that_of_what_is_convolved_whatever_the_kernel_s(dtype: torc
     x = torch.randn(1, 160, 14, 10)
     expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double())
     with torch.inference_mode():
-        for found in (convolved(node, x, (0, 0)), Kernels().tiled(node, x)):
+        for found in (convolved(node, x, (0, 0)), Kernels().tiled(node, x, Workspace())):
             assert found.dtype == torch.float32
             assert deviation(found, expected) <= 5e-6
 
@@ -175,7 +176,7 @@ def test_large_products_go_one_by_one_and_give_the_same(monkeypatch: pytest.Monk
         monkeypatch.setattr("convscope_core.graph.kernels._ALONE", least)
         kernels = Kernels()
         with torch.inference_mode():
-            assert deviation(kernels.tiled(node, x), expected) <= 5e-6
+            assert deviation(kernels.tiled(node, x, Workspace()), expected) <= 5e-6
         assert bool(kernels._products) == (least == 1)
         assert bool(kernels._transformed) == (least != 1)
 
@@ -198,4 +199,4 @@ def test_without_them_everything_works(wrong: str, monkeypatch: pytest.MonkeyPat
         expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
         with torch.inference_mode():
             assert deviation(convolved(node, x, (0, 0)), expected) <= 5e-6
-            assert deviation(Kernels().tiled(node, x), expected) <= 5e-6
+            assert deviation(Kernels().tiled(node, x, Workspace()), expected) <= 5e-6

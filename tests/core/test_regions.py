@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -15,7 +16,10 @@ from torch.nn import functional as F
 from convscope_core.errors import ArgumentError
 from convscope_core.graph import Graph, Node, Runner, trace
 from convscope_core.graph.layers import find_layers
+from convscope_core.graph.plan import Plan
 from convscope_core.graph.regions import Regions
+from convscope_core.graph.windows import Batch, Changed
+from convscope_core.threads import threads_here
 
 from .test_geometry import SHAPE, Head, bodies, output_shape
 from .test_graph_models import MODELS, build
@@ -389,6 +393,92 @@ def test_a_sweep_gives_each_position_once_whatever_the_budget(small: tuple[Graph
     assert len(sizes) == 3
 
 
+def swept(regions: Regions, x: Tensor, size: tuple[int, int], seconds: float | None) -> tuple[float, int]:
+    """Greatest deviation of a sweep from the ordinary pass, as `worst` has it, and how many batches were at once."""
+    graph, record = regions.graph, list(regions.values)
+    down, across = (
+        torch.linspace(0, n - s, k).int().tolist() for n, s, k in zip(x.shape[2:], size, (5, 4), strict=True)
+    )
+    positions = [(r, c) for r in down for c in across]
+    held = dict(zip(positions, torch.randn(len(positions), 3, *size), strict=True))
+
+    def patches(places: Sequence[tuple[int, int]]) -> Tensor:
+        return torch.stack([held[at] for at in places])
+
+    with torch.inference_mode():
+        expected, maps = Runner(graph)(occluded(x, positions, patches(positions)), record)
+    order, error = [], 0.0
+    for indices, output, changed in regions.sweep(positions, size, patches, record, seconds):
+        order += indices
+        pairs = [(output, expected), *((changed[n].whole(), maps[n]) for n in record)]
+        error = max(error, *(float((a - b[indices]).abs().max() / b.abs().max().clamp(min=1e-30)) for a, b in pairs))
+    assert sorted(order) == list(range(len(positions)))
+    assert seconds is not None or order == regions.order(size, positions)
+    return error, len(regions._workspaces)
+
+
+@settings(
+    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
+@given(
+    habit=st.sampled_from([*HABITS, "wide"]),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    threads=st.integers(2, 6),
+    budget=st.sampled_from([None, 1, 200_000]),
+    seconds=st.sampled_from([None, 1e-9, 0.05]),
+)
+def test_a_sweep_side_by_side_gives_what_the_ordinary_pass_gives(
+    wide: tuple[Graph, list[Node]],
+    habit: str,
+    size: tuple[int, int],
+    threads: int,
+    budget: int | None,
+    seconds: float | None,
+) -> None:
+    graph = wide[0] if habit == "wide" else trace(Habits(habit).eval(), (3, 32, 32))
+    record = [layer.node for layer in find_layers(graph) if layer.kind in ("conv", "cat", "add")]
+    x = torch.randn(1, 3, *graph.input.shape[1:])
+    with threads_here(threads):
+        error, parts = swept(Regions(graph, x, record, budget=budget), x, size, seconds)
+    assert error <= 1e-5
+    if seconds is None and budget is None:
+        assert parts == {2: 2, 3: 3, 4: 4, 5: 4, 6: 3}[threads]
+    if budget == 1:
+        assert parts == 1
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_architectures_swept_side_by_side(name: str) -> None:
+    graph = trace(build(name), (3, 64, 64))
+    layers = [layer.node for layer in find_layers(graph) if layer.kind == "conv"]
+    x = torch.randn(1, 3, 64, 64)
+    with threads_here(2):
+        error, parts = swept(Regions(graph, x, layers[-1:]), x, (9, 13), None)
+    assert error <= 1e-4
+    assert parts == 2
+
+
+def test_memory_that_runs_out_in_one_of_several_batches(
+    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, asked = Plan.run, []
+
+    def counted(self: Plan, batch: Batch, record: tuple[Node, ...]) -> tuple[Tensor, dict[Node, Changed]]:
+        asked.append(batch.size)
+        if batch.size > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return run(self, batch, record)
+
+    regions = Regions(small[0], torch.randn(1, 3, 40, 36))
+    monkeypatch.setattr(Plan, "run", counted)
+    with threads_here(2):
+        sweep = regions.sweep([(r, 3) for r in range(16)], (5, 5), lambda _: torch.zeros(1, 3, 5, 5))
+        done = [i for indices, *_ in sweep for i in indices]
+    assert sorted(done) == list(range(16))
+    assert asked[:4] == [8, 8, 4, 4]
+    assert asked[4:] == [2] * 8
+
+
 def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, list[Node]]) -> None:
     graph, _ = small
     regions = Regions(graph, torch.randn(1, 3, 40, 36))
@@ -407,8 +497,9 @@ def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, lis
     assert sorted(asked[2:]) == [2, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 def test_a_sweep_keeps_to_the_time_that_a_batch_may_take(
-    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch
+    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
     """Under a clock that goes on by 10 ms a picture, later by 100."""
     regions = Regions(small[0], torch.randn(1, 3, 40, 36))
@@ -423,7 +514,8 @@ def test_a_sweep_keeps_to_the_time_that_a_batch_may_take(
         clock[0] += taken[-1]
         return torch.zeros(1, 3, 5, 5)
 
-    done = [i for indices, *_ in regions.sweep(positions, (5, 5), patches, seconds=0.2) for i in indices]
+    with threads_here(threads):
+        done = [i for indices, *_ in regions.sweep(positions, (5, 5), patches, seconds=0.2) for i in indices]
     assert sorted(done) == list(range(len(positions)))
     assert taken[0] == pytest.approx(0.04)
     slow = next(k for k, t in enumerate(taken) if t > 0.31)  # where the clock slows down unforeseen

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from convscope_core import threads
-from convscope_core.locks import Lock
+from convscope_core.locks import Lock, made_once
 from convscope_core.network import Network
 from convscope_core.threads import parts_at_once, side_by_side, threads_here
 
@@ -271,3 +271,20 @@ def test_parts_of_a_batch_give_what_the_batch_gives() -> None:
         found = side_by_side(lambda part: net.forward(part)[0].numpy(), x.chunk(parts_at_once(len(x), CPU)), net.lock)
         assert len(found) == 2
         np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_several_threads_ask_for_is_made_once() -> None:
+    kept: dict[int, object] = {}
+    lock, met, made = Lock(), threading.Barrier(4), []
+
+    def make() -> object:
+        made.append(object())
+        return made[-1]
+
+    def ask(_: int) -> list[object]:
+        met.wait(60)
+        return [made_once(kept, key, make, lock) for key in range(50)]
+
+    first, *others = side_by_side(ask, range(4))
+    assert len(made) == 50
+    assert all(found == first for found in others)

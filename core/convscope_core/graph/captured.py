@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from convscope_core.graph.node import Node
-from convscope_core.graph.windows import Batch, Recorded
+from convscope_core.graph.windows import Batch
 
 __all__ = ["CapturedWalk"]
 
@@ -24,8 +24,6 @@ class CapturedWalk:
         Of one picture on a CUDA device.
     wanted : sequence of Node
         Whose values are read afterwards.
-    recorded : Recorded
-        What the walk reads.
 
     Raises
     ------
@@ -33,9 +31,9 @@ class CapturedWalk:
         If something in the walk waits for the device.
     """
 
-    def __init__(self, walk: Callable[[Batch], None], batch: Batch, wanted: Sequence[Node], recorded: Recorded) -> None:
+    def __init__(self, walk: Callable[[Batch], None], batch: Batch, wanted: Sequence[Node]) -> None:
         self._places = torch.cat(batch.on_device)
-        mine = Batch(batch.tops, batch.lefts, batch.patches.clone())
+        mine = Batch(batch.tops, batch.lefts, batch.patches.clone(), batch.workspace)
         mine.on_device = self._places[:1], self._places[1:]
         self._patches = mine.patches
         self._graph = torch.cuda.CUDAGraph()
@@ -52,8 +50,8 @@ class CapturedWalk:
                 self._graph.capture_end()
         here.wait_stream(aside)
         self._values: dict[Node, Tensor] = {n: mine.values[n] for n in wanted if n in mine.values}
-        # Memory that calls share may be replaced by larger; the kernels go on to use this.
-        self._shared = recorded.shared()
+        # The workspace's memory may be replaced by larger; the kernels go on to use this.
+        self._used = batch.workspace.tensors()
 
     def repeat(self, batch: Batch) -> None:
         """Compute the values of another batch of one picture."""

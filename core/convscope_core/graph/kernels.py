@@ -26,6 +26,8 @@ from convscope_core.graph import packed
 from convscope_core.graph.forward import evaluated
 from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import kernel_size
+from convscope_core.graph.workspace import Workspace
+from convscope_core.locks import Lock, made_once
 from convscope_core.precision import full_precision
 
 __all__ = ["TILE", "Kernels"]
@@ -60,8 +62,13 @@ _POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 class Kernels:
     """The kernels of a graph's convolutions, brought into form when they are first asked for, and kept.
 
-    Transformed kernels take four times the memory of the kernels, packed ones and others as much. Not to be used from
-    several threads at once: transformed tiles are in memory that calls share.
+    Transformed kernels take four times the memory of the kernels, packed ones and others as much. Several threads may
+    use them at once.
+
+    Attributes
+    ----------
+    workspaces : list of Workspace
+        Of those who use them, who see to it that each is used by one walk at a time.
     """
 
     def __init__(self) -> None:
@@ -69,7 +76,8 @@ class Kernels:
         self._packed: dict[Node, Tensor] = {}
         self._transformed: dict[Node, Tensor] = {}
         self._products: dict[Node, list[Callable[[Tensor], Tensor]]] = {}
-        self._memory: dict[int, Tensor] = {}
+        self._making = Lock()
+        self.workspaces = [Workspace()]
         results, kernels, inputs = _matrices()
         self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
 
@@ -84,11 +92,12 @@ class Kernels:
         def formed(t: Tensor) -> Tensor:
             if not t.is_floating_point():
                 return t
-            key = (id(t), dtype, layout)
-            if key not in self._stored:
+
+            def make() -> tuple[Tensor, Tensor]:
                 made = t.detach().to(dtype, memory_format=layout if t.dim() == 4 else torch.preserve_format)
-                self._stored[key] = t, made  # with what it was made of, whose id stays its own so long
-            return self._stored[key][1]
+                return t, made  # with what it was made of, whose id stays its own so long
+
+            return made_once(self._stored, (id(t), dtype, layout), make, self._making)[1]
 
         return {k: map_values(v, tensor=formed) for k, v in n.args.items()}
 
@@ -120,9 +129,8 @@ class Kernels:
         """
         # Where parts of a picture are a batch of their own, its sizes are more.
         if size[0] == 1 and len(size) == 4 and packed.of_use(like):
-            if n not in self._packed:
-                self._packed[n] = packed.kernel(n, size)
-            return packed.convolution(n, self._packed[n], padding)
+            kernel = made_once(self._packed, n, lambda: packed.kernel(n, size), self._making)
+            return packed.convolution(n, kernel, padding)
         args = {**self.arguments(n, like.dtype, layout), "padding": padding}
 
         def convolved(x: Tensor) -> Tensor:
@@ -162,7 +170,7 @@ class Kernels:
         made, channels = n["weight"].shape[:2]
         return int(_SIDE * _SIDE * _count(size) * channels * made)
 
-    def tiled(self, n: Node, x: Tensor) -> Tensor:
+    def tiled(self, n: Node, x: Tensor, workspace: Workspace) -> Tensor:
         """Compute a convolution without its padding.
 
         Parameters
@@ -171,6 +179,8 @@ class Kernels:
             One that `tiles`.
         x : tensor
             (N, C, 4 a + 2, 4 b + 2), float32 in channels-last memory.
+        workspace : Workspace
+            For transformed tiles.
 
         Returns
         -------
@@ -186,7 +196,7 @@ class Kernels:
         most = max(1, _AT_ONCE[x.device.type] // each)
         batches = math.ceil(count / most)
         most = math.ceil(count / batches)
-        a, b = self._buffer(0, x, most * each), self._buffer(1, x, most * each)
+        a, b = (workspace.take(name, x, most * each) for name in ("tiles", "products"))
         for first in range(0, count, most):
             self._tiles(n, x[first : first + most], out[first : first + most], a, b)
         return out.permute(0, 3, 1, 2)
@@ -231,16 +241,13 @@ class Kernels:
         if not packed.of_use(tiles) or tiles[0].numel() * out.shape[2] < _ALONE:
             torch.bmm(tiles, self._winograd(n), out=out)
             return
-        if n not in self._products:
-            self._products[n] = [packed.product(m) for m in self._made(n)]
-        for multiplied, t, o in zip(self._products[n], tiles, out, strict=True):
+        products = made_once(self._products, n, lambda: [packed.product(m) for m in self._made(n)], self._making)
+        for multiplied, t, o in zip(products, tiles, out, strict=True):
             o.copy_(multiplied(t))
 
     def _winograd(self, n: Node) -> Tensor:
         """Return the transformed kernel, (36, C, K)."""
-        if n not in self._transformed:
-            self._transformed[n] = self._made(n)
-        return self._transformed[n]
+        return made_once(self._transformed, n, lambda: self._made(n), self._making)
 
     def _made(self, n: Node) -> Tensor:
         """Transform a kernel, (36, C, K), in float32, which tiles are computed in whatever the kernel's type."""
@@ -249,15 +256,6 @@ class Kernels:
         # In float64: the kernel is rounded once.
         rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
         return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).float().contiguous()
-
-    def shared(self) -> list[Tensor]:
-        """Return the memory that calls share."""
-        return list(self._memory.values())
-
-    def _buffer(self, which: int, like: Tensor, numel: int) -> Tensor:
-        if which not in self._memory or self._memory[which].numel() < numel:
-            self._memory[which] = like.new_empty(numel)
-        return self._memory[which]
 
 
 def _count(size: tuple[int, int]) -> int:

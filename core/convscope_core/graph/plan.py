@@ -417,7 +417,7 @@ class Plan:
 
         if tiled:
             kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
-            return lambda batch: kernels.tiled(n, read(batch))[:, :, :height, :width]
+            return lambda batch: kernels.tiled(n, read(batch), batch.workspace)[:, :, :height, :width]
         if n.kind == "conv":
             convolved = self._convolution(n, (needed[above], needed[left]), (0, 0))
             return lambda batch: convolved(read(batch))
@@ -527,7 +527,7 @@ class Plan:
         self._walked[wanted] = self._walked.get(wanted, 0) + 1
         if self._walked[wanted] == _BEFORE_CAPTURE:
             try:
-                self._captured[wanted] = CapturedWalk(self._walk, batch, wanted, self.recorded)
+                self._captured[wanted] = CapturedWalk(self._walk, batch, wanted)
             except RuntimeError as e:  # an operation that waits for the device
                 logger.info("a walk that cannot be captured, and stays slower: %s", e)
 

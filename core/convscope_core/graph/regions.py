@@ -29,20 +29,25 @@ from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Graph, Node
 from convscope_core.graph.plan import Plan, Work
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows
+from convscope_core.graph.workspace import Workspace
+from convscope_core.locks import Lock
 from convscope_core.precision import full_precision
+from convscope_core.threads import parts_at_once, side_by_side
 
 __all__ = ["Changed", "Regions", "Work"]
 
 logger = logging.getLogger(__name__)
 
-#: Bytes that one batch may take, unless told otherwise. Small enough that a layer's windows stay near the
-#: processor, large enough that the weights are read once for many positions.
+#: Bytes that one batch may take, unless told otherwise, and how many pictures. Small enough that a layer's windows stay
+#: near the processor, large enough that the weights are read once for many positions.
 _BUDGET = {"cpu": 2**27, "cuda": 2**31}
-
 _MOST_PICTURES = {"cpu": 32, "cuda": 512}
 
 #: As how many pictures at once those of a sweep count, for the choice of how to compute them.
 _MANY = 16
+
+#: Plans that are kept: those of batches that are computed at once, and of some sizes.
+_PLANS = 8
 
 #: Pictures of the first batch where batches are to take a certain time.
 _FIRST = 4
@@ -62,7 +67,8 @@ class Regions:
     What depends on what is derived from the graph (`convscope_core.graph.axes`); when a graph is first asked about, one
     box is computed both ways, and should they disagree, its boxes take the ordinary forward pass (`distrust`).
 
-    Not to be used from several threads at once (windows are put together in memory that calls share).
+    Not to be used from several threads at once (windows are put together in memory that calls share); a sweep uses
+    several itself.
 
     Parameters
     ----------
@@ -74,7 +80,7 @@ class Regions:
     geometry : Geometry, optional
         Of this graph, to save making it.
     budget : int, optional
-        Bytes that one batch may take in `sweep`. Default: 128 MiB, on CUDA 2 GiB.
+        Bytes that what is computed at once may take in `sweep`. Default: 128 MiB for a batch, on CUDA 2 GiB.
     runner : Runner, optional
         Of this graph.
     kernels : Kernels, optional
@@ -113,15 +119,16 @@ class Regions:
             )
         self.graph = graph
         self.geometry = Geometry(graph) if geometry is None else geometry
-        self.budget = _BUDGET.get(x.device.type, 2**28) if budget is None else budget
+        self.budget = budget
         wanted = frozenset(record)
-        self._recorded = Recorded(
-            graph, x, wanted, Runner(graph) if runner is None else runner, kernels or Kernels(), dtype
-        )
+        kernels = kernels or Kernels()
+        self._workspaces = kernels.workspaces
+        self._recorded = Recorded(graph, x, wanted, Runner(graph) if runner is None else runner, kernels, dtype)
         self.output = self._recorded.output
         self.values = {n: self._recorded.clean(n) for n in wanted}
         self.distrust: str | None = None
         self._plans: dict[tuple[tuple[int, int], tuple[int, ...], tuple[int, ...], int], Plan] = {}
+        self._planning = Lock()
         if dtype is None and graph not in _measured:
             with full_precision(x.device):  # it is about what is wrong, not about what is rounded
                 _measured[graph] = self._deviation()
@@ -172,14 +179,27 @@ class Regions:
         return self._plan(size, positions).work
 
     def batch_size(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = ()) -> int:
-        """Return how many boxes of this size a `sweep` computes at once, by the budget."""
-        most = _MOST_PICTURES.get(self._recorded.x.device.type, 64)
-        return max(1, min(most, self.budget // max(self._plan(size, positions).bytes, 1)))
+        """Return how many boxes of this size a `sweep` computes at once, by the budget, in all batches together."""
+        device = self._recorded.x.device
+        most = _MOST_PICTURES.get(device.type, 64)
+        parts = parts_at_once(len(positions) or most, device)
+        budget = parts * _BUDGET.get(device.type, 2**28) if self.budget is None else self.budget
+        return max(1, min(parts * most, budget // max(self._plan(size, positions).bytes, 1)))
 
     def order(self, size: tuple[int, int], positions: Sequence[tuple[int, int]]) -> list[int]:
         """Return the indices of positions in the order in which a `sweep` computes them, if memory suffices."""
-        batches = self._batches(size, positions, range(len(positions)), self.batch_size(size, positions))
+        batches, _ = self._in_parts(size, positions, range(len(positions)), self.batch_size(size, positions))
         return [i for batch in batches for i in self._neighbours(size, positions, batch)]
+
+    def _in_parts(
+        self, size: tuple[int, int], positions: Sequence[tuple[int, int]], left: Sequence[int], most: int
+    ) -> tuple[list[list[int]], int]:
+        """Return batches, and how many of them to compute at once, which together have at most so many pictures."""
+        parts = parts_at_once(min(most, len(left)), self._recorded.x.device)
+        if parts > 1:
+            turns = -(-len(left) // most)
+            most = -(-len(left) // (turns * parts))
+        return self._batches(size, positions, left, most), parts
 
     def _batches(
         self, size: tuple[int, int], positions: Sequence[tuple[int, int]], indices: Iterable[int], most: int
@@ -261,7 +281,7 @@ class Regions:
         ArgumentError
             If patches or positions do not fit the picture, or a node is not recorded.
         """
-        return self._call(positions, patches, tuple(record), ())
+        return self._call(positions, patches, tuple(record), (), self._workspaces[0])
 
     def _call(
         self,
@@ -269,15 +289,30 @@ class Regions:
         patches: Tensor,
         record: tuple[Node, ...],
         among: Sequence[tuple[int, int]],
+        workspace: Workspace,
     ) -> tuple[Tensor, dict[Node, Changed]]:
         size, at = self._checked(positions, patches, record)
         patches = patches.to(self._recorded.x.dtype)
         with torch.inference_mode():
             inside = self._inside(size, at)
             if not np.array_equal(at, inside):
-                patches = self._clipped(size, at, inside, patches)
+                patches = self._clipped(size, at, inside, patches, workspace)
             plan = self._plan(size, among, 1 if len(at) == 1 else _MANY)
-            return plan.run(Batch(*plan.cases(inside), patches.expand(len(at), -1, -1, -1)), record)
+            batch = Batch(*plan.cases(inside), patches.expand(len(at), -1, -1, -1), workspace)
+            return plan.run(batch, record)
+
+    def _at_once(
+        self, batches: Sequence[list[tuple[int, int]]], patches: Tensor, record: tuple[Node, ...]
+    ) -> list[tuple[Tensor, dict[Node, Changed]]]:
+        """Compute several batches of positions side by side, with the patches of one after the other."""
+        while len(self._workspaces) < len(batches):
+            self._workspaces.append(Workspace())
+        sizes = [len(places) for places in batches]
+        each = torch.split(patches, sizes) if len(patches) == sum(sizes) else [patches] * len(sizes)
+        return side_by_side(
+            lambda part: self._call(*part[:2], record, part[0], part[2]),
+            list(zip(batches, each, self._workspaces, strict=False)),
+        )
 
     def sweep(
         self,
@@ -289,7 +324,8 @@ class Regions:
     ) -> Iterator[tuple[list[int], Tensor, dict[Node, Changed]]]:
         """Compute many positions in batches as large as the budget allows.
 
-        When memory runs out, batches become half as large, down to single pictures.
+        On a processor several batches are computed at once, on a thread each: the work of a layer is too little to be
+        shared out among threads well. When memory runs out, batches become half as large, down to single pictures.
 
         Parameters
         ----------
@@ -300,8 +336,8 @@ class Regions:
             From some of the positions to what the boxes hold there, as a call takes it.
         record : iterable of Node
         seconds : float, optional
-            About how long a batch may take: batches begin small and grow as far as that, so that others get a turn
-            often. Default: no limit.
+            About how long what is computed at once may take: batches begin small and grow as far as that, so that
+            others get a turn often. Default: no limit.
 
         Yields
         ------
@@ -313,30 +349,34 @@ class Regions:
         limit = self.batch_size(size, positions)
         most = limit if seconds is None else min(limit, _FIRST)
         record = tuple(record)
-        waiting = self._batches(size, positions, range(len(positions)), most)
+        waiting, parts = self._in_parts(size, positions, range(len(positions)), most)
         while waiting:
-            now = self._neighbours(size, positions, waiting.pop(0))
-            places = [positions[i] for i in now]
+            now = [self._neighbours(size, positions, batch) for batch in waiting[:parts]]
+            del waiting[:parts]
+            places = [[positions[i] for i in batch] for batch in now]
+            count = sum(map(len, now))
             begun = time.perf_counter()
             try:
-                output, values = self._call(places, patches(places), record, places)
+                found = self._at_once(places, patches([place for batch in places for place in batch]), record)
             except RuntimeError as e:
-                if not _is_out_of_memory(e) or len(now) == 1:
+                if not _is_out_of_memory(e) or count == 1:
                     raise
-                limit = most = max(1, len(now) // 2)
-                logger.info("out of memory with %d pictures at once; going on with %d", len(now), most)
-                self._recorded.free()
-                waiting = self._batches(size, positions, [*now, *(i for batch in waiting for i in batch)], most)
+                limit = most = max(1, count // 2)
+                logger.info("out of memory with %d pictures at once; going on with %d", count, most)
+                for workspace in self._workspaces:
+                    workspace.free()
+                waiting, parts = self._in_parts(size, positions, _joined([*now, *waiting]), most)
                 continue
             if seconds is not None:
-                if output.is_cuda:
-                    torch.cuda.synchronize(output.device)
-                pace = (time.perf_counter() - begun) / len(now)
+                if found[0][0].is_cuda:
+                    torch.cuda.synchronize(found[0][0].device)
+                pace = (time.perf_counter() - begun) / count
                 fitting = max(1, min(limit, int(seconds / pace), 2 * most))
                 if not 0.7 * most < fitting < 1.5 * most:  # small changes are not worth putting batches together again
                     most = fitting
-                    waiting = self._batches(size, positions, [i for batch in waiting for i in batch], most)
-            yield now, output, values
+                    waiting, parts = self._in_parts(size, positions, _joined(waiting), most)
+            for batch, (output, values) in zip(now, found, strict=True):
+                yield batch, output, values
 
     def _checked(
         self, positions: Sequence[tuple[int, int]], patches: Tensor, record: tuple[Node, ...]
@@ -354,28 +394,33 @@ class Regions:
             raise ArgumentError(f"Expected nodes given as record to Regions, got {', '.join(missing)}.")
         return (patches.shape[2], patches.shape[3]), at
 
-    def _clipped(self, size: tuple[int, int], at: Ints, inside: Ints, patches: Tensor) -> Tensor:
+    def _clipped(self, size: tuple[int, int], at: Ints, inside: Ints, patches: Tensor, workspace: Workspace) -> Tensor:
         """Return windows inside the picture that hold what the patches hold of it."""
         have, need = Windows(size, at[:, 0], at[:, 1]), Windows(size, inside[:, 0], inside[:, 1])
         cut = Cut(self.graph.input, (2, 3), (0, 0, 0, 0), 0.0, need, have)
         each = np.arange(len(at))
         patches = patches.expand(len(at), -1, -1, -1)
-        return self._recorded.cut(cut, patches, Batch(each, each, patches))
+        return self._recorded.cut(cut, patches, Batch(each, each, patches, workspace))
 
     def _plan(self, size: tuple[int, int], positions: Sequence[tuple[int, int]] = (), pictures: int = _MANY) -> Plan:
         limits = self._recorded.x.shape[2] - size[0], self._recorded.x.shape[3] - size[1]
         tops, lefts = (tuple(sorted({min(max(p[a], 0), limits[a]) for p in positions})) for a in (0, 1))
         key = (size, tops, lefts, pictures)
-        plan = self._plans.get(key)
-        if plan is None:
-            if len(self._plans) >= 8:  # a hand that resizes the occluder asks for many sizes once
-                self._plans.pop(next(iter(self._plans)))
-            everywhere = tuple(np.arange(limit + 1) for limit in limits)
-            places = (np.array(tops), np.array(lefts)) if positions else (everywhere[0], everywhere[1])
-            plan = self._plans[key] = Plan(self._recorded, self.geometry, size, places, pictures, self.distrust)
-            if plan.reason is not None:
-                logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
+        with self._planning:
+            plan = self._plans.get(key)
+            if plan is None:
+                while len(self._plans) >= _PLANS:  # a hand that resizes the occluder asks for many sizes once
+                    self._plans.pop(next(iter(self._plans)))
+                everywhere = tuple(np.arange(limit + 1) for limit in limits)
+                places = (np.array(tops), np.array(lefts)) if positions else (everywhere[0], everywhere[1])
+                plan = self._plans[key] = Plan(self._recorded, self.geometry, size, places, pictures, self.distrust)
+                if plan.reason is not None:
+                    logger.info("boxes of %dx%d take the ordinary forward pass: %s", *size, plan.reason)
         return plan
+
+
+def _joined(batches: Iterable[list[int]]) -> list[int]:
+    return [i for batch in batches for i in batch]
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -25,6 +25,8 @@ from convscope_core.graph.geometry import Ranges
 from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.node import Graph, Node, needed_for
 from convscope_core.graph.ops import ELEMENTWISE
+from convscope_core.graph.workspace import Workspace
+from convscope_core.locks import Lock, made_once
 from convscope_core.precision import convolutions_round
 
 __all__ = ["Batch", "Changed", "Cut", "Ints", "Recorded", "Windows", "gathered", "window"]
@@ -201,9 +203,10 @@ class Cut:
 class Batch:
     """The pictures that are computed together; tops and lefts are indices of the plan's places."""
 
-    def __init__(self, tops: Ints, lefts: Ints, patches: Tensor) -> None:
+    def __init__(self, tops: Ints, lefts: Ints, patches: Tensor, workspace: Workspace) -> None:
         self.tops, self.lefts = tops, lefts
         self.patches = patches
+        self.workspace = workspace
         self.size = len(tops)
         self.values: dict[Node, Any] = {}
 
@@ -217,7 +220,7 @@ class Batch:
 class Recorded:
     """What is known of the clean picture: the values of every node that windows are put together with.
 
-    Not to be used from several threads at once (windows are put together in memory that calls share).
+    Several threads may use it at once.
 
     Parameters
     ----------
@@ -274,7 +277,7 @@ class Recorded:
                 self._clean[n] = self._formed(t[:1]).to(x.device)
         self._constants: dict[tuple[int, int], tuple[Tensor, Node]] = {}
         self._extended: dict[tuple[Node, tuple[int, ...], float], Tensor] = {}
-        self._scratch = self.x.new_empty(0)
+        self._making = Lock()
 
     def _formed(self, t: Tensor) -> Tensor:
         return t.to(self.x.dtype) if t.is_floating_point() else t
@@ -290,10 +293,12 @@ class Recorded:
         Of nodes that do not depend on the picture, those that are alike for every picture of a batch have one
         (see `has_clean`).
         """
-        if n not in self._clean:  # one that seemed to be of no use
+
+        def compute() -> Tensor:  # one that seemed to be of no use
             with torch.inference_mode():
-                self._clean[n] = self._formed(self.runner(self._picture, [n], output=False)[1][n])
-        return self._clean[n]
+                return self._formed(self.runner(self._picture, [n], output=False)[1][n])
+
+        return made_once(self._clean, n, compute, self._making)
 
     def has_clean(self, n: Node) -> bool:
         """Tell whether one value stands for any number of clean pictures."""
@@ -308,21 +313,14 @@ class Recorded:
             Aligned by its last axes; its first axis of all `rank`, where it has them, is of length 1.
         rank : int
         """
-        key = id(t), rank
-        if key not in self._constants:
+
+        def make() -> tuple[Tensor, Node]:
             value = t.reshape((1,) * (rank - t.dim()) + tuple(t.shape))
             n = Node(f"constant_{len(self._constants)}", "constant", None, {}, tuple(value.shape[1:]))
             self._clean[n] = self._formed(value.detach())
-            self._constants[key] = t, n  # with the tensor, whose id stays its own so long
-        return self._constants[key][1]
+            return t, n  # with the tensor, whose id stays its own so long
 
-    def free(self) -> None:
-        """Give back the memory that windows are put together in; it is taken again when needed."""
-        self._scratch = self.x.new_empty(0)
-
-    def shared(self) -> list[Tensor]:
-        """Return the memory that calls share."""
-        return [self._scratch, *self.kernels.shared()]
+        return made_once(self._constants, (id(t), rank), make, self._making)[1]
 
     def _is_kept(self, n: Node) -> bool:
         """Tell whether a node's clean values may be needed; not where each position goes to the same one only."""
@@ -332,7 +330,10 @@ class Recorded:
         return not users or any(u.kind not in ELEMENTWISE or len(u.inputs) > 1 for u in users)
 
     def cut(self, cut: Cut, changed: Tensor | None, batch: Batch, *, scratch: bool = False) -> Tensor:
-        """Return windows of an input: recorded values with what changed in place."""
+        """Return windows of an input: recorded values with what changed in place.
+
+        With `scratch` in the batch's workspace, until the next such windows.
+        """
         source = self._extend(cut)
         need, (down, across) = cut.need, cut.axes
         if source.device.type not in _LOOPS:
@@ -348,7 +349,7 @@ class Recorded:
         count = len(tops)
         shape = list(source.shape)
         shape[0], shape[down], shape[across] = count, *need.size
-        out = self._empty(shape, source, scratch)
+        out = _empty(shape, source, batch.workspace if scratch else None)
         if changed is None or not cut.covered:
             stride, offset = source.stride(), source.storage_offset()
             for first, last, r, c in _runs(rows, columns):
@@ -366,32 +367,30 @@ class Recorded:
                     out[first:last].narrow(down, top, height).narrow(across, left, width).copy_(part)
         return out
 
-    def _empty(self, shape: list[int], like: Tensor, scratch: bool) -> Tensor:
-        last = len(shape) == 4 and like.is_contiguous(memory_format=torch.channels_last)
-        if not scratch:
-            layout = torch.channels_last if last else torch.contiguous_format
-            return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-        # Fresh memory for every window would be zeroed by the system first, at half the price of filling it.
-        numel = math.prod(shape)
-        if self._scratch.numel() < numel:
-            self._scratch = like.new_empty(numel)
-        flat = self._scratch[:numel]
-        if last:
-            return flat.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
-        return flat.view(shape)
-
     def _extend(self, cut: Cut) -> Tensor:
         """Return the clean values of a cut's source with its padding around, in the layout of the kernels."""
-        key = (cut.source, cut.padding, cut.fill)
-        if key not in self._extended:
+
+        def make() -> Tensor:
             t = self.clean(cut.source)
             top, bottom, left, right = cut.padding
             if any(cut.padding):
                 t = torch.nn.functional.pad(t, (left, right, top, bottom), value=cut.fill)
             if t.dim() == 4 and t.device.type in _CHANNELS_LAST and set(cut.axes) == {2, 3}:
                 t = t.contiguous(memory_format=torch.channels_last)
-            self._extended[key] = t
-        return self._extended[key]
+            return t
+
+        return made_once(self._extended, (cut.source, cut.padding, cut.fill), make, self._making)
+
+
+def _empty(shape: list[int], like: Tensor, workspace: Workspace | None) -> Tensor:
+    last = len(shape) == 4 and like.is_contiguous(memory_format=torch.channels_last)
+    if workspace is None:
+        layout = torch.channels_last if last else torch.contiguous_format
+        return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+    flat = workspace.take("windows", like, math.prod(shape))
+    if last:
+        return flat.view(shape[0], shape[2], shape[3], shape[1]).permute(0, 3, 1, 2)
+    return flat.view(shape)
 
 
 def window(ranges: Ranges, size: int) -> tuple[int, Ints]:

@@ -103,13 +103,14 @@ def occluding_map(
         A result of the same settings to go on from; what it holds is not computed again. Target, layer and channel
         are its own where they are left out here. Of pictures as fills only the name is compared.
     budget : int, optional
-        Bytes that one batch may take. Default: 128 MiB, on CUDA 2 GiB.
+        Bytes that what is computed at once may take. Default: 128 MiB for a batch, of which a processor's threads
+        compute up to four at once, on CUDA 2 GiB.
     precision : {"float32", "bfloat16", "float16"}, default "float32"
         In which numbers to compute what changes. The lower ones are faster on accelerators made for them, and
         inexact: `OcclusionResult.rounding` is by how much.
     seconds : float, optional
-        About how long a batch may take, for a caller with other things to do in between. Default: as long as batches
-        of the size that memory allows.
+        About how long what is computed at once may take, for a caller with other things to do in between. Default: as
+        long as batches of the size that memory allows.
     progress
 
     Yields
