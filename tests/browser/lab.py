@@ -542,6 +542,17 @@ class Notebook:
         """The value of a Python expression in the kernel, by way of JSON."""
         return self.run(f"import json as _json; print(_json.dumps({expression}))", timeout)
 
+    def record_requests(self, instrument: str) -> str:
+        """Keep what a page asks of an instrument from now on; returns the Python expression of the list of kinds.
+
+        Greetings are left out: they go on until the kernel has answered one beside the cells, whatever is done.
+        """
+        self.run(
+            f"_asked = []; {instrument}.on_msg(lambda _, content, __: _asked.append(content['kind']) "
+            "if content['kind'] != 'hello' else None)"
+        )
+        return "_asked"
+
     # -- the page
 
     def cell(self, index: int) -> Locator:

@@ -160,7 +160,7 @@ def test_scale_opacity_and_colours_ask_nothing_of_the_kernel(notebook):
     book = notebook(SMALL, GALLERY)
     root = book.cell(1).locator(".cs-root")
     done(root)
-    book.run("asked = []; w.on_msg(lambda _, content, buffers: asked.append(content))")
+    asked = book.record_requests("w")
     book.run("heat = w.attribution(0, 'gradient').heatmap; place = divmod(int(heat.argmax()), 64)")
     place = book.value("place")
     gradient = tile(root, 0, "gradient")
@@ -193,7 +193,7 @@ def test_scale_opacity_and_colours_ask_nothing_of_the_kernel(notebook):
     assert pixel(weak, *where)[channel] in (1, 255)
     assert abs(shared - 128) < 127
     assert book.value("[w.opacity, w.scale_by, w.colours]") == [1.0, "map", "purple-green"]
-    assert book.value("asked") == []
+    assert book.value(asked) == []
 
 
 def test_what_the_network_does_not_support_is_said_and_can_be_extended(notebook):
