@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from pathlib import Path
@@ -45,6 +46,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False  # in the order of collection, which begins with the browser's
     return Files(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """Take what is there before the first test out of what Python looks through for garbage.
+
+    The modules of PyTorch and thousands of tests are a million objects, and every collection would take half a second.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -248,7 +248,7 @@ _FILL = """(sources) => {
 # The functions and classes of the package before the first test: what a test puts in their place must go again.
 _REMEMBER = """
 def _remember():
-    import inspect, pkgutil, importlib, convscope, convscope_core
+    import gc, inspect, pkgutil, importlib, convscope, convscope_core
     modules = [
         importlib.import_module(module.name)
         for package in (convscope, convscope_core)
@@ -261,6 +261,9 @@ def _remember():
                 if inspect.isclass(part) and part.__module__ == module.__name__:
                     yield from ((f"{module.__name__}.{name}.{own}", one) for own, one in vars(part).items())
     before = {name: part for name, part in parts() if callable(part)}
+    # Every clearing collects garbage, which would each time look through the modules.
+    gc.collect()
+    gc.freeze()
     get_ipython().replaced = lambda: [
         name for name, part in parts() if callable(part) and before.get(name) is not part
     ]
