@@ -38,7 +38,12 @@ CELLS = "() => window.nb.panel.content.model.cells.length"
 
 
 @pytest.mark.parametrize(
-    "end", [RESTART, RESTART_ELSEWHERE, SHUT_DOWN], ids=["restarted", "restarted elsewhere", "shut down"]
+    "end",
+    [
+        pytest.param(RESTART, id="restarted"),
+        pytest.param(RESTART_ELSEWHERE, id="restarted elsewhere", marks=pytest.mark.slow),
+        pytest.param(SHUT_DOWN, id="shut down", marks=pytest.mark.slow),
+    ],
 )
 def test_a_kernel_that_is_gone_is_said_at_once_and_nothing_is_sent_to_it(notebook, end):
     book = notebook(SETUP, EXPLORER, own=True)

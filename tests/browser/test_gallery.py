@@ -244,6 +244,7 @@ def test_keyboard_alone_reaches_every_map_and_shows_it_large(notebook):
     expect(tile(root, 1, "deconvnet")).to_be_focused()
 
 
+@pytest.mark.slow  # a page and a kernel of its own
 def test_a_finger_opens_a_map_and_looks_at_places_there(notebook):
     book = notebook(SMALL, GALLERY, has_touch=True)
     root = book.cell(1).locator(".cs-root")

@@ -48,6 +48,8 @@ class Counter(anywidget.AnyWidget):
 counter = Counter()
 '''
 
+pytestmark = pytest.mark.slow  # what tests is tested, not the product
+
 
 def test_the_album_has_every_instrument_in_every_state_in_which_it_can_be():
     instruments = {
@@ -195,7 +197,6 @@ def test_a_notebook_that_is_lent_again_shows_nothing_of_the_test_before(notebook
     assert notebooks.give_back(failed=False) == []
 
 
-@pytest.mark.slow
 def test_errors_that_nobody_waits_for_are_told_when_the_notebook_is_given_back_and_it_is_not_lent_again(notebooks):
     book = notebooks.open([COUNTER, "counter.clicks = 12; counter"], own=False)
     book.run_all()
@@ -219,13 +220,11 @@ def test_errors_that_nobody_waits_for_are_told_when_the_notebook_is_given_back_a
             "import convscope; convscope.gallery.attribute_tensor = print",
             "convscope.*attribute_tensor",
             id="function",
-            marks=pytest.mark.slow,
         ),
         pytest.param(
             "import convscope; convscope.Occluder.wait = print",
             "convscope.*Occluder.wait",
             id="method",
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -239,7 +238,6 @@ def test_what_cannot_be_cleared_is_told_and_not_lent_again(notebooks, code, reas
     assert notebooks.give_back(failed=False) == []
 
 
-@pytest.mark.slow
 def test_a_notebook_in_which_a_test_failed_is_not_lent_again(notebooks):
     book = notebooks.open(["1"], own=False)
     assert notebooks.give_back(failed=True) == []
@@ -247,7 +245,6 @@ def test_a_notebook_in_which_a_test_failed_is_not_lent_again(notebooks):
     notebooks.give_back(failed=False)
 
 
-@pytest.mark.slow
 def test_two_notebooks_of_one_test_and_one_of_its_own_are_three(notebook):
     books = [notebook("name = 1"), notebook("name = 2"), notebook("name = 3", own=True)]
     assert [book.value("name") for book in books] == [1, 2, 3]

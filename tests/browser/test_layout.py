@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import expect
 
 from test_instruments import SMALL
@@ -115,6 +116,7 @@ EMPTY_BARS = """(output) => [output, ...output.querySelectorAll("*")].flatMap((o
 })"""
 
 
+@pytest.mark.slow  # every instrument at every width
 def test_every_control_says_in_sight_what_it_is_for_and_nothing_is_cut(notebook):  # type: ignore[no-untyped-def]
     cells = [f"name = list(shop.make)[{number}]; w{number} = shop.make[name](shop.net); w{number}" for number in ALL]
     book = notebook(WORKSHOP, *cells)
