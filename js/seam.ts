@@ -73,6 +73,8 @@ export interface HostSlice {
   unheard: boolean;
   /** What is asked passes the cells that run; in a queue with them it would wait for their end. */
   beside: boolean;
+  /** How often something was asked for that a saved page cannot do. */
+  refused: number;
   /** What is asked waits: the kernel is busy. */
   queued: boolean;
   /** The host says when its kernel ends; where it does not, one that is gone and one that is busy are alike. */
@@ -93,6 +95,7 @@ export const hostSlice: Slice<HostSlice> = {
     absent: null,
     unheard: false,
     beside: false,
+    refused: 0,
     queued: false,
     told: false,
     uncharted: false,

@@ -367,7 +367,7 @@ class Network:
         units : mapping of str to int, iterable of int or None
             By layer, a convolution or linear layer by name or alias: which of its units. None: all of them.
         name : str, optional
-            Name of the new network. Default: this one's with what is silent.
+            Name of the new network. Default: this one's with what is silenced.
 
         Raises
         ------
@@ -1055,7 +1055,7 @@ def _check_silencing(layer: Layer, found: GraphLayer) -> None:
             if bool(evaluated(found.node, lambda _: zero).any()):
                 raise ArgumentError(
                     f"Expected a layer whose activation is 0 where its input is, got {layer.name} with "
-                    f"{layer.activation}. Its units cannot be silent."
+                    f"{layer.activation}. Its units cannot be silenced."
                 )
 
 

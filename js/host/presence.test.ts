@@ -1,7 +1,7 @@
 import { beforeEach, expect, it, vi } from "vitest";
 import { Store } from "../lib/store";
 import { hostSlice } from "../seam";
-import { GONE, LOST, NEVER, SILENT, SOON_MS, UNHEARD_MS, watchPresence } from "./presence";
+import { GONE, LOST, NEVER, SOON_MS, UNHEARD_MS, UNKNOWN, watchPresence } from "./presence";
 
 class Signal<T> {
   slots = new Set<(sender: unknown, value: T) => void>();
@@ -106,7 +106,7 @@ it("does not take silence for the absence of a kernel where the host does not te
     const store = new Store(hostSlice.initial);
     const presence = watchPresence(store, manager, new AbortController().signal);
     vi.advanceTimersByTime(UNHEARD_MS);
-    expect(store.get("absent")).toBe(SILENT);
+    expect(store.get("absent")).toBe(UNKNOWN);
     presence.heard();
     expect(store.get("absent")).toBeNull();
   }

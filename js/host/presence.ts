@@ -32,11 +32,11 @@ export const GONE = "The kernel is gone: run the cell again.";
 export const LOST = "The connection to the kernel is lost. It is tried again.";
 export const NEVER = "There is no kernel behind this picture: run the cell to work with it.";
 /** Where the host does not tell whether there is a kernel, a busy one and none sound alike. */
-export const SILENT =
+export const UNKNOWN =
   "No kernel has answered: it may be busy, or there is none. If this stays, run the cell again.";
 
 /** What is said while nothing has ever come from a kernel. */
-export const UNANSWERED: readonly (string | null)[] = [NEVER, SILENT];
+export const UNANSWERED: readonly (string | null)[] = [NEVER, UNKNOWN];
 
 const ENDED = new Set(["restarting", "autorestarting", "terminating", "dead"]);
 
@@ -95,7 +95,7 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   const unheard = () => {
     if (answered || signal.aborted) return;
     const status = statusNow();
-    if (status === undefined) say(SILENT);
+    if (status === undefined) say(UNKNOWN);
     else if (isVacant(status)) say(NEVER);
     else waiting = setTimeout(unheard, UNHEARD_MS);
   };

@@ -21,9 +21,9 @@ async function unpack(packed: string): Promise<DataView> {
  * A model that answers from what was saved.
  *
  * A request is answered by the saved answer of its kind that agrees with it in all that both name; what was not saved
- * gets an error that says so.
+ * gets an error that says so. What asks for no answer is refused.
  */
-export function savedModel({ state, answers }: Saved): Model {
+export function savedModel({ state, answers }: Saved, refused: () => void): Model {
   const traits = new Map(Object.entries(state));
   const handlers = new Map<string, Set<Listener>>();
   let answered: Promise<void> = Promise.resolve();
@@ -55,7 +55,7 @@ export function savedModel({ state, answers }: Saved): Model {
     },
     send: (message) => {
       const request = message as Record<string, unknown>;
-      if (request.id === undefined) return;
+      if (request.id === undefined) return refused();
       const found = answers.find(({ content }) => fits(content, request));
       const { kind, id, client, at } = request;
       const head = { kind, id, client, at };

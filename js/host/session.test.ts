@@ -279,7 +279,8 @@ describe("a saved page", () => {
   };
 
   it("answers what was saved, by number, and says so of what was not", async () => {
-    const model = savedModel(saved);
+    const refused = vi.fn();
+    const model = savedModel(saved, refused);
     const replies: [Record<string, unknown>, DataView[]][] = [];
     // In the order of the requests, though buffers take their time to unpack.
     await new Promise<void>((resolve) => {
@@ -292,5 +293,9 @@ describe("a saved page", () => {
     expect(replies[0]?.[0]).toMatchObject({ id: 4, ok: true, height: 1 });
     expect(replies[0]?.[1].map((one) => [...new Uint8Array(one.buffer)])).toEqual([pixels, pixels, []]);
     expect(replies[1]?.[0]).toMatchObject({ id: 5, ok: false });
+    expect(refused).not.toHaveBeenCalled();
+    // Of what asks for no answer nothing else would tell.
+    model.send({ kind: "remove", client: "c", added: 1 });
+    expect(refused).toHaveBeenCalledTimes(1);
   });
 });

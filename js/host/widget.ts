@@ -62,9 +62,13 @@ function mount(session: Session<object>, known: Known, host: HTMLElement, signal
 
 const showSaved = (known: Known) => (saved: Saved, host: HTMLElement) => {
   const { signal } = new AbortController();
-  const session = openSession(savedModel(saved), known.slices, signal, true);
+  const refused = () => session.store.set({ refused: session.store.get("refused") + 1 });
+  const session: Session<object> = openSession(savedModel(saved, refused), known.slices, signal, true);
   session.store.set({ uncharted: true });
-  session.store.keep(known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []));
+  session.store.keep(
+    known.slices.flatMap((slice: Slice<object>) => slice.asks ?? []),
+    refused,
+  );
   known.link(session);
   linkFigures(session);
   mount(session, known, host, signal);

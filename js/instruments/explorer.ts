@@ -30,7 +30,7 @@ import { surveySlice, surveyWork } from "../panes/shared/survey";
 import { silenceButtons } from "../panes/silence/buttons";
 import { silenceChips } from "../panes/silence/chips";
 import { linkSilence } from "../panes/silence/requests";
-import { isSilentHere, silenceSlice } from "../panes/silence/state";
+import { isSilencedHere, silenceSlice } from "../panes/silence/state";
 import { statusPane } from "../panes/status/status";
 import { linkStrip } from "../panes/strip/requests";
 import { stripSlice } from "../panes/strip/state";
@@ -93,7 +93,7 @@ const { widget, showSaved } = instrument({
     const [pin, unit] = [pinUnitButton(view), pane(body, "unit")];
     const { silence, layer, refusal } = silenceButtons(view);
     unitPane(view, unit, {
-      headed: (figures) => herePane(view, figures, () => isSilentHere(view)),
+      headed: (figures) => herePane(view, figures, () => isSilencedHere(view)),
       actions: [detailButton(view, root), pin, silence, refusal],
       more: [captioned("silence of the layer", layer)],
       onPatch: (image) => view.kernel.tell("look", { image }),

@@ -110,14 +110,14 @@ describe("colouring", () => {
   });
 
   it("shows a signed layer that is zero everywhere in the colour of zero, on either scale", () => {
-    const silent = { ...planes, low: new Float32Array(2), high: new Float32Array(2), signed: true };
+    const zero = { ...planes, low: new Float32Array(2), high: new Float32Array(2), signed: true };
     const colours = Uint32Array.from({ length: 511 }, (_, index) => index);
     for (const data of [new Uint8Array(4), planes.data]) {
       for (const scale of ["unit", "layer"] as const) {
         const words = new Uint32Array(2);
-        const range = ranges(silent, scale)(0);
+        const range = ranges(zero, scale)(0);
         expect(range).toEqual([0, 0]);
-        paintTile({ ...silent, data }, 0, range, colours, words, 0, 2);
+        paintTile({ ...zero, data }, 0, range, colours, words, 0, 2);
         expect([...words]).toEqual([255, 255]);
       }
     }

@@ -14,8 +14,8 @@ export interface Control<T extends string> {
   show: (value: T) => void;
   /** Call `run` with what a person chooses. */
   onChoose: (run: (value: T) => void) => void;
-  /** Offer only these of the options. */
-  offer: (values: readonly T[]) => void;
+  /** Offer only these of the options; those that are `later` have their places, and cannot be chosen yet. */
+  offer: (values: readonly T[], later?: readonly T[]) => void;
 }
 
 /** Keep a control and a key of a store in step. */
@@ -52,8 +52,9 @@ export function segmented<T extends string>(
   onKey(element, ({ key }) => {
     const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[key];
     if (!step) return false;
-    const at = choices.indexOf(focused(element) as HTMLButtonElement);
-    const next = choices[(at + step + choices.length) % choices.length];
+    const offered = choices.filter(({ hidden, disabled }) => !hidden && !disabled);
+    const at = offered.indexOf(focused(element) as HTMLButtonElement);
+    const next = offered[(at + step + offered.length) % offered.length];
     next?.focus();
     next?.click();
     return true;
@@ -71,8 +72,11 @@ export function segmented<T extends string>(
     onChoose: (run) => {
       for (const choice of choices) on(choice, "click", () => run(choice.dataset.value as T));
     },
-    offer: (values) => {
-      for (const choice of choices) choice.hidden = !values.includes(choice.dataset.value as T);
+    offer: (values, later = []) => {
+      for (const choice of choices) {
+        choice.disabled = later.includes(choice.dataset.value as T);
+        choice.hidden = !choice.disabled && !values.includes(choice.dataset.value as T);
+      }
     },
   };
 }
@@ -96,8 +100,11 @@ export function select<T extends string>(label: string, options: Record<T, strin
     rename: (value, words) => {
       for (const item of items) if (item.value === value) text(item, words);
     },
-    offer: (values) => {
-      for (const item of items) item.hidden = item.disabled = !values.includes(item.value as T);
+    offer: (values, later = []) => {
+      for (const item of items) {
+        item.disabled = !values.includes(item.value as T);
+        item.hidden = item.disabled && !later.includes(item.value as T);
+      }
     },
   };
 }

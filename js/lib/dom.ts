@@ -1,4 +1,5 @@
 /** The few lines that stand in for a front-end framework. */
+import { clamp } from "./geometry";
 
 type Attributes = Record<string, string | number | boolean | undefined>;
 type Tags = HTMLElementTagNameMap;
@@ -108,6 +109,14 @@ export function layOver(
     height: `${(100 * high) / height}%`,
     width: `${(100 * wide) / width}%`,
   });
+}
+
+/** Put what lies over an element at a point of the page, or as near to it as all of it is over the element. */
+export function putOver(tip: HTMLElement, around: HTMLElement, x: number, y: number): void {
+  const { left, top, width, height } = around.getBoundingClientRect();
+  const within = (at: number, room: number) => `${clamp(at, 0, Math.max(0, room))}px`;
+  tip.style.left = within(x - left, width - tip.offsetWidth);
+  tip.style.top = within(y - top, height - tip.offsetHeight);
 }
 
 /** Where errors of some kinds of request, with spaces between, are shown rather than beneath the panes. */

@@ -67,5 +67,5 @@ it("writes numbers so that they do not mislead", () => {
 it("puts the place of a value on a line of its own, and nothing else there", () => {
   const said = `${cutOff(6, 9.31)} · rowing · rower · row 12, column 3`;
   expect(inTwoLines(said)).toBe("6.00 (9.31) · rowing · rower\nrow 12, column 3");
-  expect(inTwoLines("silent · row 4")).toBe("silent · row 4");
+  expect(inTwoLines("inactive · row 4")).toBe("inactive · row 4");
 });

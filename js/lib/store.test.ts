@@ -14,15 +14,18 @@ describe("Store", () => {
     expect(run).toHaveBeenCalledTimes(1);
   });
 
-  it("keeps the values of keys that are to be kept, for all that share it, and takes the others", () => {
+  it("keeps the values of keys that are to be kept, for all that share it, and tells of what it refuses", () => {
     const store = fresh();
     const other = new Store(store, new AbortController().signal);
-    store.keep(["a"]);
-    const run = vi.fn();
-    store.onChange(["a"], run);
-    other.set({ a: 5, b: 6 });
+    const [run, refused] = [vi.fn(), vi.fn()];
+    store.keep(["a"], refused);
+    store.onChange(["a", "b"], run);
+    other.set({ a: 1, b: 6 });
+    expect([store.get("b"), run.mock.calls.length, refused.mock.calls.length]).toEqual([6, 1, 0]);
+    // What was asked for together is not half done.
+    other.set({ a: 5, b: 7 });
     expect([store.get("a"), store.get("b")]).toEqual([1, 6]);
-    expect(run).not.toHaveBeenCalled();
+    expect([run.mock.calls.length, refused.mock.calls.length]).toEqual([1, 1]);
   });
 
   it("takes back what a watcher cannot show", () => {
@@ -75,7 +78,7 @@ describe("Store", () => {
     const again = new Store(other.as<{ one: number }>({ one: "first" }));
     again.set({ one: 8 });
     expect([store.get("a"), other.get("first"), again.get("one")]).toEqual([8, 8, 8]);
-    again.keep(["one"]);
+    again.keep(["one"], () => {});
     store.set({ a: 9 });
     expect(store.get("a")).toBe(8);
     controller.abort();

@@ -18,14 +18,21 @@ interface Watcher {
 }
 
 export class Store<out S extends object> {
-  #shared: { state: S; watchers: Set<Watcher>; kept: Set<PropertyKey> };
+  #shared: { state: S; watchers: Set<Watcher>; kept: Set<PropertyKey>; refused: () => void };
   #signal: AbortSignal | undefined;
   #names: Readonly<Record<PropertyKey, PropertyKey>>;
 
   /** From first values, or of the state of another store. What listens to this one does so until `signal` aborts. */
   constructor(from: S | Store<S>, signal?: AbortSignal) {
     this.#shared =
-      from instanceof Store ? from.#shared : { state: { ...from }, watchers: new Set(), kept: new Set() };
+      from instanceof Store
+        ? from.#shared
+        : {
+            state: { ...from },
+            watchers: new Set(),
+            kept: new Set(),
+            refused: () => {},
+          };
     this.#signal = signal;
     this.#names = from instanceof Store ? from.#names : {};
   }
@@ -46,9 +53,10 @@ export class Store<out S extends object> {
     return this.#shared.state[this.#key(key)];
   }
 
-  /** From now on these keys keep their values, whoever writes them. */
-  keep(keys: readonly (keyof S)[]): void {
+  /** From now on these keys keep their values, whoever writes them: of what would change one nothing is taken. */
+  keep(keys: readonly (keyof S)[], refused: () => void): void {
     for (const key of keys) this.#shared.kept.add(this.#key(key));
+    this.#shared.refused = refused;
   }
 
   /**
@@ -56,14 +64,16 @@ export class Store<out S extends object> {
    * keys are as they were before, and the error goes to the caller.
    */
   set(written: Partial<S>): void {
-    const { state, watchers, kept } = this.#shared;
-    const given = Object.entries(written).map(
-      ([name, value]) => [this.#key(name as keyof S), value] as const,
-    );
-    const patch = Object.fromEntries(given.filter(([key]) => !kept.has(key))) as Partial<S>;
+    const { state, watchers, kept, refused } = this.#shared;
+    const given = Object.entries(written).map(([name, value]) => [this.#key(name as keyof S), value]);
+    const patch = Object.fromEntries(given) as Partial<S>;
     const keys = Object.keys(patch) as (keyof S)[];
     const changed: PropertyKey[] = keys.filter((key) => !same(state[key], patch[key]));
     if (changed.length === 0) return;
+    if (changed.some((key) => kept.has(key))) {
+      refused();
+      return;
+    }
     this.#shared.state = { ...state, ...patch };
     const concerned = [...watchers].filter(({ keys }) => keys.some((key) => changed.includes(key)));
     try {

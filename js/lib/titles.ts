@@ -1,6 +1,5 @@
 /** What the pointer is told where it rests, for who comes by keys: the title of what has the focus. */
-import { el, on, text } from "./dom";
-import { clamp } from "./geometry";
+import { el, on, putOver, text } from "./dom";
 
 /** Between it and what it is of, CSS px. */
 const GAP = 6;
@@ -14,11 +13,9 @@ export function showTitles(whole: HTMLElement): void {
     tip.hidden = !byKeys || !title;
     if (!element || !title || tip.hidden) return;
     text(tip, title);
-    const [around, box] = [whole, element].map((one) => one.getBoundingClientRect()) as [DOMRect, DOMRect];
-    const [high, wide] = [tip.offsetHeight + GAP, tip.offsetWidth];
-    const above = box.bottom + high > around.bottom ? box.height + high : -GAP;
-    tip.style.top = `${box.bottom - around.top - above}px`;
-    tip.style.left = `${clamp(box.left - around.left, 0, Math.max(0, around.width - wide))}px`;
+    const [box, high] = [element.getBoundingClientRect(), tip.offsetHeight + GAP];
+    const isLow = box.bottom + high > whole.getBoundingClientRect().bottom;
+    putOver(tip, whole, box.left, isLow ? box.top - high : box.bottom + GAP);
   };
   on(whole, "focusin", ({ target }) => show(target as HTMLElement));
   on(whole, "focusout", () => show(null));

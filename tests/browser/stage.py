@@ -63,6 +63,7 @@ function modelOf({ state, answers }) {
         || isList(wanted) || isList(content[name])));
       const error = { name: "NotSaved", message: `Expected what was saved, got ${kind}.`, details: "details" };
       working = working.then(async () => {
+        await window.gate;
         const buffers = await Promise.all((found?.buffers ?? []).map(unpacked));
         say({ ...(found ? found.content : { ok: false, error }), kind, id, client, at }, buffers);
       });
@@ -88,8 +89,18 @@ window.show = async (name, bundle, saved, shadow) => {
 </script></body></html>"""
 
 
-def stage(browser: Browser, saved: Mapping[str, tuple[str, str]], *, shadow: bool = False, **options: object) -> Page:
-    """Open a page with instruments: name -> (bundle, page that `to_html` wrote). ``options`` go to `new_context`."""
+def stage(
+    browser: Browser,
+    saved: Mapping[str, tuple[str, str]],
+    *,
+    shadow: bool = False,
+    held: bool = False,
+    **options: object,
+) -> Page:
+    """Open a page with instruments: name -> (bundle, page that `to_html` wrote). ``options`` go to `new_context`.
+
+    ``held``: answers wait until `answer` lets them go.
+    """
     page = browser.new_context(**{"viewport": {"width": 1280, "height": 1000}, **options}).new_page()  # type: ignore[arg-type]
 
     def serve(route: object) -> None:
@@ -104,6 +115,8 @@ def stage(browser: Browser, saved: Mapping[str, tuple[str, str]], *, shadow: boo
     page.route(f"{ORIGIN}**", serve)
     page.goto(ORIGIN)
     page.wait_for_function("() => window.show")
+    if held:
+        page.evaluate("() => { window.gate = new Promise((go) => { window.open = go; }); }")
     for name, (bundle, text) in saved.items():
         found = PAYLOAD.search(text)
         assert found
@@ -111,5 +124,11 @@ def stage(browser: Browser, saved: Mapping[str, tuple[str, str]], *, shadow: boo
             "([name, bundle, saved, shadow]) => window.show(name, bundle, saved, shadow)",
             [name, bundle, json.loads(found[1]), shadow],
         )
-    page.evaluate("window.idle()")
+    if not held:
+        page.evaluate("window.idle()")
     return page
+
+
+def answer(page: Page) -> None:
+    """Let the answers go that a page `held` was opened with, and wait until they are shown."""
+    page.evaluate("() => { window.open(); return window.idle(); }")

@@ -63,7 +63,7 @@ def test_a_unit_and_a_checkpoint_are_chosen_by_pointer_and_keys_in_every_view(no
     agrees(book, "[w.selected, w.checkpoint]", [1, 2])
     expect(cell).to_contain_text("blue · jump: another picture than at epoch 2")
     grid.press("ArrowDown")
-    expect(cell).to_contain_text("unit 2 · epoch 3 · silent")
+    expect(cell).to_contain_text("unit 2 · epoch 3 · inactive")
     expect(root.locator(".cs-moment")).to_have_text("epoch 3")
     slider.focus()
     slider.press("ArrowLeft")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from stage import stage
+from stage import answer, stage
 from test_access import saved
 from test_instruments import in_sight
 from test_layout import ROWS
@@ -191,3 +191,73 @@ def test_a_second_finger_does_not_take_the_square_away_from_the_first(browser: B
     frame.tap(position={"x": 30, "y": 30})
     assert square.bounding_box() != held
     page.context.close()
+
+
+#: The main parts, and where they are; of the strip of layers the cells, too.
+PLACES = """(root) => {
+  const PARTS = `.cs-pane, .cs-part, .cs-overview, .cs-layer, .cs-block, .cs-picture, .cs-controls, .cs-target,
+    .cs-classes, .cs-strip, .cs-tools, .cs-tools > *, .cs-grid__body, .cs-grid__foot, .cs-address, .cs-unit__title,
+    .cs-unit__facts, .cs-unit__actions, .cs-contexts, .cs-context, .cs-unit__rest`;
+  return [...root.querySelectorAll(PARTS)].filter((one) => one.getClientRects().length > 0).map((one) => {
+    const { left, top, width } = one.getBoundingClientRect();
+    // What a tool is for is the first thing in it.
+    const name = one.dataset.layer ?? (one.matches(".cs-tools > *") ? one.firstChild.textContent : "");
+    const kind = [...one.classList].filter((name) => !name.startsWith("cs-is-")).join(" ");
+    return `${kind} ${name}: ${Math.round(left)}, ${Math.round(top)}, ${Math.round(width)} wide`;
+  });
+}"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_moves_from_the_first_paint_until_all_is_there(browser: Browser, width: int) -> None:
+    page = stage(browser, {"Explorer": saved("Explorer")}, held=True, viewport={"width": width + 32, "height": 1000})
+    root = page.locator(".cs-root")
+    settled = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+    def survey(**changes: object) -> None:
+        page.evaluate(
+            "(changes) => { const { Explorer: model } = window.models;"
+            " model.update({ _survey: { ...model.get('_survey'), ...changes } }); }",
+            changes,
+        )
+
+    layers = page.evaluate("() => window.models.Explorer.get('_network').layers.map(({ name }) => name)")
+    survey(state="running", revision=0, done=0, images=0, dead={})
+    page.evaluate(settled)
+    first = root.evaluate(PLACES)
+    assert len(first) >= 30
+    survey(revision=1, done=4, total=1200, left=93, images=4, dead=dict.fromkeys(layers, 0.5), inactive="inactive")
+    answer(page)
+    page.evaluate(settled)
+    assert [one for one in first if one not in (now := root.evaluate(PLACES))] == []
+    survey(state="done", revision=2, done=1200, images=1200, dead=dict.fromkeys(layers, 1), inactive="dead")
+    page.evaluate(settled)
+    assert [one for one in now if one not in root.evaluate(PLACES)] == []
+    # Whatever moves is found.
+    root.locator(".cs-tools").evaluate("(one) => { one.style.marginBottom = '29px'; }")
+    assert [one for one in now if one not in root.evaluate(PLACES)] != []
+    page.context.close()
+
+
+def test_a_strip_of_layers_says_at_which_end_it_goes_on(page: Page) -> None:
+    root = widen(page, 270)
+    page.evaluate(
+        "() => { const { Explorer: model } = window.models, of = model.get('_network'), [layer] = of.layers;"
+        " model.update({ _network: { ...of, layers: ["
+        "   ...of.layers, ...[...Array(9).keys()].map((at) => ({ ...layer, name: `more${at}` }))] } }); }"
+    )
+    strip, ends = root.locator(".cs-ribbon"), root.locator(".cs-ribbon__more")
+    strip.evaluate("(one) => { one.scrollLeft = 0; }")
+    expect(ends.nth(0)).to_be_hidden()
+    expect(ends.nth(1)).to_be_visible()
+    ends.nth(1).click()
+    expect(ends.nth(0)).to_be_visible()
+    strip.evaluate("(one) => { one.scrollLeft = one.scrollWidth; }")
+    expect(ends.nth(1)).to_be_hidden()
+    # In the page's other direction, too: what is written in an instrument runs from left to right.
+    page.evaluate("() => { document.documentElement.dir = 'rtl'; }")
+    expect(ends.nth(1)).to_be_hidden()
+    strip.evaluate("(one) => { one.scrollLeft = 0; }")
+    expect(ends.nth(0)).to_be_hidden()
+    expect(ends.nth(1)).to_be_visible()
+    page.evaluate("() => { document.documentElement.dir = ''; }")

@@ -593,7 +593,7 @@ def test_colours_stand_for_numbers_and_classes_have_their_names(notebook):
     # Logits: one value a tile, on either side of zero, each with the name of its class.
     book.run("w.lens = 'activation'; w.layer = '7'")
     expect(bar).to_have_attribute("aria-label", re.compile("^Scale of layer: −(.+) to \\1$"))
-    expect(foot).to_have_text(re.compile(r"^10 classes · unit 3 is chosen · \d at or below zero on this picture$"))
+    expect(foot).to_have_text(re.compile(r"^10 classes · unit 3 is chosen · \d at or below zero here$"))
     expect(root.get_by_role("radio", name="layer", exact=True)).to_be_hidden()
     colours = grid.locator("canvas").evaluate(
         """(canvas) => {

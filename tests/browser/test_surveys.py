@@ -90,10 +90,10 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     agrees(book, "w.selected", 1)
 
     which = root.get_by_label("Which units")
-    expect(which.locator("option[value=dead]")).to_have_text("silent")  # of 36 pictures none is dead
+    expect(which.locator("option[value=dead]")).to_have_text("inactive")  # of 36 pictures none is dead
     which.select_option("dead")
     grid.press("Home")
-    expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* silent"))
+    expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* inactive"))
     agrees(book, "w.selected", 4)
     which.select_option("repeated")
     grid.press("Home")
@@ -131,13 +131,13 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(output.locator(".bqplot")).to_contain_text("unit 3 in 36 pictures")
     # A unit that is never active has no top patches, whatever pictures come first among equals.
     patches = root.locator("[aria-label='Top patches'] .cs-patch")
-    expect(patches.locator(".cs-patch__value").first).not_to_have_text("silent")
+    expect(patches.locator(".cs-patch__value").first).not_to_have_text("inactive")
     book.run("w.selected = 4")
-    expect(patches.locator(".cs-patch__value")).to_have_text(["silent"] * 9)
-    expect(patches.first).to_have_attribute("aria-label", re.compile("^silent · "))
+    expect(patches.locator(".cs-patch__value")).to_have_text(["inactive"] * 9)
+    expect(patches.first).to_have_attribute("aria-label", re.compile("^inactive · "))
     # Nothing activates it: there is no histogram.
     expect(output.locator(".bqplot")).to_be_hidden()
-    expect(root.locator(".cs-unit__values")).to_contain_text("silent: active in 0 of 36 pictures")
+    expect(root.locator(".cs-unit__values")).to_contain_text("inactive: active in 0 of 36 pictures")
 
 
 def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # type: ignore[no-untyped-def]

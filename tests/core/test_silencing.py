@@ -137,7 +137,7 @@ def test_what_cannot_be_silenced(net: Network) -> None:
         net.silenced({"stem": [6]})
     with pytest.raises(LayerError, match="by number, got 'eye'"):
         net.silenced({"stem": ["eye"]})  # type: ignore[list-item]
-    with pytest.raises(ArgumentError, match=r"got gate with sigmoid. Its units cannot be silent"):
+    with pytest.raises(ArgumentError, match=r"got gate with sigmoid. Its units cannot be silenced"):
         net.silenced({"gate": [0]})
     add = next(layer.name for layer in net.layers if layer.kind == "add")
     with pytest.raises(ArgumentError, match=r"\(add\). Silence the layers that it is made of"):
@@ -266,7 +266,7 @@ def test_every_unit_of_a_layer_by_itself(net: Network, tmp_path: Path) -> None:
 
 def test_ablations_print_are_drawn_and_kept(net: Network, tmp_path: Path) -> None:
     found = ablation(net, Labelled(), ROWS, progress=False)
-    assert [line.split()[0] for line in repr(found).splitlines()] == ["Ablation", "silent", "nothing", "some", "all"]
+    assert [line.split()[0] for line in repr(found).splitlines()] == ["Ablation", "silenced", "nothing", "some", "all"]
     read = Ablation.load(found.save(tmp_path / "ablation.safetensors"))
     assert repr(read) == repr(found)
     many = ablation(net, Labelled(6), {f"row {i}": {"hidden": [i % 5]} for i in range(24)}, progress=False)
@@ -283,7 +283,7 @@ def test_what_cannot_be_measured(net: Network) -> None:
         ablation(net, Labelled(), {"row": "stem"}, progress=False)  # type: ignore[dict-item]
     with pytest.raises(ArgumentError, match="got 'nothing', which is the whole network's"):
         ablation(net, Labelled(), {"nothing": {"stem": None}}, progress=False)
-    with pytest.raises(ArgumentError, match="silent in 'row' as a mapping of layers to units, got an empty one"):
+    with pytest.raises(ArgumentError, match="silenced in 'row' as a mapping of layers to units, got an empty one"):
         ablation(net, Labelled(), {"row": {}}, progress=False)
     with pytest.raises(LayerError, match="got 'stemm'"):
         ablation(net, Labelled(), "stemm", progress=False)

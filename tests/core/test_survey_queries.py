@@ -300,7 +300,7 @@ def test_no_table_calls_units_dead_from_too_few_images(images: int) -> None:
     health = HealthTable("net", images, ())
     evolution = EvolutionTable("net", 0.1, images, ())
     for text in (repr(health), health._repr_html_(), repr(evolution), evolution._repr_html_()):
-        assert [one for one in ("dead", "silent") if one in text] == [word]
+        assert [one for one in ("dead", "inactive") if one in text] == [word]
 
 
 def test_without_labels_or_classes_the_search_says_what_to_do(net: Network, found: Survey) -> None:

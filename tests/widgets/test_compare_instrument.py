@@ -314,6 +314,19 @@ def test_without_a_first_convolution_that_is_said(
     assert view.still()
 
 
+def test_the_occluders_figure_is_of_both_networks(view: cs.Compare, net: cs.Network, other: cs.Network) -> None:
+    view.position = (6, 2)
+    assert view.wait(60)
+    panels = view.figure("occluder").axes
+    assert [one.get_title() for one in panels[::2]] == [f"{view.images[0].name} · {one.name}" for one in (net, other)]
+    for network, bars in zip((net, other), panels[1::2], strict=True):
+        clean = network.predict(view.images[view.picture].image)
+        labels = [one.get_text() for one in bars.get_yticklabels()]
+        expected = [clean.probabilities[network.class_index(label)] for label in labels]
+        np.testing.assert_allclose([one.get_width() for one in bars.containers[0]], expected, atol=1e-6)
+    assert panels[2].images[0].get_array().shape == (48, 48, 3)
+
+
 # ---- stopped, failed, refused
 
 

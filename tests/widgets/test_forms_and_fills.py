@@ -105,9 +105,11 @@ class TestFills:
         widget._handle_custom_msg({"kind": "add", "as": "fill", "name": "cat.png"}, [b"no picture"])
         assert widget.wait(30)
         assert (widget.fill, len(widget.images)) == ("grey", 1)
-        assert [one["error"]["name"] for one, _ in browser_end.received if one.get("event") == "error"] == [
-            "ImageError"
-        ]
+        (error,) = [one["error"] for one, _ in browser_end.received if one.get("event") == "error"]
+        assert error["name"] == "ImageError"
+        assert error["message"].startswith(
+            "Expected a picture file (JPEG, PNG, WebP, ...), got cat.png: 10 bytes, which"
+        )
 
     def test_another_picture_under_the_occluder_keeps_the_fills(self, net, pictures, show):
         widget = show(cs.Occluder(net, pictures[0], size=10, fill=pictures[1], position=(2, 2)))

@@ -47,7 +47,7 @@ def test_probabilities_maps_and_projections_are_those_of_the_network_without_the
     assert [row["index"] for row in frame["classes"]] == [row["index"] for row in before["classes"]]
     assert frame["target"]["index"] == frame["before"]["index"] == whole.index
     assert frame["first"]["index"] == now.index
-    assert (before["silent"], frame["silent"]) == (0, 3)
+    assert (before["silenced"], frame["silenced"]) == (0, 3)
     occluded = net.predict(x)
     assert frame["unsilenced"] == {"index": occluded.index, "label": occluded.label}
     assert "unsilenced" not in before

@@ -11,6 +11,7 @@ from torch import nn
 
 import convscope as cs
 from convscope._histogram import place
+from convscope_core.survey import surveying
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ class TestWordNet:
 
 
 class TestSigned:
-    """Logits: a value below zero says "not this class", and is neither silent nor dead."""
+    """Logits: a value below zero says "not this class", and is neither inactive nor dead."""
 
     def test_units_of_the_last_layer_have_the_classes_names(self, net, pictures, survey, browser_end, show):
         grid = show(cs.FilterGrid(net, pictures[0], layer="7", survey=survey))
@@ -199,7 +200,7 @@ class TestHealthView:
         assert [row["dead"] for row in view._health] == cs.layer_health(survey).columns()["dead"]
         assert {row["saturated"] for row in view._health} == {None}
         assert {row["rare"] for row in view._health} == {None}  # of eleven pictures
-        assert view._survey["inactive"] == "silent"
+        assert view._survey["inactive"] == "inactive"
         assert len(view.table) == len(view._health)
 
     def test_a_layer_can_be_chosen(self, net, survey, show):
@@ -215,6 +216,56 @@ class TestHealthView:
         assert len(view._health) == 3
         with pytest.raises(cs.ArgumentError, match="HealthView"):
             cs.HealthView(net)
+
+    @pytest.mark.parametrize("make", [cs.HealthView, cs.UnitPanel, cs.Explorer])
+    def test_a_survey_that_was_stopped_goes_on(self, net, pictures, show, make):
+        view = show(make(net, pictures))
+        seen = []
+
+        def stop(change):
+            seen.append(change["new"]["done"])
+            if change["new"]["state"] == "running" and change["new"]["done"] == 4:
+                view.unobserve(stop, "_survey")
+                view._survey_job.cancel()
+
+        view.observe(stop, "_survey")
+        assert view.wait(60)
+        assert (view._survey["state"], view._survey["done"], view._survey["total"]) == ("cancelled", 4, 11)
+        view.observe(lambda change: seen.append(change["new"]["done"]), "_survey")
+        view._handle_custom_msg({"kind": "resume"}, [])
+        assert view.wait(60)
+        assert (view._survey["state"], view._survey["done"], view._survey["images"]) == ("done", 11, 11)
+        assert seen == sorted(seen)  # none is seen twice
+        whole = cs.survey(net, pictures, progress=False)
+        np.testing.assert_allclose(view.survey.health("0").mean, whole.health("0").mean, rtol=1e-12)
+        # Of one that is done, and of one that was given, there is nothing to go on with.
+        view._handle_custom_msg({"kind": "resume"}, [])
+        assert view.wait(60)
+        assert view._survey["state"] == "done"
+
+    def test_a_survey_that_has_failed_begins_again(self, net, pictures, show, monkeypatch):
+        broken = [True]
+
+        def fails(*args, **options):
+            if broken:
+                raise RuntimeError("no memory")
+            yield from surveying(*args, **options)
+
+        monkeypatch.setattr("convscope.panes.survey.surveying", fails)
+        view = show(cs.HealthView(net, pictures))
+        assert view.wait(60)
+        assert view._survey["state"] == "failed"
+        broken.clear()
+        view._handle_custom_msg({"kind": "resume"}, [])
+        assert view.wait(60)
+        assert (view._survey["state"], view._survey["images"]) == ("done", 11)
+
+    def test_a_survey_of_a_part_says_of_how_many(self, net, pictures, show):
+        part = next(iter(surveying(net, pictures, batch_size=4)))
+        view = show(cs.HealthView(net, part.survey))
+        assert {name: view._survey[name] for name in ("state", "done", "total", "images")} == {
+            "state": "done", "done": 4, "total": 11, "images": 4,
+        }  # fmt: skip
 
     def test_a_saved_page_holds_the_rows(self, net, survey, show):
         page = show(cs.HealthView(net, survey)).to_html()

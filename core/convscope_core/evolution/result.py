@@ -119,12 +119,12 @@ class EvolutionResult:
         )
         wide = max(5, *(len(layer.name) for layer in self.layers))
         word = inactive_word(self._images)
-        lines = [head, f"at the end: {'layer':<{wide}}  units  winners that stayed {word:>6}  dormant"]
+        lines = [head, f"at the end: {'layer':<{wide}}  units  winners that stayed {word:>8}  dormant"]
         for layer in self.layers:  # what costs nothing to say; the rest is in the table
             shares = (self.staying(layer)[-1], self.dead(layer)[-1], self.dormant(layer)[-1])
             stayed, dead, dormant_ = ("–" if np.isnan(share) else f"{share:.1%}" for share in shares)
             lines.append(
-                f"            {layer.name:<{wide}}  {layer.channels:>5}  {stayed:>19}  {dead:>5}  {dormant_:>7}"
+                f"            {layer.name:<{wide}}  {layer.channels:>5}  {stayed:>19}  {dead:>7}  {dormant_:>7}"
             )
         return "\n".join(lines)
 

@@ -81,11 +81,11 @@ class EvolutionTable(Sequence[EvolutionRow]):
         dead = inactive_word(self.images)
         label = max([10, *(len(row.checkpoint) for row in self.rows)])
         head = (
-            f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka {dead:>6}  dormant  weight rms"
+            f"{'layer':<{wide}}  {'checkpoint':<{label}}  units  staying  jaccard    cka {dead:>8}  dormant  weight rms"
         )
         lines = [
             f"{row.layer:<{wide}}  {row.checkpoint:<{label}}  {row.units:>5}  {_share(row.staying):>7}  "
-            f"{_number(row.jaccard):>7}  {_number(row.cka):>5}  {_share(row.dead):>5}  {_share(row.dormant):>7}  "
+            f"{_number(row.jaccard):>7}  {_number(row.cka):>5}  {_share(row.dead):>7}  {_share(row.dormant):>7}  "
             f"{_number(row.weight_rms, 4):>10}"
             for row in self.rows
         ]

@@ -32,18 +32,18 @@ Silence = Mapping[str, Sequence[int] | None]
 @plain_methods
 @dataclass(frozen=True, eq=False, repr=False)
 class Ablation(SavedResult):
-    """How often a network is right when units are silent.
+    """How often a network is right when units are silenced.
 
     Attributes
     ----------
     labels : tuple of str
-        What is silent in each row; the first is "nothing".
+        What is silenced in each row; the first is "nothing".
     right : int64 array (rows, classes)
         How many pictures of each class are right.
     probability : float64 array (rows, classes)
         Sum over these of the probability of their class.
     kept : int64 array (rows, classes)
-        How many have the most probable class that they have when nothing is silent, right or wrong.
+        How many have the most probable class that they have when nothing is silenced, right or wrong.
     counts : int64 array (classes,)
         Pictures of each class.
     classes : tuple of str
@@ -87,7 +87,7 @@ class Ablation(SavedResult):
 
     @property
     def changed(self) -> npt.NDArray[np.float64]:
-        """(rows,) share of the pictures whose most probable class is another than when nothing is silent."""
+        """(rows,) share of the pictures whose most probable class is another than when nothing is silenced."""
         return 1 - _share(self.kept, self.counts)
 
     @property
@@ -99,18 +99,18 @@ class Ablation(SavedResult):
     def worst(self, row: int | str, k: int = 3) -> list[tuple[str, float]]:
         """Return the classes that lose the most accuracy in a row, with how much; by its label or number."""
         if isinstance(row, str) and row not in self.labels:
-            raise ArgumentError(f"Expected what is silent, got {row!r}.{did_you_mean(row, self.labels)}")
+            raise ArgumentError(f"Expected what is silenced, got {row!r}.{did_you_mean(row, self.labels)}")
         place = self.labels.index(row) if isinstance(row, str) else row
         lost = self.accuracies[0] - self.accuracies[place]
         order = np.argsort(-lost, kind="stable")[:k]
         return [(self.classes[number], float(lost[number])) for number in order]
 
     def __repr__(self) -> str:
-        wide = max(6, *(len(label) for label in self.labels))
+        wide = max(8, *(len(label) for label in self.labels))
         lines = [
             f"Ablation of {self.network}: {_many(int(self.counts.sum()), 'picture')} of "
             f"{_many(len(self.classes), 'class', 'classes')}",
-            f"  {'silent':<{wide}}  accuracy  probability  changed  loses most",
+            f"  {'silenced':<{wide}}  accuracy  probability  changed  loses most",
         ]
         rows = range(len(self.labels)) if len(self.labels) <= 20 else self._most()
         for row in rows:
@@ -141,7 +141,7 @@ class Ablation(SavedResult):
         panel.set_ylim(0, 1)
         if len(places) <= 40:
             panel.set_xticks(places, self.labels[1:], rotation=90, fontsize="small")
-        panel.set_xlabel("silent")
+        panel.set_xlabel("silenced")
         panel.legend(fontsize="small")
         return figure
 
@@ -172,7 +172,7 @@ class _Counts:
 
 
 class _Rest:
-    """The part of a network that depends on layers, to be computed again with units of these silent.
+    """The part of a network that depends on layers, to be computed again with units of these silenced.
 
     Parameters
     ----------
@@ -197,12 +197,12 @@ class _Rest:
         last = {i: node for node in self._steps for i in node.inputs}
         self._free = {node: [i for i in dict.fromkeys(node.inputs) if last[i] is node] for node in self._steps}
         used = dict.fromkeys(i for node in self._steps for i in node.inputs if i not in after)
-        # a layer that nothing silent comes before is begun with, and so is one that is the output itself
+        # a layer that nothing silenced comes before is begun with, and so is one that is the output itself
         first = [node for node in self._layers if node not in after]
         self.frontier = list(dict.fromkeys([*first, *used]))
 
     def outputs(self, known: Mapping[Node, Tensor], units: Silence) -> Tensor:
-        """Compute the network's outputs (N, K) with units of the layers silent."""
+        """Compute the network's outputs (N, K) with units of the layers silenced."""
         values: dict[Node, Any] = {node: self._silenced(node, known[node], units) for node in self.frontier}
         for node in self._steps:
             values[node] = self._silenced(node, evaluated(node, values.__getitem__), units)
@@ -224,21 +224,21 @@ class _Rest:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class _AblationJob(Job[_Counts, Ablation]):
-    """Each batch is given to every network with something silent."""
+    """Each batch is given to every network with something silenced."""
 
     kind = "ablation"
 
-    silent: dict[str, dict[str, list[int] | None]]
+    silenced: dict[str, dict[str, list[int] | None]]
 
     @cached_property
     def rests(self) -> list[_Rest]:
         """By row: what is computed again. Rows of the same layers share it."""
         made: dict[tuple[str, ...], _Rest] = {}
-        return [made.setdefault(tuple(units), _Rest(self.net, tuple(units))) for units in self.silent.values()]
+        return [made.setdefault(tuple(units), _Rest(self.net, tuple(units))) for units in self.silenced.values()]
 
     def empty(self, device: torch.device) -> _Counts:  # noqa: ARG002  sums are small
         classes = len(self.net.labels)
-        rows = len(self.silent) + 1
+        rows = len(self.silenced) + 1
         return _Counts([], torch.zeros(3, rows, classes, dtype=torch.float64), torch.zeros(classes, dtype=torch.int64))
 
     @classmethod
@@ -263,7 +263,7 @@ class _AblationJob(Job[_Counts, Ablation]):
         with self.net.lock, torch.inference_mode():
             outputs, values = self.net.runner(x, frontier)
         yield self._checked(outputs, "the whole network")
-        for (label, units), rest in zip(self.silent.items(), self.rests, strict=True):
+        for (label, units), rest in zip(self.silenced.items(), self.rests, strict=True):
             with torch.inference_mode():
                 outputs = rest.outputs(values, units)
             yield self._checked(outputs, f"the network without {label}")
@@ -278,7 +278,7 @@ class _AblationJob(Job[_Counts, Ablation]):
         there = part.counts.numpy() > 0
         right, probability, kept = part.sums.numpy()[:, :, there]
         return Ablation(
-            labels=("nothing", *self.silent),
+            labels=("nothing", *self.silenced),
             right=right.astype(np.int64),
             probability=probability,
             kept=kept.astype(np.int64),
@@ -305,10 +305,10 @@ def ablating(
     workers: int = 0,
     progress: bool = False,
 ) -> Generator[Progress[Ablation], None, None]:
-    """Measure accuracy and class probability with units or layers silent.
+    """Measure accuracy and class probability with units or layers silenced.
 
     Where training a network without layers asks what layers are good for when the others may make up for them, as in
-    table 3 of Zeiler and Fergus (2013), this asks what the trained network uses. Silent units are 0 after the
+    table 3 of Zeiler and Fergus (2013), this asks what the trained network uses. Silenced units are 0 after the
     activation that follows; only what depends on them is computed again.
 
     Parameters
@@ -318,7 +318,7 @@ def ablating(
         With labels that are classes of the network.
     silence : str, Layer, iterable of them, or mapping of str to mapping
         - A layer, or several: every unit of it by itself, a row each.
-        - A mapping of rows, by a label of your choice, to what is silent together: layers to units (None: all).
+        - A mapping of rows, by a label of your choice, to what is silenced together: layers to units (None: all).
           ``{"eyes": {"conv5": [3, 17]}, "no conv4": {"conv4": None}}``
     store, executor, shards, resume, batch_size, workers, progress
 
@@ -339,12 +339,12 @@ def ablating(
         for label, units in silence.items():
             if not isinstance(units, Mapping):
                 raise ArgumentError(
-                    f"Expected what is silent in {label!r} as a mapping of layers to units, got {units!r}. For example "
-                    f'{{"conv5": [3, 17]}}.'
+                    f"Expected what is silenced in {label!r} as a mapping of layers to units, got {units!r}. For "
+                    f'example {{"conv5": [3, 17]}}.'
                 )
             if not units:
                 raise ArgumentError(
-                    f"Expected what is silent in {label!r} as a mapping of layers to units, got an empty one. The "
+                    f"Expected what is silenced in {label!r} as a mapping of layers to units, got an empty one. The "
                     "whole network is the first row of every result."
                 )
             rows[str(label)] = {net.layer(name).name: _units(net, name, which) for name, which in units.items()}
@@ -356,7 +356,7 @@ def ablating(
         raise ArgumentError("Expected something to silence, got nothing. Give a layer, or a mapping of rows.")
     if "nothing" in rows:
         raise ArgumentError("Expected labels of rows, got 'nothing', which is the whole network's. Choose another.")
-    job = _AblationJob(net=net, batch_size=batch_size, workers=workers, silent=rows)
+    job = _AblationJob(net=net, batch_size=batch_size, workers=workers, silenced=rows)
     return begin(
         job, Images.of(images), Progress,
         store=store, executor=executor, shards=shards, resume=resume, progress=progress,

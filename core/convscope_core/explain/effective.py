@@ -110,7 +110,7 @@ def effective_field(
 
     It is the smallest box of pixels in which a share of the energy of the unit's gradient lies: of the squared
     derivatives of its value by the picture's pixels. The value is that before the layer's activation, whose derivative
-    is not cut off where a rectifier is silent or saturated; the activations of earlier layers count as they are. It is
+    is not cut off where a rectifier is at zero or saturated; the activations of earlier layers count as they are. It is
     computed inside the receptive field only, exactly.
 
     Parameters

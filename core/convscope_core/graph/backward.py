@@ -226,7 +226,7 @@ class Table:
         return (None, why) if why else (rule, "")
 
     def rule(self, node: Node) -> Rule | None:
-        """Return the rule for a node, the extension's where the method states none; None where that is silent too."""
+        """Return the rule for a node, the extension's where the method states none; None where that has none either."""
         rule, _ = self.stated(node)
         if rule is None and self.extension is not None:
             rule = EXTENSIONS[self.extension](self, node)

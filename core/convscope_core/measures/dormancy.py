@@ -1,4 +1,4 @@
-"""Dormant units: those that are nearly silent beside the others of their layer."""
+"""Dormant units: those that are nearly inactive beside the others of their layer."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def dormant(magnitudes: npt.ArrayLike, tau: float = TAU) -> npt.NDArray[np.bool_
     magnitudes : float array (units,)
         Mean magnitude of each unit over pictures and places.
     tau : float, default 0.025
-        0 or greater; 0 finds those that are silent throughout. (The authors' code: 0 by default; 0.025 and 0.1 are
+        0 or greater; 0 finds those that are inactive throughout. (The authors' code: 0 by default; 0.025 and 0.1 are
         usual.)
 
     Returns
     -------
     bool array (units,)
-        All True where the whole layer is silent. All False where `magnitudes` are not known (NaN).
+        All True where the whole layer is inactive. All False where `magnitudes` are not known (NaN).
     """
     require_tau(tau)
     values = np.asarray(magnitudes, np.float64)

@@ -79,7 +79,7 @@ class TopActivations:
 
 @dataclass(frozen=True, eq=False)
 class LayerHealth:
-    """How alive the units of a layer are. "Active" means greater than zero.
+    """How active the units of a layer are. "Active" means greater than zero.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How alive each channel is, mergeable."""
+"""How active each channel is, mergeable."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def histogram_bins(values: Tensor) -> Tensor:
 
 
 class Health(Accumulator):
-    """How alive each channel is: how often it is active, how strongly, and how that is spread.
+    """How active each channel is: how often it is active, how strongly, and how that is spread.
 
     "Active" means greater than zero. Every image counts as often as it is given: unlike `TopK`, this cannot
     recognise an image it has seen before.

@@ -26,7 +26,7 @@ class HealthRow:
     layer, kind : str
     channels : int
     dead : float
-        Share of the units, 0 to 1, that no image activates; printed as "silent" where too few were seen (`MINIMA`).
+        Share of the units, 0 to 1, that no image activates; printed as "inactive" where too few were seen (`MINIMA`).
     rare : float
         Share of the units that less than one image in a hundred activates, the dead ones not among them; NaN where too
         few images were seen to tell (`MINIMA`).
@@ -81,10 +81,10 @@ class HealthTable(Sequence[HealthRow]):
     def __repr__(self) -> str:
         wide = max([5, *(len(row.layer) for row in self.rows)])
         head = (
-            f"{'layer':<{wide}}  kind   channels {inactive_word(self.images):>6}   rare  duplicated  active  saturated"
+            f"{'layer':<{wide}}  kind   channels {inactive_word(self.images):>8}   rare  duplicated  active  saturated"
         )
         lines = [
-            f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>5.1%}  {_share(row.rare):>5}  "
+            f"{row.layer:<{wide}}  {row.kind:<6} {row.channels:>8}  {row.dead:>7.1%}  {_share(row.rare):>5}  "
             f"{_share(row.duplicated):>10}  {row.active:>6.1%}  {_share(row.saturated):>9}"
             for row in self.rows
         ]

@@ -59,7 +59,7 @@ MINIMA: dict[str, Minimum] = {
     "dead": Minimum(
         101,
         "pictures",
-        "a unit that three pictures in a hundred activate is silent in a hundred of them one time in twenty",
+        "a unit that three pictures in a hundred activate is inactive in a hundred of them one time in twenty",
     ),
     "rare": Minimum(101, "pictures", "of fewer a single one is not less than one in a hundred"),
     "histogram": Minimum(5, "pictures that activate the unit", "so few values are better read one by one"),
@@ -68,5 +68,5 @@ MINIMA: dict[str, Minimum] = {
 
 
 def inactive_word(images: int) -> str:
-    """What units are called that none of so many images activated: "dead", or of too few (`MINIMA`) "silent"."""
-    return "silent" if images < MINIMA["dead"].images else "dead"
+    """What units are called that none of so many images activated: "dead", or of too few (`MINIMA`) "inactive"."""
+    return "inactive" if images < MINIMA["dead"].images else "dead"

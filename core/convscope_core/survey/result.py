@@ -310,7 +310,7 @@ class Survey:
         return found
 
     def health(self, layer: str | Layer) -> LayerHealth:
-        """How alive each unit of a layer is.
+        """How active each unit of a layer is.
 
         Raises
         ------

@@ -14,7 +14,7 @@ it("a search that finds nothing says what there is", () => {
 
 it("a unit's fate is its jumps, or that it died", () => {
   expect([0, 1, 2].map((unit) => fateOf(WINNERS, unit, "dead"))).toEqual(["no jump", "3 jumps", "died"]);
-  expect(fateOf(WINNERS, 2, "silent")).toBe("fell silent");
+  expect(fateOf(WINNERS, 2, "inactive")).toBe("became inactive");
   expect(jumpsOf(WINNERS, 1)).toEqual([1, 2, 3]);
   expect(fateOf({ ...WINNERS, image: new Int32Array(12).fill(-1) }, 0, "dead")).toBe("dead");
   expect(fateOf({ ...WINNERS, value: Float32Array.from([1, 1, 1]) }, 0, "dead")).toBe("");
@@ -24,7 +24,7 @@ it("a cell says which picture won, how strongly, and whether another did before"
   const { store } = evolving();
   store.set({ winners: WINNERS });
   expect(cellText(store, [1, 3])).toBe("unit 1 · epoch 10 · 5.00 · jump: another picture than at epoch 5");
-  expect(cellText(store, [2, 1])).toBe("unit 2 · epoch 2 · silent: the same on every picture");
+  expect(cellText(store, [2, 1])).toBe("unit 2 · epoch 2 · inactive: the same on every picture");
   const cell = {
     shades: new Int8Array(),
     crop: new Uint8Array(),
@@ -39,11 +39,11 @@ it("a cell says which picture won, how strongly, and whether another did before"
   expect(cellText(store, [0, 0])).toBe("unit 0 · epoch 1 · 1.00 · cup");
 });
 
-it("a layer says how many of its units are shown, and silent at the end", () => {
+it("a layer says how many of its units are shown, and inactive at the end", () => {
   const { store } = evolving();
   store.set({ winners: WINNERS });
   expect(layerText(store, 2)).toBe(
-    "2 of 3 units · the strongest of 100 pictures at each checkpoint · 1 silent at epoch 10",
+    "2 of 3 units · the strongest of 100 pictures at each checkpoint · 1 inactive at epoch 10",
   );
 });
 

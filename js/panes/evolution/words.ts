@@ -1,7 +1,7 @@
 /** The evolution of units in words. */
 import { activation, many } from "../../lib/format";
 import type { Store } from "../../lib/store";
-import { inactiveWord } from "../shared/survey";
+import { type Inactive, inactiveWord } from "../shared/survey";
 import {
   type Curve,
   cellOf,
@@ -53,11 +53,11 @@ export function jumpShare(winners: Winners): number {
 }
 
 /** What became of a unit in a few words: "2 jumps", "died". */
-export function fateOf(winners: Winners, unit: number, inactive: "dead" | "silent"): string {
+export function fateOf(winners: Winners, unit: number, inactive: Inactive): string {
   const columns = columnsOf(winners);
   const won = Array.from({ length: columns }, (_, checkpoint) => hasWinner(winners, [unit, checkpoint]));
   if (!won.some(Boolean)) return inactive;
-  if (!won.at(-1)) return inactive === "dead" ? "died" : "fell silent";
+  if (!won.at(-1)) return inactive === "dead" ? "died" : "became inactive";
   const jumps = jumpsOf(winners, unit).length;
   if (columns < 2) return "";
   return jumps === 0 ? "no jump" : many(jumps, "jump");

@@ -4,6 +4,7 @@ import { many } from "../../lib/format";
 import { searched } from "../../lib/numbers";
 import { Store } from "../../lib/store";
 import type { View } from "../../seam";
+import { layerOf } from "../shared/network";
 import { inactiveWord } from "../shared/survey";
 import { ordered, shows } from "./order";
 import type { GridState, Show } from "./state";
@@ -68,7 +69,8 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
     order,
     // On a tile that has a name there is to be room for it.
     layout: layout(
-      order.length,
+      // Until they come there is room for as many as the layer has.
+      grid ? order.length : (layerOf(store)?.channels ?? 0),
       Math.max(1, arranged.get("width")),
       (grid?.names ? 2 : 1) * (ZOOM[arranged.get("zoom")] ?? 42),
     ),

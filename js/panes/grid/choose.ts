@@ -31,7 +31,7 @@ export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, 
   store.onChange(["layer"], () => store.set({ hovered: null }));
   on(scroller, "click", (event) => {
     const channel = under(event);
-    if (channel !== null && !store.get("offline")) chooseUnit(store, channel);
+    if (channel !== null) chooseUnit(store, channel);
   });
 }
 
@@ -61,7 +61,7 @@ export function chooseByKeys(
       // From nowhere an arrow goes to the first; Home and End go where they say.
       const wanted = at < 0 && Number.isFinite(step) ? 0 : at + step;
       const channel = order[clamp(wanted, 0, order.length - 1)];
-      if (channel !== undefined && !store.get("offline")) chooseUnit(store, channel);
+      if (channel !== undefined) chooseUnit(store, channel);
     } else if (event.key === "+" || event.key === "=") zoomBy(arranged, 1);
     else if (event.key === "-") zoomBy(arranged, -1);
     else if (event.key === "/") search.focus();

@@ -2,6 +2,7 @@
 import { aria, el, errorsOf, onResize, text, uniqueId } from "../../lib/dom";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
+import { MEANINGS } from "../shared/survey";
 import { type Arranged, arrangement, indexOf } from "./arrangement";
 import { chooseByKeys, chooseByPointer, keepInSight } from "./choose";
 import { keepPainted } from "./paint";
@@ -19,7 +20,7 @@ export function gridPane(view: View<GridState>, root: HTMLElement): void {
   const empty = el("p.cs-empty", { role: "status", id: uniqueId("complaint") });
   aria(search, "describedby", empty.id);
   const body = el("div.cs-grid__body", scroller, unitTip(view, arranged, scroller), empty);
-  const foot = el("div.cs-grid__foot");
+  const foot = el("div.cs-grid__foot", { title: MEANINGS });
   const tools = gridTools(view, arranged, [search, labels]);
   root.append(el("div.cs-filters", tools, errorsOf("grid tiles search"), foundUnits(view), body, foot));
 

@@ -45,7 +45,7 @@ describe("health of a unit", () => {
   });
 
   it("is not death in few pictures", () => {
-    expect(ailing(health, 1, "silent")).toBe("silent");
+    expect(ailing(health, 1, "inactive")).toBe("inactive");
   });
 
   it("chooses which are shown", () => {

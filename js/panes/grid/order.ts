@@ -1,11 +1,12 @@
 /** In which order the filters of a layer are shown, and which of them. */
+import type { Inactive } from "../shared/survey";
 import type { Found, Grid, Health, Order, Show } from "./state";
 
 /** As the kernel tells of a unit. */
 const [DEAD, RARE] = [1, 2];
 
 /** What a survey says against a unit: that it is `inactive`, "rarely active", "repeats 17"; "" for nothing. */
-export function ailing(health: Health, channel: number, inactive: "dead" | "silent"): string {
+export function ailing(health: Health, channel: number, inactive: Inactive): string {
   const state = health.state[channel] ?? 0;
   if (state === DEAD) return inactive;
   const first = health.first[channel] ?? channel;

@@ -3,7 +3,7 @@ import { clearBeyond, type Layout, paintTile, place, ranges, visible } from "../
 import { colouring } from "../../lib/colormaps";
 import { on, onFrame } from "../../lib/dom";
 import type { View } from "../../seam";
-import { inactiveWord } from "../shared/survey";
+import { type Inactive, inactiveWord } from "../shared/survey";
 import { type Arranged, indexOf } from "./arrangement";
 import { ailing } from "./order";
 import { type Grid, type GridState, type Health, scaleKey } from "./state";
@@ -160,7 +160,7 @@ function paintMarks(
   sight: Sight,
   silenced: readonly number[],
   health: Health | null,
-  inactive: "dead" | "silent",
+  inactive: Inactive,
 ): void {
   const { context, layout, order, first, last, density, at } = sight;
   const side = layout.tile * density;
@@ -168,7 +168,7 @@ function paintMarks(
     const channel = order[index] ?? 0;
     const isSilenced = silenced.includes(channel);
     const what = isSilenced ? "silenced" : health && ailing(health, channel, inactive);
-    if (!what || what === "silent" || what === "rarely active") continue;
+    if (!what || what === "inactive" || what === "rarely active") continue;
     const { x, y } = at(index);
     const [left, top] = [x * density, y * density];
     context.beginPath();

@@ -33,7 +33,6 @@ export function searchField(
   const ask = () => arranged.set({ query: search.value.trim() });
   on(search, "input", ask);
   on(search, "change", () => {
-    if (store.get("offline")) return; // what was typed is found among the tiles; nothing else can be asked for
     const query = search.value.trim();
     const label = store.get("_labels").includes(query) ? query : "";
     if (label) return store.set({ label, order: "class" });

@@ -2,13 +2,13 @@
 import { hasScales, ranges, type Scale } from "../../lib/atlas";
 import { COLORMAPS, type Colormap, colouring, SHADES } from "../../lib/colormaps";
 import { captioned, segmented, select, tied } from "../../lib/controls";
-import { el, on } from "../../lib/dom";
+import { el, is, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { toolRow } from "../../lib/menu";
 import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
-import { inactiveWord, isSurveyed } from "../shared/survey";
+import { hasSurvey, inactiveWord, isSurveyed } from "../shared/survey";
 import { type Arranged, ZOOM } from "./arrangement";
 import { type GridState, type Lens, type Order, type Show, scaleKey } from "./state";
 
@@ -36,6 +36,12 @@ export function gridTools(view: View<GridState>, arranged: Arranged, search: HTM
   );
 }
 
+/** Of what needs a survey, that which can be chosen now, and that which can be later. */
+function bySurvey<T>(store: View<GridState>["store"], ...values: T[]): [now: T[], later: T[]] {
+  if (!hasSurvey(store)) return [[], []];
+  return isSurveyed(store) ? [values, []] : [[], values];
+}
+
 function lensField({ store }: View<GridState>): HTMLElement {
   const lenses = segmented<Lens>("Lens", {
     activation: ["activation", "What each filter answers on this picture"],
@@ -48,11 +54,8 @@ function lensField({ store }: View<GridState>): HTMLElement {
     if (store.get("offline")) return lenses.offer([store.get("lens")]);
     const layers = store.get("_network").layers;
     const isFirst = layers.find(({ kind }) => kind === "conv")?.name === store.get("layer");
-    lenses.offer([
-      "activation",
-      ...(isSurveyed(store) ? (["patch", "projection"] as const) : []),
-      ...(isFirst ? (["weights"] as const) : []),
-    ]);
+    const [known, later] = bySurvey<Lens>(store, "patch", "projection");
+    lenses.offer(["activation", ...known, ...(isFirst ? (["weights"] as const) : [])], later);
     // Without a kernel's word a lens that makes no sense here falls back, rather than showing another layer's tiles.
     if (store.get("lens") === "weights" && layers.length > 0 && !isFirst) store.set({ lens: "activation" });
   });
@@ -70,12 +73,9 @@ function orderField({ store }: View<GridState>): HTMLElement {
   });
   tied(store, "order", orders);
   store.watch(["_survey", "label"], () => {
-    const surveyed = isSurveyed(store);
-    orders.offer([
-      ...(["strongest", "mean", "index"] as const),
-      ...(surveyed ? (["best", "rare"] as const) : []),
-      ...(surveyed && store.get("label") ? (["class"] as const) : []),
-    ]);
+    const [known, later] = bySurvey<Order>(store, "best", "rare");
+    const ofClass = isSurveyed(store) && store.get("label") ? (["class"] as const) : [];
+    orders.offer(["strongest", "mean", "index", ...known, ...ofClass], later);
   });
   return orders.element;
 }
@@ -83,13 +83,14 @@ function orderField({ store }: View<GridState>): HTMLElement {
 function showField({ store }: View<GridState>): HTMLElement {
   const shown = select<Show>("Which units", {
     all: "all",
-    alive: "alive",
+    alive: "active",
     dead: "dead",
     rare: "rare",
     repeated: "repeated",
   });
   store.follow("_survey", () => {
-    shown.element.hidden = !isSurveyed(store);
+    shown.element.hidden = !hasSurvey(store);
+    shown.element.disabled = !isSurveyed(store);
     shown.rename("dead", inactiveWord(store));
   });
   return tied(store, "show", shown).element;
@@ -114,13 +115,17 @@ function colourFields(
   tied(store, "colormap", maps);
   const showScale = () => {
     const grid = store.get("grid");
-    const none = !grid || grid.lens === "patch";
-    const one = !grid || !hasScales(grid.planes);
-    scales.element.hidden = none || one || grid.lens === "weights";
-    weights.element.hidden = none || one || grid.lens !== "weights";
-    maps.element.hidden = none || grid.planes.depth === 3 || grid.planes.signed;
+    // Until the tiles come what belongs to them has its place.
+    const lens = grid?.lens ?? store.get("lens");
+    const none = lens === "patch";
+    const one = !!grid && !hasScales(grid.planes);
+    scales.element.hidden = none || one || lens === "weights";
+    weights.element.hidden = none || one || lens !== "weights";
+    maps.element.hidden = none || grid?.planes.depth === 3 || !!grid?.planes.signed;
+    is(bar.element, "nothing", !grid);
     if (none) return bar.show(null);
-    const scale = store.get(scaleKey(grid.lens));
+    if (!grid) return bar.show({ range: [0, 0], colours: "none" });
+    const scale = store.get(scaleKey(lens));
     // Of tiles with a range each that of the unit that is looked at.
     const channel = store.get("hovered") ?? store.get("selected") ?? arranged.get("order")[0] ?? 0;
     bar.show({
@@ -133,7 +138,10 @@ function colourFields(
     });
   };
   arranged.watch(["order"], showScale);
-  store.watch(["grid", "scale", "weights_scale", "colormap", "hovered", "selected", "tiled"], showScale);
+  store.watch(
+    ["grid", "lens", "scale", "weights_scale", "colormap", "hovered", "selected", "tiled"],
+    showScale,
+  );
   page.onTheme(showScale);
   return {
     scale: captioned("scale", scales.element, weights.element),

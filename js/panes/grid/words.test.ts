@@ -64,13 +64,13 @@ it("explains the marks on the tiles where there are any", () => {
     return gridText(store);
   };
   store.set({ _survey: { ...store.get("_survey"), inactive: "dead" } });
-  expect(text([0, 0, 0], [0, 1, 2])).toMatch(/ · 0 never active in 200 pictures$/);
+  expect(text([0, 0, 0], [0, 1, 2])).toMatch(/ · 0 dead in 200 pictures$/);
   expect(text([0, 1, 0], [0, 1, 0])).toMatch(
-    /1 never active in 200 pictures \(struck through\) · 1 \(=\) like another$/,
+    /1 dead in 200 pictures \(struck through\) · 1 \(=\) like another$/,
   );
 });
 
-it("counts silenced units apart from those that are silent by themselves", () => {
+it("counts silenced units apart from those that are inactive by themselves", () => {
   const { store } = viewOf(networkSlice, picturesSlice, surveySlice, selectionSlice, gridSlice);
   const layers = [
     { name: "conv", signed: false },
@@ -90,13 +90,11 @@ it("counts silenced units apart from those that are silent by themselves", () =>
     store.set({ grid: grid as unknown as Grid });
     return gridText(store);
   };
-  expect(text("fc", [1, -1, 0], [])).toBe("3 filters · 2 at or below zero on this picture");
-  expect(text("fc", [1, -1, 0], [2])).toBe("3 filters · 1 silenced (×) · 1 at or below zero on this picture");
+  expect(text("fc", [1, -1, 0], [])).toBe("3 filters · 2 at or below zero here");
+  expect(text("fc", [1, -1, 0], [2])).toBe("3 filters · 1 silenced (×) · 1 at or below zero here");
   expect(unitText(store, 2)).toBe("unit 2 · max 0 here · silenced");
-  expect(text("fc", [0, 0, 0], [0, 1, 2])).toBe(
-    "3 filters · 3 silenced (×) · 0 at or below zero on this picture",
-  );
-  expect(text("conv", [1, 0, 0], [1])).toBe("3 filters · 1 silenced (×) · 1 silent on this picture");
+  expect(text("fc", [0, 0, 0], [0, 1, 2])).toBe("3 filters · 3 silenced (×) · 0 at or below zero here");
+  expect(text("conv", [1, 0, 0], [1])).toBe("3 filters · 1 silenced (×) · 1 inactive here");
 });
 
 it("calls no unit dead from few pictures", () => {
@@ -111,7 +109,7 @@ it("calls no unit dead from few pictures", () => {
     state: new Uint8Array([1]),
   };
   store.set({ grid: grid as unknown as Grid, health: health as unknown as Health });
-  expect(unitText(store, 0)).toContain(" · silent · active in 0 of 3 pictures");
+  expect(unitText(store, 0)).toContain(" · inactive · active in 0 of 3 pictures");
   store.set({ _survey: { ...store.get("_survey"), inactive: "dead" } });
   expect(unitText(store, 0)).toContain(" · dead · ");
 });

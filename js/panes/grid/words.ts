@@ -61,12 +61,14 @@ export function gridText(store: Store<GridState>): string {
   );
   const count = (what: string) => ails.filter((one) => one.startsWith(what)).length;
   const heard = grid.max.filter((_, channel) => !silenced.includes(channel));
-  if (isSigned(store)) parts.push(`${none(heard)} at or below zero on this picture`);
+  if (isSigned(store)) parts.push(`${none(heard)} at or below zero here`);
   else {
-    parts.push(`${none(heard)} silent on this picture`);
+    parts.push(`${none(heard)} inactive here`);
     if (health) {
       const struck = count("dead") > 0 ? " (struck through)" : "";
-      parts.push(`${none(health.share)} never active in ${many(health.images, "picture")}${struck}`);
+      parts.push(
+        `${none(health.share)} ${inactiveWord(store)} in ${many(health.images, "picture")}${struck}`,
+      );
     }
   }
   if (count("repeats") > 0) parts.push(`${count("repeats")} (=) like another`);

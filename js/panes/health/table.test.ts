@@ -20,7 +20,7 @@ it("is that they are looked up until they come, or why they do not", () => {
   const counts = { dead: 1, rare: 0, duplicated: 0 };
   const units = { layer: "conv1", counts, dead: [3], rare: [], duplicated: [] };
   view.kernel.answer("units", units as never);
-  expect([said(), details?.getAttribute("aria-busy")]).toEqual(["conv11 silent3", "false"]);
+  expect([said(), details?.getAttribute("aria-busy")]).toEqual(["conv11 inactive3", "false"]);
   view.store.set({ layer: "conv2" });
   expect(said()).toBe("conv2Looking its units up…");
   view.store.set({ errors: { units: { kind: "units", name: "Error", message: "no", details: "" } } });

@@ -4,7 +4,7 @@ import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
 import type { Session, View } from "../../seam";
 import { figureButtons } from "../shared/figure";
-import { inactiveWord, isSurveyed } from "../shared/survey";
+import { type Inactive, inactiveWord, isSurveyed, MEANINGS } from "../shared/survey";
 import { unitLines } from "../shared/units";
 import type { HealthRow, HealthState, HealthUnits } from "./state";
 import { nothingText, rowText, summaryText, untoldKinds } from "./words";
@@ -30,7 +30,7 @@ const namesOf = (store: View<HealthState>["store"]) => ({
 export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const { store } = view;
   const summary = el("p.cs-summary.cs-health__summary");
-  const legend = el("p.cs-health__legend", { "aria-hidden": "true" });
+  const legend = el("p.cs-health__legend", { "aria-hidden": "true", title: MEANINGS });
   const save = figureButtons(view, "health", "the health of the layers");
   const head = el(
     "div.cs-row.cs-row--head.cs-health__row",
@@ -59,7 +59,7 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
       ),
     );
     table.hidden = save.hidden = legend.hidden = found.length === 0;
-    text(summary, found.length > 0 ? summaryText(found, survey.images) : "");
+    text(summary, found.length > 0 ? summaryText(found, survey.images, names.dead) : "");
     text(
       empty,
       found.length > 0
@@ -113,7 +113,7 @@ export function linkHealth({ store, kernel }: Session<HealthState>): void {
   });
 }
 
-function row(one: HealthRow, inactive: "dead" | "silent"): HTMLElement {
+function row(one: HealthRow, inactive: Inactive): HTMLElement {
   const words = rowText(one, inactive);
   const bar = el("span.cs-health__bar");
   for (const kind of KINDS) {

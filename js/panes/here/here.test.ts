@@ -26,7 +26,7 @@ it("says that a unit is silenced, of a layer whose zero says something, too", ()
     return root.querySelector<HTMLElement>(".cs-context__caption")?.title;
   };
   expect(words("linear", 0)).toBe("0 · row 0, column 0");
-  expect(words("rectified", 0)).toBe("silent on this picture");
+  expect(words("rectified", 0)).toBe("inactive here");
   silenced = true;
   expect([words("linear", 0), words("rectified", 0)]).toEqual(["silenced", "silenced"]);
 });

@@ -15,11 +15,12 @@ export function herePane(
 ): void {
   const canvas = el("canvas.cs-context__canvas");
   const caption = el("p.cs-context__caption");
+  const frame = el("div.cs-context__frame", canvas);
   const figure = el(
     "figure.cs-context",
-    { hidden: true },
+
     el("h3.cs-heading", "On this picture"),
-    el("div.cs-context__frame", canvas),
+    frame,
     el("figcaption", caption),
   );
   root.append(figure);
@@ -37,17 +38,21 @@ export function herePane(
     const shades = new ImageData(signedRgba(found.shades, 1), right - left, bottom - top);
     canvas.getContext("2d")?.putImageData(shades, left, top);
   });
-  store.watch(["here", "photo", "layer", "selected"], () => {
+  store.follow("_network", ({ size: [height, width] }) => {
+    frame.style.aspectRatio = `${width} / ${height}`;
+  });
+  store.watch(["here", "photo", "layer", "selected", "offline", "errors"], () => {
     const found = store.get("here");
     const current = found && found.layer === store.get("layer") && found.channel === store.get("selected");
-    figure.hidden = !found;
-    is(figure, "stale", !current);
+    // While it is still to come there is room for it.
+    figure.hidden = !found && (store.get("offline") || "here" in store.get("errors"));
+    is(figure, "stale", !!found && !current);
     if (!found) return;
     caption.title = silenced()
       ? "silenced"
       : found.value > 0 || layerOf(store)?.signed
         ? `${cutOff(found.value, found.before)} · row ${found.row}, column ${found.column}`
-        : "silent on this picture";
+        : "inactive here";
     text(caption, inTwoLines(caption.title));
     paint();
   });

@@ -11,12 +11,9 @@ import type { MapState } from "./state";
 
 export function mapToolsPane(view: View<MapState>, root: HTMLElement): void {
   const { store } = view;
-  const asks = el("span.cs-tools__asks", ...layerFields(view), strideField(view));
+  const asks = el("span.cs-tools__asks.cs-asks", ...layerFields(view), strideField(view));
   const save = figureButtons(view, "maps", "the maps");
   root.append(el("div.cs-tools", asks, opacityField(store), save));
-  store.follow("offline", (offline) => {
-    asks.inert = offline;
-  });
 }
 
 /** The layer, and which of its maps. */

@@ -78,17 +78,17 @@ describe("class probabilities", () => {
   });
 
   it("say of silence only what the whole network does not say under the same occluder", () => {
-    const occluded = { silent: 1, first: score(9, 0.01, 0.7) };
+    const occluded = { silenced: 1, first: score(9, 0.01, 0.7) };
     const flip = (changes: Partial<Frame>) => words(setup(changes).root, ".cs-flip.cs-is-flipped")[0];
     expect(flip({ ...occluded, unsilenced: { index: 9, label: "class 9" } })).toBe("class 0 → class 9");
     expect(flip({ ...occluded, unsilenced: { index: 0, label: "class 0" } })).toBe(
       "without 1 unit: class 9 instead of class 0",
     );
     // The occluder would have changed the class, but for the silence.
-    expect(flip({ silent: 2, unsilenced: { index: 9, label: "class 9" } })).toBe(
+    expect(flip({ silenced: 2, unsilenced: { index: 9, label: "class 9" } })).toBe(
       "without 2 units: class 0 instead of class 9",
     );
-    expect(flip({ silent: 1, unsilenced: { index: 0, label: "class 0" } })).toBeUndefined();
+    expect(flip({ silenced: 1, unsilenced: { index: 0, label: "class 0" } })).toBeUndefined();
   });
 
   it("say when they are independent, so that they need not sum to 1", () => {

@@ -121,7 +121,7 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
     else if (apart)
       text(
         flip,
-        `without ${many(frame.silent ?? 0, "unit")}: ${frame.first.label} instead of ${unsilenced.label}`,
+        `without ${many(frame.silenced ?? 0, "unit")}: ${frame.first.label} instead of ${unsilenced.label}`,
       );
     else text(flip, flipped ? `${frame.before.label} → ${frame.first.label}` : `still ${frame.before.label}`);
     flip.title = flip.textContent ?? "";

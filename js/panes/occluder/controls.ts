@@ -15,7 +15,7 @@ import { trailRange } from "./trail";
 export function controlsPane(view: View<OccluderState>, root: HTMLElement): void {
   const { store } = view;
   const pane = el(
-    "div.cs-controls",
+    "div.cs-controls.cs-asks",
     captioned("shape", shapeField(view)),
     captioned("fill", ...fillField(view)),
     sizeField(view),
@@ -26,9 +26,6 @@ export function controlsPane(view: View<OccluderState>, root: HTMLElement): void
     if (event.key !== "Escape" || !store.get("drawing")) return;
     store.set({ drawing: false });
     event.stopPropagation();
-  });
-  store.follow("offline", (offline) => {
-    pane.inert = offline;
   });
 }
 

@@ -32,8 +32,7 @@ export function followField({ store, kernel }: View<OccluderState>): HTMLElement
     store.set({ target });
   };
   on(field, "change", follow);
-  store.follow("offline", (offline) => {
-    element.hidden = offline;
-  });
-  return captioned("follow", element);
+  const part = captioned("follow", element);
+  part.classList.add("cs-live");
+  return part;
 }

@@ -12,7 +12,7 @@ import { trailLayer } from "./trail";
 
 export function picturePane(view: View<OccluderState>, root: HTMLElement): void {
   const { store } = view;
-  const frame = el("div.cs-picture");
+  const frame = el("div.cs-picture", { "data-asks": true });
   const { occluder, grip } = handle(view);
   frame.append(pictureCanvas(view, frame), trailLayer(view), ghost(view), occluder);
   root.append(errorsOf("photo"), frame);

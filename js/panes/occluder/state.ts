@@ -12,7 +12,7 @@ export interface ClassScore {
   label: string;
   clean: number;
   now: number;
-  /** Of the clean picture with nothing silenced, where units are silent. */
+  /** Of the clean picture with nothing silenced, where units are silenced. */
   whole?: number;
 }
 
@@ -32,9 +32,9 @@ export interface Frame {
   /** Whether each class has a probability of its own: they need not sum to 1. */
   independent: boolean;
   milliseconds: number;
-  /** How many units are silent. */
-  silent?: number;
-  /** The most probable class at the same place with nothing silenced, where units are silent. */
+  /** How many units are silenced. */
+  silenced?: number;
+  /** The most probable class at the same place with nothing silenced, where units are silenced. */
   unsilenced?: { index: number; label: string };
   /** Number of the trail that this place belongs to. */
   trail: number;

@@ -4,7 +4,7 @@ import type { PatternRow, PatternSummary } from "./state";
 
 const REGIMES: Record<string, string> = {
   positive: "samples where the unit is active",
-  negative: "samples where the unit is not active",
+  negative: "samples where the unit is inactive",
   all: "all samples",
 };
 

@@ -7,14 +7,13 @@ import { pictureKey } from "../shared/pictures";
 import type { PinState } from "./state";
 
 export function pinPictureButton({ store }: View<PinState>): HTMLButtonElement {
-  const pin = el("button.cs-link", { title: "Keep this picture’s classes in sight beneath others’" });
+  const pin = el("button.cs-link.cs-live", { title: "Keep this picture’s classes in sight beneath others’" });
   const here = () => pictureKey(store.get("_pictures"), store.get("picture"));
   on(pin, "click", () => store.set({ pinnedPicture: store.get("pinnedPicture") === here() ? null : here() }));
-  store.watch(["pinnedPicture", "picture", "_pictures", "offline"], () => {
+  store.watch(["pinnedPicture", "picture", "_pictures"], () => {
     const pinned = store.get("pinnedPicture") === here();
     text(pin, pinned ? "unpin" : "pin");
     aria(pin, "label", pinned ? "Unpin this picture" : "Pin this picture");
-    pin.hidden = store.get("offline");
   });
   return pin;
 }

@@ -1,4 +1,4 @@
-/** What is asked of the kernel about what is pinned: how it stands on the picture, and without silent units. */
+/** What is asked of the kernel about what is pinned: how it stands on the picture, and without silenced units. */
 import type { Session } from "../../seam";
 import { setting } from "../occluder/state";
 import { pictureKey } from "../shared/pictures";

@@ -3,12 +3,16 @@ import { aria, dim, el, on, text } from "../../lib/dom";
 import { cutOff } from "../../lib/format";
 import type { View } from "../../seam";
 import { croppedAs, paintPatch, paintProjection } from "../shared/patches";
-import { isSilent } from "../silence/state";
+import { isSilenced } from "../silence/state";
 import { type Exemplar, inOrder, type Of } from "../unit/state";
 import type { PinnedUnit, PinState } from "./state";
 
 export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
-  const pin = el("button.cs-button.cs-toggle", { title: "Keep this unit in sight beneath others" }, "pin");
+  const pin = el(
+    "button.cs-button.cs-toggle.cs-asks",
+    { title: "Keep this unit in sight beneath others" },
+    "pin",
+  );
   const isHere = (of: Omit<Of, "checkpoint"> | null | undefined) =>
     of?.layer === store.get("layer") && of?.channel === store.get("selected");
   const isPinned = () => isHere(store.get("pinned")?.unit) || isHere(store.get("pinning"));
@@ -18,9 +22,9 @@ export function pinUnitButton({ store }: View<PinState>): HTMLButtonElement {
     else if (isPinned()) store.set({ pinned: null });
     else if (channel !== null) store.set({ pinning: { layer, channel } });
   });
-  store.watch(["pinned", "pinning", "layer", "selected", "offline"], () => {
+  store.watch(["pinned", "pinning", "layer", "selected"], () => {
     aria(pin, "pressed", isPinned());
-    pin.disabled = store.get("selected") === null || store.get("offline");
+    pin.disabled = store.get("selected") === null;
   });
   return pin;
 }
@@ -63,7 +67,7 @@ export function pinnedUnit({ store }: View<PinState>, root: HTMLElement, pin: HT
     if (!pinned) return;
     const { layer, channel } = pinned.unit;
     const come = found?.layer === layer && found.channel === channel;
-    if (isSilent(store.get("silenced"), layer, channel)) text(value, "silenced");
+    if (isSilenced(store.get("silenced"), layer, channel)) text(value, "silenced");
     else text(value, come ? `${cutOff(found.value, found.before)} on this picture` : "…");
   });
 }
@@ -76,7 +80,7 @@ function tilesOf({ unit, projections: known }: PinnedUnit, projected: boolean): 
   return unit.exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-pinned__tile", { title: describe(exemplar) });
     canvas.classList.toggle("cs-pinned__tile--projection", projected);
-    canvas.classList.toggle("cs-pinned__tile--silent", exemplar.value === 0);
+    canvas.classList.toggle("cs-pinned__tile--inactive", exemplar.value === 0);
     if (!projected) paintPatch(canvas, projections ? croppedAs(unit, projections) : unit, index);
     else if (projections) paintProjection(canvas, projections, unit, index);
     return canvas;

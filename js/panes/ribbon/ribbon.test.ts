@@ -104,11 +104,11 @@ it("shows which share of a layer's units no picture has activated", () => {
   const { store, cells } = setup();
   store.set({ _survey: { ...store.get("_survey"), images: 200, inactive: "dead", dead: { stem: 0.25 } } });
   expect(cells[0]?.querySelector<HTMLElement>(".cs-layer__dead")?.style.width).toBe("25%");
-  expect(cells[0]?.querySelector<HTMLElement>(".cs-layer__health")?.title).toBe(
-    "25 % of the filters not active in 200 pictures",
+  expect(cells[0]?.querySelector<HTMLElement>(".cs-layer__health")?.title).toEqual(
+    expect.stringMatching(/^25 % of the units dead in 200 pictures\n/),
   );
   expect(cells[0]?.textContent).toContain("25 % dead");
-  store.set({ _survey: { ...store.get("_survey"), images: 1, inactive: "silent" } });
-  expect(cells[0]?.textContent).toContain("25 % silent");
+  store.set({ _survey: { ...store.get("_survey"), images: 1, inactive: "inactive" } });
+  expect(cells[0]?.textContent).toContain("25 % inactive");
   expect(cells[1]?.querySelector<HTMLElement>(".cs-layer__health")?.title).toBe("");
 });

@@ -1,10 +1,10 @@
-/** The layers in a row, input to output: channels, size, receptive field, share of filters never active. */
-import { aria, el, is, on, onKey, onResize, text, within } from "../../lib/dom";
+/** The layers in a row, input to output: channels, size, receptive field, share of units that no picture activates. */
+import { aria, el, is, on, onKey, onResize, within } from "../../lib/dom";
 import { field, many, share, side } from "../../lib/format";
 import type { View } from "../../seam";
 import type { LayerInfo, NetworkSlice } from "../shared/network";
 import type { SelectionSlice } from "../shared/selection";
-import type { SurveySlice, SurveyState } from "../shared/survey";
+import { MEANINGS, type SurveySlice, type SurveyState } from "../shared/survey";
 import { blocksOf, type Named } from "./names";
 import { overview } from "./overview";
 
@@ -37,13 +37,13 @@ export function ribbonPane(view: View<RibbonState>, root: HTMLElement, options: 
 
   const choose = (name: string) => {
     const layer = store.get("_network").layers.find((one) => one.name === name);
-    if (!layer || name === store.get("layer") || store.get("offline")) return;
+    if (!layer || name === store.get("layer")) return;
     const selected = store.get("selected");
     // The unit's number is kept, as in walking through a building by one staircase, where the layer has as many.
     const kept = selected === null ? null : Math.min(selected, layer.channels - 1);
     store.set({ layer: name, selected: options.opens === "any" ? null : kept, exemplar: null });
   };
-  root.append(overview(view, choose), strip);
+  root.append(overview(view, choose), el("div.cs-ribbon__frame", strip, ...ends(strip)));
 
   store.follow("_network", ({ layers }) => {
     row = build(layers);
@@ -165,17 +165,44 @@ function cellOf({ name, short }: Named, layers: readonly LayerInfo[], cells: Map
     },
     el("b.cs-layer__name", short),
     el("span.cs-layer__fact", `${layer.channels} × ${side(layer.size)}`),
-    el("span.cs-layer__fact", `rf ${field(layer)}`, el("span.cs-layer__share")),
+    el("span.cs-layer__fact.cs-layer__last", `rf ${field(layer)}`, el("span.cs-layer__share")),
     el("span.cs-layer__health", el("i.cs-layer__dead")),
   );
   cells.set(layer.name, cell);
   return cell;
 }
 
-/** In each cell the share of the layer's filters that no picture has activated: a bar, and where there are any a number. */
+/** At either end of a strip that goes on there: that it does, and a way on. By keys one goes through the layers. */
+function ends(strip: HTMLElement): HTMLElement[] {
+  const buttons = ([-1, 1] as const).map((way) => {
+    const button = el(
+      "button",
+      {
+        class: "cs-ribbon__more",
+        "data-way": way,
+        tabindex: -1,
+        "aria-hidden": "true",
+        title: "More layers",
+      },
+      way < 0 ? "‹" : "›",
+    );
+    on(button, "click", () => strip.scrollBy({ left: way * 0.8 * strip.clientWidth, behavior: "smooth" }));
+    return button;
+  });
+  const show = () => {
+    const rest = [strip.scrollLeft, strip.scrollWidth - strip.clientWidth - strip.scrollLeft];
+    for (const [at, button] of buttons.entries()) button.hidden = (rest[at] ?? 0) < 2;
+  };
+  on(strip, "scroll", show);
+  onResize(strip, show);
+  new MutationObserver(show).observe(strip, { attributes: true, childList: true, subtree: true });
+  return buttons;
+}
+
+/** In each cell the share of the layer's units that no picture has activated: a bar, and where there are any a number. */
 function showDead(
   cells: ReadonlyMap<string, HTMLElement>,
-  { dead, images = 0, inactive = "silent" }: SurveyState,
+  { dead, images = 0, inactive = "inactive" }: SurveyState,
 ): void {
   for (const [name, cell] of cells) {
     const part = dead?.[name];
@@ -184,10 +211,13 @@ function showDead(
     const number = cell.querySelector<HTMLElement>(".cs-layer__share");
     if (!health || !bar || !number) continue;
     bar.style.width = `${100 * (part ?? 0)}%`;
-    text(number, part && part >= 0.01 ? ` · ${share(part)} ${inactive}` : "");
-    health.title =
+    // Its room is kept, so that no layer moves while a survey goes on: the word is for who hears it, and in the title.
+    number.replaceChildren(
+      ...(part && part >= 0.01 ? [share(part), el("span.cs-visually-hidden", ` ${inactive}`)] : []),
+    );
+    number.title = health.title =
       part === undefined
         ? ""
-        : `${Math.round(100 * part)} % of the filters not active in ${many(images, "picture")}`;
+        : `${share(part)} of the units ${inactive} in ${many(images, "picture")}\n${MEANINGS}`;
   }
 }

@@ -25,10 +25,3 @@ it("asks for a figure by its name and kind, and saves what comes under the kerne
   click.mockRestore();
   vi.unstubAllGlobals();
 });
-
-it("is off on a saved page", () => {
-  const view = viewOf();
-  const buttons = figureButtons(view, "unit", "the unit").querySelectorAll("button");
-  view.store.set({ offline: true });
-  expect([...buttons].map(({ disabled }) => disabled)).toEqual([true, true]);
-});

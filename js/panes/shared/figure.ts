@@ -11,8 +11,5 @@ export function figureButtons({ store, kernel }: View<object>, what: string, of:
     on(button, "click", () => kernel.ask("figure", { what, format }));
     return button;
   });
-  store.follow("offline", (offline) => {
-    for (const button of buttons) button.disabled = offline;
-  });
-  return el("span.cs-save", ...buttons);
+  return el("span.cs-save", { inert: store.get("offline") }, ...buttons);
 }

@@ -40,6 +40,6 @@ export const networkSlice: Slice<NetworkSlice> = {
 export const layerOf = (store: Store<NetworkSlice>): LayerInfo | undefined =>
   store.get("_network").layers.find(({ name }) => name === store.get("layer"));
 
-/** Whether a value below zero of a layer says something, too: its units are neither silent there nor dead. */
+/** Whether a value below zero of a layer says something, too: its units are neither inactive there nor dead. */
 export const isSignedLayer = (store: Store<NetworkSlice>, layer: string | undefined): boolean =>
   !!store.get("_network").layers.find(({ name }) => name === layer)?.signed;

@@ -4,6 +4,14 @@ import type { Store } from "../../lib/store";
 import type { Slice, View } from "../../seam";
 import { type Progress, unreadable, type Work } from "./work";
 
+/** What a unit is called that none of the pictures activated: of too few of them it is not dead. */
+export type Inactive = "dead" | "inactive";
+
+/** The words for units at zero, each with what it means; docs/concepts.md has them, too. */
+export const MEANINGS =
+  "inactive here: nowhere above zero on this picture\n" +
+  "inactive: so on every picture of the survey; dead: of 101 pictures or more";
+
 export interface SurveyState extends Progress {
   revision: number;
   skipped: number;
@@ -11,8 +19,7 @@ export interface SurveyState extends Progress {
   dead?: Record<string, number>;
   /** How many pictures were read. */
   images: number;
-  /** What a unit is called that none of them activated: of too few pictures it is not dead. */
-  inactive?: "dead" | "silent";
+  inactive?: Inactive;
 }
 
 export interface SurveySlice {
@@ -25,18 +32,27 @@ export const surveySlice: Slice<SurveySlice> = {
 };
 
 /** What a unit is called that no picture of the survey has activated. */
-export const inactiveWord = (store: Store<SurveySlice>): "dead" | "silent" =>
-  store.get("_survey").inactive ?? "silent";
+export const inactiveWord = (store: Store<SurveySlice>): Inactive =>
+  store.get("_survey").inactive ?? "inactive";
+
+/** Whether there is a survey, or one is to come: what it offers has its place from the start. */
+export const hasSurvey = (store: Store<SurveySlice>): boolean => store.get("_survey").state !== "none";
 
 /** Whether anything is known of the units yet. */
 export const isSurveyed = (store: Store<SurveySlice>): boolean => store.get("_survey").revision > 0;
 
-export const surveyWork = ({ store }: View<SurveySlice>): Work => ({
+export const surveyWork = ({ store, kernel }: View<SurveySlice>): Work => ({
   label: "Survey",
   noun: "survey",
   begins: "survey begins",
   progress: () => store.get("_survey"),
   onChange: (run) => store.onChange(["_survey"], run),
-  whole: () => `survey of ${many(store.get("_survey").images, "picture")}`,
+  whole: (done) => {
+    const { images, total } = store.get("_survey");
+    // One that was given may be of a part.
+    return `survey of ${done < total ? `${done} of ` : ""}${many(done < total ? total : images, "picture")}`;
+  },
   note: () => unreadable(store.get("_survey").skipped),
+  resume: () => kernel.tell("resume"),
+  retry: "start again",
 });

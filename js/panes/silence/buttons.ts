@@ -3,7 +3,7 @@ import { select } from "../../lib/controls";
 import { aria, dim, el, on, text } from "../../lib/dom";
 import type { View } from "../../seam";
 import { isSurveyed } from "../shared/survey";
-import { changed, isSilentHere, type SilenceState } from "./state";
+import { changed, isSilencedHere, type SilenceState } from "./state";
 
 const MORE = {
   "": "choose…",
@@ -21,9 +21,10 @@ export function silenceButtons(view: View<SilenceState>): {
   refusal: HTMLElement;
 } {
   const { store, kernel } = view;
-  const toggle = el("button.cs-button.cs-toggle", "silence");
+  const toggle = el("button.cs-button.cs-toggle.cs-asks", "silence");
   const more = select("Silence more of the layer", MORE);
   more.element.title = TITLE;
+  more.element.classList.add("cs-asks");
   on(toggle, "click", () => {
     const [silenced, layer, unit] = [store.get("silenced"), store.get("layer"), store.get("selected")];
     if (unit === null) return;
@@ -36,14 +37,13 @@ export function silenceButtons(view: View<SilenceState>): {
     more.show("");
   });
   const refusal = dim();
-  store.watch(["layer", "selected", "silenced", "silenceable", "offline", "_survey"], () => {
+  store.watch(["layer", "selected", "silenced", "silenceable", "_survey"], () => {
     const [layer, unit, found] = [store.get("layer"), store.get("selected"), store.get("silenceable")];
     const refused = found?.layer === layer ? found.refused : null;
-    const silent = isSilentHere(view);
-    aria(toggle, "pressed", silent);
-    toggle.title = silent ? "It is held at zero" : "Hold this unit at zero";
-    toggle.disabled = unit === null || store.get("offline");
-    more.element.disabled = store.get("offline");
+    const held = isSilencedHere(view);
+    aria(toggle, "pressed", held);
+    toggle.title = held ? "It is held at zero" : "Hold this unit at zero";
+    toggle.disabled = unit === null;
     toggle.hidden = more.element.hidden = refused !== null;
     more.offer(isSurveyed(store) ? ["", "strongest", "weakest", "all", "none"] : ["", "all", "none"]);
     refusal.title = refused ?? "";

@@ -1,17 +1,17 @@
-/** What is silent, each to be taken back; shown where there is anything. */
+/** What is silenced, each to be taken back; shown where there is anything. */
 import { el, on, text, within } from "../../lib/dom";
 import { many } from "../../lib/format";
 import { menu } from "../../lib/menu";
 import type { View } from "../../seam";
 import { changed, countOf, type SilenceState } from "./state";
 
-/** Of a layer with more silent units than these one chip tells. */
+/** Of a layer with more silenced units than these one chip tells. */
 const APART = 4;
 
 export function silenceChips(view: View<SilenceState>, root: HTMLElement): void {
   const { store } = view;
   const count = el("summary.cs-silenced__count", { title: "Which, and how to take it back" });
-  const none = el("button.cs-link", "silence none");
+  const none = el("button.cs-link.cs-live", "silence none");
   const chips = el("div.cs-similar", { role: "group", "aria-label": "Silenced units" });
   const note = el("p", "The survey, and so a unit’s patches, are of the whole network. ", none);
   const part = menu("cs-silenced", count, el("div", chips, note), view.signal);
@@ -20,7 +20,6 @@ export function silenceChips(view: View<SilenceState>, root: HTMLElement): void 
     const [silenced, offline] = [store.get("silenced"), store.get("offline")];
     const number = countOf(silenced);
     text(count, `${many(number, "unit")} silenced`);
-    none.hidden = offline;
     chips.replaceChildren(
       ...silenced.flatMap(([layer, units]) => {
         const channels = store.get("_network").layers.find(({ name }) => name === layer)?.channels;

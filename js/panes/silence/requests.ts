@@ -1,4 +1,4 @@
-/** What is asked of the kernel: whether units of the layer that is looked at can be silent. */
+/** What is asked of the kernel: whether units of the layer that is looked at can be silenced. */
 import type { Session } from "../../seam";
 import type { SilenceState } from "./state";
 

@@ -97,7 +97,7 @@ it("gives the focus of a chip that goes to the next, and of the last to the inst
   expect(document.activeElement).toBe(more);
 });
 
-it("asks for more of the layer, and whether its units can be silent at all", () => {
+it("asks for more of the layer, and whether its units can be silenced at all", () => {
   const { store, kernel, toggle, more, root } = setup();
   expect(kernel.ask).toHaveBeenLastCalledWith("silenceable", { layer: "stem" });
   const offered = () => [...more.options].filter(({ hidden }) => !hidden).map(({ value }) => value);
@@ -114,8 +114,5 @@ it("asks for more of the layer, and whether its units can be silent at all", () 
   store.set({ layer: "head", selected: 0 });
   expect([toggle.hidden, toggle.disabled, why?.textContent]).toEqual([false, false, ""]);
   store.set({ offline: true, silenced: [["head", [0]]] });
-  expect([toggle.disabled, root.querySelector<HTMLButtonElement>(".cs-chip")?.disabled]).toEqual([
-    true,
-    true,
-  ]);
+  expect(root.querySelector<HTMLButtonElement>(".cs-chip")?.disabled).toBe(true);
 });

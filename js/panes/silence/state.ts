@@ -4,12 +4,12 @@ import type { NetworkSlice } from "../shared/network";
 import type { SelectionSlice } from "../shared/selection";
 import type { SurveySlice } from "../shared/survey";
 
-/** By layer, in the network's order: its silent units, ascending. */
+/** By layer, in the network's order: its silenced units, ascending. */
 export type Silenced = readonly (readonly [layer: string, units: readonly number[]])[];
 
 export interface SilenceSlice {
   silenced: Silenced;
-  /** Of which layer it was asked, and why its units cannot be silent; null where they can. */
+  /** Of which layer it was asked, and why its units cannot be silenced; null where they can. */
   silenceable: { layer: string; refused: string | null } | null;
 }
 
@@ -21,14 +21,14 @@ export const silenceSlice: Slice<SilenceSlice> = {
 
 export type SilenceState = NetworkSlice & SelectionSlice & SurveySlice & SilenceSlice;
 
-export const isSilent = (silenced: Silenced, layer: string, unit: number): boolean =>
+export const isSilenced = (silenced: Silenced, layer: string, unit: number): boolean =>
   silenced.some(([name, units]) => name === layer && units.includes(unit));
 
 /** Whether the unit that is looked at is. */
-export const isSilentHere = ({ store }: View<SilenceState>): boolean =>
-  isSilent(store.get("silenced"), store.get("layer"), store.get("selected") ?? -1);
+export const isSilencedHere = ({ store }: View<SilenceState>): boolean =>
+  isSilenced(store.get("silenced"), store.get("layer"), store.get("selected") ?? -1);
 
-/** With other units of one layer: those that `change` makes of the silent ones there. */
+/** With other units of one layer: those that `change` makes of the silenced ones there. */
 export function changed(
   silenced: Silenced,
   layer: string,

@@ -1,5 +1,5 @@
 /** The status line: device, latency, what is under way and how to stop it. */
-import { aria, el, is, on, text } from "../../lib/dom";
+import { aria, el, on, text } from "../../lib/dom";
 import { duration } from "../../lib/format";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
@@ -20,9 +20,8 @@ function deviceLine({ store }: View<NetworkSlice>): HTMLElement {
     const absent = store.get("absent");
     dot.dataset.state = offline || absent ? "off" : slow ? "busy" : "ready";
     const live = `${where} · ${slow ? "computing" : "ready"}`;
-    // In full: what says so above may be out of sight.
-    text(device, `${name} · ${offline ? "a saved page: no kernel" : (absent ?? live)}`);
-    is(device, "told", absent !== null);
+    text(device, `${name} · ${offline ? "a saved page: no kernel" : absent ? "no kernel" : live}`);
+    device.title = device.textContent ?? "";
   });
   return el("span", dot, device);
 }

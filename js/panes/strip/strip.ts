@@ -44,7 +44,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   store.onChange(["picture"], mark);
   const remove = (index: number): boolean => {
     const added = store.get("_pictures")[index]?.added;
-    if (added === undefined || store.get("offline")) return false;
+    if (added === undefined) return false;
     kernel.tell("remove", { added });
     return true;
   };
@@ -56,7 +56,7 @@ export function stripPane(view: View<StripState>, root: HTMLElement, drop: HTMLE
   onKey(strip, ({ key }) => {
     if (key === "Delete") return remove(place());
     const step = { ArrowRight: 1, ArrowLeft: -1 }[key];
-    if (!step || store.get("offline")) return false;
+    if (!step) return false;
     let picture = store.get("picture");
     const last = store.get("_pictures").length - 1;
     do picture += step;
@@ -97,13 +97,10 @@ function thumbnails({ store }: View<StripState>): HTMLElement[] {
 }
 
 /** The button that adds pictures, and the other ways to. */
-function addButton(
-  { store, kernel }: View<StripState>,
-  drop: HTMLElement,
-): { add: HTMLElement; file: HTMLElement } {
+function addButton({ kernel }: View<StripState>, drop: HTMLElement): { add: HTMLElement; file: HTMLElement } {
   const file = el("input", { type: "file", accept: "image/*", multiple: true, hidden: true });
   const add = el(
-    "button.cs-thumbnail.cs-thumbnail--add",
+    "button.cs-thumbnail.cs-thumbnail--add.cs-live",
     {
       title: "Add pictures: pick, drop or paste",
       "aria-label": "Add pictures",
@@ -140,6 +137,5 @@ function addButton(
     take(event, event.dataTransfer?.files);
   });
   on(drop, "paste", (event) => take(event, event.clipboardData?.files));
-  store.follow("offline", (offline) => (add.hidden = offline));
   return { add, file };
 }

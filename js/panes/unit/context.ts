@@ -4,6 +4,7 @@ import { inTwoLines } from "../../lib/format";
 import { type Photo, show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
+import { hasSurvey } from "../shared/survey";
 import { describe, putAtMiddle } from "./exemplar";
 import { type Exemplar, exemplarsOf, type UnitState } from "./state";
 
@@ -12,17 +13,20 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
   const { frame, showIn } = framedPicture();
   const caption = el("p.cs-context__caption");
   const source = el("bdi");
-  const line = el("p.cs-context__source", source);
+  const line = el("span.cs-context__source", source);
   const file = fileButton(view, () => source.title);
   const figure = el(
     "figure.cs-context",
     el("h3.cs-heading", "In its picture"),
     frame,
-    el("figcaption", caption, line, file),
+    el("figcaption", caption, el("p.cs-context__line", line, file)),
   );
-  store.watch(["unit", "weaker", "exemplar", "context"], () => {
+  store.follow("_network", ({ size: [height, width] }) => {
+    frame.style.aspectRatio = `${width} / ${height}`;
+  });
+  store.watch(["unit", "weaker", "exemplar", "context", "_survey", "errors", "offline"], () => {
     const exemplar = exemplarHere(view);
-    figure.hidden = !exemplar;
+    figure.hidden = !exemplar && !isToCome(view);
     if (!exemplar) return;
     caption.title = describe(exemplar);
     // Its name stands beneath.
@@ -43,6 +47,10 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
   });
   return figure;
 }
+
+/** Whether a unit is still looked up, so that there is to be room for it. */
+export const isToCome = ({ store }: View<UnitState>): boolean =>
+  !store.get("unit") && hasSurvey(store) && !store.get("offline") && !("unit" in store.get("errors"));
 
 /** The exemplar whose picture is shown. */
 const exemplarHere = ({ store }: View<UnitState>): Exemplar | undefined =>

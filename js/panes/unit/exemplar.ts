@@ -4,13 +4,13 @@ import { clamp, type Extent } from "../../lib/geometry";
 import type { Exemplar } from "./state";
 
 /** Where few pictures excite a unit, its top fills up with zeros of a rectifier: their place means nothing. */
-export function isSilent(exemplar: Exemplar): boolean {
+export function isInactive(exemplar: Exemplar): boolean {
   return exemplar.value === 0;
 }
 
 export function describe(exemplar: Exemplar): string {
   const what = exemplar.label ?? exemplar.name;
-  if (isSilent(exemplar)) return `silent · ${what}`;
+  if (isInactive(exemplar)) return `inactive · ${what}`;
   return `${cutOff(exemplar.value, exemplar.before)} · ${what} · row ${exemplar.row}, column ${exemplar.column}`;
 }
 

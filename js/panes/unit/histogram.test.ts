@@ -17,7 +17,7 @@ it("calls no unit dead whose values below zero say something", () => {
     view.store.set({ unit: { ...unit, layer, values } as unknown as Unit });
   };
   words("conv", []);
-  expect(values?.textContent).toBe("silent: active in 0 of 2 pictures");
+  expect(values?.textContent).toBe("inactive: active in 0 of 2 pictures");
   view.store.set({ _survey: { ...view.store.get("_survey"), inactive: "dead" } });
   expect(values?.textContent).toBe("dead: active in 0 of 2 pictures");
   words("fc", [-0.168, -0.2]);

@@ -6,7 +6,7 @@ import type { Store } from "../../lib/store";
 import type { View } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import { croppedAs, paintPatch } from "../shared/patches";
-import { describe, isSilent, putAtMiddle } from "./exemplar";
+import { describe, isInactive, putAtMiddle } from "./exemplar";
 import {
   type Crop,
   currentProjections,
@@ -107,13 +107,13 @@ function tilesOf(
   const picture = store.get("_network").size;
   return shown.exemplars.map((exemplar, index) => {
     const canvas = el("canvas.cs-patch__canvas");
-    const silent = isSilent(exemplar);
-    const [words, written] = [describe(exemplar), silent ? "silent" : value(exemplar)];
+    const inactive = isInactive(exemplar);
+    const [words, written] = [describe(exemplar), inactive ? "inactive" : value(exemplar)];
     paintPatch(canvas, shown, index);
     const tile = el(
       "button",
       {
-        class: silent ? "cs-patch cs-patch--silent" : "cs-patch",
+        class: inactive ? "cs-patch cs-patch--inactive" : "cs-patch",
         role: "option",
         // What is written on it is a part of its name.
         "aria-label": words.startsWith(written) ? words : `${written} · ${words}`,
@@ -126,7 +126,7 @@ function tilesOf(
       canvas,
       el("span.cs-patch__value", written),
     );
-    if (exemplar.whole && !silent) {
+    if (exemplar.whole && !inactive) {
       const ring = el("i.cs-mark");
       putAtMiddle(ring, exemplar, picture);
       tile.append(ring);

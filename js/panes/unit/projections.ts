@@ -69,9 +69,7 @@ function methodField({ store }: View<UnitState>): HTMLElement {
     guided_backprop: "guided",
     gradient: "gradient",
   });
-  store.follow("offline", (offline) => {
-    methods.element.disabled = offline;
-  });
+  methods.element.classList.add("cs-asks");
   return tied(store, "method", methods).element;
 }
 

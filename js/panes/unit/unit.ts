@@ -60,7 +60,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   root.append(section);
   on(content, "click", (event) => {
     const image = within(event, ".cs-patch")?.dataset.image;
-    if (image !== undefined && !store.get("offline")) options.onPatch?.(Number(image));
+    if (image !== undefined) options.onPatch?.(Number(image));
   });
   store.watch(["layer", "selected", "checkpoint", "unit", "_survey", "errors"], () => {
     const unit = store.get("unit");

@@ -50,9 +50,5 @@ export function pastButtons({ store }: View<NetworkSlice & SelectionSlice & Pict
   show();
   on(back, "click", () => go(-1));
   on(forward, "click", () => go(1));
-  const group = el("span.cs-zoom", { role: "group", "aria-label": "What was looked at" }, back, forward);
-  store.follow("offline", (offline) => {
-    group.hidden = offline;
-  });
-  return group;
+  return el("span.cs-zoom.cs-live", { role: "group", "aria-label": "What was looked at" }, back, forward);
 }

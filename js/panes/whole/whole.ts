@@ -23,15 +23,12 @@ export function wholePane(
 
 function historyButton({ store }: View<WholeSlice>): HTMLElement {
   const button = el(
-    "button.cs-button.cs-toggle",
+    "button.cs-button.cs-toggle.cs-live",
     { title: "How the probability went, frame by frame: a chart beneath" },
     "history",
   );
   on(button, "click", () => store.set({ show_history: !store.get("show_history") }));
-  store.watch(["show_history", "offline"], () => {
-    button.hidden = store.get("offline");
-    aria(button, "pressed", store.get("show_history"));
-  });
+  store.follow("show_history", (shown) => aria(button, "pressed", shown));
   return button;
 }
 

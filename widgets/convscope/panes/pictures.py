@@ -100,7 +100,7 @@ class PicturesPane(Instrument):
 
     @property
     def _acting_net(self) -> Network:
-        """The network whose answers to the pictures are shown: in a pane that derives units of it may be silent."""
+        """The network whose answers to the pictures are shown: in a pane that derives units of it may be silenced."""
         return self.net
 
     def _silent_units(self, layer: Layer) -> list[int]:  # noqa: ARG002  what a pane that derives may need
@@ -108,7 +108,7 @@ class PicturesPane(Instrument):
         return []
 
     def _goes_below_zero(self, layer: Layer, maps: torch.Tensor, image: Any) -> bool:
-        """Whether the layer's maps have colours on either side of zero: silent units do not change that.
+        """Whether the layer's maps have colours on either side of zero: silenced units do not change that.
 
         A sum of products that no activation follows may go below zero on any picture; of others the maps say it, such
         as those of a pooling, which has no activation of its own.
@@ -133,10 +133,7 @@ class PicturesPane(Instrument):
 
     def _add(self, content: Content, picture: Picture) -> None:  # noqa: ARG002  what a pane that derives may need
         """Put a picture that the front end gave at the end, and show it."""
-        try:
-            self.net.prepare(picture.image)  # refused here, not at every later use
-        except ImageError as error:
-            raise ImageError(str(error).replace(", got ", f", got {picture.name}: ", 1)) from error
+        one_picture(self.net, picture)  # refused here, not at every later use
         self._show(picture)
 
     def _show(self, picture: Picture) -> None:
@@ -274,9 +271,14 @@ def first_readable(net: Network, images: Images, *others: Network) -> int:
 
 
 def one_picture(net: Network, image: Any) -> Images:
-    """A picture, checked to be one that the network can take."""
+    """A picture, checked to be one that the network can take; bytes are refused by the name of their file."""
     images = Images.of([image])
-    net.prepare(images[0].image)
+    try:
+        net.prepare(images[0].image)
+    except ImageError as error:
+        if not (isinstance(image, Picture) and isinstance(image.image, bytes)):
+            raise
+        raise ImageError(str(error).replace(", got ", f", got {image.name}: ", 1)) from error
     return images
 
 

@@ -35,11 +35,11 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
     A layer's half: ``explorer.silenced = {layer: explorer.survey.half(layer, "weakest")}``."""
 
     def __init__(self, net: Network, *, images: Images, **options: Any) -> None:
-        #: The last network with silent units that was made, and which they are.
+        #: The last network with silenced units that was made, and which they are.
         self._silent: tuple[dict[str, list[int]], Network] = {}, net
         #: The worker and a figure may both be the first to let it answer.
         self._falling = Lock()
-        #: A frame without the silent units, and the most probable class there with them.
+        #: A frame without the silenced units, and the most probable class there with them.
         self._unsilenced: tuple[dict[str, Any], dict[str, Any]] | None = None
         super().__init__(net, images=images, **options)
         #: The occluder of the whole network.
@@ -50,7 +50,7 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
     @traitlets.validate("silenced")
     def _possible_silence(self, proposal: Any) -> dict[str, list[int]]:
         units = listed(proposal["value"])
-        net = self.net.silenced(units, f"{self.net.name} with silent units")
+        net = self.net.silenced(units, f"{self.net.name} with silenced units")
         silenced = in_order(self.net, units)
         if silenced and silenced != self._silent[0]:
             self._silent = silenced, net
@@ -66,7 +66,7 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
             self._worker.submit("silence", lambda: self._guarded("silence", follow))
 
     def _fall_silent(self) -> None:
-        """Let the network without the silent units answer from now on."""
+        """Let the network without the silenced units answer from now on."""
         with self._falling:
             silenced, net = self._silent
             if not self.silenced:
@@ -107,7 +107,7 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
     def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
         frame = super()._framed(occluder, setting, position)
         if occluder is self._whole:
-            return {**frame, "silent": 0}
+            return {**frame, "silenced": 0}
         # Only beside the whole network's answer under the same occluder can be said what the units do to it.
         if self._unsilenced is None or self._unsilenced[0] is not frame:
             picture, fill, shape, size, _ = setting
@@ -115,10 +115,10 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
             with self._whole.threads.chosen((picture, fill, shape, size)):
                 now = occlusion.predict(position, size)
             self._unsilenced = frame, {"index": now.index, "label": now.labels[now.index]}
-        return {**frame, "silent": sum(map(len, self._silent[0].values())), "unsilenced": self._unsilenced[1]}
+        return {**frame, "silenced": sum(map(len, self._silent[0].values())), "unsilenced": self._unsilenced[1]}
 
     def _answer_silenceable(self, content: Content) -> Answer:
-        """Why units of a layer cannot be silent; None where they can."""
+        """Why units of a layer cannot be silenced; None where they can."""
         layer = self._layer(content)
         try:
             self.net.silenced({layer.name: []})
@@ -146,7 +146,7 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
 
 
 def listed(silenced: Any) -> dict[str, list[Any] | None]:
-    """Silent units by layer, each as a list; None for all."""
+    """Silenced units by layer, each as a list; None for all."""
     if silenced is not None and not isinstance(silenced, Mapping):
         raise ArgumentError(
             f"Expected silenced as a dict of layers to their units, got {silenced!r:.80}. For example {{'conv1': [3]}}."
@@ -162,7 +162,7 @@ def is_several(units: Any) -> bool:
 
 
 def in_order(net: Network, silenced: Mapping[str, list[Any] | None]) -> dict[str, list[int]]:
-    """Silent units as the trait keeps them: by the layers' own names, in the network's order, ascending."""
+    """Silenced units as the trait keeps them: by the layers' own names, in the network's order, ascending."""
     found: dict[str, set[int]] = {}
     for key, units in silenced.items():
         layer = net.layer(key)
@@ -171,7 +171,7 @@ def in_order(net: Network, silenced: Mapping[str, list[Any] | None]) -> dict[str
 
 
 def to_browser(silenced: Mapping[str, list[int]]) -> list[list[Any]]:
-    """Silent units as pairs of a layer and its units, in the layers' order."""
+    """Silenced units as pairs of a layer and its units, in the layers' order."""
     return [[layer, units] for layer, units in silenced.items()]
 
 

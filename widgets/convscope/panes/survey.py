@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import traitlets
@@ -48,14 +49,20 @@ class SurveyPane(Instrument):
         self.survey: Survey | None = survey
         self._given_survey = survey
         self._patches = Patches(net)
+        #: How the survey under way is begun, how many pictures were seen before it, and its passes, which go on where
+        #: they were stopped.
+        self._begin_survey: Callable[[], Iterator[SurveyProgress]] | None = None
+        self._seen_before = 0
+        self._passes_over: Iterator[SurveyProgress] | None = None
         self._survey_job = Job(
             self, "survey", "_survey", SHOW_EVERY, between=True, fields=self._survey_news, patient=True,
             counted="pictures", drawn=self._draws_survey,
         )  # fmt: skip
         super().__init__(net, **options)
         if survey is not None:
-            count = int(survey.seen.sum())
-            self._survey_job.show("done", Step(count, count, fresh=True))
+            # Stopped, or of chosen pictures only: a survey does not know which, so that it is as done as it will be.
+            looked = int(survey.seen.sum()) + len(survey.skipped)
+            self._survey_job.show("done", Step(looked, max(looked, len(survey.images)), fresh=True))
 
     # ---- making one
 
@@ -76,7 +83,8 @@ class SurveyPane(Instrument):
             Go on from this survey of the first of `images`.
         """
         names = [layer.name for layer in shown_layers(self.net)]
-        passes = surveying(
+        self._begin_survey = partial(
+            surveying,
             self.net,
             images,
             names if start is None else None,
@@ -85,14 +93,29 @@ class SurveyPane(Instrument):
             indices=indices,
             start=start,
         )
-        before = 0 if start is None else int(start.seen.sum())
+        self._passes_over = self._begin_survey()
+        self._seen_before = 0 if start is None else int(start.seen.sum())
         count = len(images) if indices is None else len(indices)
-        self._survey_job.start(self._survey_steps(passes, before), before, before + count, fresh=False)
+        steps = self._survey_steps(self._passes_over)
+        self._survey_job.start(steps, self._seen_before, self._seen_before + count, fresh=False)
 
-    def _survey_steps(self, passes: Iterator[SurveyProgress], before: int) -> Iterator[Step]:
+    def _survey_steps(self, passes: Iterator[SurveyProgress]) -> Iterator[Step]:
         for one in passes:
             self.survey = one.survey
-            yield Step(before + one.done, before + one.total)
+            yield Step(self._seen_before + one.done, self._seen_before + one.total)
+        self._passes_over = None
+
+    def _take_resume(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
+        self._worker.submit("resume", self._resume_survey)
+
+    def _resume_survey(self) -> None:
+        """Go on with a survey that was stopped; begin one again that has failed."""
+        state, done, total = (self._survey[name] for name in ("state", "done", "total"))
+        if self._begin_survey is None or state not in ("cancelled", "failed"):
+            return
+        if state == "failed" or self._passes_over is None:
+            self._passes_over, done = self._begin_survey(), self._seen_before
+        self._survey_job.start(self._survey_steps(self._passes_over), done, total, fresh=False)
 
     def _survey_news(self) -> Mapping[str, Any]:
         """What joins the progress when there are new results."""

@@ -26,6 +26,7 @@ from convscope_core.experiments.architecture import FilterProgress, Side, filter
 from convscope_core.explain import Unit
 from convscope_core.network import Network
 from convscope_core.occlusion import fill_name
+from convscope_core.plots import curves
 from convscope_core.survey import Exemplar
 
 from .together import Together, picture_size, together
@@ -531,6 +532,18 @@ class ComparePane(OccluderPane, StripPane):
 
     def _figures(self) -> Mapping[str, Callable[[], Any]]:
         return {"comparison": lambda: self._plotted(self.result), **super()._figures()}
+
+    def _occluder_figure(self) -> Any:
+        """The picture under the square as either network gets it, and the classes of each before and after."""
+        figure, panels = curves(4, (3.4, 2.4))
+        second = self._setting_b(None)
+        name, position = self._current().name, self._box_b(second.picture)[0]
+        for at, (net, occluder, setting, where) in enumerate((
+            (self.net, self._occluder, self._setting_of(None), self.position),
+            (self.net_b, self._occluder_b, second, position),
+        )):  # fmt: skip
+            self._draw_occluder(panels[2 * at : 2 * at + 2], occluder, setting, where, f"{name} · {net.name}")
+        return figure
 
     def _strips(self) -> list[Strip]:
         strips = []

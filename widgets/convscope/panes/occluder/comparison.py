@@ -24,7 +24,7 @@ def compared(clean: Prediction, now: Prediction, target: int | None, whole: Pred
     target : int or None
         The class that is followed; None for the first there was.
     whole : Prediction, optional
-        Of the picture, by the network of which these have silent units. The rows are then its classes.
+        Of the picture, by the network of which these have silenced units. The rows are then its classes.
     """
     first = clean if whole is None else whole
 

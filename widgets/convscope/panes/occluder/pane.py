@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,7 @@ class OccluderPane(PicturesPane):
         return occluder.frame(self._revision, setting, occlusion, position, self._whole_prediction(setting))
 
     def _whole_prediction(self, setting: Setting) -> Prediction | None:  # noqa: ARG002  what a pane that derives may need
-        """What the network says of the clean picture, where the occluder's has silent units."""
+        """What the network says of the clean picture, where the occluder's has silenced units."""
         return None
 
     @property
@@ -278,13 +278,19 @@ class OccluderPane(PicturesPane):
 
     def _occluder_figure(self) -> Any:
         """The picture under the occluder as the network gets it, and the classes before and after."""
-        setting = self._setting_of(None)
-        found = self._framed(self._occluder, setting, self.position)
-        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape)
-        figure, (photo, bars) = curves(2, (3.4, 2.4))
-        photo.imshow(self.net.picture(occlusion.occlude(self.position, setting.size).cpu()))
+        figure, panels = curves(2, (3.4, 2.4))
+        self._draw_occluder(panels, self._occluder, self._setting_of(None), self.position, self._current().name)
+        return figure
+
+    def _draw_occluder(
+        self, panels: Sequence[Any], occluder: LiveOccluder, setting: Setting, position: tuple[int, int], title: str
+    ) -> None:
+        photo, bars = panels
+        found = self._framed(occluder, setting, position)
+        occlusion = self._occlusion(setting.picture, setting.fill, setting.shape, occluder)
+        photo.imshow(occluder.net.picture(occlusion.occlude(position, setting.size).cpu()))
         photo.set_axis_off()
-        photo.set_title(self._current().name, fontsize=9)
+        photo.set_title(title, fontsize=9)
         rows = found["classes"][::-1]
         places = np.arange(len(rows))
         for name, shift, colour, legend in (("clean", 0.2, "0.65", "clean"), ("now", -0.2, "#1c7ed6", "occluded")):
@@ -300,7 +306,6 @@ class OccluderPane(PicturesPane):
         bars.tick_params(axis="x", labelsize=8)
         bars.spines[["top", "right"]].set_visible(False)
         bars.legend(frameon=False, fontsize=8)
-        return figure
 
     def _snapshot(self) -> list[Request]:
         return [*super()._snapshot(), ("fill", {}), ("occlude", {}), ("trail", {})]
