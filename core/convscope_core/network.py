@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -33,7 +33,14 @@ from convscope_core.graph.trace import Traceable, made, probe, traced
 from convscope_core.images import ImageLike
 from convscope_core.precision import Door, full_precision
 from convscope_core.preprocessing import Preprocess, Preprocessing
+from convscope_core.threads import parts_at_once, side_by_side
 from convscope_core.wordnet import class_name
+
+T = TypeVar("T")
+
+_PIECE = 4
+"""Pictures that a thread computes at once on a CPU: few enough for their maps to be in its cache when they are read
+again, enough for what is done once for all of them to be little, as measured."""
 
 __all__ = ["Box", "Layer", "Network", "Prediction", "ReceptiveField", "best_device", "class_index", "listed_layers"]
 
@@ -721,6 +728,26 @@ class Network:
 
         with self.lock, torch.inference_mode():
             self._runner.visit(x.to(self.device, self.dtype), found, shown)
+
+    def in_pieces(self, look: Callable[[torch.Tensor], T], x: torch.Tensor) -> list[T]:
+        """Look at a batch (N, C, H, W) in pieces: on a CPU a few pictures at a time, in threads side by side.
+
+        Parameters
+        ----------
+        look : callable
+            Gets a piece, such as to `visit` it.
+        x : tensor
+
+        Returns
+        -------
+        list
+            What it returned, in the order of the pictures.
+        """
+        if self.device.type != "cpu":
+            return [look(x)]
+        parts = x.chunk(parts_at_once(len(x), self.device))
+        found = side_by_side(lambda part: [look(piece) for piece in torch.split(part, _PIECE)], parts, self.lock)
+        return [each for part in found for each in part]
 
     def visit_nodes(self, x: torch.Tensor, nodes: Iterable[Node], visit: Visit) -> None:
         """Compute nodes of the graph for a batch (N, C, H, W), and show each with its inputs, without keeping any."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
-from convscope_core.survey import Health, TopK, histogram_edges, reduction
+from convscope_core.survey import Health, TopK, by_position, histogram_edges, reduction
 from convscope_core.survey.health import histogram_bins
 from convscope_core.survey.reduction import ImageStatistics, Peaks
 
@@ -213,14 +214,21 @@ def _at_once(maps: torch.Tensor, ceiling: float | None, floor: float | None, bef
     return SimpleNamespace(**found, rows=places // width, columns=places % width)
 
 
+def _in_python(maps: torch.Tensor, *bounds: Any) -> ImageStatistics:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_position, "_made", [by_position._reduced])
+        return WAYS["by position"](maps, *bounds)
+
+
 WAYS = {
     "by map": lambda maps, *bounds: ImageStatistics.of(maps.contiguous(), *bounds),
     "by position": lambda maps, *bounds: ImageStatistics.of(
         maps.contiguous(memory_format=torch.channels_last), *bounds
     ),
+    "by position in Python": lambda maps, *bounds: _in_python(maps, *bounds),
     "at once": lambda maps, ceiling=None, floor=None, before=None: _at_once(maps, ceiling, floor, before),
 }
-"""By memory layout on a CPU, and as on an accelerator."""
+"""By memory layout on a CPU, without TorchScript, and as on an accelerator."""
 
 
 @settings(max_examples=60, deadline=None)
@@ -262,6 +270,7 @@ def test_every_way_to_reduce_equals_brute_force(
 LAYOUTS = {
     "by map": torch.Tensor.contiguous,
     "by position": lambda maps: maps.contiguous(memory_format=torch.channels_last),
+    "by position in Python": lambda maps: maps.contiguous(memory_format=torch.channels_last),
     "at once": lambda maps: maps.transpose(2, 3).contiguous().transpose(2, 3),
 }
 """Of the maps before the activation."""
@@ -296,6 +305,30 @@ def test_what_a_ceiling_cuts_off_is_found_before_it(
     assert torch.equal(found.peaks, values.amax((2, 3)))
     for name in ("means", "magnitudes", "deviations", "active", "saturated"):
         assert torch.equal(getattr(found, name), getattr(plain, name)), name
+
+
+def test_without_python_the_bits_are_those_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_position, "_made", [])
+    if by_position._reduction() is by_position._reduced:
+        pytest.skip("TorchScript does not run it here")
+    maps = torch.randn(3, 40, 9, 7, generator=torch.Generator().manual_seed(0)) + 1
+    for values, ceiling, floor in ((maps, None, None), (maps.clamp(0, 2), 2.0, 0.0), (maps + 1e4, None, 0.0)):
+        a, b = (WAYS[way](values, ceiling, floor) for way in ("by position", "by position in Python"))
+        assert all(torch.equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
+
+
+@pytest.mark.parametrize("wrong", ["gone", "other numbers"])
+def test_where_torchscript_does_not_work_it_is_done_in_python(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def script(function: Any) -> Any:
+        if wrong == "gone":
+            raise RuntimeError
+        return lambda *given: [found + 1 for found in function(*given)]
+
+    monkeypatch.setattr(by_position, "_made", [])
+    monkeypatch.setattr(torch.jit, "script", script)
+    maps = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ImageStatistics.of(maps).peaks, maps.amax((2, 3)))
+    assert by_position._made == [by_position._reduced]
 
 
 @pytest.mark.parametrize("way", WAYS)

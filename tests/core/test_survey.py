@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,6 +168,57 @@ def test_a_pool_can_be_asked_for(net: Network, images: Images) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_size_does_not_matter(net: Network, images: Images, whole: Survey, batch_size: int) -> None:
     assert_same(survey(net, images, k=5, batch_size=batch_size, progress=False), whole)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)
+
+
+def test_with_several_threads_batches_are_halved_and_nothing_else_changes(
+    net: Network, images: Images, whole: Survey, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    visit = net.visit
+
+    def watched(x: torch.Tensor, *arguments: Any) -> None:
+        seen.append((threading.get_ident(), len(x)))
+        visit(x, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(net, "visit", watched)
+        found = survey(net, images, k=5, batch_size=10, progress=False)
+    assert_same(found, whole)
+    # Halves of 10, 10 and 3 pictures, at most 4 at a time; 3 are too few.
+    assert sorted(count for _, count in seen) == [1, 1, 1, 1, 3, 4, 4, 4, 4]
+    again = survey(net, images, k=5, batch_size=10, progress=False)
+    for name, tensor in found._statistics.state_dict().items():
+        assert torch.equal(again._statistics.state_dict()[name], tensor), name
+
+
+def test_an_error_in_a_thread_that_helps_ends_the_survey_and_leaves_all_as_it_was(
+    net: Network, images: Images, whole: Survey, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    visit = net.visit
+
+    def failing(x: torch.Tensor, *arguments: Any) -> None:
+        if float(x[0, 0, 0, 0]) == float(pictures(23)[12, 0, 0, 0]):  # the first of the second half of the second batch
+            raise KeyError("12")
+        visit(x, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(net, "visit", failing)
+        with pytest.raises(KeyError, match="12"):
+            survey(net, images, k=5, progress=False)
+    outside = threading.Thread(target=lambda: net.lock.__enter__() or net.lock.__exit__(None, None, None))
+    outside.start()
+    outside.join(20)
+    assert not outside.is_alive()
+    assert_same(survey(net, images, k=5, progress=False), whole)
 
 
 def test_pictures_from_a_generator_are_surveyed_like_their_list(net: Network, whole: Survey) -> None:

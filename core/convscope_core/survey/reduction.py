@@ -6,7 +6,7 @@ They are computed on the device in one sweep over the activations; everything af
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import torch
@@ -16,18 +16,16 @@ from torch import Tensor
 from convscope_core import fused
 from convscope_core.arguments import listed
 from convscope_core.errors import ArgumentError
+from convscope_core.survey import by_position
 
 __all__ = ["ImageStatistics", "Peaks"]
 
 _MOST_POSITIONS = 2**24
 """Up to here float32 counts exactly."""
 
-_CACHED_MAPS, _CACHED_LINES = 2**17, 2**19
+_CACHED_MAPS, _CACHED_LINES = 2**17, 2**18
 """Activations that are reduced at once on a CPU, in maps that lie in one piece and, by each thread, in others, as
 measured."""
-
-_CANCELLED = 0.01
-"""Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
 
 
 class Peaks(NamedTuple):
@@ -153,7 +151,7 @@ class ImageStatistics:
                 found |= {"peaks": _at(maps.flatten(2), before_ceiling.places), "places": before_ceiling.places}
         elif maps.device.type != "cpu":
             found = _at_once(maps, ceiling, signed, before_ceiling)
-        elif _lies_by_position(maps):
+        elif _lies_by_position(maps) or (positions == 1 and len(maps)):
             found = _by_position(maps, ceiling, signed, before_ceiling)
         else:
             found = _by_map(maps.contiguous(), ceiling, signed, before_ceiling)
@@ -184,6 +182,14 @@ class ImageStatistics:
             saturated=torch.cat([p.saturated for p in parts], dim=1),
             bounded=torch.cat([p.bounded for p in parts]),
         )
+
+    @classmethod
+    def stack(cls, parts: Sequence[ImageStatistics]) -> ImageStatistics:
+        """Put several images, of the same channels, below each other."""
+        if len(parts) == 1:
+            return parts[0]
+        each = [field.name for field in fields(cls) if field.name not in ("positions", "bounded")]
+        return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in each})
 
     def broken(self) -> Tensor:
         """Mark the maps in which any activation is NaN or infinite: (N, C) bool, on the device."""
@@ -259,51 +265,10 @@ def _by_map(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: P
 
 def _by_position(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: Peaks | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
-    count, channels, height, width = maps.shape
-    # Some whole images at a time, or a band of lines of one, so that all passes over it run in the caches of the cores.
-    cached = _CACHED_LINES * torch.get_num_threads()
-    band = max(1, min(height, cached // (width * channels)))
-    images = max(1, cached // (height * width * channels)) if band == height else 1
-    scratch = torch.empty(min(images, count) * band * width * channels)
-    best: list[tuple[Tensor, ...]] = []
-    found: list[tuple[Tensor, ...]] = []
-    for first in range(0, count, images):
-        for top in range(0, height, band):
-            block = maps[first : first + images, :, top : top + band]
-            lines = block.permute(0, 2, 3, 1)
-            into = scratch[: block.numel()].view(lines.shape)
-            if before_ceiling is None:
-                # Pooling finds the value and the first place of it in one pass of vector instructions.
-                peak, place = F.max_pool2d(block, block.shape[2:], return_indices=True)
-                best.append((peak.flatten(1), place.flatten(1) + top * width))
-            total = lines.sum(dim=(1, 2))
-            squares = torch.mul(lines, lines, out=into).sum(dim=(1, 2))
-            active = torch.gt(lines, 0, out=into).sum(dim=(1, 2))
-            saturated = active * 0 if ceiling is None else torch.ge(lines, ceiling, out=into).sum(dim=(1, 2))
-            size = torch.abs(lines, out=into).sum(dim=(1, 2)) if signed else total
-            found.append((total, size, squares, active, saturated))
-
-    def stacked(parts: list[tuple[Tensor, ...]]) -> list[Tensor]:  # each (N, bands, C)
-        return [torch.cat(bands).view(count, -1, channels) for bands in zip(*parts, strict=True)]
-
-    flat = maps.flatten(2)
-    if before_ceiling is None:
-        peaks, places = stacked(best)
-        peaks, band_of = peaks.max(dim=1)  # of equal bands the first
-        places = places.gather(1, band_of[:, None])[:, 0]
-    else:
-        peaks, places = _at(flat, before_ceiling.places), before_ceiling.places
-    total, size, squares, active, saturated = (each.sum(dim=1) for each in stacked(found))
-    means = total / (height * width)
-    return {
-        "peaks": peaks,
-        "places": places,
-        "means": means,
-        "magnitudes": size / (height * width),
-        "deviations": _deviations(flat, means, squares),
-        "active": active.long(),
-        "saturated": saturated.long(),
-    }
+    names = "peaks", "places", "means", "magnitudes", "deviations", "active", "saturated"
+    places = None if before_ceiling is None else before_ceiling.places
+    found = by_position.reduced(maps, ceiling, signed, places, _CACHED_LINES * torch.get_num_threads())
+    return dict(zip(names, found, strict=True))
 
 
 def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
@@ -311,7 +276,7 @@ def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
     found = squares - means.square() * maps.shape[2]
     # Where the mean is large against the spread, or the squares overflow, the difference loses its digits: those maps
     # are gone through again.
-    poor = ~(found > _CANCELLED * squares) & (squares != 0)
+    poor = ~(found > by_position.CANCELLED * squares) & (squares != 0)
     if bool(poor.any()):
         found[poor] = (maps[poor] - means[poor][:, None]).square_().sum(dim=1)
     return found

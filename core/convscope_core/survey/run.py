@@ -266,19 +266,31 @@ class SurveyJob(Job[Statistics, Survey]):
         output: Callable[[Tensor], None] | None = None,
     ) -> Check:
         """See `Job`; with what gets the outputs (N, K), of the same pass."""
-        layers: list[ImageStatistics] = []
         bounds = {name: (self.net.ceiling(name), self.net.floor(name)) for name in self.layers}
-        uncut: dict[str, Peaks] = {}
+        without = self._without_ceiling
 
-        def reduce(name: str, maps: Tensor) -> None:
-            layers.append(ImageStatistics.of(maps, *bounds[name], uncut.get(name)))
+        def look(x: Tensor) -> tuple[ImageStatistics, list[Tensor]]:
+            layers: list[ImageStatistics] = []
+            uncut: dict[str, Peaks] = {}
+            outputs: list[Tensor] = []
 
-        def before(name: str, function: Callable[[Tensor], Tensor], maps: Tensor) -> None:
-            uncut[name] = Peaks.of(maps).after(function)
+            def reduce(name: str, maps: Tensor) -> None:
+                layers.append(ImageStatistics.of(maps, *bounds[name], uncut.get(name)))
 
-        looks = {name: partial(before, name, function) for name, function in self._without_ceiling.items()}
-        self.net.visit(x, list(self.layers), reduce, output, looks)
-        reduced = ImageStatistics.join(layers)
+            def before(name: str, function: Callable[[Tensor], Tensor], maps: Tensor) -> None:
+                uncut[name] = Peaks.of(maps).after(function)
+
+            def keep(output: Tensor) -> None:
+                outputs.append(output.clone())
+
+            looks = {name: partial(before, name, function) for name, function in without.items()}
+            self.net.visit(x, list(self.layers), reduce, None if output is None else keep, looks)
+            return ImageStatistics.join(layers), outputs
+
+        found = self.net.in_pieces(look, x)
+        reduced = ImageStatistics.stack([statistics for statistics, _ in found])
+        if output is not None:
+            output(torch.cat([each for _, outputs in found for each in outputs]))
         part.add(reduced, images, labels)
         return partial(self._require_finite, images, reduced.broken())
 

@@ -124,7 +124,7 @@ class AnsweredJob(Job[_Part, Answered]):
     def add(self, part: _Part, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> Check | None:
         """See `Job`."""
         outputs: list[Tensor] = []
-        check = self._survey.add(part.statistics, x, images, labels, lambda output: outputs.append(output.clone()))
+        check = self._survey.add(part.statistics, x, images, labels, outputs.append)
         p = self.net.probabilities(outputs[0]).float()
         # Of equals the lower class, as everywhere; topk takes any.
         values, order = (one[:, :TOP] for one in p.sort(dim=1, descending=True, stable=True))
