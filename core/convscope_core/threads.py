@@ -27,9 +27,6 @@ __all__ = ["parts_at_once", "side_by_side", "threads_here"]
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: Pictures of a part, at least: for one alone all kernels are read for little work.
-_FEWEST = 2
-
 #: Parts at once, at most. Python runs in one thread at a time, and is about a twentieth of what a part computes.
 _MOST = 4
 
@@ -48,10 +45,19 @@ def threads_here(number: int) -> Iterator[None]:
         _set_here(before)
 
 
-def parts_at_once(pictures: int, device: torch.device) -> int:
-    """Return into how many parts to cut so many pictures for `side_by_side`: one where that would not pay."""
+def parts_at_once(pictures: int, device: torch.device, fewest: int = 2) -> int:
+    """Return into how many parts to cut so many pictures for `side_by_side`: one where that would not pay.
+
+    Parameters
+    ----------
+    pictures : int
+    device : torch.device
+        Elsewhere than on a CPU they stay together.
+    fewest : int, default 2
+        Pictures of a part, at least: for few all kernels are read for little work.
+    """
     threads = torch.get_num_threads()
-    most = min(threads, pictures // _FEWEST, _MOST)
+    most = min(threads, pictures // fewest, _MOST)
     if device.type != "cpu" or most < 2 or _own.helping:
         return 1
     # As many as leave the fewest threads over, where all have as many.

@@ -417,6 +417,12 @@ def swept(regions: Regions, x: Tensor, size: tuple[int, int], seconds: float | N
     return error, len(regions._workspaces)
 
 
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pictures are cut into batches, too."""
+    monkeypatch.setattr("convscope_core.graph.regions._FEWEST", 2)
+
+
 @settings(
     max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
@@ -434,6 +440,7 @@ def test_a_sweep_side_by_side_gives_what_the_ordinary_pass_gives(
     threads: int,
     budget: int | None,
     seconds: float | None,
+    few: None,
 ) -> None:
     graph = wide[0] if habit == "wide" else trace(Habits(habit).eval(), (3, 32, 32))
     record = [layer.node for layer in find_layers(graph) if layer.kind in ("conv", "cat", "add")]
@@ -448,7 +455,7 @@ def test_a_sweep_side_by_side_gives_what_the_ordinary_pass_gives(
 
 
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
-def test_architectures_swept_side_by_side(name: str) -> None:
+def test_architectures_swept_side_by_side(name: str, few: None) -> None:
     graph = trace(build(name), (3, 64, 64))
     layers = [layer.node for layer in find_layers(graph) if layer.kind == "conv"]
     x = torch.randn(1, 3, 64, 64)
@@ -458,8 +465,19 @@ def test_architectures_swept_side_by_side(name: str) -> None:
     assert parts == 2
 
 
+@pytest.mark.parametrize(("count", "batches"), [(31, [31]), (32, [16, 16]), (70, [17, 18, 17, 18])])
+def test_batches_are_not_too_small_for_one_thread(
+    small: tuple[Graph, list[Node]], count: int, batches: list[int]
+) -> None:
+    regions = Regions(small[0], torch.randn(1, 3, 40, 36))
+    places = [(k % 30, k // 30) for k in range(count)]
+    with threads_here(2):
+        found = [len(indices) for indices, *_ in regions.sweep(places, (5, 5), lambda _: torch.zeros(1, 3, 5, 5))]
+    assert sorted(found) == sorted(batches)
+
+
 def test_memory_that_runs_out_in_one_of_several_batches(
-    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch
+    small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch, few: None
 ) -> None:
     run, asked = Plan.run, []
 

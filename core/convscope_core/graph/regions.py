@@ -46,6 +46,10 @@ _MOST_PICTURES = {"cpu": 32, "cuda": 512}
 #: As how many pictures at once those of a sweep count, for the choice of how to compute them.
 _MANY = 16
 
+#: Pictures of a batch, at least, where several are computed at once: PyTorch leaves 1x1 convolutions of fewer, on one
+#: thread, to a slower library, and all kernels are brought into form for each batch.
+_FEWEST = 16
+
 #: Plans that are kept: those of batches that are computed at once, and of some sizes.
 _PLANS = 8
 
@@ -182,7 +186,7 @@ class Regions:
         """Return how many boxes of this size a `sweep` computes at once, by the budget, in all batches together."""
         device = self._recorded.x.device
         most = _MOST_PICTURES.get(device.type, 64)
-        parts = parts_at_once(len(positions) or most, device)
+        parts = parts_at_once(len(positions) or most * torch.get_num_threads(), device, _FEWEST)
         budget = parts * _BUDGET.get(device.type, 2**28) if self.budget is None else self.budget
         return max(1, min(parts * most, budget // max(self._plan(size, positions).bytes, 1)))
 
@@ -195,9 +199,9 @@ class Regions:
         self, size: tuple[int, int], positions: Sequence[tuple[int, int]], left: Sequence[int], most: int
     ) -> tuple[list[list[int]], int]:
         """Return batches, and how many of them to compute at once, which together have at most so many pictures."""
-        parts = parts_at_once(min(most, len(left)), self._recorded.x.device)
+        turns = max(1, -(-len(left) // most))
+        parts = parts_at_once(-(-len(left) // turns), self._recorded.x.device, _FEWEST)
         if parts > 1:
-            turns = -(-len(left) // most)
             most = -(-len(left) // (turns * parts))
         return self._batches(size, positions, left, most), parts
 
