@@ -181,6 +181,28 @@ def test_large_products_go_one_by_one_and_give_the_same(monkeypatch: pytest.Monk
         assert bool(kernels._transformed) == (least != 1)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(3, 700), (2, 5, 700), (3, 1, 2, 700)])
+def test_packed_linear_layers_are_linear_layers(dtype: torch.dtype, bias: bool, shape: tuple[int, ...]) -> None:
+    needs_packed()
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(700, 2000, bias=bias))
+    node = next(n for n in trace(body.eval(), (7, 10, 10)) if n.kind == "linear")
+    made = {name: t.detach().to(dtype) for name, t in node.args.items() if isinstance(t, Tensor)}
+    node = Node(node.name, node.kind, node.op, {**node.args, **made}, node.shape)
+    x = torch.randn(shape).transpose(0, -2).contiguous().transpose(0, -2)
+    kernels = Kernels()
+    with torch.inference_mode():
+        multiplied = kernels.product(node, x, 3)
+        assert multiplied is not None
+        found = multiplied(x, node["weight"], node["bias"])
+    expected = F.linear(x.double(), node["weight"].double(), node["bias"].double() if bias else None)
+    assert (found.dtype, found.shape) == (torch.float32, expected.shape)
+    assert deviation(found, expected) <= 5e-6
+    assert kernels.product(node, x, 1) is kernels.product(node, x.double(), 3) is None
+
+
 @pytest.mark.parametrize("wrong", ["missing", "other numbers"])
 def test_without_them_everything_works(wrong: str, monkeypatch: pytest.MonkeyPatch, afresh: None) -> None:
     class Ops:
@@ -191,7 +213,7 @@ def test_without_them_everything_works(wrong: str, monkeypatch: pytest.MonkeyPat
         if wrong == "missing":
             patch.setattr(packed, "_ops", Ops())
         else:
-            patch.setattr(packed, "product", lambda matrix: lambda x: x @ matrix + 1)
+            patch.setattr(packed, "product", lambda matrix, bias=None: lambda x: x @ matrix + 1)
         torch.manual_seed(0)
         node = conv_node(nn.Conv2d(256, 64, 3))
         x = torch.randn(1, 256, 10, 10)

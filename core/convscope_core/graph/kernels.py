@@ -140,6 +140,24 @@ class Kernels:
 
         return convolved
 
+    def product(self, n: Node, like: Tensor, rows: int) -> Callable[..., Tensor] | None:
+        """Return what computes a linear layer faster than its own operation, with the same arguments; None if nothing.
+
+        Parameters
+        ----------
+        n : Node
+            Of the kind ``linear``.
+        like : tensor
+            Of the type and on the device of what it is computed from.
+        rows : int
+            Of how many it mostly is. For one alone reading the matrix takes all the time, however it lies in memory.
+        """
+        weight, bias = n["weight"], n["bias"]
+        if rows == 1 or not packed.of_use(like) or not isinstance(weight, Tensor) or rows * weight.numel() < _ALONE:
+            return None
+        (multiplied,) = made_once(self._products, n, lambda: [packed.product(weight.T, bias)], self._making)
+        return lambda x, *_: multiplied(x)
+
     @staticmethod
     def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
         """Tell whether a node is a convolution that is computed faster in tiles.

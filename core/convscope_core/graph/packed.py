@@ -81,14 +81,15 @@ def convolution(n: Node, packed: Tensor, padding: tuple[int, int]) -> Callable[[
     return convolved
 
 
-def product(matrix: Tensor) -> Callable[[Tensor], Tensor]:
-    """Return what multiplies a matrix (rows, C) by a constant one (C, K), without derivative."""
+def product(matrix: Tensor, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """Return what multiplies rows (..., C) by a constant matrix (C, K), and adds a bias, without derivative."""
     with torch.inference_mode():
         packed = _ops._reorder_linear_weight(matrix.detach().to(_TYPE).T.contiguous(), None)
+    added = None if bias is None else bias.detach().to(_TYPE)
     multiply = _ops._linear_pointwise.default
 
     def multiplied(x: Tensor) -> Tensor:
-        found: Tensor = multiply(x, packed, None, "none", [], "")
+        found: Tensor = multiply(x.contiguous(), packed, added, "none", [], "")
         return found
 
     return multiplied

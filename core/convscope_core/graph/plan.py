@@ -484,6 +484,9 @@ class Plan:
 
     def _op(self, n: Node) -> Callable[..., Any]:
         assert n.op is not None
+        if n.kind == "linear":
+            rows = self.pictures * round(self._share(n) * math.prod(n.shape[:-1]))
+            return self.recorded.kernels.product(n, self.recorded.x, rows) or n.op
         return IN_PLACE[n.kind] if n.kind in IN_PLACE and self._is_spent(n["input"], n) else n.op
 
     # -- computing --
