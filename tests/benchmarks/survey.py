@@ -1,4 +1,4 @@
-"""What a survey costs beside the forward passes that it takes anyway: prints the README's table.
+"""What a survey costs beside the forward passes that it takes anyway: prints the table of docs/surveys.md.
 
     python tests/benchmarks/survey.py [--models vgg16,resnet50] [--images 64] [--batch 8] [--repeat 3] [--threads 1,2]
 
@@ -7,7 +7,7 @@ Side by side in one run, taken in turn, over the same pictures of 224 in float32
 - forward: a bare no_grad loop of the torchvision (timm) module over the batches.
 - survey: `convscope.survey` of all convolutional layers: top activations, health, class means and random sample of
   every unit. "all" is the default, every layer but the pools.
-- store: the same, kept in a file.
+- store: the same, of the convolutions and of all layers, kept in a file.
 
 Weights are random for torchvision's models; with few pictures the survey pays more than with many, since in the
 beginning every image is among the best. Figures are ratios of throughput, by processor time of all threads and by the
@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 import torchvision
-from machine import spread
+from machine import described, spread
 
 from convscope_core.datasets import Images
 from convscope_core.jobs.loading import loaded
@@ -66,8 +66,12 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", default="1,2")
     options = parser.parse_args()
-    print("| network | threads | layers, channels | survey / forward (processor, clock) | all layers | store | bound |")
-    print("|---|---|---|---|---|---|---|")
+    print(described())
+    print(
+        "| network | threads | convolutions, units | survey / forward (processor, clock) | all layers | store | "
+        "all, store | bound |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name in options.models.split(","):
         torch.manual_seed(0)
         net, module = network(name)
@@ -88,7 +92,7 @@ def main() -> None:
             torch.set_num_threads(threads)
             read = sum(x.channels * x.size[0] * x.size[1] for x in net.layers if x.kind == "conv") * 4 * options.images
             speed = bandwidth()
-            forward(), surveyed(convolutions)()
+            forward(), surveyed(None)()
             ratios: dict[str, list[tuple[float, float]]] = {}
             shares = []
             for _ in range(options.repeat):
@@ -97,6 +101,7 @@ def main() -> None:
                         "convolutions": surveyed(convolutions),
                         "all": surveyed(None),
                         "store": surveyed(convolutions, str(Path(folder) / "x.survey")),
+                        "all, store": surveyed(None, str(Path(folder) / "all.survey")),
                     }
                     before = timed(forward)
                     for way, run in ways.items():

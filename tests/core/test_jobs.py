@@ -33,6 +33,7 @@ from convscope_core.jobs import completed, documented, load, parts
 from convscope_core.network import Network
 from convscope_core.occlusion import occluding_map, occlusion_map
 from convscope_core.patterns import fit_patterns, fitting_patterns, signal_quality
+from convscope_core.saving import Damage
 from convscope_core.survey import load_survey, survey, surveying
 
 HERE = Path(__file__).parent
@@ -231,6 +232,36 @@ def test_parts_are_compressed_where_it_pays_and_read_as_any_zlib_data(runs: list
         assert zlib.decompress(parts._deflated(data)) == data
     zeros, digits = bytes(2**21), rng.bytes(2**21)
     assert len(digits) < len(parts._deflated(zeros + digits)) < len(digits) + 2**15
+
+
+class Kept:
+    """A part that is nothing but its state."""
+
+    def __init__(self, state: dict[str, torch.Tensor]) -> None:
+        self.state_dict = lambda: state
+
+
+@given(
+    numbers=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 70_000), max_size=5),
+    scale=st.sampled_from([1, 2**8, 2**16, 2**32]),
+)
+def test_whole_numbers_are_written_in_few_bytes_and_read_as_they_were(numbers: list[int], scale: int) -> None:
+    whole = torch.tensor([n // scale for n in numbers], dtype=torch.int64)
+    state = {
+        "whole": whole, "across": whole.repeat(3, 1).T, "short": whole.to(torch.int8), "text": whole.to(torch.uint8),
+        "truth": whole > 0, "digits": whole.double() / 3, "one": torch.tensor(-7),
+    }  # fmt: skip
+    data = parts.packed(Kept(state))
+    found = parts.unpacked(data)
+    assert found.keys() == state.keys()
+    for name, tensor in state.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+    size = sum(tensor.nbytes for tensor in state.values())
+    with pytest.raises(Damage):
+        parts.unpacked(data, size - 1)
+    counts = torch.arange(50_000) % 100
+    assert len(zlib.decompress(parts.packed(Kept({"counts": counts})))) < 50_200
 
 
 def test_stores_of_version_1_are_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
-from convscope_core.saving import inflated
+from convscope_core.saving import Damage, inflated
 
 __all__ = ["P", "Part", "Place", "folded", "grow", "ordered", "packed", "unpacked"]
 
@@ -24,6 +25,10 @@ _PIECE, _TRIAL = 2**20, 2**14
 
 _WORTHWHILE = 2.0
 """...which it does by this factor: digits, which shrink by a third, are written faster than they are compressed."""
+
+_NARROW = (torch.int8, torch.int16, torch.int32)
+_WIDE = "#int64"
+"""How the names end of what is written in fewer bytes than it has: whole numbers, which mostly are small."""
 
 _HEAD = b"\x78\x01"
 """How zlib's format begins."""
@@ -77,7 +82,17 @@ def folded(parts: Sequence[P]) -> P:
 
 def packed(part: Part) -> bytes:
     """Write a part as compressed safetensors."""
-    return _deflated(safetensors.torch.save({key: tensor.contiguous() for key, tensor in part.state_dict().items()}))
+    return _deflated(safetensors.torch.save(dict(_narrowed(*item) for item in part.state_dict().items())))
+
+
+def _narrowed(name: str, tensor: Tensor) -> tuple[str, Tensor]:
+    """Return a tensor in the fewest bytes for its numbers, and its name, which says so."""
+    if tensor.dtype == torch.int64 and tensor.numel():
+        low, high = (int(each) for each in tensor.aminmax())
+        for dtype in _NARROW:
+            if torch.iinfo(dtype).min <= low and high <= torch.iinfo(dtype).max:
+                return name + _WIDE, tensor.to(dtype).contiguous()
+    return name, tensor.contiguous()
 
 
 def _deflated(data: bytes) -> bytes:
@@ -100,4 +115,8 @@ def _deflated(data: bytes) -> bytes:
 
 def unpacked(data: bytes, most: int = sys.maxsize - 1) -> dict[str, Tensor]:
     """Read the state of a part, of at most so many bytes; raises what `saving.guarded` takes for damage."""
-    return safetensors.torch.load(inflated(data, most))
+    found = safetensors.torch.load(inflated(data, most))
+    wide = {name: tensor for name, tensor in found.items() if name.endswith(_WIDE)}
+    if sum((8 if name in wide else tensor.element_size()) * tensor.numel() for name, tensor in found.items()) > most:
+        raise Damage(f"it holds more than the {most:,} bytes that it can need")
+    return {name.removesuffix(_WIDE): tensor.long() if name in wide else tensor for name, tensor in found.items()}
