@@ -311,3 +311,42 @@ def test_a_module_draws_itself_wherever_it_is_rendered(browser: Browser, tmp_pat
     expect(roots.last.get_by_label("Order")).to_have_value("strongest")
     assert problems == []
     page.context.close()
+
+
+def test_on_a_saved_page_it_is_said_where_one_clicks_what_to_do(browser: Browser, tmp_path: Path):
+    instrument = INSTRUMENTS["Explorer"](network())
+    instrument.to_html(tmp_path / "saved.html")
+    problems: list[str] = []
+    page = opened(browser, tmp_path / "saved.html", problems)
+    root, tip = page.locator(".cs-root"), page.locator(".cs-refusal")
+    expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("^2/"))
+    expect(tip).to_be_hidden()
+    asked = [
+        root.locator(".cs-grid"),
+        root.locator("button.cs-layer[data-layer='0']"),
+        root.locator("button.cs-thumbnail[data-picture='4']"),
+        root.locator(".cs-picture"),
+        root.get_by_role("button", name="silence", exact=True),
+    ]
+    for one in asked:
+        box = one.bounding_box()
+        assert box
+        x, y = box["x"] + box["width"] - 6, box["y"] + 6
+        page.mouse.click(x, y)
+        expect(tip).to_have_text(re.compile("^This page was saved without a kernel: open its notebook"))
+        there = tip.bounding_box()
+        assert there
+        assert abs(there["y"] - y) < 100
+        assert there["x"] - 4 <= x <= there["x"] + there["width"] + 4
+        root.locator(".cs-heading").first.click(position={"x": 2, "y": 2})
+        expect(tip).to_be_hidden()
+    root.locator(".cs-grid").focus()
+    page.keyboard.press("ArrowRight")
+    expect(tip).to_be_visible()
+    # What the page can do by itself is done without a word.
+    root.get_by_label("Order").select_option("index")
+    page.keyboard.press("Tab")
+    expect(tip).to_be_hidden()
+    assert problems == []
+    page.context.close()
+    instrument.close()

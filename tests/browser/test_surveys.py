@@ -147,7 +147,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     expect(rows).to_have_count(2)
     expect(root.locator(".cs-health__summary")).to_contain_text("8 filters of 2 layers over 36 pictures")
     expect(root.locator(".cs-health__summary")).to_contain_text("Too few pictures to tell which are rarely active.")
-    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 silent, 1 repeated"))
+    expect(rows.nth(0)).to_have_attribute("aria-label", re.compile("6 filters, 1 inactive, 1 repeated"))
     width = (
         rows.nth(0)
         .locator(".cs-health__part--dead")
@@ -164,7 +164,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     expect(rows.nth(0)).to_have_attribute("aria-selected", "true")
     # The row opens its units, each of which can be chosen.
     details = root.locator(".cs-details .cs-units")
-    expect(details).to_have_text(["1 silent4", "1 repeated3"])
+    expect(details).to_have_text(["1 inactive4", "1 repeated3"])
     details.nth(1).get_by_role("button").click()
     expect(details.nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
     expect(details.nth(1).get_by_role("button")).to_have_attribute("title", "3 repeats 0")

@@ -6,7 +6,7 @@ import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { type CompareState, type Matrix, names } from "./state";
-import { likeness } from "./words";
+import { broken, likeness } from "./words";
 
 /** Layers whose names stand beside the matrix, and the largest side of a cell, CSS px. */
 const NAMED = 24;
@@ -113,8 +113,8 @@ export function matrixPane(view: View<CompareState>, root: HTMLElement): void {
     whole.hidden = !matrix;
     text(empty, cka ?? (matrix || known ? "" : "Compared when both have seen all pictures."));
     const [a, b] = names(store);
-    text(down, `${a} ↓`);
-    text(across, `${b} →`);
+    down.replaceChildren(...broken(a), " ↓");
+    across.replaceChildren(...broken(b), " →");
     if (!matrix) return;
     const named = Math.max(matrix.rows, matrix.columns) <= NAMED;
     const label = (name: string) => el("span", { title: name }, named ? name : "");

@@ -3,7 +3,7 @@ import { el } from "../../lib/dom";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { type CompareState, names } from "./state";
-import { numberText, percent } from "./words";
+import { broken, numberText, percent } from "./words";
 
 /** What each number is. */
 const MEANING: Record<string, string> = {
@@ -40,7 +40,7 @@ export function numbersPane(view: View<CompareState>, root: HTMLElement): void {
         el(
           "tr",
           el("td"),
-          ...[a, b].map((name) => el("th", { scope: "col", title: name }, el("span", name))),
+          ...[a, b].map((name) => el("th", { scope: "col", title: name }, el("span", ...broken(name)))),
         ),
       ),
       el(

@@ -7,7 +7,7 @@ import { show } from "../../lib/photo";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
 import { type CompareState, type Matches, names, type Pair, type PairOrder, type PairShow } from "./state";
-import { likeness } from "./words";
+import { broken, likeness } from "./words";
 
 /** How many more pairs a click brings, and how many the kernel gives at most. */
 const MORE = 12;
@@ -66,8 +66,8 @@ export function pairsPane(view: View<CompareState>, root: HTMLElement): void {
     more.hidden = store.get("offline") || !matches || matches.pairs.length >= Math.min(all, MOST);
     if (!matches) return;
     text(count, many(all, "pair"));
-    text(a, `${names(store)[0]}, ${matches.layer_a}`);
-    text(b, `${names(store)[1]}, ${matches.layer_b}`);
+    a.replaceChildren(...broken(`${names(store)[0]}, ${matches.layer_a}`));
+    b.replaceChildren(...broken(`${names(store)[1]}, ${matches.layer_b}`));
     list.replaceChildren(...rowsOf(matches));
   });
   store.watch(["matches", "_comparison", "layer_a", "layer_b", "pair_order", "pair_show"], () => {

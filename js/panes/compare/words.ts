@@ -1,4 +1,5 @@
 /** Numbers of a comparison in words. */
+import { el } from "../../lib/dom";
 import { many } from "../../lib/format";
 import type { FirstLayer, NumberRow } from "./state";
 
@@ -73,6 +74,10 @@ export function firstLayerRows(first: FirstLayer): [string, string, string][] {
     ],
   ];
 }
+
+/** A network's name, which breaks between its words where the line is too short for it. */
+export const broken = (name: string): (Node | string)[] =>
+  name.split(/(?<=[_./-])/).flatMap((part, at) => (at > 0 ? [el("wbr"), part] : [part]));
 
 /** What is said of a filter that is dead, dominant or repeated. */
 export function filterMarks(first: FirstLayer | null, filter: number): string[] {

@@ -112,11 +112,13 @@ function rowOf(one: PatternRow, estimators: readonly string[]): HTMLElement {
   );
   if (estimators.length > 0) {
     const scale = el("span.cs-patterns__scale", { role: "gridcell" });
-    for (const estimator of estimators) {
+    for (const [at, estimator] of estimators.entries()) {
       const value = one.quality[estimator];
       if (value == null) continue;
       const mark = dot(estimator);
       mark.style.left = `${100 * value}%`;
+      // On a line of its own, so that none is behind another of the same quality.
+      mark.style.top = `${(100 * (at + 0.5)) / estimators.length}%`;
       mark.title = `${ESTIMATORS[estimator] ?? estimator}: ρ = ${value.toFixed(3)}`;
       scale.append(mark);
     }
