@@ -118,7 +118,8 @@ function rowOf(one: PatternRow, estimators: readonly string[]): HTMLElement {
       const mark = dot(estimator);
       mark.style.left = `${100 * value}%`;
       // On a line of its own, so that none is behind another of the same quality.
-      mark.style.top = `${(100 * (at + 0.5)) / estimators.length}%`;
+      const line = estimators.length > 1 ? at / (estimators.length - 1) : 0.5;
+      mark.style.top = `calc(3.5px + (100% - 7px) * ${line})`;
       mark.title = `${ESTIMATORS[estimator] ?? estimator}: ρ = ${value.toFixed(3)}`;
       scale.append(mark);
     }
