@@ -515,6 +515,23 @@ def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, lis
     assert sorted(asked[2:]) == [2, 3, 3, 3, 3]
 
 
+@pytest.mark.parametrize(("seconds", "most"), [(1000.0, 32), (None, 64)])
+def test_what_waits_for_a_turn_waits_for_no_more_pictures_side_by_side(
+    small: tuple[Graph, list[Node]], seconds: float | None, most: int
+) -> None:
+    asked = []
+
+    def patches(places: Sequence[tuple[int, int]]) -> Tensor:
+        asked.append(len(places))
+        return torch.zeros(1, 3, 5, 5)
+
+    positions = [(r, c) for r in range(20) for c in range(16)]
+    with threads_here(2):
+        for _ in Regions(small[0], torch.randn(1, 3, 40, 36)).sweep(positions, (5, 5), patches, seconds=seconds):
+            pass
+    assert 0.8 * most <= max(asked) <= most
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_sweep_keeps_to_the_time_that_a_batch_may_take(
     small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch, threads: int

@@ -67,8 +67,8 @@ class Kernels:
 
     Attributes
     ----------
-    workspaces : list of Workspace
-        Of those who use them, who see to it that each is used by one walk at a time.
+    workspace : Workspace
+        For those who use them one after the other.
     """
 
     def __init__(self) -> None:
@@ -77,7 +77,7 @@ class Kernels:
         self._transformed: dict[Node, Tensor] = {}
         self._products: dict[Node, list[Callable[[Tensor], Tensor]]] = {}
         self._making = Lock()
-        self.workspaces = [Workspace()]
+        self.workspace = Workspace()
         results, kernels, inputs = _matrices()
         self._results, self._of_kernels, self._inputs = results.float(), kernels, inputs.float()
 

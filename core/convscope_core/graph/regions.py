@@ -126,7 +126,7 @@ class Regions:
         self.budget = budget
         wanted = frozenset(record)
         kernels = kernels or Kernels()
-        self._workspaces = kernels.workspaces
+        self._workspaces = [kernels.workspace]  # more where several batches are computed at once
         self._recorded = Recorded(graph, x, wanted, Runner(graph) if runner is None else runner, kernels, dtype)
         self.output = self._recorded.output
         self.values = {n: self._recorded.clean(n) for n in wanted}
@@ -350,8 +350,10 @@ class Regions:
         output, values
             As of a call.
         """
-        limit = self.batch_size(size, positions)
-        most = limit if seconds is None else min(limit, _FIRST)
+        limit = most = self.batch_size(size, positions)
+        if seconds is not None:  # what waits for a turn waits for no more pictures where several batches are at once
+            limit = min(limit, _MOST_PICTURES.get(self._recorded.x.device.type, 64))
+            most = min(limit, _FIRST)
         record = tuple(record)
         waiting, parts = self._in_parts(size, positions, range(len(positions)), most)
         while waiting:
