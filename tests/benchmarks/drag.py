@@ -2,9 +2,10 @@
 
     python tests/benchmarks/drag.py [--rounds 5]
 
-JupyterLab runs twice, with the server extension and without; in each, the square is dragged over the picture fast
-as pointer events come. All take turns, round by round, so that what else the machine does meets all alike. Each figure
-is the median of the rounds, with the lowest and the highest.
+JupyterLab runs twice, with the server extension and without; in each, the square is dragged over the picture, to
+another place with each pointer event, as fast as the page takes these: one at each of its own frames. All take turns,
+round by round, so that what else the machine does meets all alike. Each figure is the median of the rounds, with the
+lowest and the highest.
 
 The clocks of page and kernel are the machine's; between them is what the server, both its connections, and the threads
 at either end take.
@@ -34,6 +35,10 @@ from machine import described, spread
 from lab import CHROMIUM_FLAGS, Lab, Notebook, find_chromium
 
 ENABLED = "--ServerApp.jpserver_extensions={'convscope_server': True}"
+#: Drags of the square from the picture's middle to near its corners and back: how far across and down, in pixels of the
+#: network's 224, and in how many moves. One is longer than a pixel along one axis, so that each is to another place.
+TRACK = (((-80, -50), 50), ((160, 100), 100), ((-160, -130), 100), ((160, 150), 100), ((-80, -70), 50))
+
 SERVERS = {
     "with the extension": [ENABLED],
     "as it is": [ENABLED, "--ConvscopeServer.no_delay=False"],
@@ -107,7 +112,7 @@ WATCH = """(root) => {
   const occluder = root.querySelector(".cs-occluder");
   const place = () => /row (\\d+), column (\\d+)/.exec(occluder.ariaValueText).slice(1).join(",");
   const asked = new Map();
-  const drag = (root.drag = { moves: 0, frames: [] });
+  const drag = (root.drag = { places: 0, frames: [] });
   root.watching?.abort();
   root.watching = new AbortController();
   const { signal } = root.watching;
@@ -115,9 +120,10 @@ WATCH = """(root) => {
   let moved = 0;
   root.addEventListener("pointermove", () => { moved = window.now(); }, { capture: true, signal });
   root.querySelector(".cs-picture").addEventListener("pointermove", () => {
-    drag.moves += 1;
-    if (place() !== last) asked.set(place(), moved);
+    if (place() === last) return;
     last = place();
+    drag.places += 1;
+    asked.set(last, moved);
   }, { signal });
   const shown = new MutationObserver(() => {
     const pointer = asked.get(pane.dataset.position);
@@ -125,7 +131,8 @@ WATCH = """(root) => {
     const frame = { pointer, key: window.newest, shown: window.now() };
     drag.frames.push(frame);
     // After the next frame has been drawn.
-    requestAnimationFrame(() => {
+    requestAnimationFrame((time) => {
+      frame.paint = time;
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => { frame.painted = window.now(); };
       port2.postMessage(0);
@@ -178,6 +185,10 @@ def processor_times() -> Counter[str]:
     return used
 
 
+#: Figures that are no times.
+COUNTS = ("moves to another place", "frames computed", "frames on the screen", "the kernel computes, % of the time")
+
+
 def quantile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
@@ -201,9 +212,12 @@ class Bench:
         root = self.root
         root.evaluate(WATCH)
         self.book.run("stamps.clear()")
+        picture = root.locator(".cs-picture").bounding_box()
+        assert picture is not None
+        scale = picture["width"] / 224
         begun, used = time.perf_counter(), processor_times()
-        for dx, dy in ((-90, -60), (120, 90), (-40, 80), (60, -120)):
-            self.book.drag(root.locator(".cs-occluder"), dx, dy, steps=100)
+        for (dx, dy), moves in TRACK:
+            self.book.drag(root.locator(".cs-occluder"), dx * scale, dy * scale, steps=moves)
         place = root.evaluate(PLACE)
         root.locator(f".cs-probabilities[data-position='{place}']").wait_for()
         clock, used = 1000 * (time.perf_counter() - begun), processor_times() - used
@@ -215,11 +229,14 @@ class Bench:
         whole = [frame for frame in frames if all(name in frame for pair in PARTS.values() for name in pair)]
         totals = [frame["shown"] - frame["pointer"] for frame in frames]
         count = sum("begun" in one for one in kernel.values())
+        computing = sum(one["answered"] - one["begun"] for one in kernel.values() if "answered" in one)
         return {
-            "moves": found["moves"],
-            "frames": count,
+            "moves to another place": found["places"],
+            "frames computed": count,
+            "frames on the screen": len({frame["paint"] for frame in frames if "paint" in frame}),
             "pointer to probability, median": statistics.median(totals),
             "pointer to probability, 95th percentile": quantile(totals, 0.95),
+            "pointer to screen, median": statistics.median(frame["painted"] - frame["pointer"] for frame in whole),
             **{
                 part + suffix: of([frame[end] - frame[begin] for frame in whole])
                 for suffix, of in (("", statistics.median), (", 95th percentile", lambda one: quantile(one, 0.95)))
@@ -229,11 +246,12 @@ class Bench:
             "processor time a frame: all": used.total() / count,
             f"... of {os.cpu_count()} cores, the bound": used.total() / count / (os.cpu_count() or 1),
             "a frame by the clock": clock / count,
+            "the kernel computes, % of the time": 100 * computing / clock,
         }
 
 
 def shown(rounds: list[dict[str, float]], name: str) -> str:
-    return spread([one[name] for one in rounds], 0 if name in {"moves", "frames"} else 1)
+    return spread([one[name] for one in rounds], 0 if name in COUNTS else 1)
 
 
 def main() -> None:

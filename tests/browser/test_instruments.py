@@ -813,6 +813,13 @@ def test_silenced_units_are_said_and_the_classes_follow(notebook):
     reaches(book, "set(w.silenced['3']) == set(w.survey.half('3', 'strongest'))", True)
     book.run("w.wait()")
     expect(root.locator(".cs-flip")).to_have_text(said("20 units"))
+    # Where a drag ends it is asked once more what only the whole network knows.
+    book.drag(root.locator(".cs-occluder"), -30, 20, steps=6)
+    reaches(book, "w.position != (24, 24)", True)
+    x = x.replace("(24, 24)", "w.position")
+    expect(root.locator(".cs-flip")).to_have_text(said("20 units"))
+    book.run("w.position = (24, 24)")
+    shown_at(root, 24, 24)
     assert number(root) == pytest.approx(book.value(f"{truth}.probabilities[{target}].item()"), abs=6e-4)
     mark = root.locator(".cs-class__whole").first
     whole = book.value(f"net.predict(pictures[0]).probabilities[{target}].item()")

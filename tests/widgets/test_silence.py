@@ -11,6 +11,7 @@ import traitlets
 from matplotlib.text import Text
 
 import convscope as cs
+from convscope_core.occlusion import Occlusion
 
 SILENT = {"3": [4, 11, 17]}
 
@@ -73,6 +74,31 @@ def test_probabilities_maps_and_projections_are_those_of_the_network_without_the
     after, _ = browser_end.ask(explorer, "occlude")
     assert after["classes"] == before["classes"]
     assert explorer.probability == before["target"]["now"]
+
+
+def test_a_drag_does_not_wait_for_the_whole_network_which_answers_where_it_ends(
+    net, explorer, browser_end, monkeypatch
+):
+    explorer.silenced = SILENT
+    assert explorer.wait(30)
+    asked = []
+    predict = Occlusion.predict
+    monkeypatch.setattr(Occlusion, "predict", lambda one, *given: asked.append(one.net) or predict(one, *given))
+    for left in range(3):
+        frame, _ = browser_end.ask(explorer, "occlude", position=[2, left], dragging=True)
+        assert frame["silenced"] == 3
+        assert "unsilenced" not in frame
+    assert len(asked) == 3
+    assert net not in asked
+    # What was computed on the way is not computed again.
+    frame, _ = browser_end.ask(explorer, "occlude", position=[2, 2], dragging=False)
+    assert asked[3:] == [net]
+    occluded = explorer._occlusion(0, "grey", "square").occlude((2, 2), 10)
+    assert frame["unsilenced"]["index"] == net.predict(occluded).index
+    # A place outside the picture is the nearest inside, for both.
+    frame, _ = browser_end.ask(explorer, "occlude", position=[-5, 500], dragging=False)
+    assert frame["position"] == [0, 22]
+    assert frame["ok"]
 
 
 @pytest.mark.parametrize("layer", ["0", "3", "7"])

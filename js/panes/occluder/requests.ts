@@ -4,7 +4,7 @@ import { bytes, floats, int32s } from "../../lib/buffers";
 import { extent } from "../../lib/geometry";
 import { photoOf } from "../../lib/photo";
 import type { Session } from "../../seam";
-import { type ClassScore, type Frame, type OccluderState, SETTING, setting } from "./state";
+import { asked, type ClassScore, type Frame, type OccluderState, SETTING } from "./state";
 import { visited } from "./trail";
 
 /**
@@ -54,14 +54,7 @@ export function linkOccluder({ store, kernel }: Session<OccluderState>): void {
   store.watch(["picture", "_revision", "fill"], () =>
     kernel.ask("fill", { picture: store.get("picture"), fill: store.get("fill") }),
   );
-  store.watch([...SETTING, "position", "target"], () =>
-    kernel.ask("occlude", {
-      ...setting(store),
-      position: store.get("position"),
-      target: store.get("target"),
-      at: performance.now(),
-    }),
-  );
+  store.watch([...SETTING, "position", "target"], () => kernel.ask("occlude", asked(store)));
 }
 
 /** A frame whose scores are numbers: what a network returns that is none (NaN) comes as null. */

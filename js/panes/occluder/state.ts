@@ -3,7 +3,7 @@ import type { Shape } from "../../lib/form";
 import type { Extent, Position, Size } from "../../lib/geometry";
 import type { Photo } from "../../lib/photo";
 import type { Store } from "../../lib/store";
-import type { Slice } from "../../seam";
+import type { HostSlice, Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { PicturesSlice } from "../shared/pictures";
 
@@ -101,14 +101,19 @@ export const occluderSlice: Slice<OccluderSlice> = {
 
 export type OccluderState = NetworkSlice & PicturesSlice & OccluderSlice;
 
-/** What the network is asked about, but for the occluder's place. */
-export const SETTING = ["picture", "_revision", "size", "shape", "fill"] as const;
+const ASKED = ["picture", "size", "shape", "fill"] as const;
 
-export function setting(store: Store<PicturesSlice & OccluderSlice>): Record<string, unknown> {
-  return {
-    picture: store.get("picture"),
-    size: store.get("size"),
-    shape: store.get("shape"),
-    fill: store.get("fill"),
-  };
-}
+/** What the network is asked about, but for the occluder's place. */
+export const SETTING = [...ASKED, "_revision"] as const;
+
+/** Of it what a request says, and more. */
+export const setting = <S extends PicturesSlice & OccluderSlice>(
+  store: Store<S>,
+  ...more: (keyof S)[]
+): Record<string, unknown> => Object.fromEntries([...ASKED, ...more].map((key) => [key, store.get(key)]));
+
+/** What the network is asked about one place. */
+export const asked = (store: Store<OccluderState & HostSlice>): Record<string, unknown> => ({
+  ...setting(store, "position", "target", "dragging"),
+  at: performance.now(),
+});

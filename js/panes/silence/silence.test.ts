@@ -1,7 +1,9 @@
 import { expect, it } from "vitest";
 import { keepFocus } from "../../lib/focus";
 import { viewOf } from "../../testing";
+import { occluderSlice } from "../occluder/state";
 import { networkSlice } from "../shared/network";
+import { picturesSlice } from "../shared/pictures";
 import { selectionSlice } from "../shared/selection";
 import { surveySlice } from "../shared/survey";
 import { silenceButtons } from "./buttons";
@@ -10,7 +12,7 @@ import { linkSilence } from "./requests";
 import { changed, silenceSlice } from "./state";
 
 function setup() {
-  const view = viewOf(networkSlice, selectionSlice, surveySlice, silenceSlice);
+  const view = viewOf(networkSlice, picturesSlice, selectionSlice, surveySlice, occluderSlice, silenceSlice);
   const root = document.body.appendChild(document.createElement("div"));
   root.tabIndex = -1;
   const layer = {
@@ -48,6 +50,19 @@ it("keeps units of a layer ascending, and no layer without any", () => {
   const silenced = changed([["stem", [5]]], "stem", (units) => [...units, 2]);
   expect(silenced).toEqual([["stem", [2, 5]]]);
   expect(changed(silenced, "stem", () => [])).toEqual([]);
+});
+
+it("asks where a drag ends what the silence does there", () => {
+  const { store, kernel } = setup();
+  const asked = () =>
+    kernel.ask.mock.calls.filter(([kind]) => kind === "occlude").map(([, request]) => request);
+  store.set({ dragging: true });
+  store.set({ position: [3, 4], dragging: false });
+  expect(asked()).toEqual([]);
+  store.set({ silenced: [["stem", [3]]], dragging: true });
+  expect(asked()).toEqual([]);
+  store.set({ dragging: false });
+  expect(asked()).toMatchObject([{ position: [3, 4], dragging: false }]);
 });
 
 it("silences the unit that is looked at, and takes it back", () => {

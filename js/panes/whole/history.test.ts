@@ -15,6 +15,7 @@ it("goes on with the same picture and class, and keeps the last frames", () => {
   expect(frames.map(({ target }) => target.now)).toEqual(
     Array.from({ length: 240 }, (_, at) => (at + 60) / 300),
   );
+  expect(continued(frames, frame(299 / 300))).toBe(frames);
   expect(continued(frames, frame(1, 1))).toHaveLength(1);
   expect(continued(frames, frame(1, 0, 3))).toHaveLength(1);
 });

@@ -11,10 +11,12 @@ const LENGTH = 240;
 
 const [WIDTH, HEIGHT] = [LENGTH, 64];
 
-/** Frames with one more; those of another picture or class do not continue this curve. */
+/** Frames with one more; those of another picture or class do not continue this curve, nor does one that is told again. */
 export function continued(frames: readonly Frame[], frame: Frame): readonly Frame[] {
   const last = frames.at(-1);
   const same = last?.picture === frame.picture && last.target.index === frame.target.index;
+  if (same && last.position.join() === frame.position.join() && last.target.now === frame.target.now)
+    return frames;
   return [...(same ? frames : []), frame].slice(-LENGTH);
 }
 

@@ -104,18 +104,22 @@ class SilencePane(OccluderPane, SelectionPane, SurveyPane):
         of_whole = "; the survey, and so this figure, is of the whole network" if what == "unit" else ""
         return [f"{', '.join(of_layers)} silenced{of_whole}", *notes]
 
-    def _framed(self, occluder: LiveOccluder, setting: Setting, position: tuple[int, int]) -> dict[str, Any]:
-        frame = super()._framed(occluder, setting, position)
-        if occluder is self._whole:
+    def _compute(self, content: Content | None = None) -> dict[str, Any]:
+        frame = super()._compute(content)
+        if "whole" not in frame["target"]:
             return {**frame, "silenced": 0}
-        # Only beside the whole network's answer under the same occluder can be said what the units do to it.
+        known = {**frame, "silenced": sum(map(len, self._silent[0].values()))}
+        # Only beside the whole network's answer under the same occluder can be said what the units do to it. A drag
+        # does not wait for that: it is asked once more where it ends.
+        if (content or {}).get("dragging", False):
+            return known
         if self._unsilenced is None or self._unsilenced[0] is not frame:
-            picture, fill, shape, size, _ = setting
+            picture, fill, shape, size, _ = self._setting_of(content)
             occlusion = self._occlusion(picture, fill, shape, self._whole)
             with self._whole.threads.chosen((picture, fill, shape, size)):
-                now = occlusion.predict(position, size)
+                now = occlusion.predict(tuple(frame["position"]), size)
             self._unsilenced = frame, {"index": now.index, "label": now.labels[now.index]}
-        return {**frame, "silenced": sum(map(len, self._silent[0].values())), "unsilenced": self._unsilenced[1]}
+        return {**known, "unsilenced": self._unsilenced[1]}
 
     def _answer_silenceable(self, content: Content) -> Answer:
         """Why units of a layer cannot be silenced; None where they can."""

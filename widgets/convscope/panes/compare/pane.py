@@ -479,7 +479,7 @@ class ComparePane(OccluderPane, StripPane):
         if self._live:
             self._worker.submit("follow_b", lambda: self._guarded("occlude_b", self._compute_b))
 
-    @fields(target=Value(None, allow_none=True))
+    @fields(target=Value(None, allow_none=True), dragging=traitlets.Bool())
     def _answer_occlude_b(self, content: Content) -> Answer:
         return self._shown(self._occluder_b, self._setting_b(content), self._compute_b(content))
 

@@ -205,7 +205,9 @@ class OccluderPane(PicturesPane):
     def _acting_net(self) -> Network:
         return self._occluder.net
 
+    @fields(dragging=traitlets.Bool())
     def _answer_occlude(self, content: Content) -> Answer:
+        """What the network says with the occluder at a place; ``dragging``: while it is on its way to another."""
         return self._shown(self._occluder, self._setting_of(content), self._compute(content))
 
     def _shown(self, occluder: LiveOccluder, setting: Setting, frame: dict[str, Any]) -> Answer:
