@@ -87,9 +87,12 @@ export function focused(near: Node): HTMLElement | null {
   return (near.getRootNode() as Document | ShadowRoot).activeElement as HTMLElement | null;
 }
 
-/** Share of an element's height and width at which an event is: 0 to 1 inside. */
-export function shareAt(element: HTMLElement, event: MouseEvent): [number, number] {
-  const box = element.getBoundingClientRect();
+/** Share of an element's height and width at which an event is: 0 to 1 inside. `box`: where it is, if that is known. */
+export function shareAt(
+  element: HTMLElement,
+  event: MouseEvent,
+  box = element.getBoundingClientRect(),
+): [number, number] {
   return [
     (event.clientY - box.top) / Math.max(1, box.height),
     (event.clientX - box.left) / Math.max(1, box.width),

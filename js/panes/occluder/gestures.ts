@@ -1,5 +1,5 @@
 /** The pointer on the picture: it drags and resizes the occluder, taps it to another place, and draws its form. */
-import { el, is, on, onEnd, shareAt } from "../../lib/dom";
+import { el, is, on, onEnd, onFrame, shareAt } from "../../lib/dom";
 import { enclosed } from "../../lib/form";
 import {
   clamp,
@@ -32,9 +32,17 @@ export function followPointer(
 ): Gestures {
   const { store, signal } = view;
   const bounds = (): Extent => store.get("_network").size;
+  /** Where the picture was a frame ago, while the pointer moves: to ask now lays out first what the last answer changed. */
+  let box: DOMRect | undefined;
+  let moved = false;
+  const measure = onFrame(() => {
+    box = moved ? frame.getBoundingClientRect() : undefined;
+    if (moved) measure();
+    moved = false;
+  });
   /** Where an event is on the picture, in picture pixels (row, column). */
   const point = (event: PointerEvent): Position => {
-    const [down, across] = shareAt(frame, event);
+    const [down, across] = shareAt(frame, event, box);
     const [height, width] = bounds();
     return [down * height, across * width];
   };
@@ -82,6 +90,8 @@ export function followPointer(
   on(frame, "pointermove", (event) => {
     if (finger !== null && finger !== event.pointerId) return;
     const at = point(event);
+    moved = true;
+    measure();
     if (line.follow(at)) return;
     if (drag) follow(drag, at, event.shiftKey);
     else store.set({ pointer: at });
