@@ -200,10 +200,8 @@ class _Plan:
 
 
 def _packable(n: Node) -> bool:
-    """Tell whether a node is a convolution of maps with a constant kernel."""
-    if n.kind != "conv" or len(n.shape) != 3 or not n.batched:
-        return False
-    return isinstance(n["weight"], torch.Tensor) and (n["bias"] is None or isinstance(n["bias"], torch.Tensor))
+    """Tell whether a convolution has a packed kernel; not where a network computes in another type between its own."""
+    return packed.takes(n) and n["weight"].dtype == torch.float32
 
 
 def _convolution(n: Node, kernels: dict[Node, torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -128,13 +128,18 @@ class Kernels:
             Of the kernel, and of what it is computed from.
         """
         # Where parts of a picture are a batch of their own, its sizes are more.
-        if size[0] == 1 and len(size) == 4 and packed.of_use(like):
+        if size[0] == 1 and len(size) == 4 and packed.of_use(like) and packed.takes(n):
             kernel = made_once(self._packed, n, lambda: packed.kernel(n, size), self._making)
             return packed.convolution(n, kernel, padding)
+        weight = n["weight"]
+        single = isinstance(weight, Tensor) and weight.shape[1] * n["groups"] == 1
         args = {**self.arguments(n, like.dtype, layout), "padding": padding}
+        if single:
+            args["weight"] = _plain(args["weight"].contiguous())
 
         def convolved(x: Tensor) -> Tensor:
-            x = x.contiguous() if layout is torch.contiguous_format else x
+            x = x.contiguous() if single or layout is torch.contiguous_format else x
+            x = _plain(x) if single else x
             found: Tensor = evaluated(n, lambda _: x, n.op, args)
             return found
 
@@ -274,6 +279,14 @@ class Kernels:
         # In float64: the kernel is rounded once.
         rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
         return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).float().contiguous()
+
+
+def _plain(t: Tensor) -> Tensor:
+    """Return what has one channel with the strides of PyTorch's plain layout.
+
+    Those of other layouts mean the same there, but let oneDNN 3.12 choose what `packed.takes` says.
+    """
+    return t[:, 0].unsqueeze(1)
 
 
 def _count(size: tuple[int, int]) -> int:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from convscope_core.graph.node import Node
 
-__all__ = ["convolution", "kernel", "of_use", "product"]
+__all__ = ["convolution", "kernel", "of_use", "product", "takes"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +39,27 @@ def of_use(t: Tensor) -> bool:
     return t.device.type == "cpu" and t.dtype == _TYPE and _works()
 
 
+def takes(n: Node) -> bool:
+    """Tell whether a node is a convolution of maps with a constant kernel that oneDNN computes with, when packed.
+
+    Not of a single map: with some strides, for results that are one column wide, oneDNN 3.12 then reads memory that is
+    not the map's. There is next to nothing to pack in such a kernel.
+    """
+    if n.kind != "conv" or len(n.shape) != 3 or not n.batched:
+        return False
+    weight, bias = n["weight"], n["bias"]
+    if not isinstance(weight, Tensor) or not (bias is None or isinstance(bias, Tensor)):
+        return False
+    return weight.shape[1] * int(n["groups"]) > 1
+
+
 def kernel(n: Node, size: tuple[int, ...]) -> Tensor:
     """Return the kernel of a convolution as `convolution` takes it.
 
     Parameters
     ----------
     n : Node
-        Of the kind ``conv``.
+        One that this `takes`.
     size : tuple of int
         (N, C, H, W), what it is mostly computed from. For others the kernel may be brought into another form at every
         call, as it would be without packing.
@@ -63,7 +77,7 @@ def convolution(n: Node, packed: Tensor, padding: tuple[int, int]) -> Callable[[
     Parameters
     ----------
     n : Node
-        Of the kind ``conv``.
+        One that this `takes`.
     packed : tensor
         Of `kernel`.
     padding : (int, int)
