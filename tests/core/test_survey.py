@@ -15,7 +15,7 @@ from torch import nn
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError
 from convscope_core.network import Network
-from convscope_core.survey import Survey, histogram_edges, survey, surveying
+from convscope_core.survey import Survey, by_position, histogram_edges, survey, surveying
 
 SIZE = 20
 
@@ -168,6 +168,18 @@ def test_a_pool_can_be_asked_for(net: Network, images: Images) -> None:
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_batch_size_does_not_matter(net: Network, images: Images, whole: Survey, batch_size: int) -> None:
     assert_same(survey(net, images, k=5, batch_size=batch_size, progress=False), whole)
+
+
+def test_torchs_default_type_does_not_matter(
+    net: Network, images: Images, whole: Survey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_position, "_own", by_position._Own())  # as where nothing has been surveyed yet
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert_same(survey(net, images, k=5, progress=False), whole)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert_same(survey(net, images, k=5, progress=False), whole)
 
 
 @pytest.fixture

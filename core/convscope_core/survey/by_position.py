@@ -56,7 +56,8 @@ def reduced(
     scratch = getattr(_own, "scratch", None)
     if scratch is None or len(scratch) < cached:
         with torch.inference_mode(False):
-            scratch = _own.scratch = torch.empty(cached)
+            # Whatever is set around the call that makes it: others use it, too.
+            scratch = _own.scratch = torch.empty(cached, dtype=torch.float32, device="cpu")
     peaks, places, means, magnitudes, deviations, active, saturated = _reduction()(
         maps, ceiling, signed, places, scratch, cached, CANCELLED
     )
@@ -77,7 +78,7 @@ def _reduced(
     band = max(1, min(height, cached // (width * channels)))
     images = max(1, cached // (height * width * channels)) if band == height else 1
     if scratch.numel() < images * band * width * channels:
-        scratch = torch.empty([min(images, count) * band * width * channels])
+        scratch = torch.empty([min(images, count) * band * width * channels], dtype=maps.dtype, device=maps.device)
     tops: list[Tensor] = []
     tops_at: list[Tensor] = []
     totals: list[Tensor] = []

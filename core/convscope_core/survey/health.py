@@ -93,7 +93,7 @@ class Health(Accumulator):
             "active_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "saturated_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
             "bounded_positions": torch.zeros(channels, dtype=torch.int64, device=self.device),
-            "maximum": torch.full((channels,), -torch.inf, device=self.device),
+            "maximum": torch.full((channels,), -torch.inf, dtype=torch.float32, device=self.device),
             "mean": torch.zeros(channels, dtype=torch.float64, device=self.device),
             "magnitude": torch.zeros(channels, dtype=torch.float64, device=self.device),
             "deviation": torch.zeros(channels, dtype=torch.float64, device=self.device),

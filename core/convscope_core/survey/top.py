@@ -65,7 +65,7 @@ class TopK(Accumulator):
         require_counts(k=k)
         self.k = k
         self.before_ceiling = before_ceiling
-        self._values = torch.full((channels, k), -torch.inf, device=self.device)
+        self._values = torch.full((channels, k), -torch.inf, dtype=torch.float32, device=self.device)
         self._images = torch.full((channels, k), _NOWHERE, device=self.device)
         self._rows = torch.full((channels, k), -1, device=self.device)
         self._columns = torch.full((channels, k), -1, device=self.device)
