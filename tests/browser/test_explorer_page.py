@@ -261,3 +261,25 @@ def test_a_strip_of_layers_says_at_which_end_it_goes_on(page: Page) -> None:
     expect(ends.nth(0)).to_be_hidden()
     expect(ends.nth(1)).to_be_visible()
     page.evaluate("() => { document.documentElement.dir = ''; }")
+
+
+BARS = """(row) => [...row.querySelectorAll(".cs-class__bar")].map((bar) => {
+  const { backgroundImage, backgroundColor } = getComputedStyle(bar);
+  return `${backgroundImage} ${backgroundColor}`;
+})"""
+
+
+def test_in_forced_colours_clean_and_occluded_are_told_apart_of_any_class(browser: Browser) -> None:
+    page = stage(browser, {"Explorer": saved("Explorer")}, forced_colors="active")
+    root = page.locator(".cs-root")
+    rows = root.locator(".cs-class:not(.cs-is-empty)")
+    rows.first.click()
+    for row in rows.all():
+        clean, occluded = row.evaluate(BARS)
+        assert clean != occluded
+        assert "gradient" in clean
+    keys = root.locator(".cs-legend__key")
+    assert len({key.evaluate("(one) => getComputedStyle(one).backgroundImage") for key in keys.all()[:2]}) == 2
+    # The strip of layers ends in an edge, where no fade is drawn.
+    expect(root.locator(".cs-ribbon__more").first).to_have_css("border-top-style", "solid")
+    page.context.close()

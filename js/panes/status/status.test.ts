@@ -29,6 +29,25 @@ describe("the status line", () => {
     // All were visited, and one could not be read.
     survey({ state: "done", done: 20, images: 19 });
     expect([words(), cancel?.hidden]).toEqual(["survey of 19 pictures, 1 unreadable", true]);
+    // One that was given, of a part.
+    survey({ state: "done", done: 4, total: 20, images: 4, skipped: 0 });
+    expect(words()).toBe("survey of 4 of 20 pictures");
+  });
+
+  it("goes on with work that was stopped, and begins again what has failed", () => {
+    const { view, root, survey } = setup();
+    const again = () => root.querySelectorAll<HTMLElement>(".cs-link")[1];
+    survey({ state: "running", done: 5, total: 20 });
+    expect(again()?.hidden).toBe(true);
+    survey({ state: "cancelled" });
+    expect([again()?.hidden, again()?.textContent]).toEqual([false, "continue"]);
+    again()?.click();
+    expect(view.kernel.tell).toHaveBeenLastCalledWith("resume");
+    survey({ state: "failed" });
+    expect(again()?.textContent).toBe("start again");
+    // A saved page has nobody to go on.
+    view.store.set({ offline: true });
+    expect(again()?.hidden).toBe(true);
   });
 
   it("calls work stopped that a saved page was written in the middle of", () => {
