@@ -8,14 +8,15 @@ it computes.
 
 from __future__ import annotations
 
+import _thread
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass
-from queue import SimpleQueue
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 import torch
@@ -91,16 +92,20 @@ def side_by_side(call: Callable[[P], R], parts: Sequence[P], lock: Lock | None =
     if len(parts) < 2 or _own.helping:
         return [call(part) for part in parts]
     with nullcontext() if lock is None else lock:
-        calls = _Calls(call, len(parts), lock)
+        calls, helpers = _Calls(call, len(parts), lock), _helpers
         try:
             for index, part in enumerate(parts):
-                _helpers.submit(copy_context().run, calls, index, part)
+                helpers.call(partial(copy_context().run, calls, index, part, helpers.free))
         except RuntimeError:  # no thread can be started: there are too many, or the interpreter ends
             pass
         else:
             calls.wait()
         finally:
-            calls.end()
+            try:
+                calls.end()
+            except BaseException:
+                calls.end()  # an interrupt may come before the first step of that, too
+                raise
         return calls.results() or [call(part) for part in parts]
 
 
@@ -120,10 +125,11 @@ class _Calls(Generic[P, R]):
         self._ended = False
         self._changed: SimpleQueue[None] = SimpleQueue()
 
-    def __call__(self, index: int, part: P) -> None:
+    def __call__(self, index: int, part: P, free: Callable[[], None]) -> None:
         self._inside.add(index)
         if not self._ended:
             self._outcomes[index] = self._outcome(part)
+        free()  # before the thread that waits goes on, and has other calls
         self._inside.discard(index)
         self._changed.put(None)
 
@@ -230,13 +236,47 @@ def _in_new_thread(call: Callable[[], int | None]) -> int:
     return found[0] or 0
 
 
-_helpers: ThreadPoolExecutor
+class _Helpers:
+    """Threads that wait for calls: as many as were ever needed at once.
+
+    Executors of `concurrent.futures` have locks that an interrupt in their `submit` would leave locked for ever:
+    nothing could be computed any more, nor the interpreter end. What these share is changed in single steps.
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._idle: SimpleQueue[None] = SimpleQueue()
+
+    def call(self, call: Callable[[], object]) -> None:
+        """Have a call made, which must not raise, and calls `free` when it has next to nothing left to do.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is needed, and cannot be started.
+        """
+        try:
+            self._idle.get_nowait()
+        except Empty:
+            _thread.start_new_thread(self._help, ())
+        self._calls.put(call)
+
+    def free(self) -> None:
+        """Say that there is a thread for another call."""
+        self._idle.put(None)
+
+    def _help(self) -> None:
+        while True:
+            self._calls.get()()
+
+
+_helpers: _Helpers
 
 
 def _begin() -> None:
-    """Have helpers, which begin when they are needed; a forked child has none of its parent's."""
+    """Have helpers; a forked child has none of its parent's."""
     global _helpers
-    _helpers = ThreadPoolExecutor(max(_MOST, os.cpu_count() or 1), thread_name_prefix="convscope-helper")
+    _helpers = _Helpers()
 
 
 _begin()

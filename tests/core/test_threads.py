@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextvars
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -191,13 +193,79 @@ def test_an_interrupt_waits_for_the_calls_however_often_it_comes() -> None:
     assert side_by_side(abs, [-1, -2], lock) == [1, 2]
 
 
-def test_where_no_thread_can_be_started_calls_are_one_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = ThreadPoolExecutor(1)
-    ended.shutdown()
-    monkeypatch.setattr(threads, "_helpers", ended)
-    lock = Lock()
-    here = threading.get_ident()
-    assert side_by_side(lambda part: (part, threading.get_ident()), [1, 2], lock) == [(1, here), (2, here)]
+class Interrupt:
+    """A trace function that raises before the n-th step: Python looks for interrupts at some of them."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Interrupt:
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+        return self
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["later", "with the first calls"])
+def test_an_interrupt_at_any_step_leaves_no_call_behind_and_helpers_for_the_next(
+    first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: set[int] = set()
+
+    def call(part: int) -> int:
+        running.add(part)
+        total = int(torch.ones(part).sum())
+        running.discard(part)
+        return total
+
+    before, left, steps = sys.gettrace(), 0, 0
+    while left <= 0:
+        steps += 1
+        if first:
+            monkeypatch.setattr(threads, "_helpers", threads._Helpers())
+        interrupt = Interrupt(steps)
+        sys.settrace(interrupt)
+        try:
+            side_by_side(call, [1, 2])
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert not running
+        assert in_new_thread(lambda: side_by_side(call, [3, 4])) == [3, 4]
+        left = interrupt.left
+    assert steps > 100
+
+
+@pytest.mark.parametrize("started", [0, 1, 2])
+def test_where_no_thread_can_be_started_calls_are_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, started: int
+) -> None:
+    start, begun = _thread.start_new_thread, []
+
+    def refused(call: Callable[[], object], arguments: tuple[object, ...]) -> int:
+        if len(begun) == started:
+            raise RuntimeError("can't start new thread")
+        begun.append(call)
+        return start(call, arguments)
+
+    monkeypatch.setattr(threads, "_helpers", threads._Helpers())
+    lock, here, met = Lock(), threading.get_ident(), threading.Barrier(2)
+
+    def call(part: int) -> tuple[int, int]:
+        if started == 2:
+            met.wait(60)
+        return part, threading.get_ident()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", refused)
+        for _ in range(3):
+            found = side_by_side(call, [1, 2], lock)
+            assert [part for part, _ in found] == [1, 2]
+            assert (here in {thread for _, thread in found}) == (started < 2)
+            assert is_free(lock)
     assert is_free(lock)
 
 
