@@ -59,8 +59,9 @@ const exemplarHere = ({ store }: View<UnitState>): Exemplar | undefined =>
 /** A picture with a box around the receptive field, or a ring where that is larger than the picture. */
 function framedPicture(): { frame: HTMLElement; showIn: (photo: Photo, exemplar: Exemplar) => void } {
   const canvas = el("canvas.cs-context__canvas");
-  const box = el("div.cs-context__box");
-  const ring = el("i.cs-mark");
+  // Of a picture that is still to come there is no place.
+  const box = el("div.cs-context__box", { hidden: true });
+  const ring = el("i.cs-mark", { hidden: true });
   return {
     frame: el("div.cs-context__frame", canvas, box, ring),
     showIn: ({ pixels, width, height }, exemplar) => {
