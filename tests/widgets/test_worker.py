@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -66,6 +67,48 @@ def test_requests_run_between_the_slices_of_a_job(worker):
     go_on.set()
     assert worker.wait(TIMEOUT)
     assert order == ["slice 1", "slice 2", "request", "slice 3"]
+
+
+def test_after_a_request_the_next_one_is_waited_for_before_a_slice_begins(worker):
+    asked, begun, ended = [], [], []
+
+    def job():
+        for _ in range(4):
+            begun.append(time.monotonic())
+            asked.append(time.monotonic())
+            worker.submit("move", lambda: None)
+            ended.append(time.monotonic())
+            yield
+
+    worker.start("survey", job())
+    assert worker.wait(TIMEOUT)
+    assert len(begun) == 4
+    for came, left, again in zip(asked, ended, begun[1:], strict=False):
+        assert again >= min(came + module.LINGER, left + module.TURN)
+
+
+def test_a_job_has_its_turn_though_requests_keep_coming(worker):
+    finished, moved = threading.Event(), threading.Event()
+    moves = []
+
+    def job():
+        for _ in range(3):
+            yield
+        finished.set()
+
+    def move():
+        moves.append(len(moves))
+        moved.set()
+
+    worker.submit("move", move)
+    worker.start("survey", job())
+    # A hand that goes on for as long as the job: each time the worker has nothing else to do, it asks again.
+    while not finished.is_set():
+        assert moved.wait(TIMEOUT)
+        moved.clear()
+        worker.submit("move", move)
+    assert len(moves) > 3
+    assert worker.wait(TIMEOUT)
 
 
 def test_jobs_of_several_kinds_take_turns_and_one_takes_the_place_of_its_kind(worker):

@@ -3,14 +3,15 @@
 Widget callbacks must return at once: all widgets of a notebook share one callback thread, and a slow callback would
 freeze every slider beside ours. A callback therefore only leaves its request here. Requests have a slot per kind, and a
 newer one takes the place of one that has not begun. A *job* (a survey, say) is a generator that yields often; the
-thread takes one slice of it whenever no request waits, so that dragging stays live while a survey runs. Jobs of several
-kinds take turns.
+thread takes one slice of it when no request waits, nor one has just come: a hand that drags asks again at once, and
+would wait for the slice that began in between. Jobs of several kinds take turns.
 """
 
 from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import threading
 import time
@@ -26,6 +27,13 @@ IDLE_SECONDS = 60.0
 
 #: A job that lets the first requests go before begins after this many seconds even if none has come.
 HEAD_START = 1.0
+
+#: The next request is waited for so many seconds after one has come before a slice begins. A hand that drags asks with
+#: every picture of the page; slices take several times as long as a frame.
+LINGER = 0.05
+
+#: But jobs go on: so many seconds after a slice the next one begins as soon as no request waits.
+TURN = 0.5
 
 #: The end of the interpreter waits this many seconds for what the threads are in the middle of.
 PARTING_SECONDS = 20.0
@@ -60,6 +68,8 @@ class Worker:
         #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
         self._asked = False
         self._patience_ends = 0.0
+        #: When the last request came, and when the last slice ended.
+        self._came = self._sliced = -math.inf
 
     @property
     def alive(self) -> bool:
@@ -85,6 +95,7 @@ class Worker:
             dropped = self._slots.pop(kind, None)
             self._slots[kind] = (run, superseded)
             self._asked = True
+            self._came = time.monotonic()
             self._wake()
         if dropped is not None and dropped[1] is not None:
             dropped[1]()
@@ -196,8 +207,12 @@ class Worker:
         if self._jobs and not self._asked and patience > 0:
             self._condition.wait_for(lambda: self._asked or self._stopping or not self._jobs, patience)
             self._asked = True
-        ready = self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS)
-        return bool(ready) and not self._stopping
+        while self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS):
+            linger = min(self._came + LINGER, self._sliced + TURN) - time.monotonic()
+            if self._stopping or self._slots or linger <= 0:
+                return not self._stopping
+            self._condition.wait(linger)
+        return False
 
     def _slice(self, kind: str, job: Iterator[object]) -> None:
         try:
@@ -208,6 +223,8 @@ class Worker:
                     del self._jobs[kind]
             if not isinstance(error, StopIteration):
                 raise
+        finally:
+            self._sliced = time.monotonic()
 
 
 def _close(job: Iterator[object] | None) -> None:
