@@ -634,6 +634,16 @@ def test_tiles_take_fewer_multiplications(wide: tuple[Graph, list[Node]], device
     assert plan.work.bound_in_tiles > plan.work.bound
 
 
+@pytest.mark.parametrize("count", [0, 2, 16, 31, 33])
+def test_a_sweep_refuses_patches_of_another_number_than_its_positions(
+    small: tuple[Graph, list[Node]], count: int
+) -> None:
+    """Also as many as one of the batches has that are computed at once."""
+    regions = Regions(small[0], torch.randn(1, 3, 40, 36))
+    with threads_here(2), pytest.raises(ArgumentError, match="for 32 positions"):
+        list(regions.sweep([(r, 3) for r in range(32)], (5, 5), lambda _: torch.zeros(count, 3, 5, 5)))
+
+
 @pytest.mark.parametrize(
     ("positions", "shape"),
     [([], (1, 3, 4, 4)), ([(0, 0)], (1, 3, 41, 4)), ([(0, 0)], (1, 1, 4, 4)), ([(0, 0)], (2, 3, 4, 4))],

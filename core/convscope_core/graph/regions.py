@@ -311,8 +311,9 @@ class Regions:
         """Compute several batches of positions side by side, with the patches of one after the other."""
         while len(self._workspaces) < len(batches):
             self._workspaces.append(Workspace())
+        self._checked([place for places in batches for place in places], patches, record)
         sizes = [len(places) for places in batches]
-        each = torch.split(patches, sizes) if len(patches) == sum(sizes) else [patches] * len(sizes)
+        each = torch.split(patches, sizes) if len(patches) > 1 else [patches] * len(sizes)
         return side_by_side(
             lambda part: self._call(*part[:2], record, part[0], part[2]),
             list(zip(batches, each, self._workspaces, strict=False)),
