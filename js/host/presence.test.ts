@@ -23,6 +23,7 @@ function setup(status = "idle") {
     status,
     statusChanged: new Signal<string>(),
     connectionStatusChanged: new Signal<string>(),
+    iopubMessage: new Signal<object>(),
     disposed: new Signal<undefined>(),
   };
   const store = new Store(hostSlice.initial);
@@ -52,6 +53,22 @@ it("takes one that starts for another than that which has answered", () => {
   expect(absent()).toBeNull();
   presence.heard();
   kernel.statusChanged.emit("starting");
+  expect(absent()).toBe(GONE);
+});
+
+it("takes what speaks in another session for another kernel", () => {
+  const { kernel, presence, absent } = setup();
+  const says = (msg_type: string, session: string, execution_state?: string) =>
+    kernel.iopubMessage.emit({ header: { msg_type, session }, content: { execution_state } });
+  says("status", "before", "idle");
+  says("status", "first", "idle");
+  presence.heard();
+  says("status", "first", "busy");
+  // In the kernel's name, by the server: of output that comes too fast, say.
+  says("stream", "the server's");
+  says("status", "the server's", "starting");
+  expect(absent()).toBeNull();
+  says("status", "second", "busy");
   expect(absent()).toBe(GONE);
 });
 

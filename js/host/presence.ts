@@ -13,7 +13,14 @@ interface Connection {
   status?: string;
   statusChanged?: Signal<string>;
   connectionStatusChanged?: Signal<string>;
+  iopubMessage?: Signal<Told>;
   disposed?: Signal<unknown>;
+}
+
+/** Of what a kernel publishes, what is looked at here. */
+interface Told {
+  header: { msg_type: string; session: string };
+  content: { execution_state?: string };
 }
 
 interface Signal<T> {
@@ -39,6 +46,8 @@ export const UNKNOWN =
 export const UNANSWERED: readonly (string | null)[] = [NEVER, UNKNOWN];
 
 const ENDED = new Set(["restarting", "autorestarting", "terminating", "dead"]);
+
+const OWN_WORDS = new Set<string | undefined>(["busy", "idle"]);
 
 /** Milliseconds after which a greeting that an idle kernel has not answered is taken as heard by nobody. */
 export const UNHEARD_MS = 6000;
@@ -71,6 +80,14 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
     // told; the one that has answered is gone then.
     if (ENDED.has(status) || (answered && status === "starting")) ended();
   };
+  // Not even its start, where that is told before the server listens again. But each process of a kernel has a session of
+  // its own, which is in all that it says. (The server says things in its name, too, but not that it is busy or idle.)
+  let session: string | undefined;
+  const told = (_sender: unknown, { header, content }: Told) => {
+    if (header.msg_type !== "status" || !OWN_WORDS.has(content.execution_state)) return;
+    if (answered && session !== undefined && header.session !== session) ended();
+    else session = header.session;
+  };
   const line = (_sender: unknown, status: string) => {
     if (store.get("absent") === GONE) return;
     if (status !== "connected") say(LOST);
@@ -79,6 +96,7 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   const disposed = () => ended();
   connection?.statusChanged?.connect(changed);
   connection?.connectionStatusChanged?.connect(line);
+  connection?.iopubMessage?.connect(told);
   connection?.disposed?.connect(disposed);
   const statusNow = () => {
     const known = connectionOf(manager);
@@ -105,6 +123,7 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
     clearTimeout(soon);
     connection?.statusChanged?.disconnect(changed);
     connection?.connectionStatusChanged?.disconnect(line);
+    connection?.iopubMessage?.disconnect(told);
     connection?.disposed?.disconnect(disposed);
   });
   return {

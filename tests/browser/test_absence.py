@@ -29,10 +29,12 @@ DRAWN_AGAIN = """([path, outputs]) => {
   if (area?.textContent.includes("model not found")) panel.content.model.cells.get(0).outputs.fromJSON(outputs);
   return area?.querySelector(".cs-host");
 }"""
-#: As another page would: this one is told nothing but that a kernel starts.
+#: As another page would: this one is told nothing but that a kernel starts, and not even that where the server listens
+#: too late. Then it is what the new one says to whatever it is asked.
 RESTART_ELSEWHERE = """async () => {
-  const { id, serverSettings } = window.nb.panel.sessionContext.session.kernel;
-  await fetch(`${serverSettings.baseUrl}api/kernels/${id}/restart`, { method: "POST" });
+  const { kernel } = window.nb.panel.sessionContext.session;
+  await fetch(`${kernel.serverSettings.baseUrl}api/kernels/${kernel.id}/restart`, { method: "POST" });
+  await kernel.requestKernelInfo();
 }"""
 CELLS = "() => window.nb.panel.content.model.cells.length"
 
