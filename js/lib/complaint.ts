@@ -1,11 +1,11 @@
 /** What is said at a field that has got what it cannot take. */
 import { aria, el, on, text, uniqueId } from "./dom";
 
-/** A field with what is said of it beneath, and beside it `more`; "" takes back what was said, as typing does. */
+/** A field with what is `said` of it beneath, and beside it `more`; "" takes back what was said, as typing does. */
 export function complained(
   field: HTMLElement,
   ...more: Node[]
-): { element: HTMLElement; complain: (what: string) => void } {
+): { element: HTMLElement; said: HTMLElement; complain: (what: string) => void } {
   const id = uniqueId("complaint");
   const said = el("span.cs-complaint", { role: "alert", id, hidden: true });
   const complain = (what: string) => {
@@ -15,5 +15,5 @@ export function complained(
   };
   aria(field, "describedby", id);
   on(field, "input", () => complain(""));
-  return { element: el("span.cs-complained", field, ...more, said), complain };
+  return { element: el("span.cs-complained", field, ...more, said), said, complain };
 }

@@ -9,6 +9,29 @@ export function captioned(words: string, ...controls: HTMLElement[]): HTMLElemen
   return el(`${tag}.cs-tools__field`, words, ...controls);
 }
 
+/**
+ * Run `judge` when something is entered in a field: at once, or as soon as what it is judged by (`key`) is there. Typing on
+ * takes the entry back.
+ */
+export function onEntry<S extends object>(
+  field: HTMLElement,
+  store: Store<S>,
+  key: keyof S,
+  known: () => unknown,
+  judge: () => void,
+): void {
+  let waits = false;
+  const enter = () => {
+    waits = !known();
+    if (!waits) judge();
+  };
+  on(field, "input", () => {
+    waits = false;
+  });
+  on(field, "change", enter);
+  store.onChange([key], () => waits && enter());
+}
+
 export interface Control<T extends string> {
   element: HTMLElement;
   show: (value: T) => void;

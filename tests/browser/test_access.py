@@ -376,6 +376,9 @@ def test_a_finger_taps_the_square_to_another_place_and_drags_it(browser: Browser
 
 def test_what_is_typed_wrong_is_said_at_the_field(browser: Browser) -> None:
     page = stage(browser, {name: saved(name) for name in ("Explorer", "OcclusionMap")})
+    # Of classes that have not come nothing is said.
+    labels = {"kind": "labels", "labels": ["class 0", "class 1"]}
+    page.evaluate("(labels) => { for (const one of Object.values(window.models)) one.knows(labels); }", labels)
     for field, typed in [
         ("Address of the unit: network/layer/unit", "small/nowhere"),
         ("Follow any class: type a part of its name", "no such thing"),

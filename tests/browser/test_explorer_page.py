@@ -105,6 +105,17 @@ def test_a_long_line_of_the_status_leaves_the_address_its_end(page: Page, width:
     assert address.evaluate("(one) => one.scrollWidth <= one.clientWidth")
     assert in_sight(root, address)
     assert in_sight(root, work.get_by_role("button", name="cancel", exact=True))
+    # Less important words give way to the count, and nothing moves when the state changes.
+    if width >= 700:
+        count = line.locator(".cs-status__progress")
+        count.evaluate("(one) => { one.textContent = 'survey 40 of 122, 2 min 5 s left'; }")
+        assert count.evaluate("(one) => one.scrollWidth <= one.clientWidth")
+        state = line.locator(".cs-status__state")
+        places = []
+        for word in ("ready", "computing"):
+            state.evaluate("(one, word) => { one.textContent = ` · cpu · ${word}`; }", word)
+            places.append(count.bounding_box())
+        assert places[0] == places[1]
     page.evaluate("window.models.Explorer.update({ silenced: [] })")
     line.evaluate("(line, before) => { line.innerHTML = before; }", before)
 

@@ -714,8 +714,13 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     field.fill("no such thing")
     field.press("Enter")
     expect(field).to_have_attribute("aria-invalid", "true")
+    # What is said of it covers no class, and goes with the next that is followed.
+    complaint = root.locator(".cs-probabilities .cs-complaint")
+    lower = complaint.bounding_box()
+    assert lower["y"] + lower["height"] <= root.locator(".cs-class").first.bounding_box()["y"]
     field.fill(f"class {least}")
     field.press("Enter")
+    expect(complaint).to_be_hidden()
     expect(root.locator(".cs-target__label")).to_have_text(f"class {least}")
     reaches(book, "w.target", least)
     # It has its bars as the others have; a click lets go of it.

@@ -1,5 +1,5 @@
 /** Above the cells: what they show, which units, in which order and shades, how large. */
-import { captioned, segmented, select, tied } from "../../lib/controls";
+import { captioned, onEntry, segmented, select, tied } from "../../lib/controls";
 import { aria, el, on } from "../../lib/dom";
 import { clamp } from "../../lib/geometry";
 import { toolRow } from "../../lib/menu";
@@ -9,7 +9,7 @@ import { chooseUnit } from "../shared/selection";
 import type { Arranged } from "./arrangement";
 import { ZOOMS } from "./layout";
 import { shownUnits } from "./rows";
-import type { EvolutionState, Show, Spread } from "./state";
+import { type EvolutionState, type Show, type Spread, winnersOf } from "./state";
 import { ORDERS } from "./words";
 
 const HINT = "Find units by number (24, or 12, 40-48)";
@@ -59,10 +59,16 @@ export function searchField({ store }: View<EvolutionState>, arranged: Arranged)
     title: HINT,
   });
   on(search, "input", () => store.set({ query: search.value.trim() }));
-  on(search, "change", () => {
-    const [first] = shownUnits(store).units;
-    if (first !== undefined && search.value.trim()) chooseUnit(store, first);
-  });
+  onEntry(
+    search,
+    store,
+    "winners",
+    () => winnersOf(store),
+    () => {
+      const [first] = shownUnits(store).units;
+      if (first !== undefined && search.value.trim()) chooseUnit(store, first);
+    },
+  );
   arranged.follow("wrong", (wrong) => aria(search, "invalid", wrong));
   return search;
 }

@@ -1,11 +1,13 @@
 import { describe, expect, it } from "vitest";
+import type { View } from "../../seam";
 import { viewOf } from "../../testing";
 import { networkSlice } from "../shared/network";
 import { picturesSlice } from "../shared/pictures";
 import { selectionSlice } from "../shared/selection";
 import { surveySlice } from "../shared/survey";
 import { arrangement } from "./arrangement";
-import { type Grid, gridSlice, type Health } from "./state";
+import { searchField } from "./search";
+import { type Grid, type GridState, gridSlice, type Health } from "./state";
 
 const grid = {
   layer: "conv",
@@ -59,6 +61,26 @@ describe("the units that are shown", () => {
     );
     arranged.set({ query: "77" });
     expect(arranged.get("complaint")).toBe("No unit of this layer matches “77”: it has units 0 to 3.");
+  });
+
+  it("are judged, and chosen from, only when those of this layer have come", () => {
+    const { store, arranged } = setup();
+    const view = { store } as View<GridState>;
+    const { search } = searchField(view, arranged);
+    const enter = (query: string) => {
+      search.value = query;
+      search.dispatchEvent(new Event("input"));
+      search.dispatchEvent(new Event("change"));
+    };
+    store.set({ layer: "head", selected: null });
+    enter("zebra");
+    expect([arranged.get("complaint"), arranged.get("wrong")]).toEqual(["", false]);
+    const names = ["horse", "zebra", "cow", "pig"];
+    store.set({ grid: { ...grid, layer: "head", names } });
+    expect([arranged.get("order"), store.get("selected")]).toEqual([[1], 1]);
+    // What has come is judged at once.
+    enter("2");
+    expect(store.get("selected")).toBe(2);
   });
 
   it("are left out by what a survey of this layer found", () => {

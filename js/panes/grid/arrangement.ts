@@ -7,7 +7,7 @@ import type { View } from "../../seam";
 import { layerOf } from "../shared/network";
 import { inactiveWord } from "../shared/survey";
 import { ordered, shows } from "./order";
-import type { GridState, Show } from "./state";
+import { type GridState, gridOf, type Show } from "./state";
 import { healthOf } from "./words";
 
 /** About how large a tile is, CSS px, at each step of the zoom. */
@@ -48,7 +48,7 @@ export function arrangement({ store }: View<GridState>): Arranged {
     named: false,
   });
   const arrange = () => arranged.set(arrangedFor(store, arranged));
-  store.watch(["grid", "order", "health", "show", "found", "_labels"], arrange);
+  store.watch(["grid", "layer", "order", "health", "show", "found", "_labels"], arrange);
   arranged.onChange(["query", "zoom", "width"], arrange);
   return arranged;
 }
@@ -60,7 +60,8 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
   const wanted =
     (grid?.names ? unitsNamed(query, grid.names) : null) ??
     (isClass ? null : searched(query, grid?.planes.channels ?? 0));
-  const wrong = !wanted && !isClass;
+  // Of units that are still to come nothing is said: they may have names.
+  const wrong = !!gridOf(store) && !wanted && !isClass;
   const named = !!wanted && query !== "";
   let order = grid ? ordered(grid, store.get("order"), health, store.get("found")) : [];
   if (named) order = order.filter((channel) => wanted?.has(channel));
@@ -82,7 +83,7 @@ function arrangedFor(store: View<GridState>["store"], arranged: Arranged): Parti
 
 /** Why nothing is shown, or that what is looked for is not known. */
 function complaintOf(store: View<GridState>["store"], query: string, wrong: boolean, empty: boolean): string {
-  const [grid, health, show] = [store.get("grid"), healthOf(store), store.get("show")];
+  const [grid, health, show] = [gridOf(store), healthOf(store), store.get("show")];
   if (!grid) return "";
   if (wrong) {
     const classes = store.get("_labels").length > 0 ? ", and no class with enough pictures surveyed" : "";

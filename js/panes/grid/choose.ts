@@ -5,16 +5,12 @@ import { clamp } from "../../lib/geometry";
 import type { View } from "../../seam";
 import { chooseUnit } from "../shared/selection";
 import { type Arranged, indexOf } from "./arrangement";
-import type { GridState } from "./state";
+import { type GridState, gridOf } from "./state";
 import { zoomBy } from "./tools";
-
-/** While another layer is computed its predecessor stays in sight; a number of the one may be none of the other. */
-const isOfLayer = (store: View<GridState>["store"]): boolean =>
-  store.get("grid")?.layer === store.get("layer");
 
 export function chooseByPointer({ store }: View<GridState>, arranged: Arranged, scroller: HTMLElement): void {
   const under = (event: MouseEvent): number | null => {
-    if (!isOfLayer(store)) return null;
+    if (!gridOf(store)) return null;
     const box = scroller.getBoundingClientRect();
     const order = arranged.get("order");
     const index = tileAt(
@@ -43,7 +39,7 @@ export function chooseByKeys(
 ): void {
   onKey(scroller, (event) => {
     const [order, { columns, tile, gap }] = [arranged.get("order"), arranged.get("layout")];
-    if (withModifier(event) || order.length === 0 || !isOfLayer(store)) return false;
+    if (withModifier(event) || order.length === 0 || !gridOf(store)) return false;
     const page = Math.max(1, Math.floor(scroller.clientHeight / (tile + gap))) * columns;
     const steps: Record<string, number> = {
       ArrowRight: 1,

@@ -1,9 +1,11 @@
 /** Finding units: by their number, or by the class that they prefer, in this layer and in all of them. */
+
+import { onEntry } from "../../lib/controls";
 import { aria, dim, el, focused, on, text, uniqueId, within } from "../../lib/dom";
 import type { View } from "../../seam";
 import { chooseUnit } from "../shared/selection";
 import type { Arranged } from "./arrangement";
-import type { GridState } from "./state";
+import { type GridState, gridOf } from "./state";
 
 /** What can be found is promised, and no more: classes where there are some, names where units have them. */
 function hintOf(store: View<GridState>["store"]): readonly [placeholder: string, hint: string] {
@@ -19,28 +21,31 @@ export function searchField(
   { store }: View<GridState>,
   arranged: Arranged,
 ): { search: HTMLInputElement; labels: HTMLElement } {
-  const search = el("input.cs-search", {
-    type: "search",
-  });
+  const labels = el("datalist", { id: uniqueId("labels") });
+  const search = el("input.cs-search", { type: "search", list: labels.id });
   store.watch(["_labels", "grid"], () => {
     const [placeholder, hint] = hintOf(store);
     search.placeholder = placeholder;
     search.title = hint;
     aria(search, "label", hint);
   });
-  const labels = el("datalist", { id: uniqueId("labels") });
-  search.setAttribute("list", labels.id);
   const ask = () => arranged.set({ query: search.value.trim() });
   on(search, "input", ask);
-  on(search, "change", () => {
-    const query = search.value.trim();
-    const label = store.get("_labels").includes(query) ? query : "";
-    if (label) return store.set({ label, order: "class" });
-    const order = store.get("order");
-    if (store.get("label")) store.set({ label: "", order: order === "class" ? "strongest" : order });
-    const [first] = arranged.get("order");
-    if (first !== undefined && arranged.get("named")) chooseUnit(store, first);
-  });
+  onEntry(
+    search,
+    store,
+    "grid",
+    () => gridOf(store),
+    () => {
+      const query = search.value.trim();
+      const label = store.get("_labels").includes(query) ? query : "";
+      if (label) return store.set({ label, order: "class" });
+      const order = store.get("order");
+      if (store.get("label")) store.set({ label: "", order: order === "class" ? "strongest" : order });
+      const [first] = arranged.get("order");
+      if (first !== undefined && arranged.get("named")) chooseUnit(store, first);
+    },
+  );
   arranged.follow("wrong", (wrong) => aria(search, "invalid", wrong));
   store.follow("_labels", (known) =>
     labels.replaceChildren(...known.map((value) => el("option", { value }))),

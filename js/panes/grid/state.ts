@@ -1,6 +1,7 @@
 /** The units of a layer beside one another: what each shows, in which order, in which colours. */
 import type { Planes, Scale } from "../../lib/atlas";
 import type { Colormap } from "../../lib/colormaps";
+import type { Store } from "../../lib/store";
 import type { Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { PicturesSlice } from "../shared/pictures";
@@ -103,3 +104,12 @@ export type GridState = NetworkSlice & PicturesSlice & SurveySlice & SelectionSl
 
 /** The key of what shares a range of colours: that of weights is a choice of its own. */
 export const scaleKey = (lens: Lens) => (lens === "weights" ? "weights_scale" : "scale");
+
+/**
+ * The units of the layer that is looked at, or null while they are to come: its predecessor stays in sight, and a number of
+ * the one may be none of the other.
+ */
+export function gridOf(store: Store<GridState>): Grid | null {
+  const grid = store.get("grid");
+  return grid?.layer === store.get("layer") ? grid : null;
+}

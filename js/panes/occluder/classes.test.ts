@@ -122,6 +122,40 @@ describe("class probabilities", () => {
     expect(words(root, ".cs-class:not(.cs-is-empty) .cs-class__label").at(-1)).toBe("class 9");
   });
 
+  it("follow a class that was asked for before the classes have come, and complain only once they have", () => {
+    const { root, store, view } = setup();
+    linkOccluder(view);
+    const field = root.querySelector<HTMLInputElement>(".cs-follow") as HTMLInputElement;
+    const complaint = root.querySelector<HTMLElement>(".cs-complaint");
+    const enter = (query: string) => {
+      field.value = query;
+      field.dispatchEvent(new Event("input"));
+      field.dispatchEvent(new Event("change"));
+    };
+    enter("beagle");
+    expect(view.kernel.ask).toHaveBeenCalledWith("labels", {});
+    expect([store.get("target"), complaint?.hidden]).toEqual([null, true]);
+    view.kernel.answer("labels", { labels: ["pug", "English beagle"] });
+    expect([store.get("target"), field.value, complaint?.hidden]).toEqual([1, "", true]);
+    // What is wrong is said, and goes with the next class, however that was chosen.
+    enter("tench");
+    expect(complaint?.textContent).toContain("“tench”. No class has it.");
+    root.querySelector<HTMLElement>(".cs-class")?.click();
+    expect([store.get("target"), complaint?.hidden]).toEqual([0, true]);
+  });
+
+  it("forget what was asked for before they have come where a person types on", () => {
+    const { root, store, view } = setup();
+    linkOccluder(view);
+    const field = root.querySelector<HTMLInputElement>(".cs-follow") as HTMLInputElement;
+    field.value = "pug";
+    field.dispatchEvent(new Event("change"));
+    field.value = "pu";
+    field.dispatchEvent(new Event("input"));
+    view.kernel.answer("labels", { labels: ["pug"] });
+    expect([store.get("target"), field.value]).toEqual([null, "pu"]);
+  });
+
   it("are to be read only, on a saved page", () => {
     const { root, store } = setup();
     store.set({ offline: true });

@@ -81,12 +81,14 @@ export function classesPane(view: View<OccluderState>, root: HTMLElement): void 
   const independent = dim();
   independent.title =
     "Each class has a probability of its own, whatever the others have: they need not sum to 1";
+  const [field, complaint] = followField(view);
   const list = el("div.cs-classes", ...rows.slice(0, 6).map(({ element }) => element));
   const pane = el(
     "div.cs-probabilities",
     el("div.cs-target", name, el("span.cs-target__numbers", delta, now)),
     flip,
-    el("h3.cs-heading", "Classes", independent, followField(view), legend),
+    el("h3.cs-heading", "Classes", independent, field, legend),
+    complaint,
     list,
     el("div.cs-classes.cs-classes--other", ...rows.slice(6).map(({ element }) => element)),
   );

@@ -26,6 +26,18 @@ describe("the status line", () => {
     expect(words()).toBe("survey 5 of 20, 1 min 30 s left, 1 unreadable");
     cancel?.click();
     expect(view.kernel.tell).toHaveBeenCalledWith("cancel");
+    // It is said at once, and until it has stopped.
+    const stops = () => [cancel?.textContent, cancel?.matches(":disabled")];
+    expect([words(), ...stops()]).toEqual(["survey 5 of 20, 1 unreadable", "stopping…", true]);
+    survey({ done: 8 });
+    expect(stops()).toEqual(["stopping…", true]);
+    survey({ state: "cancelled" });
+    survey({ state: "running", done: 8 });
+    expect(stops()).toEqual(["cancel", false]);
+    // Other work that begins in its place is not what was stopped.
+    cancel?.click();
+    survey({ done: 0 });
+    expect(stops()).toEqual(["cancel", false]);
     // All were visited, and one could not be read.
     survey({ state: "done", done: 20, images: 19 });
     expect([words(), cancel?.hidden]).toEqual(["survey of 19 pictures, 1 unreadable", true]);
@@ -64,6 +76,19 @@ describe("the status line", () => {
     expect(root.textContent).not.toContain("run the cell");
     view.store.set({ absent: null });
     expect(root.textContent).toContain("ready");
+  });
+
+  it("is in one state for as long as work goes on, whatever is answered between its steps", () => {
+    const { view, root, survey } = setup();
+    const dot = root.querySelector<HTMLElement>(".cs-status__dot");
+    const states = [["occlude"], [], ["grid"], []].map((slow) => {
+      survey({ state: "running" });
+      view.store.set({ slow });
+      return [dot?.dataset.state, root.querySelector(".cs-status__state")?.textContent];
+    });
+    expect(new Set(states.map(String))).toEqual(new Set(["computing, ·  · computing"]));
+    survey({ state: "done" });
+    expect(dot?.dataset.state).toBe("ready");
   });
 
   it("says how long an answer took, in seconds where it was long", () => {
