@@ -158,8 +158,9 @@ def test_values_are_those_that_the_network_computes() -> None:
             for channel in range(layer.channels):
                 for one in found.top(layer, channel):
                     maps = net.activations(x[one.image], layer.name)[layer.name][0, channel]
-                    assert one.value == pytest.approx(float(maps[one.row, one.column]), rel=1e-6)
-                    assert one.value == pytest.approx(float(maps.max()), rel=1e-6)
+                    # Not to the last digit: layers that are looked at one by one are computed with packed kernels.
+                    assert one.value == pytest.approx(float(maps[one.row, one.column]), rel=1e-6, abs=1e-6)
+                    assert one.value == pytest.approx(float(maps.max()), rel=1e-6, abs=1e-6)
 
 
 def test_pictures_that_are_equal_before_the_ceiling_keep_their_order() -> None:
