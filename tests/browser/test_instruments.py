@@ -338,6 +338,7 @@ def test_keyboard_moves_resizes_and_is_kept_from_the_notebook(notebook):
     assert book.page.evaluate("() => window.nb.panel.content.widgets.length") == 2
 
 
+@pytest.mark.slow  # a page and a kernel of its own
 def test_finger_drags_and_corner_resizes(notebook):
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", has_touch=True)
     root = book.cell(1).locator(".cs-root")

@@ -19,6 +19,9 @@ MODELS = {
     "mnasnet0_5": 64, "shufflenet_v2_x0_5": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "efficientnet_lite0": 64,
 }  # fmt: skip
 
+#: Large ones of families of which a smaller member stands in the quick tests, or whose parts do.
+SLOW = {"vgg16_bn", "resnet50", "inception_v3", "densenet121", "efficientnet_b0", "mobilenet_v3_small"}
+
 
 def build(name: str) -> nn.Module:
     """The architecture with random weights, and batch norm statistics that are not those of a new module."""
@@ -75,7 +78,7 @@ def condition(module: nn.Module) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in MODELS])
 def traced(request: pytest.FixtureRequest) -> Traced:
     name: str = request.param
     module = build(name)

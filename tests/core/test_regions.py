@@ -58,7 +58,7 @@ def corners(side: int, size: tuple[int, int]) -> list[tuple[int, int]]:
 # -- architectures --
 
 
-SLOW = {"densenet121", "inception_v3", "vgg16", "convnext_tiny"}
+SLOW = {"densenet121", "googlenet", "inception_v3", "resnet50", "vgg16", "vgg16_bn", "convnext_tiny", "efficientnet_b0"}
 """Families of which a smaller member, or another test, stands in the quick tests."""
 
 
