@@ -545,6 +545,14 @@ class Notebook:
         """The value of a Python expression in the kernel, by way of JSON."""
         return self.run(f"import json as _json; print(_json.dumps({expression}))", timeout)
 
+    def reaches(self, expression: str, expected: object) -> None:
+        """Ask until an expression has the value that the page has written: its message may be behind the question's."""
+        found: object = None
+        for _ in range(100):
+            if (found := self.value(expression)) == expected:
+                return
+        raise AssertionError(f"{expression} is {found}, not {expected}")
+
     def record_requests(self, instrument: str) -> str:
         """Keep what a page asks of an instrument from now on; returns the Python expression of the list of kinds.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from test_surveys import agrees, saves
+from test_surveys import saves
 
 # Other architectures and input sizes; the answers of both differ from picture to picture.
 SETUP = """
@@ -46,7 +46,7 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     expect(root.locator(".cs-cka__canvas")).to_have_attribute("data-painted", "3x3")
     box = matrix.bounding_box()
     matrix.click(position={"x": box["width"] * 0.5, "y": box["height"] * 0.2})
-    agrees(book, "[w.layer_a, w.layer_b]", ["0", "2"])
+    book.reaches("[w.layer_a, w.layer_b]", ["0", "2"])
     pairs = root.get_by_role("list", name="Matched units")
     expect(pairs).to_have_attribute("aria-busy", "false")
     truth = book.value("[f'{one.a},{one.b}' for one in w.result.matches('0', '2') if one.mutual]")
@@ -67,7 +67,7 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     matrix.focus()
     matrix.press("ArrowRight")
     matrix.press("ArrowDown")
-    agrees(book, "[w.layer_a, w.layer_b]", ["2", "6"])
+    book.reaches("[w.layer_a, w.layer_b]", ["2", "6"])
     root.get_by_role("radio", name="least alike").click()
     last = book.value("w.result.matches('2', '6')[-1][:2]")
     expect(pairs.get_by_role("listitem").first).to_have_attribute("data-units", f"{last[0]},{last[1]}")
@@ -77,7 +77,7 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     assert len(differing) > 1
     expect(cards).to_have_count(len(differing))
     cards.nth(1).click()
-    agrees(book, "w.picture", 1)
+    book.reaches("w.picture", 1)
     before = root.locator(".cs-flip")
     expect(before.nth(0)).to_contain_text(differing[1][1])
     expect(before.nth(1)).to_contain_text(differing[1][2])
@@ -88,7 +88,7 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     top, left = book.value("list(w.position)")
     other = root.locator(".cs-picture").nth(1).bounding_box()
     book.drag(squares.nth(1), other["width"] * 16 / 96, -other["height"] * 8 / 96)
-    agrees(book, "list(w.position)", [top - 4, left + 8])
+    book.reaches("list(w.position)", [top - 4, left + 8])
     expect(squares.nth(0)).to_have_attribute("aria-valuenow", str(left + 8))
     expect(places.nth(0)).to_have_attribute("data-position", f"{top - 4},{left + 8}")
     expect(places.nth(1)).to_have_attribute("data-position", f"{2 * (top - 4)},{2 * (left + 8)}")
@@ -96,7 +96,7 @@ def test_a_cell_shows_matched_units_and_one_square_covers_both_pictures(notebook
     squares.nth(0).focus()
     squares.nth(0).press("ArrowDown")
     expect(places.nth(1)).to_have_attribute("data-position", f"{2 * (top - 3)},{2 * (left + 8)}")
-    agrees(book, "w.position[0]", top - 3)
+    book.reaches("w.position[0]", top - 3)
     told = book.value("w.wait() and [w.probability, w.probability_b]")
     shown = ["<0.001" if 0 < one < 0.0005 else f"{one:.3f}" for one in told]
     expect(root.locator(".cs-target__value")).to_have_text(shown)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees, saves
+from test_surveys import saves
 
 SETUP = """
 import convscope as cs, numpy as np, torch
@@ -32,26 +32,26 @@ def test_clicks_and_keys_mark_a_part_and_the_scores_follow(notebook):  # type: i
     expect(pictures).to_have_count(3)
     box = pictures.nth(0).bounding_box()
     pictures.nth(0).click(position={"x": 10.5 * box["width"] / 32, "y": 20.5 * box["height"] / 32})
-    agrees(book, "w.points", [[20, 10], None, None])
+    book.reaches("w.points", [[20, 10], None, None])
     expect(root.locator(".cs-places__hint")).to_contain_text("two pictures at least")
     pictures.nth(1).focus()
     for key in ("ArrowDown", "ArrowRight", "Shift+ArrowLeft", "Enter"):
         pictures.nth(1).press(key)
-    agrees(book, "w.points", [[20, 10], [17, 7], None])
+    book.reaches("w.points", [[20, 10], [17, 7], None])
     expect(rows).to_have_text(["eye", "random", "nose", "random"])
     expect(root.locator(".cs-dots__dot")).to_have_count(2 * book.value("len(w.layers)"))
     root.get_by_role("radio", name="both changed").click()
-    agrees(book, "w.entries", "changed")
+    book.reaches("w.entries", "changed")
     root.get_by_role("button", name="eye", exact=True).click()
-    agrees(book, "w.shown", "eye")
+    book.reaches("w.shown", "eye")
     expect(root.locator(".cs-place__masks:visible")).to_have_count(3)
     root.get_by_role("button", name="keep, next part").click()
-    agrees(book, "[w.part, w.points, list(w.results)]", ["part 1", [None] * 3, ["eye", "nose"]])
+    book.reaches("[w.part, w.points, list(w.results)]", ["part 1", [None] * 3, ["eye", "nose"]])
     expect(root.get_by_role("button", name="nose", exact=True)).to_be_visible()
     slider = root.get_by_label("Size of the mask, pixels")
     slider.focus()
     slider.press("ArrowRight")
-    agrees(book, "w.size", 7)
+    book.reaches("w.size", 7)
     saves(book, root, "the scores", f"{book.value('w.net.name')}-scores.png")
 
 

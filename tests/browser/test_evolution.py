@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees, saves
+from test_surveys import saves
 
 # Units whose winners are known: 0 looks for red throughout, 1 for green and, at the last checkpoint, for blue, 2 is
 # dead from the second checkpoint on.
@@ -55,19 +55,19 @@ def test_a_unit_and_a_checkpoint_are_chosen_by_pointer_and_keys_in_every_view(no
     expect(grid).to_have_attribute("aria-rowcount", "3")
     expect(cell).to_contain_text("unit 0 · epoch 3")
     grid.click(position=FIRST_CELL)
-    agrees(book, "[w.selected, w.checkpoint]", [0, 0])
+    book.reaches("[w.selected, w.checkpoint]", [0, 0])
     expect(cell).to_contain_text("epoch 1 · 0.")
     expect(cell).to_contain_text("red")
     grid.press("ArrowDown")
     grid.press("End")
-    agrees(book, "[w.selected, w.checkpoint]", [1, 2])
+    book.reaches("[w.selected, w.checkpoint]", [1, 2])
     expect(cell).to_contain_text("blue · jump: another picture than at epoch 2")
     grid.press("ArrowDown")
     expect(cell).to_contain_text("unit 2 · epoch 3 · inactive")
     expect(root.locator(".cs-moment")).to_have_text("epoch 3")
     slider.focus()
     slider.press("ArrowLeft")
-    agrees(book, "w.checkpoint", 1)
+    book.reaches("w.checkpoint", 1)
     for one in (slider, other):
         expect(one).to_have_attribute("aria-valuetext", "epoch 2, 2 of 3")
     book.run("w.selected, w.checkpoint = 1, 0")
@@ -92,7 +92,7 @@ def test_a_unit_and_a_checkpoint_are_chosen_by_pointer_and_keys_in_every_view(no
     root.get_by_role("button", name="play").click()
     expect(slider).to_have_attribute("aria-valuetext", "epoch 3, 3 of 3")
     expect(root.get_by_role("button", name="play")).to_be_visible()
-    agrees(book, "w.checkpoint", 2)
+    book.reaches("w.checkpoint", 2)
 
 
 def test_curves_follow_the_switch_and_lead_to_a_layer(notebook):  # type: ignore[no-untyped-def]
@@ -101,11 +101,11 @@ def test_curves_follow_the_switch_and_lead_to_a_layer(notebook):  # type: ignore
     root = cell.locator(".cs-root")
     expect(cell.locator(".bqplot svg").first).to_be_visible()
     root.get_by_role("radio", name="CKA").click()
-    agrees(book, "w.curve", "cka")
+    book.reaches("w.curve", "cka")
     root.get_by_role("group", name="Lines").get_by_role("button", name="4").click()
-    agrees(book, "w.layer", "4")
+    book.reaches("w.layer", "4")
     root.get_by_role("radio", name="picture").click()
-    agrees(book, "w.show", "crop")
+    book.reaches("w.show", "crop")
     expect(root.get_by_role("radio", name="row")).to_be_hidden()
     saves(book, root, "the cells", "colours-epoch-3-evolution.png")
     saves(book, root, "all curves", "colours-epoch-3-curves.png")
@@ -124,7 +124,7 @@ def test_a_training_is_watched_as_it_goes_on(notebook):  # type: ignore[no-untyp
     book.run("train(2)\ntrain(3)")
     expect(live).to_have_text("training ended, 3 of 3 recorded")
     expect(root.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "epoch 3, 3 of 3")
-    assert book.value("w.checkpoint") is None
+    book.reaches("w.checkpoint", None)
     book.run("w.close()\nassert not recorder._observers")
 
 

@@ -141,7 +141,7 @@ def test_a_click_on_a_class_explains_it_in_that_row_and_in_every_view(notebook):
     expect(tile(root, 0, "gradient")).not_to_have_attribute("data-number", first)
     done(root)
     assert tile(root, 1, "gradient").get_attribute("data-number") == other
-    assert book.value("w.targets") == [index, None]
+    book.reaches("w.targets", [index, None])
     expect(root.locator(f".cs-explained__class[data-class='{index}']").first).to_have_attribute("aria-pressed", "true")
     book.run(
         f"heat = cs.attribute(net, pictures[0], 'gradient', {index}).heatmap; place = divmod(int(heat.argmax()), 64)"
@@ -192,7 +192,7 @@ def test_scale_opacity_and_colours_ask_nothing_of_the_kernel(notebook):
     expect(table).to_have_attribute("data-scale", "map")
     assert pixel(weak, *where)[channel] in (1, 255)
     assert abs(shared - 128) < 127
-    assert book.value("[w.opacity, w.scale_by, w.colours]") == [1.0, "map", "purple-green"]
+    book.reaches("[w.opacity, w.scale_by, w.colours]", [1.0, "map", "purple-green"])
     assert book.value(asked) == []
 
 
@@ -217,7 +217,7 @@ def test_what_the_network_does_not_support_is_said_and_can_be_extended(notebook)
     name = add.get_attribute("data-method")
     add.click()
     expect(tile(root, 0, name)).to_have_attribute("data-number", re.compile(r"\d"))
-    assert book.value("w.methods") == ["gradient", "deconvnet", name]
+    book.reaches("w.methods", ["gradient", "deconvnet", name])
     expect(more.locator(f"button[data-method={name}]")).to_have_count(0)
     done(root)
 

@@ -50,14 +50,6 @@ def shown_at(root: Locator, row: int, column: int) -> None:
     expect(root.locator(SHOWN)).to_have_attribute("data-position", f"{row},{column}")
 
 
-def reaches(book, expression: str, expected: object) -> None:
-    """Ask until a trait has what the page wrote: its message may be behind the question's."""
-    for _ in range(50):
-        if (found := book.value(expression)) == expected:
-            return
-    raise AssertionError(f"{expression} is {found}, not {expected}")
-
-
 def number(root: Locator) -> float:
     return float(root.locator(".cs-target__value").inner_text().replace("<", ""))
 
@@ -124,7 +116,7 @@ def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
     position = [int(one) for one in final["place"].split(",")]
     assert position != [87, 87]
     book.run("w.wait()")
-    assert book.value("w.position") == position
+    book.reaches("w.position", position)
     truth = book.value(f"by_hand(net, w.image, {position}, 50).probabilities[net.predict(w.image).index].item()")
     assert book.value("w.probability") == pytest.approx(truth, abs=1e-4)
     assert number(root) == pytest.approx(truth, abs=6e-4)
@@ -189,7 +181,7 @@ def test_drag_follows_while_a_cell_is_busy(notebook):
         shown_at(root, 30, 30)
         book.drag(root.locator(OCCLUDER), -500, -500, steps=30)
         shown_at(root, 0, 0)
-    assert book.value("w.position") == [0, 0]
+    book.reaches("w.position", [0, 0])
 
 
 def test_it_is_live_from_the_start_though_its_cell_goes_on_running(notebook):
@@ -202,7 +194,7 @@ def test_it_is_live_from_the_start_though_its_cell_goes_on_running(notebook):
     book.drag(root.locator(OCCLUDER), -500, -500, steps=30)
     shown_at(root, 0, 0)
     book.interrupt()
-    assert book.value("w.position") == [0, 0]
+    book.reaches("w.position", [0, 0])
 
 
 def test_nothing_moves_at_the_first_drag_which_the_square_asks_for(notebook):
@@ -334,7 +326,7 @@ def test_keyboard_moves_resizes_and_is_kept_from_the_notebook(notebook):
     occluder.press("+")
     occluder.press("+")
     shown_at(root, 46, 0)
-    assert book.value("[w.position, w.size]") == [[46, 0], 18]
+    book.reaches("[w.position, w.size]", [[46, 0], 18])
     assert book.page.evaluate("() => window.nb.panel.content.widgets.length") == 2
 
 
@@ -347,12 +339,12 @@ def test_finger_drags_and_corner_resizes(notebook):
     shown_at(root, 24, 48)
     book.drag(root.locator(".cs-occluder__grip"), 0, 400, steps=10)
     # The square stays square and stops at the edge: 16 px are left to the right of its corner.
-    assert book.value("(w.wait(), w.size)[1]") == 16
+    book.reaches("w.size", 16)
     book.drag(root.locator(OCCLUDER), -900, -900, steps=5)
     shown_at(root, 0, 0)
     book.drag(root.locator(".cs-occluder__grip"), 999, 999, steps=10)
     book.wait_for("() => document.querySelector('.cs-occluder').style.width === '100%'")
-    assert book.value("(w.wait(), w.size)[1]") == 64
+    book.reaches("w.size", 64)
 
 
 def test_position_set_from_python_moves_the_square_and_the_numbers(notebook):
@@ -560,10 +552,10 @@ def test_filter_grid_recolours_sorts_and_selects_without_the_kernel(notebook):
     grid.focus()
     maxima = book.value("net.activations(pictures[0], ['3'])['3'][0].flatten(1).amax(1).tolist()")
     grid.press("Home")
-    reaches(book, "w.selected", max(range(40), key=lambda channel: (maxima[channel], -channel)))
+    book.reaches("w.selected", max(range(40), key=lambda channel: (maxima[channel], -channel)))
     grid.press("End")
-    reaches(book, "w.selected", min(range(40), key=lambda channel: (maxima[channel], -channel)))
-    reaches(book, "[w.colormap, w.scale]", ["viridis", "layer"])
+    book.reaches("w.selected", min(range(40), key=lambda channel: (maxima[channel], -channel)))
+    book.reaches("[w.colormap, w.scale]", ["viridis", "layer"])
     assert book.value(asked) == []
 
 
@@ -681,7 +673,7 @@ def test_explorer_links_layers_pictures_and_address(notebook):
     address.fill("small/3/31")
     address.press("Enter")
     expect(root.locator(".cs-unit__title")).to_have_text("unit 31")
-    reaches(book, "[w.layer, w.selected, w.address]", ["3", 31, "small/3/31"])
+    book.reaches("[w.layer, w.selected, w.address]", ["3", 31, "small/3/31"])
     address.fill("small/nowhere/1")
     address.press("Enter")
     expect(address).to_have_attribute("aria-invalid", "true")
@@ -691,14 +683,14 @@ def test_explorer_links_layers_pictures_and_address(notebook):
     expect(root.get_by_role("alert")).to_have_count(0)
     # By the ribbon another layer opens on its strongest unit, the first of the grid.
     root.locator(".cs-layer[data-layer='3']").click()
-    reaches(
-        book, "w.selected", book.value("int(net.activations(pictures[0], ['3'])['3'][0].flatten(1).amax(1).argmax())")
+    book.reaches(
+        "w.selected", book.value("int(net.activations(pictures[0], ['3'])['3'][0].flatten(1).amax(1).argmax())")
     )
     before = root.locator(".cs-target__label").inner_text(), root.locator(".cs-target__value").inner_text()
     root.locator(".cs-thumbnail[data-picture='4']").click()
     expect(root.locator(".cs-heading__name").first).to_have_text(book.value("w.images[4].name"))
     book.run("w.wait()")
-    assert book.value("w.picture") == 4
+    book.reaches("w.picture", 4)
     expected = book.value("net.predict(pictures[4]).label")
     expect(root.locator(".cs-target__label")).to_have_text(expected)
     assert (expected, root.locator(".cs-target__value").inner_text()) != before
@@ -723,20 +715,20 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     field.press("Enter")
     expect(complaint).to_be_hidden()
     expect(root.locator(".cs-target__label")).to_have_text(f"class {least}")
-    reaches(book, "w.target", least)
+    book.reaches("w.target", least)
     # It has its bars as the others have; a click lets go of it.
     row = root.get_by_role("button", name=f"class {least}", pressed=True)
     expect(row.locator(".cs-class__value")).to_have_text(root.locator(".cs-target__value").inner_text())
     row.click()
     expect(row).to_be_hidden()
-    reaches(book, "w.target", None)
+    book.reaches("w.target", None)
     patch = root.locator(f"{PATCH}:not([data-image='0'])").first
     image = int(patch.get_attribute("data-image"))
     patch.click()
     expect(root.locator(f".cs-thumbnail[data-picture='{image}']")).to_have_attribute("aria-current", "true")
-    reaches(book, "[w.picture, len(w.images)]", [image, 12])
+    book.reaches("[w.picture, len(w.images)]", [image, 12])
     root.get_by_role("button", name="Back").click()
-    reaches(book, "w.picture", 0)
+    book.reaches("w.picture", 0)
 
 
 def test_a_unit_and_a_picture_are_pinned_beside_others(notebook):
@@ -816,12 +808,12 @@ def test_silenced_units_are_said_and_the_classes_follow(notebook):
     expect(root.locator(".cs-context__caption").last).to_have_text("silenced")
     open_more(root.locator(".cs-unit"))
     root.get_by_label("Silence more of the layer").select_option("strongest")
-    reaches(book, "set(w.silenced['3']) == set(w.survey.half('3', 'strongest'))", True)
+    book.reaches("set(w.silenced['3']) == set(w.survey.half('3', 'strongest'))", True)
     book.run("w.wait()")
     expect(root.locator(".cs-flip")).to_have_text(said("20 units"))
     # Where a drag ends it is asked once more what only the whole network knows.
     book.drag(root.locator(".cs-occluder"), -30, 20, steps=6)
-    reaches(book, "w.position != (24, 24)", True)
+    book.reaches("w.position != (24, 24)", True)
     x = x.replace("(24, 24)", "w.position")
     expect(root.locator(".cs-flip")).to_have_text(said("20 units"))
     book.run("w.position = (24, 24)")
@@ -843,9 +835,9 @@ def test_silenced_units_are_said_and_the_classes_follow(notebook):
     expect(count).to_have_text("3 units silenced")
     count.click()
     root.get_by_role("button", name="Silence unit 5 of 0 no longer").click()
-    reaches(book, "w.silenced", {"0": [1], "3": [7]})
+    book.reaches("w.silenced", {"0": [1], "3": [7]})
     root.get_by_role("button", name="silence none").click()
-    reaches(book, "w.silenced", {})
+    book.reaches("w.silenced", {})
 
 
 def test_explorer_draws_the_history_of_the_drag(notebook):
@@ -979,7 +971,7 @@ def test_picture_added_by_file_is_shown_and_a_broken_one_is_refused_in_the_widge
     expect(root.locator(".cs-thumbnail[data-picture='11']")).to_be_focused()
     expect(root.locator(".cs-heading__name").first).to_have_text(book.value("w.images[11].name"))
     shown_at(root, 25, 25)
-    assert book.value("w.picture") == 11
+    book.reaches("w.picture", 11)
 
 
 def test_survey_shows_progress_and_stops_when_cancelled(notebook):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees, saves
+from test_surveys import saves
 
 # A network that tells bright from dark: its class does not depend on where anything is.
 SETUP = """
@@ -35,24 +35,24 @@ def test_the_slider_moves_the_picture_and_the_curves_follow(notebook):  # type: 
     slider.focus()
     slider.press("ArrowRight")
     slider.press("ArrowRight")
-    agrees(book, "w.value", 2)
+    book.reaches("w.value", 2)
     expect(slider).to_have_attribute("aria-valuetext", "2 px")
     expect(root.get_by_role("group", name="Layers that are drawn").get_by_role("button").first).not_to_contain_text("–")
     book.run("w.value = -5")
     expect(slider).to_have_attribute("aria-valuetext", "−5 px")
     root.get_by_role("button", name="reset").click()
-    agrees(book, "w.value", 0)
+    book.reaches("w.value", 0)
     root.get_by_label("Transformation").select_option("brightness")
-    agrees(book, "[w.transform, w.value]", ["brightness", 1])
+    book.reaches("[w.transform, w.value]", ["brightness", 1])
     expect(root.get_by_label("What comes in at the border")).to_be_hidden()
     root.get_by_role("radio", name="cosine").click()
-    agrees(book, "w.distance", "cosine")
+    book.reaches("w.distance", "cosine")
     layer = root.get_by_role("group", name="Layers that are drawn").get_by_role("button").first
     layer.click()
     expect(layer).to_have_attribute("aria-pressed", "false")
-    agrees(book, "len(w.shown)", book.value("len(w._layers)") - 1)
+    book.reaches("len(w.shown)", book.value("len(w._layers)") - 1)
     root.locator("[data-picture='2']").click()
-    agrees(book, "w.picture", 2)
+    book.reaches("w.picture", 2)
     expect(root.locator(".cs-heading__name").first).to_have_text("picture 2")
 
 

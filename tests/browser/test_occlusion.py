@@ -92,7 +92,7 @@ class TestOccluder:
         expect(root.locator(".cs-hint")).to_be_visible()
         book.page.keyboard.press("Escape")
         expect(root.locator(".cs-hint")).to_be_hidden()
-        assert book.value("[w.shape, w.position]") == ["square", [24, 24]]
+        book.reaches("[w.shape, w.position]", ["square", [24, 24]])
 
     def test_the_trail_grows_with_the_drag_survives_another_view_and_is_cleared(self, notebook):
         book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w", "w")
@@ -113,9 +113,9 @@ class TestOccluder:
         expect(other.locator(".cs-trail")).to_have_attribute("data-places", str(places))
         root.get_by_role("button", name="clear").click()
         expect(trail).to_be_hidden()
-        assert book.value("w.trail") == []
+        book.reaches("w.trail", [])
         root.get_by_role("button", name="trail").click()
-        assert book.value("w.show_trail") is False
+        book.reaches("w.show_trail", False)
 
     def test_inpainting_shows_what_the_network_saw(self, notebook):
         pytest.importorskip("cv2")
@@ -147,7 +147,7 @@ class TestOccluder:
                const [r, g, b] = canvas.getContext("2d").getImageData(32, 32, 1, 1).data;
                return r === 10 && g === 200 && b === 30; }"""
         )
-        assert book.value("[w.fill, w.images[1].name]") == ["picture:1", "green.png"]
+        book.reaches("[w.fill, w.images[1].name]", ["picture:1", "green.png"])
 
 
 class TestMaps:
@@ -194,7 +194,7 @@ class TestMaps:
         expect(probability).to_have_attribute("aria-valuetext", re.compile("row 3, column 4"))
         probability.press("Enter")
         shown_at(root, 12, 16)
-        assert book.value("w.position") == [12, 16]
+        book.reaches("w.position", [12, 16])
         expect(root.locator(".cs-map__value").nth(1)).to_contain_text(f"{number(root):.3f}")
         # Looked at no longer, the maps tell of the place of the ring.
         probability.press("Escape")
@@ -209,7 +209,7 @@ class TestMaps:
                return [...canvas.getContext("2d").getImageData(...at, 1, 1).data].join() !== before.join(); }""",
             covered,
         )
-        assert book.value("w.wait() and w.opacity") == 0
+        book.reaches("w.opacity", 0)
 
     def test_another_class_and_another_map_are_followed_without_computing(self, notebook):
         book = notebook(SMALL, MAPS)
@@ -230,7 +230,7 @@ sweep, Regions.sweep = Regions.sweep, fail"""
         unit.fill("7")
         unit.press("Enter")
         expect(root.locator(".cs-map__title").first).to_have_text("Activity of 3 · 7")
-        assert book.value("[w.channel, net.labels[w.target]]") == [7, name]
+        book.reaches("[w.channel, net.labels[w.target]]", [7, name])
         assert book.value("bool((w.result.activity == w.result.all_activities[..., 7]).all())") is True
         book.run("Regions.sweep = sweep")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from playwright.sync_api import expect
 
-from test_surveys import agrees
-
 FITTED = """
 import numpy as np, torch, convscope as cs
 from torch import nn
@@ -34,19 +32,19 @@ def test_layers_are_chosen_and_filtered_by_mouse_and_keys(notebook):  # type: ig
     expect(book.cell(1).locator(".bqplot svg").first).to_be_visible()
     rows.nth(1).click()
     expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
-    agrees(book, "w.layer", "2")
+    book.reaches("w.layer", "2")
     rows.nth(1).press("ArrowUp")
     expect(first).to_be_focused()
     first.press("Enter")
     expect(root.locator(".cs-details")).to_contain_text("Quality ρ: random 0.")
     expect(root.locator(".cs-details .cs-units")).to_contain_text("1 dead: no sample")
     root.locator(".cs-units__unit").first.click()
-    agrees(book, "w.selected == patterns.report[0].dead[0]", True)
-    agrees(book, "w.layer", "0")
+    book.reaches("w.selected == patterns.report[0].dead[0]", True)
+    book.reaches("w.layer", "0")
     ailing = book.value("[fit.layer for fit in patterns.report if fit.problems]")
     root.get_by_label("only layers with problems").check()
     expect(rows).to_have_count(len(ailing))
-    agrees(book, "w.only_problems", True)
+    book.reaches("w.only_problems", True)
     book.run("w.only_problems = False")
     expect(rows).to_have_count(3)
 

@@ -6,7 +6,6 @@ import numpy as np
 from playwright.sync_api import expect
 
 from test_instruments import OCCLUDER, PATCH, SMALL, shown_at
-from test_surveys import agrees
 
 PROJECTION = "[aria-label='Projections'] .cs-patch"
 EXPLORER = "w = cs.Explorer(net, pictures, layer='0', selected=3, size=16); w"
@@ -69,9 +68,9 @@ def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
     expect(root.get_by_role("img", name="Projections of")).to_have_count(1)
     root.get_by_role("radio", name="95 %").click()
     book.wait_for("() => !document.querySelector(\"[aria-label='Top patches']\").classList.contains('cs-is-stale')")
-    assert book.value("w.crop") == "effective"
+    book.reaches("w.crop", "effective")
     root.get_by_label("Method of the projections").select_option("gradient")
-    agrees(book, "w.method", "gradient")
+    book.reaches("w.method", "gradient")
 
 
 def test_the_grid_fills_with_projections(notebook):

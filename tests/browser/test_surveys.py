@@ -34,16 +34,6 @@ survey = cs.survey(net, root, "0", progress=False)
 """
 
 
-def agrees(book, expression: str, value: object) -> None:  # type: ignore[no-untyped-def]
-    """The kernel comes to say so: traits follow the page a message or two later."""
-    found = None
-    for _ in range(100):
-        found = book.value(expression)
-        if found == value:
-            return
-    raise AssertionError(f"{expression} is {found!r}, not {value!r}")
-
-
 def saves(book, root: Locator, what: str, name: str) -> None:  # type: ignore[no-untyped-def]
     """A click on its button saves a figure under its name."""
     with book.page.expect_download() as saved:
@@ -82,24 +72,24 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     expect(chip).to_have_count(1)
     expect(chip).to_contain_text("0 · 1")
     chip.click()
-    agrees(book, "[w.selected, w.label, w.order]", [1, "green", "class"])
+    book.reaches("[w.selected, w.label, w.order]", [1, "green", "class"])
     expect(root.locator("[role=gridcell]")).to_contain_text("unit 1")
     # The first tile is the unit that prefers the class.
     grid.focus()
     grid.press("Home")
-    agrees(book, "w.selected", 1)
+    book.reaches("w.selected", 1)
 
     which = root.get_by_label("Which units")
     expect(which.locator("option[value=dead]")).to_have_text("inactive")  # of 36 pictures none is dead
     which.select_option("dead")
     grid.press("Home")
     expect(root.locator("[role=gridcell]")).to_contain_text(re.compile("unit 4 .* inactive"))
-    agrees(book, "w.selected", 4)
+    book.reaches("w.selected", 4)
     which.select_option("repeated")
     grid.press("Home")
     grid.press("End")
     expect(root.locator("[role=gridcell]")).to_contain_text("repeats 0")
-    agrees(book, "[w.selected, w.show]", [3, "repeated"])
+    book.reaches("[w.selected, w.show]", [3, "repeated"])
     which.select_option("rare")
     expect(root.locator(".cs-empty")).to_have_text("Rarely active units are told from 101 pictures on; here are 36.")
 
@@ -127,7 +117,7 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     expect(root).to_contain_text("correlation over 36 pictures")
     chip.click()
     expect(root.locator(".cs-unit__title")).to_have_text("unit 3")
-    agrees(book, "w.selected", 3)
+    book.reaches("w.selected", 3)
     expect(output.locator(".bqplot")).to_contain_text("unit 3 in 36 pictures")
     # A unit that is never active has no top patches, whatever pictures come first among equals.
     patches = root.locator("[aria-label='Top patches'] .cs-patch")
@@ -159,7 +149,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     expect(rows.nth(1)).to_be_focused()
     rows.nth(1).press("Enter")
     expect(rows.nth(1)).to_have_attribute("aria-selected", "true")
-    agrees(book, "w.layer", "3")
+    book.reaches("w.layer", "3")
     book.run("w.layer = '0'")
     expect(rows.nth(0)).to_have_attribute("aria-selected", "true")
     # The row opens its units, each of which can be chosen.
@@ -168,7 +158,7 @@ def test_health_view_shows_a_row_for_each_layer_and_chooses_one(notebook):  # ty
     details.nth(1).get_by_role("button").click()
     expect(details.nth(1).get_by_role("button")).to_have_attribute("aria-pressed", "true")
     expect(details.nth(1).get_by_role("button")).to_have_attribute("title", "3 repeats 0")
-    agrees(book, "w.selected", 3)
+    book.reaches("w.selected", 3)
     # Headings are over their numbers, beside a scroll bar, too.
     for size in (700, 1280):
         book.page.set_viewport_size({"width": size, "height": 900})
