@@ -28,6 +28,7 @@ __all__ = [
     "require_between",
     "require_choice",
     "require_counts",
+    "require_kind",
     "require_path",
 ]
 
@@ -84,7 +85,7 @@ def door(function: F) -> F:
             value = args[place] if place < len(args) else kwargs.get(name)
             given = place < len(args) or name in kwargs
             if given and not isinstance(value, kind):
-                raise ArgumentError(f"Expected {name} as a {kind[0].__name__}, got {_named(value)}. {advice}")
+                raise _refused(name, value, kind[0], advice)
         return function(*map(plain_number, args), **{name: plain_number(value) for name, value in kwargs.items()})
 
     made: Any = through
@@ -100,6 +101,17 @@ def _asked(function: Callable[..., Any]) -> list[tuple[int, str, tuple[type, ...
             kind, advice = _KINDS[hints[0]]
             found.append((place, name, (kind, type(None)) if hints[1:] else (kind,), advice))
     return found
+
+
+def require_kind(name: str, value: object, kind: type) -> None:
+    """Raise ArgumentError unless an argument is of an `argument_kind`."""
+    if not isinstance(value, kind):
+        raise _refused(name, value, kind, _KINDS[kind.__name__][1])
+
+
+def _refused(name: str, value: object, kind: type, advice: str) -> ArgumentError:
+    article = "an" if kind.__name__[0] in "AEIO" else "a"
+    return ArgumentError(f"Expected {name} as {article} {kind.__name__}, got {_named(value)}. {advice}")
 
 
 def _named(value: object) -> str:

@@ -384,6 +384,11 @@ class Network:
             For layers that have no weights of their own, such as sums and pools, and for those whose activation is not
             0 where its input is.
         """
+        if not isinstance(units, Mapping):
+            raise ArgumentError(
+                f"Expected the units to silence by layer, got {units!r:.80}. For example {{'conv1': [3, 5]}}, or "
+                "{'conv1': None} for all of a layer."
+            )
         chosen: dict[Node, list[int]] = {}
         words = []
         for key, which in units.items():

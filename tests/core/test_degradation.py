@@ -132,6 +132,16 @@ def test_methods_may_have_options_and_labels(net: Network) -> None:
     assert "patternattribution" not in default.methods
 
 
+def test_without_a_number_of_steps_a_picture_of_few_patches_is_taken_apart_whole(net: Network) -> None:
+    """The paper's hundred steps need a hundred patches, which small pictures have not."""
+    found = degradation(net, pictures(1), "gradient", progress=False)
+    assert found.patches.tolist() == list(range((SIDE // 9) ** 2 + 1))
+    assert len(degradation(net, pictures(1), "gradient", patch=2, progress=False).patches) == 101
+    assert len(degradation(net, pictures(1), "gradient", mode="deletion", progress=False).patches) == 101
+    with pytest.raises(ArgumentError, match="at most 4 steps, one for each patch of 9 in 22×22, got 5"):
+        degradation(net, pictures(1), "gradient", steps=5, progress=False)
+
+
 def test_the_seed_is_that_of_noise_too(net: Network) -> None:
     def curves(seed: int) -> Any:
         asked = {"noisy": ("smoothgrad", {"samples": 2})}

@@ -168,6 +168,10 @@ def test_progress_counts_positions(net: Network, photo, capsys: pytest.CaptureFi
         ({"size": 5, "maps": ("0", 1)}, ArgumentError, r"sequence of \(layer, channel\), got '0' among"),
         ({"size": 5, "maps": "3"}, ArgumentError, r"sequence of \(layer, channel\), got '3'"),
         ({"size": 5, "maps": 3}, ArgumentError, r"sequence of \(layer, channel\), got 3"),
+        ({"size": 5, "budget": "all"}, ArgumentError, "budget to be a whole number of at least 1, got 'all'"),
+        ({"size": 5, "budget": 0}, ArgumentError, "budget to be a whole number of at least 1"),
+        ({"size": 5, "seconds": -1}, ArgumentError, "seconds to be a number of at least 0"),
+        ({"size": 5, "start": 3}, ArgumentError, "start as an OcclusionResult, got 3. Make one with occlusion_map"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(

@@ -287,6 +287,8 @@ def test_what_cannot_be_measured(net: Network) -> None:
         ablation(net, Labelled(), {"row": {}}, progress=False)
     with pytest.raises(LayerError, match="got 'stemm'"):
         ablation(net, Labelled(), "stemm", progress=False)
+    with pytest.raises(ArgumentError, match="units to silence by layer, got 'stem'"):
+        net.silenced("stem")  # type: ignore[arg-type]
     for units in (6, [-1], ["eye"], [True]):
         with pytest.raises(LayerError, match="units of stem, 0 to 5, got"):
             ablation(net, Labelled(), {"row": {"stem": units}}, progress=False)

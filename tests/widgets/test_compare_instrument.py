@@ -380,7 +380,7 @@ def test_what_cannot_be_is_refused(
         cs.Compare(found, images=images)
     with pytest.raises(ArgumentError, match=r"net_b as a Network, got a Sequential"):
         cs.Compare(net, other_module(), images)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="convscope Network"):
+    with pytest.raises(ArgumentError, match=r"net_a as a Network, got a Sequential"):
         cs.Compare(other_module(), other, images)  # type: ignore[arg-type]
     with pytest.raises(LayerError):
         cs.Compare(net, other, images, layers_b="conv9")

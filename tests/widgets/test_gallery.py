@@ -116,6 +116,7 @@ def test_columns_are_grouped_and_default_to_what_the_network_supports(net, silu,
     order = ["function", "signal", "attribution"]
     assert [c["group"] for c in columns] == sorted((c["group"] for c in columns), key=order.index)
     assert set(NAMES) <= {c["name"] for c in columns}
+    assert show(cs.Gallery(net, pictures[0], "gradient")).methods == ["gradient"]
     gallery = show(cs.Gallery(silu, pictures[0]))
     supported = {m.name for m in cs.methods(silu) if m.supported}
     assert {c["name"] for c in gallery._columns} == supported

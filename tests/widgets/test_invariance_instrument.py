@@ -109,6 +109,8 @@ def test_what_cannot_be_is_refused(view: cs.Invariance, net: cs.Network, picture
         view.shown = [next(one.name for one in net.layers if one.name not in view._layers)]
     with pytest.raises(LayerError):
         cs.Invariance(net, pictures, layers="conv9")
+    with pytest.raises(ArgumentError, match="transform as one of 'shift_x', got 'spin'"):
+        cs.Invariance(net, pictures, "shift_x", transform="spin")
     with pytest.raises(ArgumentError, match="at least one transformation"):
         cs.Invariance(net, pictures, {})
     with pytest.raises(TypeError, match="options that Invariance has"):

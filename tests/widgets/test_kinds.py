@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 import convscope as cs
+from convscope._instrument import Instrument
 
-KINDS = {"Network", "Survey", "Patterns"}
+KINDS = {"Degradation", "EvolutionResult", "Network", "OcclusionResult", "Patterns", "SignalQuality", "Survey"}
 
 
 def module() -> nn.Module:
@@ -26,12 +27,15 @@ def net() -> cs.Network:
 
 
 def asked() -> list[tuple[str, str, bool]]:
-    """All functions of the package and class methods of its classes, with a parameter of a kind."""
+    """All functions of the package, its instruments and class methods of its classes, with a parameter of a kind."""
     found = []
     for name in cs.__all__:
         value = getattr(cs, name)
         methods = [f"{name}.{method}" for method in ("load", "of") if inspect.isclass(value) and hasattr(value, method)]
-        for door in methods if inspect.isclass(value) else [name] if inspect.isfunction(value) else []:
+        itself = (
+            [name] if inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, Instrument)) else []
+        )
+        for door in itself + methods:
             for parameter in inspect.signature(reached(door)).parameters.values():
                 first, *rest = str(parameter.annotation).split(" | ")
                 if first in KINDS and rest in ([], ["None"]):
@@ -51,7 +55,7 @@ def test_the_list_is_of_all_that_is_there() -> None:
     doors = {door for door, _, _ in asked()}
     expected = {"attribute", "methods", "survey", "load_survey", "invariance", "compare", "correspondence", "probe"}
     assert expected < doors
-    assert "Comparison.load" in doors
+    assert doors > {"Comparison.load", "PatternReport", "UnitPanel", "quality_chart", "occlusion_map"}
     assert len(doors) > 30
 
 
@@ -62,17 +66,20 @@ def test_anything_else_is_refused_with_what_to_do(
 ) -> None:
     function = reached(door)
     given = {
-        one.name: net if str(one.annotation) == "Network" else None
+        one.name: net if str(one.annotation).split(" | ")[0] == "Network" else None
         for one in inspect.signature(function).parameters.values()
-        if one.default is one.empty and one.kind is not one.VAR_KEYWORD
+        if one.default is one.empty
+        and one.kind is not one.VAR_KEYWORD
+        and str(one.annotation) not in KINDS - {"Network"}
     }
     if optional and other is None:
         return
-    with pytest.raises(cs.ArgumentError, match=rf"Expected {parameter} as a \w+, got .*\. (Wrap|Make)"):
+    with pytest.raises(cs.ArgumentError, match=rf"Expected {parameter} as an? \w+, got .*\. (Wrap|Make)"):
         function(**{**given, parameter: other})
     parameters = [*inspect.signature(function).parameters.values()]
     place = [one.name for one in parameters].index(parameter)
-    if parameters[place].kind is parameters[place].POSITIONAL_OR_KEYWORD:
+    alone = not any(str(one.annotation) in KINDS - {"Network"} for one in parameters[:place])
+    if alone and parameters[place].kind is parameters[place].POSITIONAL_OR_KEYWORD:
         before = [given.get(one.name) for one in parameters[:place]]
-        with pytest.raises(cs.ArgumentError, match=f"Expected {parameter} as a"):
+        with pytest.raises(cs.ArgumentError, match=f"Expected {parameter} as an? "):
             function(*before, other)

@@ -18,7 +18,7 @@ import anywidget
 import numpy as np
 import traitlets
 
-from convscope_core.arguments import plain_methods, require_choice
+from convscope_core.arguments import plain_methods, require_choice, require_kind
 from convscope_core.errors import ArgumentError, ConvscopeError, did_you_mean
 from convscope_core.locks import Lock
 from convscope_core.network import Network
@@ -106,11 +106,7 @@ class Instrument(anywidget.AnyWidget):
         """Make what the panes' constructors and validators stand on; called before any of them."""
         super().setup_instance(*args, **kwargs)
         net = self._given_network(*args, **kwargs)
-        if not isinstance(net, Network):
-            raise TypeError(
-                f"Expected a convscope Network, got {type(net).__name__}. Wrap a module with cs.Network(module), or "
-                "load one with cs.load(name)."
-            )
+        require_kind("net", net, Network)
         self.net = net
         self._jobs: list[Job] = []
         #: What last ended each kind of long work, until it begins again.

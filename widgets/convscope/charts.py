@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from convscope_core.arguments import door
 from convscope_core.experiments import Degradation
 from convscope_core.patterns import SignalQuality
 
@@ -39,6 +40,7 @@ LEGEND, NARROW = (40, 6.2), 520
 TEXT = {"stroke": CLEAN, "fill": CLEAN, "font-size": "11px", "stroke-width": "0"}
 
 
+@door
 def quality_chart(quality: SignalQuality) -> Any:
     """Draw the mean quality of each signal estimator layer by layer (Kindermans et al. 2018, fig. 3).
 
@@ -100,6 +102,7 @@ def quality_figure(quality: SignalQuality, legend: bool) -> Any:
     return _figure(quality.plot, numbers, marks, across, _upward(bqplot, scales["y"], "quality ρ"), below)
 
 
+@door
 def degradation_chart(result: Degradation) -> Any:
     """Draw how the class goes as patches are replaced, with the band over the images (Kindermans et al. 2018, fig. 4).
 

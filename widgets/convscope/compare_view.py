@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convscope_core.arguments import require_kind
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.experiments import Comparison, comparing
@@ -87,7 +88,10 @@ class Compare(ComparePane):
     _esm = bundle(_name)
 
     def _given_network(self, net_a: Any = None, *_: Any, **__: Any) -> Any:
-        return net_a.a.network if isinstance(net_a, Comparison) else net_a
+        if not isinstance(net_a, Comparison):
+            require_kind("net_a", net_a, Network)
+            return net_a
+        return net_a.a.network
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Gallery(GalleryPane):
     net : Network
     images : path, picture, folder, list or Images
         What `Images.of` takes; the first twelve that can be read are shown, and those passed by are named.
-    methods : list of str, optional
+    methods : str or list of str, optional
         Names of `cs.methods(net)`. Default: all that this network supports, at most eight; those it does not support
         are listed with the reason.
     target : int or str, optional
@@ -89,7 +89,7 @@ class Gallery(GalleryPane):
         self,
         net: Network,
         images: Any,
-        methods: Sequence[str] | None = None,
+        methods: str | Sequence[str] | None = None,
         target: int | str | None = None,
         control: bool = True,
         *,
@@ -101,7 +101,7 @@ class Gallery(GalleryPane):
         super().__init__(
             net,
             images=Images.of(images),
-            methods=None if methods is None else list(methods),
+            methods=[methods] if isinstance(methods, str) else None if methods is None else list(methods),
             control=control,
             method_options=options,
             patterns=patterns,

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.arguments import is_whole, plain_methods, require_counts
+from convscope_core.arguments import argument_kind, is_whole, plain_methods, require_counts
 from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, LayerError
@@ -59,6 +59,7 @@ _PATCHES, _PICTURES = 64, 256
 
 
 @plain_methods
+@argument_kind("Make one with evolution(checkpoints, images), or open one with EvolutionResult.load.")
 class EvolutionResult:
     """What the units of a network looked for at each checkpoint of its training.
 

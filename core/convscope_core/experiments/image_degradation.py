@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convscope_core.arguments import require_choice, require_counts
+from convscope_core.arguments import argument_kind, require_choice, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.explain.attribution import attribute_tensor
@@ -45,6 +45,7 @@ to 1.5 (1.9). Lengths chosen by `Regions.work`, in the one calibration tried, we
 Methods = Sequence[str] | Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
+@argument_kind("Make one with degradation(net, images), or open one with Degradation.load.")
 @dataclass(frozen=True, eq=False, repr=False)
 class Degradation(SavedResult):
     """Probabilities of the class that was most probable, as pictures are degraded in the order of explanations.
@@ -157,7 +158,7 @@ def degrading(
     images: Any,
     methods: Methods | None = None,
     patch: int = 9,
-    steps: int = 100,
+    steps: int | None = None,
     mode: str = "degradation",
     fill: Fill = "grey",
     *,
@@ -183,9 +184,9 @@ def degrading(
         attributions that the network supports by walks back.
     patch : int, default 9
         Side of a patch in pixels of the network's input.
-    steps : int, default 100
+    steps : int, optional
         In mode "degradation" one patch a step, at most as many as there are; in the others, all patches are gone after
-        that many steps of nearly equal size.
+        that many steps of nearly equal size. Default: 100; of "degradation", where there are fewer patches, as many.
     mode : {"degradation", "deletion", "insertion"}, default "degradation"
         "degradation": a patch is replaced by its own mean in each colour channel, as in the paper. "deletion": by the
         fill. "insertion": from the filled picture on, patches are put back.
@@ -221,12 +222,15 @@ def degrading(
     >>> curves.order
     """
     require_choice("mode", mode, MODES)
-    require_counts(patch=patch, steps=steps, batch_size=batch_size)
+    require_counts(patch=patch, batch_size=batch_size)
+    require_counts(steps=100 if steps is None else steps)
     require_counts(0, seed=seed)
     size = net.input_shape[1:]
     rows, columns = size[0] // patch, size[1] // patch
     if not rows * columns:
         raise ArgumentError(f"Expected patches that fit into pictures of {size[0]}×{size[1]}, got a side of {patch}.")
+    if steps is None:
+        steps = min(100, rows * columns) if mode == "degradation" else 100
     if mode == "degradation" and steps > rows * columns:
         raise ArgumentError(
             f"Expected at most {rows * columns} steps, one for each patch of {patch} in {size[0]}×{size[1]}, got "

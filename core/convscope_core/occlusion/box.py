@@ -73,16 +73,22 @@ def extent_of(size: object, picture: tuple[int, int]) -> tuple[int, int]:
     ArgumentError
         When it is not one or two whole numbers, or empty, or larger than the picture.
     """
-    if isinstance(size, (tuple, list, np.ndarray, Tensor)) and np.ndim(size) > 0:
-        pair = _pair(size, "size", "a side or (height, width)")
-    else:
-        pair = size, size
-    height, width = (whole_number(v, "size, a side or (height, width),") for v in pair)
+    height, width = sides_of(size)
     if not (1 <= height <= picture[0] and 1 <= width <= picture[1]):
         raise ArgumentError(
             f"Expected an occluder of at least 1 pixel and at most the picture's {picture[0]}x{picture[1]}, "
             f"got {height}x{width}."
         )
+    return height, width
+
+
+def sides_of(size: object) -> tuple[int, int]:
+    """Return height and width of an occluder of any size; an `ArgumentError` if it is not one or two whole numbers."""
+    if isinstance(size, (tuple, list, np.ndarray, Tensor)) and np.ndim(size) > 0:
+        pair = _pair(size, "size", "a side or (height, width)")
+    else:
+        pair = size, size
+    height, width = (whole_number(v, "size, a side or (height, width),") for v in pair)
     return height, width
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convscope_core.arguments import plain_methods
+from convscope_core.arguments import argument_kind, plain_methods
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Prediction, class_index
 from convscope_core.occlusion.box import whole_number
@@ -40,6 +40,7 @@ _ARRAYS = ("probability", "label", "activities", "clean_activities", "positions"
 
 
 @plain_methods
+@argument_kind("Make one with occlusion_map(net, image), or open one with OcclusionResult.load.")
 @dataclass(frozen=True, eq=False, repr=False)
 class OcclusionResult:
     """What a network predicts for a picture, for every position of an occluder.

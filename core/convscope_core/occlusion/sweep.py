@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.arguments import require_choice
+from convscope_core.arguments import require_between, require_choice, require_counts
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.regions import Regions
 from convscope_core.jobs.forms import completed, documented, shown
@@ -163,6 +163,10 @@ def occluding_map(
         precision,
     )
     require_choice("precision", precision, _PRECISIONS)
+    if budget is not None:
+        require_counts(budget=budget)
+    if seconds is not None:
+        require_between("seconds", seconds, 0, closed=True)
     if start is not None:
         settings.check_start(start)
     steps = _computed(settings)

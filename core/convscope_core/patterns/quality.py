@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from convscope_core.arguments import is_number, require_choice, require_counts
+from convscope_core.arguments import argument_kind, is_number, require_choice, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError
 from convscope_core.graph.node import Node
@@ -40,6 +40,7 @@ __all__ = ["MEASURED", "SignalQuality", "signal_quality"]
 MEASURED = ("random", "filter", "linear", "two_component")
 
 
+@argument_kind("Make one with signal_quality(net, patterns, images).")
 @dataclass(frozen=True, eq=False, repr=False)
 class SignalQuality:
     """The criterion rho of Kindermans et al. (2018, eq. 1) for units of every layer.

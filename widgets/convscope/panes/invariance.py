@@ -101,7 +101,9 @@ class InvariancePane(StripPane):
         )  # fmt: skip
         first = next(iter(self._transforms))
         options = {"transform": first, "shown": list(layers), **options}
-        options.setdefault("value", KINDS[options["transform"]].identity if options["transform"] in KINDS else 0.0)
+        # Before anything follows from it: traits given together are checked in no particular order.
+        require_choice("transform", options["transform"], self._transforms)
+        options.setdefault("value", KINDS[options["transform"]].identity)
         self._tell(checked_fill(options.get("fill", "mean")))
         super().__init__(net, images=images, **options)
         self.observe(self._changed, ["transform", "fill", "_pictures"])

@@ -17,6 +17,7 @@ from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError
 from convscope_core.network import Network, Prediction
 from convscope_core.occlusion import FILLS, Occlusion, clip, fill_name
+from convscope_core.occlusion.box import sides_of
 from convscope_core.plots import curves
 
 from .live import LiveOccluder, Setting
@@ -82,8 +83,7 @@ class OccluderPane(PicturesPane):
             options["size"] = usual_size(height, width)
         if "position" not in options:
             # In the middle, where it covers something.
-            size = options["size"]
-            high, wide = (size, size) if isinstance(size, int) else size
+            high, wide = sides_of(options["size"])
             options["position"] = ((height - high) // 2, (width - wide) // 2)
         if "fill" in options and is_picture(options["fill"]):
             images = Images.of(images) + one_picture(net, options["fill"])
@@ -331,7 +331,7 @@ def visited(trail: Trail) -> Answer:
 
 def checked_size(net: Network, value: int | tuple[int, int]) -> int | tuple[int, int]:
     """A size that an occluder on pictures of a network may have."""
-    high, wide = (value, value) if isinstance(value, int) else value
+    high, wide = sides_of(value)
     height, width = net.input_shape[1:]
     if not (1 <= high <= height and 1 <= wide <= width):
         raise ArgumentError(
