@@ -150,21 +150,18 @@ def maps_reduced(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
     Returns
     -------
     dict of str to tensor
-        Each (N, C): ``peaks``, ``places`` (counted in row-major order, of equal values the first), ``means``,
+        Each (N, C): ``peaks``, ``rows`` and ``columns`` (of equal values the first, in row-major order), ``means``,
         ``magnitudes``, ``deviations``, ``active``, ``saturated``.
     """
     count, positions = maps.shape[0] * maps.shape[1], maps.shape[2] * maps.shape[3]
-    numbers = {
-        name: torch.empty(maps.shape[:2], dtype=dtype, device=maps.device)
-        for name, dtype in (
-            ("peaks", torch.float32), ("places", torch.int64), ("means", torch.float32), ("magnitudes", torch.float32),
-            ("deviations", torch.float32), ("active", torch.int64), ("saturated", torch.int64),
-        )
-    }  # fmt: skip
+    # Two pieces of memory for all: what is small takes longer to begin than to do.
+    numbers = torch.empty((4, *maps.shape[:2]), dtype=torch.float32, device=maps.device)
+    counts = torch.empty((4, *maps.shape[:2]), dtype=torch.int64, device=maps.device)
     block = min(2048, 2 ** math.ceil(math.log2(max(positions, 16))))
     rows = max(1, 2048 // block)
     _kernels.reduce_maps[(-(-count // rows),)](
-        maps, *numbers.values(), count, positions, 0.0 if ceiling is None else float(ceiling),
+        maps, numbers, counts, count, positions, maps.shape[3], 0.0 if ceiling is None else float(ceiling),
         HAS_CEILING=ceiling is not None, ROWS=rows, BLOCK=block,
     )  # fmt: skip
-    return numbers
+    names = "peaks", "means", "magnitudes", "deviations", "rows", "columns", "active", "saturated"
+    return dict(zip(names, (*numbers.unbind(), *counts.unbind()), strict=True))

@@ -143,9 +143,9 @@ def tile_results(products, bias, out, down, across, channels, numel, HAS_BIAS: t
     _four_stores(into + 3 * row, channels, a + added, b + added, c + added, d + added, mask)
 
 
-@triton.jit(do_not_specialize=["count", "positions"])
+@triton.jit(do_not_specialize=["count", "positions", "width", "ceiling"])
 def reduce_maps(
-    maps, peaks, places, means, magnitudes, deviations, active, saturated, count, positions, ceiling,
+    maps, numbers, counts, count, positions, width, ceiling,
     HAS_CEILING: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """The statistics of each of `count` maps of so many positions, a few maps to a program."""
@@ -180,10 +180,13 @@ def reduce_maps(
         x = tl.load(start + at[None, :], mask=mask, other=0.0)
         off = tl.where(mask, x - mean[:, None], 0.0)
         squares += tl.sum(off * off, 1)
-    tl.store(peaks + m, peak, mask=there)
-    tl.store(places + m, place.to(tl.int64), mask=there)
-    tl.store(means + m, mean, mask=there)
-    tl.store(magnitudes + m, size / positions, mask=there)
-    tl.store(deviations + m, squares, mask=there)
-    tl.store(active + m, above.to(tl.int64), mask=there)
-    tl.store(saturated + m, full.to(tl.int64), mask=there)
+    numbers += m
+    tl.store(numbers, peak, mask=there)
+    tl.store(numbers + count, mean, mask=there)
+    tl.store(numbers + 2 * count, size / positions, mask=there)
+    tl.store(numbers + 3 * count, squares, mask=there)
+    counts += m
+    tl.store(counts, (place // width).to(tl.int64), mask=there)
+    tl.store(counts + count, (place % width).to(tl.int64), mask=there)
+    tl.store(counts + 2 * count, above.to(tl.int64), mask=there)
+    tl.store(counts + 3 * count, full.to(tl.int64), mask=there)

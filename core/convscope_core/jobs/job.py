@@ -213,11 +213,11 @@ class Job(ABC, Generic[P, R]):
         accumulating = torch.device("cpu") if device.type == "mps" else device  # Apple's MPS has no float64
         part = self.empty(accumulating)
         checks: list[Check] = []
-        for batch in loaded(self.preparing(), images, indices, self.batch_size, self.workers):
+        pinned = device.type == "cuda"
+        for batch in loaded(self.preparing(), images, indices, self.batch_size, self.workers, pinned=pinned):
             if batch.x is not None:
-                # Out of pinned memory the copy waits neither for what is computed before nor for itself.
-                x = batch.x.pin_memory() if device.type == "cuda" else batch.x
-                check = self.add(part, x.to(device, self.net.dtype, non_blocking=True), batch.numbers, batch.labels)
+                x = batch.x.to(device, self.net.dtype, non_blocking=pinned)
+                check = self.add(part, x, batch.numbers, batch.labels)
                 checks += [] if check is None else [check]
             last = batch.record.visited == len(indices)
             if accumulating.type == "cpu" or last:

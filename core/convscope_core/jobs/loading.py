@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from convscope_core.errors import ConvscopeError, ExecutorError
 from convscope_core.jobs.results import Record
 
 __all__ = ["Loaded", "Prepares", "loaded"]
+
+T = TypeVar("T")
 
 
 class Prepares(Protocol):
@@ -34,7 +37,7 @@ class Loaded(NamedTuple):
     Attributes
     ----------
     x : Tensor (N, C, H, W) or None
-        On the CPU; None when not one of the batch could be read.
+        On the CPU, in pinned memory if that was asked for; None when not one of the batch could be read.
     numbers : list of int
         The pictures' numbers.
     labels : list of str or None
@@ -49,7 +52,13 @@ class Loaded(NamedTuple):
 
 
 def loaded(
-    preprocessing: Prepares, images: Images, indices: Sequence[int], batch_size: int, workers: int
+    preprocessing: Prepares,
+    images: Images,
+    indices: Sequence[int],
+    batch_size: int,
+    workers: int,
+    *,
+    pinned: bool = False,
 ) -> Generator[Loaded, None, None]:
     """Read and prepare pictures batch by batch, in order.
 
@@ -62,14 +71,17 @@ def loaded(
     batch_size : int
     workers : int
         Processes that read; 0 for threads.
+    pinned : bool, default False
+        Whether batches are to lie in pinned memory, out of which a copy to a CUDA device waits neither for what is
+        computed there nor for itself.
 
     Yields
     ------
     Loaded
     """
     record = Record([], [], [])
-    with _Loading(preprocessing, images, batch_size, workers) as batches:
-        for batch in _guarded(batches, workers):
+    with _Loading(preprocessing, images, batch_size, workers, pinned) as batches:
+        for x, batch in _guarded(batches, workers):
             good = [(indices[place], one) for place, one in batch if one.tensor is not None]
             numbers, labels = [number for number, _ in good], [one.label for _, one in good]
             record = Record(
@@ -78,11 +90,10 @@ def loaded(
                 [*record.skipped, *((indices[place], one.reason) for place, one in batch if one.tensor is None)],
                 [*record.traces, *(one.trace for _, one in good if one.trace is not None)],
             )
-            tensors = [one.tensor for _, one in good if one.tensor is not None]
-            yield Loaded(torch.cat(tensors) if tensors else None, numbers, labels, record)
+            yield Loaded(x, numbers, labels, record)
 
 
-def _guarded(batches: Iterator[_Batch], workers: int) -> Iterator[_Batch]:
+def _guarded(batches: Iterator[T], workers: int) -> Iterator[T]:
     """Tell in our words that a process that reads pictures died."""
     try:
         yield from batches
@@ -140,38 +151,67 @@ _Batch: TypeAlias = list[tuple[int, _Read]]
 
 
 class _Loading:
-    """Decodes and prepares pictures, in threads or processes, a little ahead of where they are needed, in order."""
+    """Decodes and prepares pictures, in threads or processes, and puts them together, a little ahead and in order."""
 
-    def __init__(self, preprocessing: Prepares, images: Images, size: int, workers: int) -> None:
+    def __init__(self, preprocessing: Prepares, images: Images, size: int, workers: int, pinned: bool) -> None:
         self._pictures = _Prepared(preprocessing, images)
         self._size = size
         self._workers = workers
-        self._pool: ThreadPoolExecutor | None = None
+        self._pinned = pinned
+        self._pools: list[ThreadPoolExecutor] = []
 
-    def __enter__(self) -> Iterator[_Batch]:
+    def __enter__(self) -> Iterator[tuple[Tensor | None, _Batch]]:
+        read: Iterator[_Batch]
         if self._workers:
             loader = torch.utils.data.DataLoader(
                 self._pictures, self._size, num_workers=self._workers, collate_fn=list, prefetch_factor=2
             )
-            return iter(loader)
-        self._pool = ThreadPoolExecutor(min(4, os.cpu_count() or 1), thread_name_prefix="convscope-loading")
-        return self._batches(self._pool)
+            read = iter(loader)
+        else:
+            read = self._read(self._pool(min(4, os.cpu_count() or 1)))
+        return self._joined(read, self._pool(1))
 
     def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
-    def _batches(self, pool: ThreadPoolExecutor) -> Iterator[_Batch]:
+    def _pool(self, threads: int) -> ThreadPoolExecutor:
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="convscope-loading")
+        self._pools.append(pool)
+        return pool
+
+    def _read(self, pool: ThreadPoolExecutor) -> Iterator[_Batch]:
         places = iter(range(len(self._pictures)))
         pending: deque[Future[tuple[int, _Read]]] = deque()
 
         def fill() -> None:
-            for place in islice(places, 2 * self._size - len(pending)):
+            for place in islice(places, self._size - len(pending)):
                 pending.append(pool.submit(self._pictures.__getitem__, place))
 
         fill()
         while pending:
             batch = [pending.popleft().result() for _ in range(min(self._size, len(pending)))]
-            # Before the batch is used, so that the next one is decoded meanwhile.
+            # Before the batch is put together and used, so that the next one is decoded meanwhile.
             fill()
             yield batch
+
+    def _joined(self, read: Iterator[_Batch], pool: ThreadPoolExecutor) -> Iterator[tuple[Tensor | None, _Batch]]:
+        def join() -> tuple[Tensor | None, _Batch] | None:
+            batch = next(read, None)
+            return None if batch is None else (self._tensor(batch), batch)
+
+        # Large batches take longer to put together than a GPU to compute.
+        ahead = pool.submit(join)
+        while (found := ahead.result()) is not None:
+            ahead = pool.submit(join)
+            yield found
+
+    def _tensor(self, batch: _Batch) -> Tensor | None:
+        parts = [one.tensor for _, one in batch if one.tensor is not None]
+        if not parts:
+            return None
+        shape = (sum(map(len, parts)), *parts[0].shape[1:])
+        x = torch.empty(shape, dtype=parts[0].dtype, pin_memory=self._pinned)
+        # By NumPy: PyTorch would share it out among threads, beside those that compute.
+        np.concatenate([part.numpy() for part in parts], out=x.numpy())
+        return x

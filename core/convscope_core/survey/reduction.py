@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -148,22 +149,21 @@ class ImageStatistics:
         if fused.of_use(maps) and maps.is_contiguous():
             found = fused.maps_reduced(maps, ceiling)
             if before_ceiling is not None:
-                found |= {"peaks": _at(maps.flatten(2), before_ceiling.places), "places": before_ceiling.places}
+                found |= {"peaks": _at(maps.flatten(2), before_ceiling.places), **_places(before_ceiling.places, width)}
         elif maps.device.type != "cpu":
             found = _at_once(maps, ceiling, signed, before_ceiling)
         elif _lies_by_position(maps) or (positions == 1 and len(maps)):
             found = _by_position(maps, ceiling, signed, before_ceiling)
         else:
             found = _by_map(maps.contiguous(), ceiling, signed, before_ceiling)
-        peaks, places = found.pop("peaks"), found.pop("places")
+        if "places" in found:
+            found |= _places(found.pop("places"), width)
+        each, bounded = _of_channels(channels, positions, ceiling is not None, values.device)
         return cls(
             **found,
-            peaks=peaks,
-            before_ceiling=peaks if before_ceiling is None else before_ceiling.values,
-            rows=places.div(width, rounding_mode="floor"),
-            columns=places % width,
-            positions=torch.full((channels,), positions, dtype=torch.int64, device=values.device),
-            bounded=torch.full((channels,), ceiling is not None, device=values.device),
+            before_ceiling=found["peaks"] if before_ceiling is None else before_ceiling.values,
+            positions=each,
+            bounded=bounded,
         )
 
     @classmethod
@@ -209,6 +209,18 @@ class ImageStatistics:
                 "They have no order, so no largest: check the pictures and the weights."
             )
         return self
+
+
+def _places(places: Tensor, width: int) -> dict[str, Tensor]:
+    return {"rows": places.div(width, rounding_mode="floor"), "columns": places % width}
+
+
+@lru_cache(maxsize=1024)
+def _of_channels(channels: int, positions: int, bounded: bool, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The same for every picture, and not to be changed."""
+    with torch.inference_mode(False):
+        each = torch.full((channels,), positions, dtype=torch.int64, device=device)
+        return each, torch.full((channels,), bounded, device=device)
 
 
 def _lies_by_position(maps: Tensor) -> bool:
