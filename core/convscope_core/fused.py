@@ -157,8 +157,8 @@ def maps_reduced(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
     # Two pieces of memory for all: what is small takes longer to begin than to do.
     numbers = torch.empty((4, *maps.shape[:2]), dtype=torch.float32, device=maps.device)
     counts = torch.empty((4, *maps.shape[:2]), dtype=torch.int64, device=maps.device)
-    block = min(2048, 2 ** math.ceil(math.log2(max(positions, 16))))
-    rows = max(1, 2048 // block)
+    block = min(_BLOCK, 2 ** math.ceil(math.log2(max(positions, 16))))
+    rows = max(1, _BLOCK // block)
     _kernels.reduce_maps[(-(-count // rows),)](
         maps, numbers, counts, count, positions, maps.shape[3], 0.0 if ceiling is None else float(ceiling),
         HAS_CEILING=ceiling is not None, ROWS=rows, BLOCK=block,

@@ -153,40 +153,46 @@ def reduce_maps(
     there = m < count
     lane = tl.arange(0, BLOCK)
     start = maps + m.to(tl.int64)[:, None] * positions
-    peak = tl.full((ROWS,), float("-inf"), tl.float32)
-    place = tl.zeros((ROWS,), tl.int32)
-    total = tl.zeros((ROWS,), tl.float32)
-    size = tl.zeros((ROWS,), tl.float32)
-    above = tl.zeros((ROWS,), tl.int32)
-    full = tl.zeros((ROWS,), tl.int32)
+    # Each lane for itself, put together at the end: to do that after each block takes longer than to read the maps.
+    peak = tl.full((ROWS, BLOCK), float("-inf"), tl.float32)
+    place = tl.zeros((ROWS, BLOCK), tl.int32) + lane[None, :]
+    total = tl.zeros((ROWS, BLOCK), tl.float32)
+    size = tl.zeros((ROWS, BLOCK), tl.float32)
+    mean = tl.zeros((ROWS, BLOCK), tl.float32)
+    squares = tl.zeros((ROWS, BLOCK), tl.float32)
+    above = tl.zeros((ROWS, BLOCK), tl.int32)
+    full = tl.zeros((ROWS, BLOCK), tl.int32)
+    seen = 0.0
     for first in range(0, positions, BLOCK):
-        at = first + lane
-        mask = there[:, None] & (at < positions)[None, :]
-        x = tl.load(start + at[None, :], mask=mask, other=0.0)
-        total += tl.sum(x, 1)
-        size += tl.sum(tl.abs(x), 1)
-        above += tl.sum((x > 0).to(tl.int32), 1)
+        at = (first + lane)[None, :]
+        mask = there[:, None] & (at < positions)
+        x = tl.load(start + at, mask=mask, other=0.0)
+        total += x
+        size += tl.abs(x)
+        above += (x > 0).to(tl.int32)
         if HAS_CEILING:
-            full += tl.sum(((x >= ceiling) & mask).to(tl.int32), 1)
-        highest, which = tl.max(tl.where(mask, x, float("-inf")), 1, return_indices=True)
-        better = highest > peak
-        peak = tl.where(better, highest, peak)
-        place = tl.where(better, first + which, place)
-    mean = total / positions
-    squares = tl.zeros((ROWS,), tl.float32)
-    for first in range(0, positions, BLOCK):
-        at = first + lane
-        mask = there[:, None] & (at < positions)[None, :]
-        x = tl.load(start + at[None, :], mask=mask, other=0.0)
-        off = tl.where(mask, x - mean[:, None], 0.0)
-        squares += tl.sum(off * off, 1)
+            full += ((x >= ceiling) & mask).to(tl.int32)
+        better = mask & (x > peak)
+        peak = tl.where(better, x, peak)
+        place = tl.where(better, at, place)
+        # Deviations from a running mean (Welford 1962), of which the lanes' are put together as by Chan et al. (1979).
+        seen += 1.0
+        off = tl.where(mask, x - mean, 0.0)
+        mean += off / seen
+        squares += off * tl.where(mask, x - mean, 0.0)
+    average = tl.sum(total, 1) / positions
+    gap = mean - average[:, None]
+    each = tl.maximum(positions - lane + (BLOCK - 1), 0) // BLOCK
+    deviation = tl.sum(squares + each[None, :] * gap * gap, 1)
+    highest = tl.max(peak, 1)
+    first_place = tl.min(tl.where(peak == highest[:, None], place, 2147483647), 1)
     numbers += m
-    tl.store(numbers, peak, mask=there)
-    tl.store(numbers + count, mean, mask=there)
-    tl.store(numbers + 2 * count, size / positions, mask=there)
-    tl.store(numbers + 3 * count, squares, mask=there)
+    tl.store(numbers, highest, mask=there)
+    tl.store(numbers + count, average, mask=there)
+    tl.store(numbers + 2 * count, tl.sum(size, 1) / positions, mask=there)
+    tl.store(numbers + 3 * count, deviation, mask=there)
     counts += m
-    tl.store(counts, (place // width).to(tl.int64), mask=there)
-    tl.store(counts + count, (place % width).to(tl.int64), mask=there)
-    tl.store(counts + 2 * count, above.to(tl.int64), mask=there)
-    tl.store(counts + 3 * count, full.to(tl.int64), mask=there)
+    tl.store(counts, (first_place // width).to(tl.int64), mask=there)
+    tl.store(counts + count, (first_place % width).to(tl.int64), mask=there)
+    tl.store(counts + 2 * count, tl.sum(above, 1).to(tl.int64), mask=there)
+    tl.store(counts + 3 * count, tl.sum(full, 1).to(tl.int64), mask=there)

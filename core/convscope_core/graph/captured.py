@@ -1,20 +1,111 @@
-"""A walk for one picture as a CUDA graph: repeated without Python, wherever the box is and whatever it holds."""
+"""Passes over the graph as CUDA graphs: repeated without Python."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from convscope_core.graph.node import Node
 from convscope_core.graph.windows import Batch
+from convscope_core.locks import Lock
 
-__all__ = ["CapturedWalk"]
+__all__ = ["CapturedWalk", "Repeated"]
+
+logger = logging.getLogger(__name__)
+
+
+class Repeated:
+    """A function of a batch that is called again and again: on a CUDA device, from the second call on, as a graph.
+
+    What one call begins on the device takes Python as long as the device computes, or longer where other threads run
+    Python too.
+
+    Parameters
+    ----------
+    call : callable
+        Makes tensors of a batch, and does nothing else: it is not called for every batch.
+    lock : Lock
+        Under which it computes.
+    """
+
+    def __init__(self, call: Callable[[Tensor], Sequence[Tensor]], lock: Lock) -> None:
+        self._call = call
+        self._lock = lock
+        self._known: dict[tuple[Any, ...], Callable[[Tensor], Sequence[Tensor]] | None] = {}
+
+    def __call__(self, x: Tensor) -> Sequence[Tensor]:
+        """Return what the function makes of a batch: tensors of its own."""
+        if x.device.type != "cuda" or x.requires_grad:
+            return self._call(x)
+        with self._lock:
+            key = (x.shape, x.stride(), x.dtype, x.device, *_settings())
+            if key not in self._known:
+                # After one call there is what it makes once.
+                self._known[key] = None
+                return self._call(x)
+            ready = self._known[key] or self._captured(x)
+            self._known[key] = ready
+            return ready(x)
+
+    def _captured(self, x: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
+        try:
+            return _Captured(self._call, x)
+        except RuntimeError as e:
+            logger.info("a pass that cannot be captured, and stays slower: %s", e)
+            return self._call
+
+
+def _settings() -> tuple[Any, ...]:
+    """What decides which kernels compute, beside the batch."""
+    return (
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.is_autocast_enabled("cuda"),
+        torch.get_autocast_dtype("cuda"),
+        torch.is_inference_mode_enabled(),
+    )
+
+
+class _Captured:
+    """The kernels of a call, with the memory that they read and write."""
+
+    def __init__(self, call: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> None:
+        self._x = x.clone()
+        self._graph = torch.cuda.CUDAGraph()
+        self._results: Sequence[Tensor] = ()
+
+        def make() -> None:
+            self._results = call(self._x)
+
+        _capture(self._graph, make, x.device)
+
+    def __call__(self, x: Tensor) -> Sequence[Tensor]:
+        self._x.copy_(x)
+        self._graph.replay()
+        return [result.clone() for result in self._results]
+
+
+def _capture(graph: torch.cuda.CUDAGraph, call: Callable[[], None], device: torch.device) -> None:
+    """Take down the kernels that a call begins, beside what the device computes."""
+    aside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    here = torch.cuda.current_stream(device)
+    aside.wait_stream(here)
+    with torch.cuda.stream(aside):
+        # Other threads may use the device meanwhile.
+        graph.capture_begin(capture_error_mode="thread_local")
+        try:
+            call()
+        finally:
+            graph.capture_end()
+    here.wait_stream(aside)
 
 
 class CapturedWalk:
-    """The kernels of a walk, with the memory that they read and write.
+    """A walk for one picture, repeated wherever the box is and whatever it holds.
 
     Parameters
     ----------
@@ -37,18 +128,7 @@ class CapturedWalk:
         mine.on_device = self._places[:1], self._places[1:]
         self._patches = mine.patches
         self._graph = torch.cuda.CUDAGraph()
-        device = self._patches.device
-        aside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        here = torch.cuda.current_stream(device)
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            # Other threads may use the device meanwhile.
-            self._graph.capture_begin(capture_error_mode="thread_local")
-            try:
-                walk(mine)
-            finally:
-                self._graph.capture_end()
-        here.wait_stream(aside)
+        _capture(self._graph, lambda: walk(mine), self._patches.device)
         self._values: dict[Node, Tensor] = {n: mine.values[n] for n in wanted if n in mine.values}
         # The workspace's memory may be replaced by larger; the kernels go on to use this.
         self._used = batch.workspace.tensors()

@@ -191,6 +191,15 @@ class ImageStatistics:
         each = [field.name for field in fields(cls) if field.name not in ("positions", "bounded")]
         return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in each})
 
+    def values(self) -> list[Tensor]:
+        """Return all attributes in their order."""
+        return [getattr(self, field.name) for field in fields(self)]
+
+    @classmethod
+    def of_values(cls, values: Sequence[Tensor]) -> ImageStatistics:
+        """Make them of `values`, and what may follow those."""
+        return cls(*values[: len(fields(cls))])
+
     def broken(self) -> Tensor:
         """Mark the maps in which any activation is NaN or infinite: (N, C) bool, on the device."""
         # A NaN, or an infinity of either sign, anywhere in the map makes its mean NaN or infinite.

@@ -19,6 +19,7 @@ from convscope_core.arguments import listed, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
 from convscope_core.graph.bounds import without_ceiling
+from convscope_core.graph.captured import Repeated
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last, load
 from convscope_core.network import Layer, Network, listed_layers
 from convscope_core.preprocessing import Preprocessing
@@ -266,33 +267,21 @@ class SurveyJob(Job[Statistics, Survey]):
         output: Callable[[Tensor], None] | None = None,
     ) -> Check:
         """See `Job`; with what gets the outputs (N, K), of the same pass."""
-        bounds = {name: (self.net.ceiling(name), self.net.floor(name)) for name in self.layers}
-        without = self._without_ceiling
-
-        def look(x: Tensor) -> tuple[ImageStatistics, list[Tensor]]:
-            layers: list[ImageStatistics] = []
-            uncut: dict[str, Peaks] = {}
-            outputs: list[Tensor] = []
-
-            def reduce(name: str, maps: Tensor) -> None:
-                layers.append(ImageStatistics.of(maps, *bounds[name], uncut.get(name)))
-
-            def before(name: str, function: Callable[[Tensor], Tensor], maps: Tensor) -> None:
-                uncut[name] = Peaks.of(maps).after(function)
-
-            def keep(output: Tensor) -> None:
-                outputs.append(output.clone())
-
-            looks = {name: partial(before, name, function) for name, function in without.items()}
-            self.net.visit(x, list(self.layers), reduce, None if output is None else keep, looks)
-            return ImageStatistics.join(layers), outputs
-
+        look = self._look if output is None else self._look_and_keep
         found = self.net.in_pieces(look, x)
-        reduced = ImageStatistics.stack([statistics for statistics, _ in found])
+        reduced = ImageStatistics.stack([ImageStatistics.of_values(each) for each in found])
         if output is not None:
-            output(torch.cat([each for _, outputs in found for each in outputs]))
+            output(torch.cat([each[-1] for each in found]))
         part.add(reduced, images, labels)
         return partial(self._require_finite, images, reduced.broken())
+
+    @cached_property
+    def _look(self) -> Repeated:
+        return Repeated(partial(_reduced, self.net, self.layers, self._without_ceiling, outputs=False), self.net.lock)
+
+    @cached_property
+    def _look_and_keep(self) -> Repeated:
+        return Repeated(partial(_reduced, self.net, self.layers, self._without_ceiling, outputs=True), self.net.lock)
 
     def _require_finite(self, images: Sequence[int], broken: Tensor) -> None:
         if not bool(broken.any()):
@@ -307,6 +296,34 @@ class SurveyJob(Job[Statistics, Survey]):
                     "Check the weights, and how pictures are prepared."
                 )
             channel -= layer.channels
+
+
+def _reduced(
+    net: Network,
+    names: Sequence[str],
+    without_ceiling: Mapping[str, Callable[[Tensor], Tensor]],
+    x: Tensor,
+    *,
+    outputs: bool,
+) -> list[Tensor]:
+    """Return the values of an `ImageStatistics` of a batch, and last, if they are wanted, its outputs."""
+    bounds = {name: (net.ceiling(name), net.floor(name)) for name in names}
+    layers: list[ImageStatistics] = []
+    uncut: dict[str, Peaks] = {}
+    kept: list[Tensor] = []
+
+    def reduce(name: str, maps: Tensor) -> None:
+        layers.append(ImageStatistics.of(maps, *bounds[name], uncut.get(name)))
+
+    def before(name: str, function: Callable[[Tensor], Tensor], maps: Tensor) -> None:
+        uncut[name] = Peaks.of(maps).after(function)
+
+    def keep(output: Tensor) -> None:
+        kept.append(output.clone())
+
+    looks = {name: partial(before, name, function) for name, function in without_ceiling.items()}
+    net.visit(x, list(names), reduce, keep if outputs else None, looks)
+    return [*ImageStatistics.join(layers).values(), *kept]
 
 
 def choose(net: Network, layers: str | Layer | Iterable[str | Layer] | None) -> tuple[Layer, ...]:
