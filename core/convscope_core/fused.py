@@ -147,6 +147,8 @@ def tile_results(products: Tensor, bias: Tensor | None, out: Tensor) -> None:
 def maps_reduced(maps: Tensor, ceiling: float | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w), contiguous float32, to what `convscope_core.survey.reduction` keeps of each.
 
+    They may be as large as they like, but not as many: `of_use` is asked about one value of each.
+
     Returns
     -------
     dict of str to tensor

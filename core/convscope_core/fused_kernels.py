@@ -143,6 +143,17 @@ def tile_results(products, bias, out, down, across, channels, numel, HAS_BIAS: t
     _four_stores(into + 3 * row, channels, a + added, b + added, c + added, d + added, mask)
 
 
+@triton.jit
+def _added(a, b, c, d, e, f, g, h, i, j):
+    return a + f, b + g, c + h, d + i, e + j
+
+
+@triton.jit
+def _first_of_largest(a, i, b, j):
+    take = (a > b) | ((a == b) & (i < j))
+    return tl.where(take, a, b), tl.where(take, i, j)
+
+
 @triton.jit(do_not_specialize=["count", "positions", "width", "ceiling"])
 def reduce_maps(
     maps, numbers, counts, count, positions, width, ceiling,
@@ -150,24 +161,29 @@ def reduce_maps(
 ):  # fmt: skip
     """The statistics of each of `count` maps of so many positions, a few maps to a program."""
     m = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    there = m < count
-    lane = tl.arange(0, BLOCK)
+    there = (m < count)[:, None]
+    lane = tl.arange(0, BLOCK)[None, :]
     start = maps + m.to(tl.int64)[:, None] * positions
+    mask = there & (lane < positions)
+    x = tl.load(start + lane, mask=mask, other=0.0)
     # Each lane for itself, put together at the end: to do that after each block takes longer than to read the maps.
-    peak = tl.full((ROWS, BLOCK), float("-inf"), tl.float32)
-    place = tl.zeros((ROWS, BLOCK), tl.int32) + lane[None, :]
+    # What a lane sums are differences from its first value: their squares lose no digits to the mean of the map, and no
+    # more to a first value that lies far off than a lane has values.
+    origin = x
     total = tl.zeros((ROWS, BLOCK), tl.float32)
-    size = tl.zeros((ROWS, BLOCK), tl.float32)
-    mean = tl.zeros((ROWS, BLOCK), tl.float32)
     squares = tl.zeros((ROWS, BLOCK), tl.float32)
-    above = tl.zeros((ROWS, BLOCK), tl.int32)
-    full = tl.zeros((ROWS, BLOCK), tl.int32)
-    seen = 0.0
-    for first in range(0, positions, BLOCK):
-        at = (first + lane)[None, :]
-        mask = there[:, None] & (at < positions)
+    size = tl.abs(x)
+    above = (x > 0).to(tl.int32)
+    full = ((x >= ceiling) & mask).to(tl.int32) if HAS_CEILING else tl.zeros((ROWS, BLOCK), tl.int32)
+    peak = tl.where(mask, x, float("-inf"))
+    place = tl.zeros((ROWS, BLOCK), tl.int32) + lane
+    for first in range(BLOCK, positions, BLOCK):
+        at = first + lane
+        mask = there & (at < positions)
         x = tl.load(start + at, mask=mask, other=0.0)
-        total += x
+        off = tl.where(mask, x - origin, 0.0)
+        total += off
+        squares += off * off
         size += tl.abs(x)
         above += (x > 0).to(tl.int32)
         if HAS_CEILING:
@@ -175,24 +191,26 @@ def reduce_maps(
         better = mask & (x > peak)
         peak = tl.where(better, x, peak)
         place = tl.where(better, at, place)
-        # Deviations from a running mean (Welford 1962), of which the lanes' are put together as by Chan et al. (1979).
-        seen += 1.0
-        off = tl.where(mask, x - mean, 0.0)
-        mean += off / seen
-        squares += off * tl.where(mask, x - mean, 0.0)
-    average = tl.sum(total, 1) / positions
-    gap = mean - average[:, None]
-    each = tl.maximum(positions - lane + (BLOCK - 1), 0) // BLOCK
-    deviation = tl.sum(squares + each[None, :] * gap * gap, 1)
-    highest = tl.max(peak, 1)
-    first_place = tl.min(tl.where(peak == highest[:, None], place, 2147483647), 1)
+    each = tl.maximum((positions - lane + (BLOCK - 1)) // BLOCK, 0)
+    own = total / tl.maximum(each, 1)
+    squares -= total * own
+    # The means of lanes beside each other, from a value of the map, for the same reason.
+    beside = origin - tl.load(start, mask=there, other=0.0) + own
+    sums, besides, sizes, aboves, fulls = tl.reduce(
+        (total + each * origin, each * beside, size, above, full), 1, _added
+    )
+    mean = sums / positions
+    gap = beside - (besides / positions)[:, None]
+    deviation = tl.sum(tl.maximum(squares, 0.0) + each * gap * gap, 1)
+    highest, place = tl.reduce((peak, place), 1, _first_of_largest)
+    m_there = m < count
     numbers += m
-    tl.store(numbers, highest, mask=there)
-    tl.store(numbers + count, average, mask=there)
-    tl.store(numbers + 2 * count, tl.sum(size, 1) / positions, mask=there)
-    tl.store(numbers + 3 * count, deviation, mask=there)
+    tl.store(numbers, highest, mask=m_there)
+    tl.store(numbers + count, mean, mask=m_there)
+    tl.store(numbers + 2 * count, sizes / positions, mask=m_there)
+    tl.store(numbers + 3 * count, deviation, mask=m_there)
     counts += m
-    tl.store(counts, (first_place // width).to(tl.int64), mask=there)
-    tl.store(counts + count, (first_place % width).to(tl.int64), mask=there)
-    tl.store(counts + 2 * count, tl.sum(above, 1).to(tl.int64), mask=there)
-    tl.store(counts + 3 * count, tl.sum(full, 1).to(tl.int64), mask=there)
+    tl.store(counts, (place // width).to(tl.int64), mask=m_there)
+    tl.store(counts + count, (place % width).to(tl.int64), mask=m_there)
+    tl.store(counts + 2 * count, aboves.to(tl.int64), mask=m_there)
+    tl.store(counts + 3 * count, fulls.to(tl.int64), mask=m_there)

@@ -1,7 +1,7 @@
 """What the core does on a CUDA device: runs its tests there, measures, and writes one page of tables.
 
     make gpu                                               # or, in an environment of your own:
-    python tests/benchmarks/gpu.py [--without-tests] [--write build/gpu.md] [--models vgg16,resnet50] [--repeat 5]
+    python tests/benchmarks/gpu.py [--without-tests] [--only sweeps,surveys] [--models vgg16] [--repeat 5]
 
 All weights are random. Each figure is the median of the turns with the lowest and the highest, taken in turn; the
 device is waited for before each look at the clock. Both sides of a comparison have the same precision: float32 is full,
@@ -158,7 +158,8 @@ def followed(name: str, module: torch.nn.Module) -> str:
 
 def surveyed(name: str, module: torch.nn.Module, repeat: int, images: int, batch: int) -> Iterator[str]:
     """Rows of a table: surveys beside a bare loop."""
-    data = torch.randn(images, 3, SIDE, SIDE)
+    # Drawing as many takes longer than the bare loop.
+    data = torch.randn(64, 3, SIDE, SIDE).repeat(-(-images // 64), 1, 1, 1)[:images]
     pictures = Images.of(data)
 
     def bare() -> int:
@@ -248,15 +249,62 @@ def machine() -> str:
     )
 
 
+def frames(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
+    yield "A frame of an occluder that follows the hand, ms: median (lowest–highest), 95th percentile"
+    yield ""
+    yield "| network | 16 px | 50 px | the module's forward pass |"
+    yield "|---" * 4 + "|"
+    with precision("float32"):
+        for name, module in modules.items():
+            yield followed(name, module)
+
+
+def sweeps(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
+    yield "Sweeps of an occluder, ms a position"
+    yield ""
+    yield (
+        "| network | occluder | precision | module | Captum | Captum, best | walk | vs module | vs Captum "
+        "| vs Captum, best | bound | off: of the output, of the effect |"
+    )
+    yield "|---" * 12 + "|"
+    for name, module in modules.items():
+        yield from occluded(name, module, given.repeat)
+
+
+def surveys(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
+    yield f"Surveys of {given.images} pictures, throughput as a share of a bare loop's, batches of {given.batch}"
+    yield ""
+    yield "| network | precision | bare loop, ms a picture | convolutions | all layers | with a store |"
+    yield "|---" * 6 + "|"
+    for name, module in modules.items():
+        yield from surveyed(name, module, given.repeat, given.images, given.batch)
+
+
+def fits(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
+    yield f"Fits of patterns to {given.images // 8} pictures, as multiples of a training step, float32"
+    yield ""
+    yield "| network | one regime | three |"
+    yield "|---" * 3 + "|"
+    with precision("float32"):
+        for name, module in modules.items():
+            yield fitted(name, module, given.repeat, given.images // 8, given.batch // 2)
+
+
+TABLES = {"frames": frames, "sweeps": sweeps, "surveys": surveys, "fits": fits}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="vgg16,resnet50")
+    parser.add_argument("--only", default=",".join(TABLES), help="tables, separated by commas (all)")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--images", type=int, default=2048, help="of a survey; a fit takes an eighth")
+    parser.add_argument("--images", type=int, default=4096, help="of a survey; a fit takes an eighth")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--without-tests", action="store_true")
     parser.add_argument("--write", type=Path, default=ROOT / "build" / "gpu.md")
     given = parser.parse_args()
+    if unknown := set(given.only.split(",")) - set(TABLES):
+        parser.error(f"Expected tables out of {', '.join(TABLES)}, got {', '.join(sorted(unknown))}.")
     if not torch.cuda.is_available():
         sys.exit(f"Expected a machine with a CUDA device, got one on which torch {torch.__version__} finds none.")
     given.write.parent.mkdir(parents=True, exist_ok=True)
@@ -270,39 +318,10 @@ def main() -> None:
         if not given.without_tests:
             say("", tested())
         modules = {name: random_network(name).cuda() for name in given.models.split(",")}
-        with precision("float32"):
-            say(
-                "", "A frame of an occluder that follows the hand, ms: median (lowest–highest), 95th percentile", "",
-                "| network | 16 px | 50 px | the module's forward pass |", "|---|---|---|---|",
-            )  # fmt: skip
-            for name, module in modules.items():
-                say(followed(name, module))
-        say(
-            "", "Sweeps of an occluder, ms a position", "",
-            "| network | occluder | precision | module | Captum | Captum, best | walk | vs module | vs Captum "
-            "| vs Captum, best | bound | off: of the output, of the effect |", "|---" * 12 + "|",
-        )  # fmt: skip
-        for name, module in modules.items():
-            for row in occluded(name, module, given.repeat):
-                say(row)
-        say(
-            "", f"Surveys, throughput as a share of a bare loop's, batches of {given.batch}", "",
-            "| network | precision | bare loop, ms a picture | convolutions | all layers | with a store |",
-            "|---" * 6 + "|",
-        )  # fmt: skip
-        for name, module in modules.items():
-            for row in surveyed(name, module, given.repeat, given.images, given.batch):
-                say(row)
-        say(
-            "",
-            "Fits of patterns, as multiples of a training step, float32",
-            "",
-            "| network | one regime | three |",
-            "|---" * 3 + "|",
-        )
-        with precision("float32"):
-            for name, module in modules.items():
-                say(fitted(name, module, given.repeat, given.images // 8, given.batch // 2))
+        for name in given.only.split(","):
+            say("")
+            for line in TABLES[name](modules, given):
+                say(line)
 
 
 if __name__ == "__main__":

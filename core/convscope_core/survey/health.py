@@ -187,7 +187,8 @@ class Health(Accumulator):
         maxima = statistics.before_ceiling.to(self.device) if self.before_ceiling else peaks
         self._combine(
             {
-                "images": torch.tensor(count, device=self.device),
+                # Filled in there: to bring a number there makes an accelerator wait.
+                "images": torch.full((), count, device=self.device),
                 "positions": positions * count,
                 "active_images": (peaks > 0).sum(dim=0),
                 "active_positions": active.sum(dim=0),

@@ -146,7 +146,7 @@ class ImageStatistics:
             )
         maps = values.detach().float()
         signed = floor is None or floor < 0
-        if fused.of_use(maps) and maps.is_contiguous():
+        if fused.of_use(maps[:, :, 0, 0]) and maps.is_contiguous():
             found = fused.maps_reduced(maps, ceiling)
             if before_ceiling is not None:
                 found |= {"peaks": _at(maps.flatten(2), before_ceiling.places), **_places(before_ceiling.places, width)}
