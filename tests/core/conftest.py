@@ -3,6 +3,9 @@
 No test says where. The modules and tensors that a test makes lie on the device, with the same random numbers as on the
 CPU, and networks are made there; what a test compares or turns into an array is brought together for it. All that is
 done for calls that a test's own lines make, never for those of the core: what the core forgets to move fails.
+
+PyTorch keeps such modes for each thread. What a test's own lines make in another thread lies on the CPU; for the core
+that changes nothing. Tests of what is for a CPU alone, such as calls side by side in threads, are marked `cpu_only`.
 """
 
 from __future__ import annotations
@@ -51,6 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.from_numpy = mode.taken(torch.from_numpy)  # which asks no mode
     mode.__enter__()
     config.add_cleanup(lambda: mode.__exit__(None, None, None))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if torch.device(config.getoption("--device", "cpu")).type == "cpu":
+        return
+    for item in items:
+        for mark in item.iter_markers("cpu_only"):
+            item.add_marker(pytest.mark.skip(*mark.args))
 
 
 @pytest.fixture(scope="session")
@@ -132,8 +143,10 @@ def _owner(file: str) -> bool | None:
 
 
 def _is_of_a_test(frame: Any) -> bool:
+    """Whether a call is of a test's own lines; modes, of the core too, hand on the calls of others."""
     while frame is not None:
-        owner = None if frame.f_code.co_filename == __file__ else _owner(frame.f_code.co_filename)
+        file, name = frame.f_code.co_filename, frame.f_code.co_name
+        owner = None if file == __file__ or name == "__torch_function__" else _owner(file)
         if owner is not None:
             return owner
         frame = frame.f_back

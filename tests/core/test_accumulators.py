@@ -307,6 +307,7 @@ def test_what_a_ceiling_cuts_off_is_found_before_it(
         assert torch.equal(getattr(found, name), getattr(plain, name)), name
 
 
+@pytest.mark.cpu_only("maps are reduced by position on a CPU")
 def test_without_python_the_bits_are_those_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_position, "_made", [])
     if by_position._reduction() is by_position._reduced:
@@ -317,6 +318,7 @@ def test_without_python_the_bits_are_those_with_it(monkeypatch: pytest.MonkeyPat
         assert all(torch.equal(getattr(a, field.name), getattr(b, field.name)) for field in fields(a))
 
 
+@pytest.mark.cpu_only("maps are reduced by position on a CPU")
 @pytest.mark.parametrize("wrong", ["gone", "other numbers"])
 def test_where_torchscript_does_not_work_it_is_done_in_python(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def script(function: Any) -> Any:

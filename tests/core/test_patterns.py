@@ -265,7 +265,8 @@ def test_a_copy_and_what_is_merged_stay_as_they_are(which: int) -> None:
     net = network(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
     layer = neurons_of(net)[which]
     sums, more = sums_of(net, layer, pictures(9), 3), sums_of(net, layer, pictures(4, seed=1), 4)
-    parts = [sums, more, sums.copy(), LayerSums.from_state(sums.state_dict())]
+    kept = {name: tensor.to(net.device) for name, tensor in sums.state_dict().items()}  # where batches are added
+    parts = [sums, more, sums.copy(), LayerSums.from_state(kept)]
     before = [{name: tensor.clone() for name, tensor in part.state_dict().items()} for part in parts]
     values = net.values(torch.stack(pictures(3, seed=2)), [layer.node.inputs[0], layer.node])
     for part in parts:

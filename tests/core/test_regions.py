@@ -244,9 +244,8 @@ def test_tiles_give_what_the_ordinary_pass_gives(
     assert worst(graph, regions, x, places, torch.randn(len(places), 3, *size)) <= 1e-5
 
 
-def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]], device: torch.device) -> None:
-    if device.type != "cpu":
-        pytest.skip("tiles are for the CPU")
+@pytest.mark.cpu_only("tiles are for the CPU")
+def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]]) -> None:
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
     assert plan._tiled & plan._windows.keys()
     assert plan._tiled & plan._whole
@@ -417,12 +416,16 @@ def swept(regions: Regions, x: Tensor, size: tuple[int, int], seconds: float | N
     return error, len(regions._workspaces)
 
 
+side_by_side = pytest.mark.cpu_only("batches are side by side on a CPU alone")
+
+
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pictures are cut into batches, too."""
     monkeypatch.setattr("convscope_core.graph.regions._FEWEST", 2)
 
 
+@side_by_side
 @settings(
     max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
@@ -454,6 +457,7 @@ def test_a_sweep_side_by_side_gives_what_the_ordinary_pass_gives(
         assert parts == 1
 
 
+@side_by_side
 @pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 def test_architectures_swept_side_by_side(name: str, few: None) -> None:
     graph = trace(build(name), (3, 64, 64))
@@ -465,6 +469,7 @@ def test_architectures_swept_side_by_side(name: str, few: None) -> None:
     assert parts == 2
 
 
+@side_by_side
 @pytest.mark.parametrize(("count", "batches"), [(31, [31]), (32, [16, 16]), (70, [17, 18, 17, 18])])
 def test_batches_are_not_too_small_for_one_thread(
     small: tuple[Graph, list[Node]], count: int, batches: list[int]
@@ -476,6 +481,7 @@ def test_batches_are_not_too_small_for_one_thread(
     assert sorted(found) == sorted(batches)
 
 
+@side_by_side
 def test_memory_that_runs_out_in_one_of_several_batches(
     small: tuple[Graph, list[Node]], monkeypatch: pytest.MonkeyPatch, few: None
 ) -> None:
@@ -515,6 +521,7 @@ def test_a_sweep_halves_its_batches_when_memory_runs_out(small: tuple[Graph, lis
     assert sorted(asked[2:]) == [2, 3, 3, 3, 3]
 
 
+@side_by_side
 @pytest.mark.parametrize(("seconds", "most"), [(1000.0, 32), (None, 64)])
 def test_what_waits_for_a_turn_waits_for_no_more_pictures_side_by_side(
     small: tuple[Graph, list[Node]], seconds: float | None, most: int
@@ -621,9 +628,8 @@ def test_the_work_is_counted(small: tuple[Graph, list[Node]]) -> None:
     assert regions.work((4, 4)).carried_out == regions.work((4, 4)).regions  # nothing is in tiles
 
 
-def test_tiles_take_fewer_multiplications(wide: tuple[Graph, list[Node]], device: torch.device) -> None:
-    if device.type != "cpu":
-        pytest.skip("tiles are for the CPU")
+@pytest.mark.cpu_only("tiles are for the CPU")
+def test_tiles_take_fewer_multiplications(wide: tuple[Graph, list[Node]]) -> None:
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
     less = plan.work.regions - plan.work.carried_out
     expected = 0.0

@@ -191,6 +191,7 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.cpu_only("batches are halved for a CPU's threads")
 def test_with_several_threads_batches_are_halved_and_nothing_else_changes(
     net: Network, images: Images, whole: Survey, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_with_several_threads_batches_are_halved_and_nothing_else_changes(
         assert torch.equal(again._statistics.state_dict()[name], tensor), name
 
 
+@pytest.mark.cpu_only("batches are halved for a CPU's threads")
 def test_an_error_in_a_thread_that_helps_ends_the_survey_and_leaves_all_as_it_was(
     net: Network, images: Images, whole: Survey, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from convscope_core.threads import parts_at_once, side_by_side, threads_here
 
 CPU = torch.device("cpu")
 
+pytestmark = pytest.mark.cpu_only("PyTorch's threads are the CPU's")
+
 
 @pytest.fixture(autouse=True)
 def _two() -> Iterator[None]:
@@ -198,6 +200,8 @@ class Interrupt:
 
     def __init__(self, steps: int) -> None:
         self.left = steps
+        # Python 3.12 has steps traced only if some frame has asked for it before `sys.settrace`.
+        sys._getframe().f_trace_opcodes = True
 
     def __call__(self, frame: FrameType, event: str, _: object) -> Interrupt:
         frame.f_trace_opcodes = True
