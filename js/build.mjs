@@ -37,7 +37,7 @@ const options = {
   // Of our own parts, and neither of the state nor of what the kernel and the page say: nobody outside reads these names.
   mangleProps: watch
     ? undefined
-    : /^(abandon|awaits|complain|element|flights|follow|hears|initial|keepMenu|offer|page|timers|on(Change|Choose|Error|Heard|Slow|Theme|Unsent)|settle|store|watch|watchers)$/,
+    : /^(abandon|awaiting|awaits|begins|charted|colouredBy|complain|element|failure|flights|follow|headed|hears|initial|keepMenu|noun|offer|page|progress|resume|retry|showFoot|timers|on(Change|Choose|Error|Heard|Patch|Slow|Theme|Unsent)|settle|store|watch|watchers)$/,
   sourcemap: watch ? "inline" : false,
   legalComments: "none",
   logLevel: "info",

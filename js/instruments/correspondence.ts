@@ -1,5 +1,5 @@
 import { instrument } from "../host/widget";
-import { pane } from "../lib/dom";
+import { errorsOf, pane } from "../lib/dom";
 import { linkCorrespondence } from "../panes/correspondence/requests";
 import { pictureRow } from "../panes/correspondence/row";
 import { scoreDots, scoreTable } from "../panes/correspondence/scores";
@@ -14,7 +14,9 @@ const { widget, showSaved } = instrument({
   link: linkCorrespondence,
   mount: (view, root) => {
     correspondenceTools(view, pane(root, "tools"));
-    pictureRow(view, pane(root, "pictures"));
+    const pictures = pane(root, "pictures");
+    pictures.append(errorsOf("views covered"));
+    pictureRow(view, pictures);
     scoreDots(view, pane(root, "dots"));
     scoreTable(view, pane(root, "parts"));
     statusPane(view, pane(root, "status"), correspondenceWork(view));

@@ -1,5 +1,5 @@
 import { instrument } from "../host/widget";
-import { pane } from "../lib/dom";
+import { errorsOf, pane } from "../lib/dom";
 import { curvesPane } from "../panes/evolution/curves";
 import { evolutionPane } from "../panes/evolution/evolution";
 import { evolutionHead, evolutionWork } from "../panes/evolution/head";
@@ -26,6 +26,7 @@ const { widget, showSaved } = instrument({
     ribbonPane(view, pane(root, "ribbon"));
     const cells = pane(root, "cells");
     evolutionHead(view, cells);
+    cells.append(errorsOf("winners cells"));
     evolutionPane(view, cells);
     const unit = pane(root, "unit");
     momentLine(view, unit);

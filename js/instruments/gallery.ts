@@ -1,5 +1,5 @@
 import { instrument } from "../host/widget";
-import { pane } from "../lib/dom";
+import { errorsOf, pane } from "../lib/dom";
 import { notesPane } from "../panes/gallery/notes";
 import { refusedPane } from "../panes/gallery/refused";
 import { galleryWork, linkGallery } from "../panes/gallery/requests";
@@ -15,7 +15,9 @@ const { widget, showSaved } = instrument({
   link: linkGallery,
   mount: (view, root) => {
     galleryToolsPane(view, pane(root, "tools"));
-    tablePane(view, pane(root, "table"));
+    const table = pane(root, "table");
+    table.append(errorsOf("rows tiles"));
+    tablePane(view, table);
     refusedPane(view, pane(root, "refused"));
     notesPane(view, pane(root, "notes"));
     statusPane(view, pane(root, "status"), galleryWork(view));

@@ -423,6 +423,7 @@ def test_it_opens_on_the_first_picture_that_both_can_read(
     assert view.wait(60)
     shown = [view.images[index].name for index in range(len(view.images))]
     assert shown[view.picture] in ("1.png", "3.png")
+    assert (view._comparison["compared"], view._comparison["unread"]) == (2, 2)
     for kind in ("photo", "photo_b", "occlude", "occlude_b"):
         assert browser_end.ask(view, kind)[0]["ok"]
     # What is known is shown also where none of its pictures is there any longer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -15,6 +16,7 @@ from torch import nn
 import convscope as cs
 from convscope.panes.gallery import columns
 from convscope.panes.gallery import pane as gallery_module
+from convscope.panes.gallery.tile import is_turned
 
 NAMES = ["gradient", "deconvnet", "guided_backprop", "input_times_gradient"]
 
@@ -108,7 +110,21 @@ def test_controls_are_the_same_class_of_the_randomised_network(net, pictures, ga
             rho = cs.similarity(map_of.values, truth.values)
             assert gallery.similarities[row, name] == rho
             assert found[row, name, True][0]["rho"] == rho
+            # Of magnitudes: what it does not see, signs that are exchanged, is told beside it.
+            a, b = (one.values.sum(0, dtype=float).ravel() for one in (map_of, truth))
+            cosine = a @ b / np.sqrt((a @ a) * (b @ b))
+            assert found[row, name, True][0]["turned"] == (cosine < -0.5)
     assert len(set(gallery.similarities.values())) > 4
+
+
+def test_a_map_with_its_signs_exchanged_is_told_from_the_map_though_all_magnitudes_are_the_same(net, pictures):
+    made = cs.attribute(net, pictures[0], "gradient")
+    other = dataclasses.replace(made, values=-3 * made.values)
+    assert cs.similarity(made.values, other.values) == 1
+    assert is_turned(made, other)
+    assert not is_turned(made, made)
+    none = dataclasses.replace(made, values=np.zeros_like(made.values))
+    assert not is_turned(made, none)
 
 
 def test_columns_are_grouped_and_default_to_what_the_network_supports(net, silu, pictures, show):

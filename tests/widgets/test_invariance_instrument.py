@@ -63,6 +63,10 @@ def test_curves_are_those_of_the_function_and_follow_what_is_chosen(
     )
     names = [mark.labels[0] for mark in view.curves._distances.figure.marks if mark.labels]
     assert names == list(view._layers)
+    # Bands are seen as far as they go.
+    bands = [mark for mark in view.curves._distances.figure.marks if getattr(mark, "fill", "none") == "inside"]
+    assert len(bands) == len(names)
+    assert view.curves._distances._y.max >= max(float(np.max(band.y)) for band in bands)
     view.shown = view._layers[1:]
     assert [m.labels[0] for m in view.curves._distances.figure.marks if m.labels] == list(view._layers[1:])
     view.value = 0.5

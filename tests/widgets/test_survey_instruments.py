@@ -11,6 +11,7 @@ from torch import nn
 
 import convscope as cs
 from convscope._histogram import place
+from convscope_core.datasets import Images
 from convscope_core.survey import surveying
 
 
@@ -103,6 +104,19 @@ class TestUnit:
         assert answer["values"] == [one.value for one in few.top("3", 2) if one.value > 0]
         assert answer["short"][0] == "Preferences for classes are told from 5 pictures of a class on; here are 2."
         assert panel.histogram.figure.layout.display == "none"
+
+    def test_of_crops_it_is_said_that_none_of_those_shown_overlap(self, net, pictures, browser_end, show):
+        """Others may be as strong: of all of them the histogram tells."""
+        crops = Images.of([np.kron(one, np.ones((2, 2, 1), np.uint8)) for one in pictures]).crops((1, 1 / 2))
+        panel = show(cs.UnitPanel(net, survey=cs.survey(net, crops, progress=False), layer="3", channel=2))
+        answer, _ = browser_end.ask(panel, "unit", layer="3", channel=2)
+        assert answer["cropped"]
+        assert answer["images"] == len(crops)
+        assert (
+            panel.histogram.figure.title == f"unit 2 in {len(crops)} pictures; ▴ the {len(panel.histogram.top)} shown"
+        )
+        plain = show(cs.UnitPanel(net, survey=cs.survey(net, pictures, progress=False), layer="3", channel=2))
+        assert not browser_end.ask(plain, "unit", layer="3", channel=2)[0]["cropped"]
 
     def test_the_histogram_follows_the_selection(self, net, survey, show):
         panel = show(cs.UnitPanel(net, survey=survey, layer="3", channel=2))

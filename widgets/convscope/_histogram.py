@@ -20,7 +20,8 @@ class Histogram:
 
     The first bar counts the pictures that do not activate the unit; the others are the survey's half-octaves, so that
     the axis is logarithmic. Of a signed layer there are half-octaves on both sides of zero. The height is the square
-    root of the count, which keeps single pictures visible beside thousands. Triangles mark the top activations.
+    root of the count, which keeps single pictures visible beside thousands. Triangles mark the top activations: of
+    crops, those that do not overlap, though others may be as strong.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ class Histogram:
         heights = sorted({1, round(most / 4), most} - {0})
         label_ticks(self._up, {float(np.sqrt(count)): f"{count:,}" for count in heights})
         pictures, values = sum(self.counts), few(survey, layer, channel)
-        self.figure.title = f"unit {channel} in {pictures:,} pictures; ▴ its top {len(self.top)}"
+        self.figure.title = f"unit {channel} in {pictures:,} pictures; ▴ the {len(self.top)} shown"
         if values is not None:  # the panel tells them one by one
             self.figure.title = f"unit {channel}: too few of {pictures:,} pictures activate it for a histogram"
         self.figure.layout.display = "none" if values is not None else ""

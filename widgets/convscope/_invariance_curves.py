@@ -117,7 +117,8 @@ class _Figure:
         pad = 0.02 * max(values[-1] - values[0], 1e-9)
         with self._x.hold_sync():
             self._x.min, self._x.max = values[0] - pad, values[-1] + pad
-        top = max((one for _, row, *_ in lines for one in row if one is not None), default=1.0)
+        rows = [*(row for _, row, *_ in lines), *(around for _, around, _ in bands)]
+        top = max((one for row in rows for one in row if one is not None), default=1.0)
         self._y.max = self._most or 1.08 * max(top, 1e-9)
         for axis, ends in ((self._across, (values[0], values[-1] + pad)), (self._up, (0.0, self._y.max))):
             label_ticks(axis, round_ticks(*ends))

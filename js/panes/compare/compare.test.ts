@@ -40,6 +40,7 @@ const COMPARED: Comparison = {
   ],
   agreement: 0.9,
   compared: 40,
+  unread: 0,
   disagreements: 30,
   complaint: null,
   cka: null,

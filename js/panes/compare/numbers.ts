@@ -1,5 +1,6 @@
 /** What either network reaches, and costs. */
 import { el } from "../../lib/dom";
+import { many } from "../../lib/format";
 import type { View } from "../../seam";
 import { figureButtons } from "../shared/figure";
 import { type CompareState, names } from "./state";
@@ -31,7 +32,7 @@ export function numbersPane(view: View<CompareState>, root: HTMLElement): void {
     agreement.replaceChildren(
       ...(share === null
         ? ["No class in common"]
-        : [el("b", percent(share)), ` the same answer on ${(compared ?? 0).toLocaleString("en")} pictures`]),
+        : [el("b", percent(share)), ` the same answer on ${many(compared ?? 0, "picture")}`]),
     );
     const [a, b] = names(store);
     table.replaceChildren(

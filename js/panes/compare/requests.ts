@@ -1,8 +1,9 @@
 /** What is asked of the kernel about both networks. */
 import { bytes, floats } from "../../lib/buffers";
+import { many } from "../../lib/format";
 import type { KernelError, Session, View } from "../../seam";
 import { takeThumbnails } from "../shared/thumbnails";
-import type { Work } from "../shared/work";
+import { unreadable, type Work } from "../shared/work";
 import { tieSquares } from "./sides";
 import { type CompareState, type Filters, type Matches, names, type Together } from "./state";
 
@@ -76,7 +77,8 @@ export const compareWork = ({ store, kernel }: View<CompareState>): Work => ({
   begins: "comparing begins",
   progress: () => store.get("_work"),
   onChange: (run) => store.onChange(["_work", "_comparison"], run),
-  whole: () => `compared on ${(store.get("_comparison").compared ?? 0).toLocaleString("en")} pictures`,
+  whole: () => `compared on ${many(store.get("_comparison").compared ?? 0, "picture")}`,
+  note: () => unreadable(store.get("_comparison").unread),
   resume: () => kernel.tell("resume"),
   failure: () => "comparing failed",
   retry: "try again",

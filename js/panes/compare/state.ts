@@ -55,6 +55,8 @@ export interface Comparison {
   numbers: NumberRow[];
   agreement: number | null;
   compared: number | null;
+  /** How many others one of them cannot read. */
+  unread: number;
   /** On how many pictures they disagree; null where there is no saying. */
   disagreements: number | null;
   /** Why there is no saying. */
@@ -165,6 +167,7 @@ export const compareSlice: Slice<CompareSlice> = {
       numbers: [],
       agreement: null,
       compared: null,
+      unread: 0,
       disagreements: null,
       complaint: null,
       cka: null,

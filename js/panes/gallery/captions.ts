@@ -67,14 +67,14 @@ export function showCell(store: Store<GalleryState>, cell: MapCell): void {
 }
 
 function showControl(cell: MapCell, known: Tile | undefined, top: number): void {
-  const { word, sentence, warn } = meaning(known?.rho ?? null);
+  const { word, sentence, warn } = meaning(known?.rho ?? null, known?.turned);
   text(cell.rho, !known ? "" : known.error ? "failed" : `ρ ${rhoText(known.rho)}`);
   text(cell.word, !known ? "" : known.error ? known.error.message : word);
   is(cell.rho, "warn", !!known?.map && warn);
   cell.rho.dataset.rho = known?.rho == null ? "" : String(known.rho);
   cell.control.title = known?.map
     ? `The same map with weights drawn at random: ${randomised(top)}. ρ, from −1 to 1, says how alike both rank the places of ` +
-      `the picture. ${sentence}`
+      `the picture, whatever the signs. ${sentence}`
     : (known?.error?.message ?? "");
 }
 
@@ -89,5 +89,5 @@ function labelOf(
   if (!tile?.map) return `${of}, ${tile?.error ? tile.error.message : "not computed yet"}`;
   const range = `for ${tile.map.label}, values up to ${rangeOf(tile.map)}`;
   if (!store.get("control") || !known?.map) return `${of}, ${range}`;
-  return `${of}, ${range}, similarity to its control ${rhoText(known.rho)}: ${meaning(known.rho).word}`;
+  return `${of}, ${range}, similarity to its control ${rhoText(known.rho)}: ${meaning(known.rho, known.turned).word}`;
 }

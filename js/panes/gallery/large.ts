@@ -53,7 +53,7 @@ export function largeView(view: View<GalleryState>, root: HTMLElement): Large {
     text(title, `${titleOf(method)}${column.extended ? " (extended)" : ""}`);
     text(facts, `${column.group} · ${map?.map ? `${map.map.label} · ` : ""}${column.summary}`);
     const rho = control?.rho ?? null;
-    text(sentence, controlled ? `ρ ${rhoText(rho)}. ${meaning(rho).sentence}` : "");
+    text(sentence, controlled ? `ρ ${rhoText(rho)}. ${meaning(rho, control?.turned).sentence}` : "");
     const [high, wide] = store.get("_network").size;
     dialog.style.setProperty("--cs-aspect", `${wide} / ${high}`);
     dialog.dataset.place = `${row} ${method}`;

@@ -27,8 +27,9 @@ export function notesPane({ store }: View<GalleryState>, root: HTMLElement): voi
     ),
     el(
       "p",
-      "The small map beneath each is its control: the same class, with the top layers randomised. A map that hardly " +
-        "changes (ρ above 0.7) hardly depends on what those layers learnt; one that changes may still be wrong.",
+      "The small map beneath each is its control: the same class, with the top layers randomised. ρ compares where " +
+        "both are strong, not their signs. A map that hardly changes (ρ above 0.7) hardly depends on what those layers " +
+        "learnt; one that changes may still be wrong.",
     ),
     given,
     unread,

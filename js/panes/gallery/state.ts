@@ -81,6 +81,8 @@ export interface Tile {
   map: Map16 | null;
   /** Of a control: how alike it is to the map; null where that says nothing. */
   rho: number | null;
+  /** Of a control: it is like the map with its signs exchanged, which `rho` does not see. */
+  turned: boolean;
   error: KernelError | null;
   /** The row explains another class now; the new map is not there yet. */
   stale: boolean;
@@ -92,6 +94,7 @@ export interface TileAnswer
     Pick<Tile, "row" | "method" | "control" | "number"> {
   new?: boolean;
   rho: number | null;
+  turned: boolean;
   error: KernelError | null;
 }
 

@@ -27,6 +27,7 @@ const tile = (method: string, strong: number, control = false): Tile => ({
   number: 1,
   map: map([1], { strong }),
   rho: null,
+  turned: false,
   error: null,
   stale: false,
 });
@@ -152,6 +153,8 @@ describe("reading", () => {
     expect(meaning(0.7).warn).toBe(false);
     expect(meaning(null).word).toBe("no order");
     expect(meaning(-0.9).word).toBe("changes");
+    expect(meaning(0.71, true)).toMatchObject({ word: "only signs change", warn: true });
+    expect(meaning(0.3, true).word).toBe("changes");
   });
 
   it("names methods and shares", () => {
@@ -190,6 +193,7 @@ describe("answers", () => {
     account: "",
     notes: [],
     rho: null,
+    turned: false,
     error: null,
     new: true,
     ...extra,

@@ -15,7 +15,7 @@ export function merged(
   for (const [key, tile] of known) tiles.set(key, more ? tile : { ...tile, stale: true });
   let next = 0;
   for (const one of answer) {
-    const { row, method, control, number, rho, error } = one;
+    const { row, method, control, number, rho, turned, error } = one;
     const key = keyOf(row, method, control);
     const before = known.get(key);
     if (!one.new) {
@@ -27,7 +27,7 @@ export function merged(
     const map = values
       ? { depth, height, width, values, limit, strong, target, label, score, brief, account, notes }
       : null;
-    tiles.set(key, { row, method, control, number, map, rho, error, stale: false });
+    tiles.set(key, { row, method, control, number, map, rho, turned, error, stale: false });
   }
   return tiles;
 }

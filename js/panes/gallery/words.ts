@@ -5,7 +5,10 @@ import type { Map16, Tile } from "./state";
 export const WARN = 0.7;
 
 /** What a similarity means, in a word and in a sentence. */
-export function meaning(rho: number | null): { word: string; sentence: string; warn: boolean } {
+export function meaning(
+  rho: number | null,
+  turned = false,
+): { word: string; sentence: string; warn: boolean } {
   if (rho === null)
     return {
       word: "no order",
@@ -14,8 +17,8 @@ export function meaning(rho: number | null): { word: string; sentence: string; w
     };
   if (rho > WARN)
     return {
-      word: "hardly changes",
-      sentence: "The map hardly depends on what the top layers learnt.",
+      word: turned ? "only signs change" : "hardly changes",
+      sentence: `${turned ? "But for its signs, the" : "The"} map hardly depends on what the top layers learnt.`,
       warn: true,
     };
   if (rho > 0.4)

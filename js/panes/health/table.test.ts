@@ -15,7 +15,12 @@ it("is that they are looked up until they come, or why they do not", () => {
   const said = () => (details?.hidden ? null : details?.textContent);
   expect(said()).toBeNull();
   const survey = { ...view.store.get("_survey"), state: "done" as const, revision: 1, images: 55 };
-  view.store.set({ _survey: survey, layer: "conv1" });
+  view.store.set({ _survey: survey });
+  expect([said(), details?.getAttribute("aria-busy")]).toEqual([
+    "Choose a layer to see which filters those are.",
+    "false",
+  ]);
+  view.store.set({ layer: "conv1" });
   expect([said(), details?.getAttribute("aria-busy")]).toEqual(["conv1Looking its units up…", "true"]);
   const counts = { dead: 1, rare: 0, duplicated: 0 };
   const units = { layer: "conv1", counts, dead: [3], rare: [], duplicated: [] };

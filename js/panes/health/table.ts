@@ -1,5 +1,5 @@
 /** Layer by layer: which filters are dead, rarely active or repeated, as shares of a bar. */
-import { aria, dim, el, text } from "../../lib/dom";
+import { aria, dim, el, errorsOf, text } from "../../lib/dom";
 import { share } from "../../lib/format";
 import { Rows } from "../../lib/rows";
 import type { Session, View } from "../../seam";
@@ -41,7 +41,7 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
   const table = el("div.cs-health", { role: "grid", "aria-label": "Health of the layers" }, head, list);
   const empty = el("p.cs-empty");
   const details = el("div.cs-details", { "aria-live": "polite" });
-  root.append(summary, el("div.cs-tools", legend, save), table, details, empty);
+  root.append(summary, el("div.cs-tools", legend, save), table, errorsOf("units"), details, empty);
 
   const rows = new Rows(
     list,
@@ -71,12 +71,13 @@ export function healthPane(view: View<HealthState>, root: HTMLElement): void {
     rows.show(found.map((one) => row(one, names.dead)));
   });
   store.watch(["layer"], () => rows.mark());
-  store.watch(["units", "layer", "selected", "errors", "offline"], () => {
+  store.watch(["units", "layer", "selected", "errors", "offline", "_survey"], () => {
     const [units, layer] = [store.get("units"), store.get("layer")];
     const come = units?.layer === layer;
     const failed = "units" in store.get("errors");
-    details.hidden = layer === "" || (!come && (store.get("offline") || !isSurveyed(store)));
-    aria(details, "busy", !details.hidden && !come && !failed);
+    details.hidden = !come && (store.get("offline") || !isSurveyed(store));
+    aria(details, "busy", !details.hidden && layer !== "" && !come && !failed);
+    if (layer === "") return details.replaceChildren(dim("Choose a layer to see which filters those are."));
     if (!units || !come) {
       const reason = failed ? "Its units could not be listed: the error says why." : "Looking its units up…";
       return details.replaceChildren(el("b", layer), el("p", reason));

@@ -58,6 +58,18 @@ it("say where the network returns NaN, and that there is no class", () => {
   ).toEqual(["2", "2", "2"]);
 });
 
+it("say where they are of another place than the occluder's", () => {
+  const { root, words } = opened(0.5);
+  const nearest = () => root.querySelector(".cs-map__value + .cs-dim")?.textContent;
+  words(null, 4);
+  expect(nearest()).toBe("");
+  words(null, 1);
+  expect(nearest()).toBe("nearest");
+  // What is looked at is its own place.
+  words(0, 1);
+  expect(nearest()).toBe("");
+});
+
 it("say it of the picture without occluder, too", () => {
   const { root, words } = opened(null);
   expect([...root.querySelectorAll(".cs-bar__marked")].map(({ textContent }) => textContent)).toEqual([

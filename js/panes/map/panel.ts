@@ -1,10 +1,10 @@
 /** One of the linked panels: a map over the faint picture, what it says of a place, a legend beneath. */
-import { aria, el, onFrame, onResize, text } from "../../lib/dom";
+import { aria, dim, el, onFrame, onResize, text } from "../../lib/dom";
 import { extent, type Position } from "../../lib/geometry";
-import type { Store } from "../../lib/store";
+import { type Store, same } from "../../lib/store";
 import type { View } from "../../seam";
 import { showAwaited } from "../shared/awaited";
-import { cellAt, isComputed } from "./cells";
+import { cellAt, isComputed, placeOf } from "./cells";
 import { chooseByKeys, chooseByPointer } from "./choose";
 import { paintMap } from "./paint";
 import { MAPPED, mapKey } from "./requests";
@@ -30,7 +30,7 @@ export interface Panel {
 
 export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement): void {
   const { store, page } = view;
-  const [title, value] = [el("span.cs-map__title"), el("span.cs-map__value")];
+  const [title, value, nearest] = [el("span.cs-map__title"), el("span.cs-map__value"), dim()];
   const canvas = el("canvas.cs-map__canvas");
   const note = el("span.cs-map__note");
   const frame = el(
@@ -46,7 +46,12 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     note,
   );
   page.keepMenu(frame);
-  const figure = el("figure.cs-map", el("figcaption.cs-heading", title, value), frame, panel.foot);
+  const figure = el(
+    "figure.cs-map",
+    el("figcaption.cs-heading", title, el("span.cs-map__line", value, nearest)),
+    frame,
+    panel.foot,
+  );
   grid.append(figure);
   keepPainted(panel, view, frame, canvas);
   chooseByPointer(view, frame);
@@ -60,13 +65,19 @@ export function mountPanel(panel: Panel, view: View<MapState>, grid: HTMLElement
     const [row, column] = cell ?? [0, 0];
     const at = row * maps.columns + column;
     const valueText = panel.value(maps, at);
-    text(title, panel.title(maps));
+    const what = panel.title(maps);
+    text(title, what);
     text(value, valueText);
-    figure.title = panel.title(maps);
+    // What is written beside the occluder itself is of its own place.
+    const place = placeOf(maps, [row, column]);
+    const away = !store.get("cell") && !same(place, store.get("position"));
+    text(nearest, away && valueText ? "nearest" : "");
+    nearest.title = `Of the nearest place of the map: row ${place[0]}, column ${place[1]}`;
+    figure.title = what;
     text(note, maps.preview ? panel.preview : "");
     frame.dataset.preview = String(maps.preview);
     frame.dataset.computed = String(maps.label.reduce((sum, one) => sum + (isComputed(one) ? 1 : 0), 0));
-    aria(frame, "label", panel.title(maps));
+    aria(frame, "label", what);
     aria(frame, "valuemax", maps.rows * maps.columns - 1);
     aria(frame, "valuenow", at);
     aria(frame, "valuetext", `row ${row}, column ${column}: ${valueText || "not computed yet"}`);

@@ -54,10 +54,11 @@ export function patternsPane(view: View<PatternsState>, root: HTMLElement): void
     table.hidden = shown.length === 0;
   });
   store.watch(["layer"], () => rows.mark());
-  store.watch(["layer", "_patterns", "selected"], () => {
-    const chosen = store.get("_patterns").rows.find(({ layer }) => layer === store.get("layer"));
-    details.hidden = !chosen;
-    if (!chosen) return;
+  store.watch(["layer", "_patterns", "selected", "offline"], () => {
+    const { rows: known } = store.get("_patterns");
+    const chosen = known.find(({ layer }) => layer === store.get("layer"));
+    details.hidden = !chosen && (known.length === 0 || store.get("offline"));
+    if (!chosen) return details.replaceChildren(dim("Choose a layer to see which units have problems."));
     const lines = [
       `Patterns over ${regimeText(chosen)}.`,
       ...qualityText(chosen),

@@ -12,14 +12,13 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
   const { store } = view;
   const { frame, showIn } = framedPicture();
   const caption = el("p.cs-context__caption");
-  const source = el("bdi");
-  const line = el("span.cs-context__source", source);
+  const source = el("bdi.cs-context__source");
   const file = fileButton(view, () => source.title);
   const figure = el(
     "figure.cs-context",
     el("h3.cs-heading", "In its picture"),
     frame,
-    el("figcaption", caption, el("p.cs-context__line", line, file)),
+    el("figcaption", caption, el("p.cs-context__line", source, file)),
   );
   store.follow("_network", ({ size: [height, width] }) => {
     frame.style.aspectRatio = `${width} / ${height}`;
@@ -33,9 +32,7 @@ export function contextFigure(view: View<UnitState>): HTMLElement {
     const said = exemplar.label ? caption.title : caption.title.replace(` · ${exemplar.name}`, "");
     text(caption, inTwoLines(said));
     source.title = exemplar.path ?? exemplar.name;
-    // Of a path the end says more, of a name the beginning.
-    line.dir = exemplar.path ? "rtl" : "";
-    text(source, source.title);
+    text(source, exemplar.name);
     file.hidden = !exemplar.path;
     const photo = store.get("context");
     const come = photo?.picture === exemplar.image;

@@ -7,7 +7,7 @@ import { type Unit, unitSlice } from "./state";
 
 it("calls no unit dead whose values below zero say something", () => {
   const view = viewOf(networkSlice, surveySlice, unitSlice);
-  const [bars, , values] = histogram(view as never, false);
+  const [values, bars] = histogram(view as never, false);
   const layer = (name: string, signed: boolean) => ({ name, signed }) as LayerInfo;
   view.store.set({
     _network: { ...view.store.get("_network"), layers: [layer("conv", false), layer("fc", true)] },

@@ -11,7 +11,8 @@ const HINT =
   "Pictures by their largest activation: half-octaves across (logarithmic), the square root of the count upwards";
 
 /** `charted`: a chart of bqplot's shows it beneath the instrument, unless that stands alone. */
-export function histogram({ store }: View<UnitState>, charted: boolean): HTMLElement[] {
+/** The values of few pictures in words; and bars, their axis and their table. */
+export function histogram({ store }: View<UnitState>, charted: boolean): [HTMLElement, ...HTMLElement[]] {
   const bars = el("div.cs-histogram", { role: "img" });
   const axis = el("div.cs-histogram__axis");
   const values = el("p.cs-unit__values");
@@ -44,13 +45,13 @@ export function histogram({ store }: View<UnitState>, charted: boolean): HTMLEle
     numbers.hidden = listed;
     bars.hidden = axis.hidden = listed || (charted && !store.get("uncharted"));
   });
-  return [bars, axis, values, numbers];
+  return [values, bars, axis, numbers];
 }
 
 function tableOf(unit: Unit | null): Table {
   const before = unit?.ceiling == null ? "" : `, before the ceiling of ${activation(unit.ceiling)}`;
   return {
-    caption: `Pictures by their largest activation${before}; ▴ the ${unit?.exemplars.length ?? 0} strongest are from here on`,
+    caption: `Pictures by their largest activation${before}; ▴ the ${unit?.exemplars.length ?? 0} shown are from here on`,
     columns: ["from", "to", "pictures"],
     rows: (unit?.counts ?? []).map((count, index) => [
       `${activation(unit?.edges[index] ?? 0)}`,

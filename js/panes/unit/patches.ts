@@ -68,11 +68,12 @@ const isCutOff = ({ exemplars }: Unit) => exemplars.some(({ value, before }) => 
 
 /** `waits`: whether more has been found, which is shown when nobody points at the patches any longer. */
 function countText(unit: Unit, waits: boolean): string {
-  const { purity, images } = unit;
+  const { purity, images, cropped } = unit;
   const [most, times = 0, labelled = 0] = purity ?? [];
   const labels = times > 1 ? `${times} of ${labelled} ${most}` : `${labelled} different labels`;
   const parts = [
-    `of ${many(images, "picture")}`,
+    `of ${many(images, cropped ? "crop" : "picture")}`,
+    cropped && "none overlap",
     waits ? "newer to come" : labelled > 1 && labels,
     isCutOff(unit) && "(before the ceiling)",
   ];

@@ -50,6 +50,8 @@ export interface Unit extends Exemplars {
   counts: number[];
   edges: number[];
   images: number;
+  /** These are crops: of those that overlap the strongest is shown. */
+  cropped?: boolean;
   share: number;
   /** The most frequent label of the top pictures, how many have it, of how many that have one. */
   purity: [string, number, number] | null;

@@ -32,9 +32,13 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   const { store } = view;
   const figures = el("div.cs-contexts", contextFigure(view));
   options.headed?.(figures);
+  const charted = options.charted ?? false;
+  const [values, ...chart] = histogram(view, charted);
   const content = el(
     "div.cs-unit__content",
-    ...histogram(view, options.charted ?? false),
+    // What stands for the chart beneath, and its table, are next to it.
+    ...(charted ? [] : chart),
+    values,
     preferredClasses(view),
     el(
       "div.cs-unit__parts",
@@ -45,6 +49,7 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
       similarUnits(view),
       shortages(view),
     ),
+    ...(charted ? chart : []),
   );
   const empty = el("p.cs-empty");
   const save = figureButtons(view, "unit", "the unit");

@@ -75,6 +75,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             "counts": counts,
             "edges": edges,
             "images": int(survey.seen.sum()),
+            "cropped": survey.images.cropped,
             "share": float(health.active_images[channel]),
             "purity": None if most is None else [most, labels.count(most), len(labels)],
             "classes": [[one.label, one.preference, one.images] for one in survey.preferences(layer.name, channel)],

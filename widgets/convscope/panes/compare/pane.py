@@ -297,6 +297,8 @@ class ComparePane(OccluderPane, StripPane):
     def _tell(self) -> None:
         """Tell the front end what is known."""
         result, (differing, complaint, rows) = self.result, self._answers
+        both = None if result is None else np.intersect1d(result.a.answers.images, result.b.answers.images)
+        compared = None if both is None else len(both)
         self._comparison = {
             "known": result is not None,
             "sides": [
@@ -312,9 +314,8 @@ class ComparePane(OccluderPane, StripPane):
             ],
             "numbers": [] if result is None else numbers(result),
             "agreement": None if result is None else result.agreement,
-            "compared": None
-            if result is None
-            else len(np.intersect1d(result.a.answers.images, result.b.answers.images)),
+            "compared": compared,
+            "unread": 0 if result is None or compared is None else len(result.images) - compared,
             "disagreements": differing,
             "complaint": complaint,
             "cka": self._cka_complaint(),

@@ -25,7 +25,7 @@ from convscope_core.patterns import Patterns
 from convscope_core.wordnet import class_name
 
 from .columns import COLUMNS, arranged, takes_many_passes
-from .tile import FAINT, Tile, packed, painted, planes_of, strength
+from .tile import FAINT, Tile, is_turned, packed, painted, planes_of, strength
 
 __all__ = ["GalleryPane"]
 
@@ -268,7 +268,7 @@ class GalleryPane(Instrument):
         if extension is not None:
             settings["extension"] = extension
         try:
-            net, rho = self.net, None
+            net, rho, turned = self.net, None, False
             if control:
                 net = self._randomised()
             attribution = attribute_tensor(net, self._input(row), name, target, **settings)
@@ -280,9 +280,10 @@ class GalleryPane(Instrument):
                 clean = self._computed.get((*key[:-1], None))
                 if clean is not None and clean.attribution is not None:
                     rho = similarity(clean.attribution.values, attribution.values)
+                    turned = is_turned(clean.attribution, attribution)
         except Exception as error:
-            return Tile(number, None, None, described(error))
-        return Tile(number, attribution, rho, None)
+            return Tile(number, None, None, False, described(error))
+        return Tile(number, attribution, rho, turned, None)
 
     def _randomised(self) -> Network:
         known = self._controls  # `_forget` may come between
@@ -441,7 +442,9 @@ def _stand(tile: Tile | None, end: float | None = None) -> str:
         return "failed"
     if end is not None:
         return f"± {end:.2g}"
-    return "ρ: one is constant" if tile.rho is None or math.isnan(tile.rho) else f"ρ = {tile.rho:.2f}"
+    if tile.rho is None or math.isnan(tile.rho):
+        return "ρ: one is constant"
+    return f"ρ = {tile.rho:.2f}{', signs turn' if tile.turned else ''}"
 
 
 def _first_readable(net: Network, images: Images) -> tuple[Images, dict[int, Tensor], list[list[str]]]:

@@ -34,6 +34,8 @@ class Tile:
     attribution : Attribution or None
     rho : float or None
         Of a control: how alike it is to the map. NaN where one of them is constant.
+    turned : bool
+        Of a control: whether it is like the map with its signs exchanged, which `rho`, of magnitudes, does not see.
     error : dict or None
         As the front end shows it.
     """
@@ -41,6 +43,7 @@ class Tile:
     number: int
     attribution: Attribution | None
     rho: float | None
+    turned: bool
     error: dict[str, Any] | None
 
 
@@ -69,9 +72,16 @@ def packed(tile: Tile) -> tuple[dict[str, Any], bytes | None]:
         "account": str(made.conservation),
         "notes": list(made.notes),
         "rho": None if rho is None or math.isnan(rho) else rho,
+        "turned": tile.turned,
         "error": None,
     }
     return fields, steps.tobytes()
+
+
+def is_turned(made: Attribution, control: Attribution) -> bool:
+    """Whether a control is like a map with its signs exchanged: the cosine of the two is below -1/2."""
+    a, b = (one.heatmap.astype(np.float64).ravel() for one in (made, control))
+    return bool(a @ b < -0.5 * math.sqrt((a @ a) * (b @ b)))
 
 
 def planes_of(made: Attribution) -> np.ndarray:
