@@ -24,9 +24,12 @@ export interface Answer {
 export interface Kernel {
   /** Say what to do with the answers of a kind, of which `inFlight` (1) may be awaited. None follows a newer one. */
   answers(kind: string, handler: (answer: Answer, buffers: DataView[]) => void, inFlight?: number): void;
-  /** Ask. While as many requests of the kind are under way as may be, only the newest is kept. */
+  /**
+   * Ask. While as many requests of the kind are under way as may be, only the newest is kept. A request that says that it
+   * is `dragging` is a hand's at work; while such come, others wait until the hand rests: of each kind the newest.
+   */
   ask(kind: string, request: Record<string, unknown>): void;
-  /** Whether an answer of a kind is still to come. */
+  /** Whether what was sent of a kind is still to be answered. */
   awaits(kind: string): boolean;
   /** Tell, without an answer (`cancel`, `release`, files to add). */
   tell(kind: string, content?: Record<string, unknown>, buffers?: ArrayBuffer[]): void;

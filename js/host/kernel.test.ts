@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 import { bytes, floats } from "../lib/buffers";
 import type { Answer, KernelError } from "../seam";
-import { KernelLine } from "./kernel";
+import { KernelLine, REST_MS } from "./kernel";
 
 class FakeChannel {
   messages: Answer[] = [];
@@ -180,6 +180,71 @@ describe("the line to the kernel", () => {
     kernel.hears("error", news);
     channel.receive({ event: "error", kind: "survey" });
     expect(news).toHaveBeenCalledWith({ event: "error", kind: "survey" });
+  });
+});
+
+describe("a hand at work", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+    return () => vi.useRealTimers();
+  });
+
+  function working() {
+    const made = setup();
+    for (const kind of ["unit", "grid"]) made.kernel.answers(kind, () => {});
+    const sent = () => made.channel.messages.map(({ kind, x }) => [kind, x]);
+    const move = (x: number) => {
+      made.kernel.ask("move", { x, dragging: true });
+      made.channel.receive({ ...made.channel.messages.at(-1), ok: true });
+    };
+    return { ...made, sent, move };
+  }
+
+  it("goes first: what else is asked follows when it has let go, of each kind the newest", () => {
+    const { kernel, sent, move } = working();
+    move(1);
+    kernel.ask("unit", { x: 2 });
+    kernel.ask("grid", { x: 3 });
+    move(4);
+    kernel.ask("unit", { x: 5 });
+    expect(sent()).toEqual([
+      ["move", 1],
+      ["move", 4],
+    ]);
+    kernel.rest();
+    expect(sent().slice(2)).toEqual([
+      ["unit", 5],
+      ["grid", 3],
+    ]);
+    kernel.rest();
+    expect(sent()).toHaveLength(4);
+    kernel.ask("grid", { x: 6 });
+    vi.advanceTimersByTime(REST_MS);
+    expect(sent()).toHaveLength(4); // the one under way is not answered
+  });
+
+  it("rests while it holds on, and goes first again when it moves on", () => {
+    const { kernel, sent, move } = working();
+    for (let x = 0; x < 5; x++) {
+      move(x);
+      kernel.ask("unit", { x });
+      vi.advanceTimersByTime(REST_MS - 1);
+    }
+    expect(sent().filter(([kind]) => kind === "unit")).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(sent().at(-1)).toEqual(["unit", 4]);
+    move(6);
+    kernel.ask("grid", { x: 7 });
+    expect(sent().at(-1)).toEqual(["move", 6]);
+  });
+
+  it("asks nothing when its session is over", () => {
+    const { kernel, controller, sent, move } = working();
+    move(1);
+    kernel.ask("unit", { x: 2 });
+    controller.abort();
+    vi.advanceTimersByTime(60_000);
+    expect(sent()).toEqual([["move", 1]]);
   });
 });
 

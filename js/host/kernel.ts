@@ -28,11 +28,13 @@ const viewOf = (buffer: Binary): DataView =>
     ? new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength)
     : new DataView(buffer);
 
+type Timer = ReturnType<typeof setTimeout> | undefined;
+
 interface Line {
   flights: Flights<Record<string, unknown>>;
   handler: (answer: Answer, buffers: DataView[]) => void;
-  /** Run while answers are awaited, from the last that came. */
-  timers: ReturnType<typeof setTimeout>[];
+  /** Runs while answers are awaited, from the last that came. */
+  timer: Timer;
   /** Whether the answer that is awaited now is late, and whether that is what was said last. */
   late: boolean;
   slow: boolean;
@@ -49,6 +51,8 @@ export interface KernelOptions {
 }
 
 export const SLOW_MS = 300;
+/** A hand rests when it has asked for nothing for so long, ms. */
+export const REST_MS = 300;
 /** After this long without an answer those awaited are taken as lost, so that a restarted kernel does not leave the widget deaf. */
 const LOST_MS = 30_000;
 
@@ -59,6 +63,10 @@ export class KernelLine implements Kernel {
   #lines = new Map<string, Line>();
   #listeners = new Map<string, (content: Answer) => void>();
   #options: KernelOptions;
+  /** Runs while a hand is at work. */
+  #hand: Timer;
+  /** What waits for the hand: of each kind the newest. */
+  #later = new Map<string, Record<string, unknown>>();
 
   constructor(channel: Channel, options: KernelOptions, signal: AbortSignal) {
     this.#channel = channel;
@@ -69,6 +77,7 @@ export class KernelLine implements Kernel {
     onEnd(signal, () => {
       channel.off("msg:custom", receive);
       for (const line of this.#lines.values()) this.#quiet(line);
+      clearTimeout(this.#hand);
     });
   }
 
@@ -78,12 +87,27 @@ export class KernelLine implements Kernel {
       () => ++this.#sequence,
       inFlight,
     );
-    this.#lines.set(kind, { flights, handler, timers: [], late: false, slow: false });
+    this.#lines.set(kind, { flights, handler, timer: undefined, late: false, slow: false });
   }
 
   ask(kind: string, request: Record<string, unknown>): void {
+    if (request.dragging) {
+      clearTimeout(this.#hand);
+      this.#hand = setTimeout(this.rest, REST_MS);
+    } else if (this.#hand) {
+      this.#later.set(kind, request);
+      return;
+    }
     this.#line(kind).flights.submit(request);
   }
+
+  /** The hand rests, or has let go: what waited for it is asked. */
+  rest = (): void => {
+    clearTimeout(this.#hand);
+    this.#hand = undefined;
+    for (const [kind, request] of this.#later) this.ask(kind, request);
+    this.#later.clear();
+  };
 
   awaits(kind: string): boolean {
     return this.#line(kind).flights.busy;
@@ -117,15 +141,14 @@ export class KernelLine implements Kernel {
     }
   }
 
+  /** What is asked has somebody who takes the answer. */
   #line(kind: string): Line {
-    const line = this.#lines.get(kind);
-    if (!line) throw new Error(`no handler for answers of kind "${kind}"`);
-    return line;
+    return this.#lines.get(kind) as Line;
   }
 
   #transmit(kind: string, request: Record<string, unknown>, id: number): void {
     const line = this.#line(kind);
-    if (line.timers.length === 0) this.#time(kind, line);
+    if (!line.timer) this.#time(kind, line);
     this.#send({ kind, id, client: this.#client, ...request });
   }
 
@@ -140,20 +163,19 @@ export class KernelLine implements Kernel {
     }
     line.late = false;
     if (!busy) return;
-    const slow = setTimeout(() => {
+    line.timer = setTimeout(() => {
+      line.timer = setTimeout(() => {
+        this.#quiet(line);
+        line.flights.abandon();
+      }, LOST_MS - SLOW_MS);
       line.late = line.slow = true;
       this.#options.onSlow(kind, true);
     }, SLOW_MS);
-    const lost = setTimeout(() => {
-      this.#quiet(line);
-      line.flights.abandon();
-    }, LOST_MS);
-    line.timers = [slow, lost];
   }
 
   #quiet(line: Line): void {
-    for (const timer of line.timers) clearTimeout(timer);
-    line.timers = [];
+    clearTimeout(line.timer);
+    line.timer = undefined;
   }
 
   #receive(message: Answer, buffers: readonly Binary[]): void {
@@ -187,9 +209,7 @@ export class KernelLine implements Kernel {
     try {
       handle();
     } catch (error) {
-      const { name, message, stack = "" } = error as Error;
-      const text = `The answer of the kernel to "${kind}" could not be shown (${message}). Reload the page.`;
-      this.#options.onError(kind, { kind, name, message: text, details: stack });
+      this.#options.onError(kind, unshown(kind, `The answer of the kernel to "${kind}"`, error));
     }
   }
 }
@@ -197,4 +217,10 @@ export class KernelLine implements Kernel {
 function errorOf(given: unknown): Omit<KernelError, "kind"> {
   const { name, message, details } = (given ?? {}) as Partial<Record<keyof KernelError, unknown>>;
   return { name: String(name ?? "Error"), message: String(message ?? ""), details: String(details ?? "") };
+}
+
+/** The error that says that something of the kernel's could not be shown. */
+export function unshown(kind: string, what: string, thrown: unknown): KernelError {
+  const { name, message, stack = "" } = thrown as Error;
+  return { kind, name, message: `${what} could not be shown (${message}). Reload the page.`, details: stack };
 }

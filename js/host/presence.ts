@@ -93,11 +93,14 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
     if (status !== "connected") say(LOST);
     else if (store.get("absent") === LOST) say(null);
   };
-  const disposed = () => ended();
-  connection?.statusChanged?.connect(changed);
-  connection?.connectionStatusChanged?.connect(line);
-  connection?.iopubMessage?.connect(told);
-  connection?.disposed?.connect(disposed);
+  const listen = <T>(to: Signal<T> | undefined, slot: (sender: unknown, value: T) => void) => {
+    to?.connect(slot);
+    onEnd(signal, () => to?.disconnect(slot));
+  };
+  listen(connection?.statusChanged, changed);
+  listen(connection?.connectionStatusChanged, line);
+  listen(connection?.iopubMessage, told);
+  listen(connection?.disposed, ended);
   const statusNow = () => {
     const known = connectionOf(manager);
     return known === null || (known === undefined && isWritten()) ? "dead" : known?.status;
@@ -121,10 +124,6 @@ export function watchPresence(store: Store<HostSlice>, manager: unknown, signal:
   onEnd(signal, () => {
     clearTimeout(waiting);
     clearTimeout(soon);
-    connection?.statusChanged?.disconnect(changed);
-    connection?.connectionStatusChanged?.disconnect(line);
-    connection?.iopubMessage?.disconnect(told);
-    connection?.disposed?.disconnect(disposed);
   });
   return {
     heard: () => {

@@ -112,6 +112,20 @@ describe("traits", () => {
     expect(model.saved).toHaveBeenCalledTimes(1);
   });
 
+  it("let what waited for the hand follow when they are written", () => {
+    const { model, store, kernel } = setup();
+    for (const kind of ["occlude", "unit"]) kernel.answers(kind, () => {});
+    store.set({ dragging: true });
+    kernel.ask("occlude", { dragging: true });
+    kernel.ask("unit", {});
+    store.set({ position: [1, 2] });
+    const asked = () => model.messages.map(({ kind }) => kind).filter((kind) => kind !== "hello");
+    expect(asked()).toEqual(["occlude"]);
+    model.saved.mockImplementation(() => expect(asked()).toEqual(["occlude"]));
+    store.set({ dragging: false });
+    expect([model.saved.mock.calls.length, asked()]).toEqual([1, ["occlude", "unit"]]);
+  });
+
   it("are let go with the signal", () => {
     const { model, controller, store } = setup();
     controller.abort();

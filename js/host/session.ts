@@ -3,7 +3,7 @@ import { onEnd } from "../lib/dom";
 import { Store, same } from "../lib/store";
 import { type HostSlice, hostSlice, type KernelError, type Session, type Slices } from "../seam";
 import { greet } from "./greeting";
-import { type Channel, KernelLine } from "./kernel";
+import { type Channel, KernelLine, unshown } from "./kernel";
 import { GONE, type Presence, watchPresence } from "./presence";
 
 /** The part of anywidget's model that is used; a saved page has one of its own. */
@@ -56,6 +56,7 @@ export function openSession<S extends object = object>(
     showError(store, place, (error as KernelError | null) ?? null);
   });
   bindTraits(store, model, parts, presence, signal);
+  store.onChange(["dragging"], () => store.get("dragging") || kernel.rest());
   const late = greet(kernel, store as unknown as Store<HostSlice>, signal);
   return { store: store as unknown as Store<S & HostSlice>, kernel, signal };
 }
@@ -112,9 +113,7 @@ function bindTraits(
     try {
       read();
     } catch (error) {
-      const { name, message, stack = "" } = error as Error;
-      const text = `What the kernel set could not be shown (${message}). Reload the page.`;
-      showError(store, "update", { kind: "update", name, message: text, details: stack });
+      showError(store, "update", unshown("update", "What the kernel set", error));
     }
   };
   read();

@@ -10,6 +10,8 @@ lowest and the highest.
 The clocks of page and kernel are the machine's; between them is what the server, both its connections, and the threads
 at either end take.
 
+On the first server it is dragged over the picture of an explorer, too, with a survey under way and without.
+
 Everything runs on one machine, the browser too, so its processors may be the bound: the processor time of all processes
 for a frame, by the cores. It stands beside the time by the clock that a frame took.
 """
@@ -22,6 +24,7 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -39,6 +42,9 @@ ENABLED = "--ServerApp.jpserver_extensions={'convscope_server': True}"
 #: network's 224, and in how many moves. One is longer than a pixel along one axis, so that each is to another place.
 TRACK = (((-80, -50), 50), ((160, 100), 100), ((-160, -130), 100), ((160, 150), 100), ((-80, -70), 50))
 
+#: One there and back, for the explorer, whose page has more to draw.
+SHORT = (((-60, -50), 1), ((140, 110), 60), ((-140, -110), 60), ((60, 50), 1))
+
 SERVERS = {
     "with the extension": [ENABLED],
     "as it is": [ENABLED, "--ConvscopeServer.no_delay=False"],
@@ -54,18 +60,23 @@ from convscope._instrument import Instrument
 net = cs.load("efficientnet_lite0")
 stamps = {}
 
-def stamped(name, before, after):
-    method = getattr(Instrument, name)
-    def timed(self, *given):
-        content = given[1]
-        key = content.get("id") if content.get("kind") == "occlude" else None
-        if key is not None: stamps.setdefault((content["client"], key), {})[before] = 1000 * time.time()
-        method(self, *given)
-        if key is not None: stamps[content["client"], key][after] = 1000 * time.time()
-    setattr(Instrument, name, timed)
+def stamp(content, name):
+    key = content.get("id") if content.get("kind") == "occlude" else None
+    if key is not None: stamps.setdefault((content["client"], key), {})[name] = 1000 * time.time()
 
-stamped("_receive", "arrived", "taken")
-stamped("_reply", "begun", "answered")
+receive, reply = Instrument._receive, Instrument._reply
+
+def received(self, widget, content, buffers):
+    stamp(content, "arrived")
+    receive(self, widget, content, buffers)
+    stamp(content, "taken")
+
+def replied(self, kind, content):
+    stamp(content, "begun")
+    yield from reply(self, kind, content)
+    stamp(content, "answered")
+
+Instrument._receive, Instrument._reply = received, replied
 
 class Echo(anywidget.AnyWidget):
     _esm = '''
@@ -79,6 +90,15 @@ class Echo(anywidget.AnyWidget):
         super().__init__()
         self.on_msg(lambda widget, content, buffers: self.send({}))
 """
+
+EXPLORER = """
+w = cs.Explorer(net)
+def survey(on):
+    w._survey_job.cancel()
+    w.wait()
+    if on:  # of so many pictures that it lasts
+        w.start_survey(w.images, indices=[*range(len(w.images))] * 100)
+w"""
 
 #: The page's side, before anything else runs in it: what goes over the websocket, by the request's number.
 WIRE = """
@@ -187,6 +207,14 @@ def processor_times() -> Counter[str]:
 
 #: Figures that are no times.
 COUNTS = ("moves to another place", "frames computed", "frames on the screen", "the kernel computes, % of the time")
+#: Those that are printed of an explorer.
+OF_EXPLORER = (
+    *COUNTS,
+    "pictures surveyed meanwhile",
+    "pointer to probability, median",
+    "pointer to probability, 95th percentile",
+    "a frame by the clock",
+)
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -194,20 +222,28 @@ def quantile(values: list[float], share: float) -> float:
 
 
 class Bench:
-    """A notebook with an occluder, and a widget that echoes."""
+    """A notebook with an instrument in its last cell."""
 
-    def __init__(self, lab: Lab, browser: Browser) -> None:
-        cells = [SETUP, "echo = Echo(); echo", "w = cs.Occluder(net, cs.sample('chelsea')); w"]
-        self.book = Notebook.open(lab, browser, cells, script=WIRE)
+    def __init__(self, lab: Lab, browser: Browser, *cells: str) -> None:
+        self.book = Notebook.open(lab, browser, [SETUP, *cells], script=WIRE)
         self.book.run_all()
-        self.root = self.book.cell(2).locator(".cs-root")
+        self.root = self.book.cell(len(cells)).locator(".cs-root")
         self.root.locator(".cs-probabilities[data-position]").wait_for()
+
+    def survey(self, on: bool) -> None:
+        """Let the explorer begin a survey, and see its first pictures, or have none under way."""
+        self.book.run(f"survey({on})")
+        while on and self.pictures() < 8:
+            pass
+
+    def pictures(self) -> int:
+        return int(self.book.value("w._survey['done']"))
 
     def echo(self) -> dict[str, float]:
         times = self.book.cell(1).locator(".echo").evaluate(ECHOES)
         return {"median": statistics.median(times), "95th percentile": quantile(times, 0.95)}
 
-    def drag(self) -> dict[str, float]:
+    def drag(self, track: Sequence[tuple[tuple[int, int], int]] = TRACK) -> dict[str, float]:
         """One drag to and fro; milliseconds, and how many moves and frames."""
         root = self.root
         root.evaluate(WATCH)
@@ -216,7 +252,7 @@ class Bench:
         assert picture is not None
         scale = picture["width"] / 224
         begun, used = time.perf_counter(), processor_times()
-        for (dx, dy), moves in TRACK:
+        for (dx, dy), moves in track:
             self.book.drag(root.locator(".cs-occluder"), dx * scale, dy * scale, steps=moves)
         place = root.evaluate(PLACE)
         root.locator(f".cs-probabilities[data-position='{place}']").wait_for()
@@ -251,7 +287,7 @@ class Bench:
 
 
 def shown(rounds: list[dict[str, float]], name: str) -> str:
-    return spread([one[name] for one in rounds], 0 if name in COUNTS else 1)
+    return spread([one[name] for one in rounds], 0 if name in (*COUNTS, "pictures surveyed meanwhile") else 1)
 
 
 def main() -> None:
@@ -264,9 +300,14 @@ def main() -> None:
     with ExitStack() as stack:
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
-        benches = {name: Bench(stack.enter_context(Lab(*options)), browser) for name, options in SERVERS.items()}
+        labs = {name: stack.enter_context(Lab(*options)) for name, options in SERVERS.items()}
+        occluder = ("echo = Echo(); echo", "w = cs.Occluder(net, cs.sample('chelsea')); w")
+        benches = {name: Bench(lab, browser, *occluder) for name, lab in labs.items()}
+        explorer = Bench(next(iter(labs.values())), browser, EXPLORER)
+        explorer.survey(False)
         echoes: dict[str, list[dict[str, float]]] = {name: [] for name in benches}
         drags: dict[str, list[dict[str, float]]] = {name: [] for name in benches}
+        surveyed: dict[str, list[dict[str, float]]] = {"no survey": [], "while a survey runs": []}
         load = []
         for turn in range(rounds + 1):
             for name in list(benches)[:: 1 if turn % 2 else -1]:
@@ -277,7 +318,14 @@ def main() -> None:
                     echoes[name].append(echo)
                     drags[name].append(drag)
                     load.append(os.getloadavg()[0])
-        for bench in benches.values():
+            explorer.book.page.bring_to_front()
+            for on, name in list(enumerate(surveyed))[:: 1 if turn % 2 else -1]:
+                explorer.survey(bool(on))
+                before = explorer.pictures()
+                drag = explorer.drag(SHORT)
+                if turn:
+                    surveyed[name].append({**drag, "pictures surveyed meanwhile": explorer.pictures() - before})
+        for bench in (*benches.values(), explorer):
             bench.book.close()
         browser.close()
     print(f"\n{described()}; {rounds} rounds, load {min(load):.1f}–{max(load):.1f}. Milliseconds.\n")
@@ -286,6 +334,9 @@ def main() -> None:
     for prefix, table in tables:
         for name in table["as it is"][0]:
             print(f"| {prefix}{name} | {' | '.join(shown(table[server], name) for server in SERVERS)} |")
+    print(f"\nAn explorer:\n\n| | {' | '.join(surveyed)} |\n|---|---|---|")
+    for name in OF_EXPLORER:
+        print(f"| {name} | {' | '.join(shown(one, name) for one in surveyed.values())} |")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ for number, one in enumerate(images[:4]):
 for one in sorted(folder.iterdir())[::2]:
     one.write_bytes(b"no picture")
 empty = cs.survey(small, [shapes[0][0]], progress=False)
-gate, broken, answer = threading.Event(), [], Instrument._answer
+gate, broken, answer = threading.Event(), [], Instrument._answering
 gate.set()
 def stop(w):
     job = next(one for one in w._jobs if getattr(w, one._trait)["state"] != "none")
@@ -64,8 +64,8 @@ def held(self, kind, content):
     gate.wait(120)
     if broken:
         raise cs.ImageError("Expected a complete picture file, got 'cat.jpg', which cannot be decoded. Copy it again.")
-    return answer(self, kind, content)
-Instrument._answer = held
+    return (yield from answer(self, kind, content))
+Instrument._answering = held
 """
 
 #: How each is made, with all that it shows.

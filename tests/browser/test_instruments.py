@@ -223,8 +223,8 @@ def test_nothing_moves_when_the_first_answers_come_and_until_then_it_says_loadin
 import threading
 gate = threading.Event()
 def hold(w):
-    answer = w._answer
-    w._answer = lambda kind, content: (gate.wait(120), answer(kind, content))[1]
+    answering = w._answering
+    w._answering = lambda kind, content: (gate.wait(120), answering(kind, content))[1]
 """
     book = notebook(SMALL + held, f"w = cs.{name}(net, {pictures}, size=16); hold(w); w")
     root = book.cell(1).locator(".cs-root")

@@ -97,6 +97,55 @@ def test_units_are_found_by_class_and_filtered_by_health(notebook):  # type: ign
     expect(root.locator(".cs-error")).to_contain_text("Expected a class of which images were surveyed")
 
 
+#: A survey of which one pass is done, and which goes on when it is let.
+GOES_ON = """
+import threading
+from convscope._job import Step
+from convscope_core.survey import surveying
+passes = surveying(net, cs.Images.of(root), ["0"], 3, batch_size=4)
+w = cs.Explorer(net, root, survey=next(passes).survey, layer="0", selected=2)
+go = threading.Event()
+def steps():
+    while not go.wait(0.01):
+        yield Step(4, 36, fresh=False)
+    for one in passes:
+        w.survey = one.survey
+        yield Step(one.done, one.total, fresh=True)
+w._survey_job.start(steps(), 4, 36)
+w
+"""
+
+
+def test_what_a_survey_finds_during_a_drag_is_shown_when_it_ends(notebook):  # type: ignore[no-untyped-def]
+    book = notebook(COLOURS, GOES_ON)
+    root = book.cell(1).locator(".cs-root")
+    occluder, panel = root.locator(".cs-occluder"), root.locator(".cs-unit")
+    expect(panel.locator(".cs-unit__parts")).to_contain_text("of 4 pictures")
+    root.locator(".cs-probabilities[data-position]").wait_for()
+    book.drag(occluder, -500, -500, steps=10, release=False)
+    book.run("go.set()")
+    # Results come while the hand is at work, and after it has rested.
+    for x in (300, -300, 300):
+        book.page.mouse.move(x, 200, steps=10)
+    book.run("w.wait()")
+    book.page.mouse.up()
+    expect(root.locator(".cs-status__work")).to_contain_text("survey of 36 pictures")
+    expect(panel.locator(".cs-unit__parts")).to_contain_text("of 36 pictures")
+    shown = panel.locator("[aria-label='Top patches'] .cs-patch")
+    best = book.value("[one.image for one in w.survey.top('0', 2)]")
+    expect(shown).to_have_count(len(best))
+    assert [int(one.get_attribute("data-image") or -1) for one in shown.all()] == best
+    assert (
+        panel.locator("[aria-label='Projections'] .cs-patch").evaluate_all(
+            "(tiles) => tiles.map(({ dataset }) => Number(dataset.image))"
+        )
+        == best
+    )
+    # The square's own numbers are those of where it was left.
+    row, column = book.value("w.position")
+    root.locator(f".cs-probabilities[data-position='{row},{column}']").wait_for()
+
+
 def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_histogram(notebook):  # type: ignore[no-untyped-def]
     book = notebook(COLOURS, "w = cs.UnitPanel(net, survey=survey, layer='0', channel=0); w")
     output = book.cell(1)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -34,6 +35,41 @@ def blocked(worker: Worker) -> threading.Event:
     worker.submit("block", run)
     assert begun.wait(TIMEOUT)
     return go_on
+
+
+class Clock:
+    """The worker's clock, which a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(worker, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+class Hand:
+    """Asks the worker, and notes with the others what runs."""
+
+    def __init__(self, worker: Worker, order: list[str]) -> None:
+        self.worker, self.order = worker, order
+
+    def moves(self) -> None:
+        """Ask, and return when it is answered."""
+        answered = threading.Event()
+
+        def run() -> None:
+            self.order.append("move")
+            answered.set()
+
+        self.worker.submit("move", run, hand=True)
+        assert answered.wait(TIMEOUT)
 
 
 def test_only_the_newest_waiting_request_of_a_kind_runs(worker):
@@ -108,6 +144,87 @@ def test_a_job_has_its_turn_though_requests_keep_coming(worker):
         moved.clear()
         worker.submit("move", move)
     assert len(moves) > 3
+    assert worker.wait(TIMEOUT)
+
+
+def test_a_hand_at_work_goes_first_and_others_follow_when_it_rests(worker, clock):
+    order: list[str] = []
+    hand = Hand(worker, order)
+    go_on = blocked(worker)
+    for kind in ("unit", "grid", "unit"):
+        worker.submit(kind, lambda kind=kind: order.append(kind))
+    answered = threading.Event()
+    worker.submit("move", lambda: (order.append("move"), answered.set()), hand=True)
+    go_on.set()
+    assert answered.wait(TIMEOUT)
+    # It is slow, but at work: each time the worker finds the others waiting.
+    for _ in range(3):
+        clock.now += 0.9 * module.REST
+        hand.moves()
+    assert order == ["move"] * 4
+    clock.now += module.REST
+    assert worker.wait(TIMEOUT)
+    assert order[4:] == ["grid", "unit"]
+    assert not worker.hand_at_work
+
+
+def test_what_is_done_in_parts_lets_a_hand_go_before_and_goes_on_before_others(worker, clock):
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def parts(name):
+        for part in range(3):
+            order.append(f"{name} {part}")
+            begun.set()
+            assert go_on.wait(TIMEOUT)
+            yield
+
+    worker.submit("projections", lambda: parts("old"))
+    assert begun.wait(TIMEOUT)
+    # Neither a newer one nor what else waits takes its place.
+    worker.submit("projections", lambda: parts("new"))
+    worker.submit("grid", lambda: order.append("grid"))
+    answered = threading.Event()
+    worker.submit("move", lambda: (order.append("move"), answered.set()), hand=True)
+    go_on.set()
+    assert answered.wait(TIMEOUT)
+    assert order == ["old 0", "move"]
+    clock.now += module.REST
+    assert worker.wait(TIMEOUT)
+    assert order[2:] == ["old 1", "old 2", "new 0", "new 1", "new 2", "grid"]
+
+
+def test_a_job_has_its_turn_before_a_hand_at_work_and_rests_longer_the_longer_its_slices_are(worker, clock):
+    order: list[str] = []
+    hand = Hand(worker, order)
+    took = iter([0.1 * module.TURN, module.TURN, 0.0])
+
+    def job():
+        for seconds in took:
+            order.append("slice")
+            clock.now += seconds
+            worker.submit("another move", lambda: order.append("move"), hand=True)  # it does not stand still meanwhile
+            yield
+
+    def moves_for(seconds: float) -> list[str]:
+        """A hand moves as often as ten times a second for so long; what ran meanwhile, moves left out."""
+        del order[:]
+        ends = clock.now + seconds
+        while clock.now < ends:
+            clock.now = min(clock.now + 0.5 * module.REST, ends)
+            hand.moves()
+        return [one for one in order if one != "move"]
+
+    hand.moves()
+    worker.start("survey", job())
+    assert moves_for(0.99 * module.TURN) == []
+    assert moves_for(0.02 * module.TURN) == ["slice"]
+    assert order[:2] == ["slice", "move"]
+    assert moves_for(0.99 * module.TURN) == []
+    assert moves_for(0.02 * module.TURN) == ["slice"]
+    assert moves_for((module.SHARE - 0.01) * module.TURN) == []
+    assert moves_for(0.02 * module.TURN) == ["slice"]
+    clock.now += module.REST
     assert worker.wait(TIMEOUT)
 
 

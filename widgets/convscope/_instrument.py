@@ -9,10 +9,10 @@ import re
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import anywidget
 import numpy as np
@@ -34,7 +34,7 @@ from ._still import Strip, drawn
 from ._wire import Choice, Message, fields, plain, refusing
 from ._worker import Worker
 
-__all__ = ["Answer", "Content", "Instrument", "described", "framed"]
+__all__ = ["Answer", "Content", "Instrument", "Parts", "described", "framed", "whole"]
 
 logger = logging.getLogger("convscope")
 
@@ -44,8 +44,13 @@ Content: TypeAlias = Mapping[str, Any]
 #: What is replied: fields, and binary buffers (arrays go as they are, row after row).
 Answer: TypeAlias = tuple[dict[str, Any], Sequence["bytes | np.ndarray"]]
 
+#: The same of what takes longer than a drag can wait: it yields between its parts.
+Parts: TypeAlias = Generator[None, None, Answer]
+
 #: A request that a saved page makes, whose answer it therefore holds: kind and content.
 Request: TypeAlias = tuple[str, dict[str, Any]]
+
+Result = TypeVar("Result")
 
 #: Pages whose last requests are remembered.
 PAGES = 64
@@ -63,8 +68,9 @@ class Instrument(anywidget.AnyWidget):
 
     - synced traits, which the front end shares,
     - ``_answer_<kind>(content)`` for a request ``{kind, id, client, ...}`` of the front end. It runs on the worker
-      thread and returns the reply's fields and binary buffers. An exception becomes an error that is shown in the
-      widget, which keeps its last good picture and goes on;
+      thread and returns the reply's fields and binary buffers; one that takes long is a generator, which yields
+      between its parts. An exception becomes an error that is shown in the widget, which keeps its last good picture
+      and goes on;
     - ``_take_<kind>(content, buffers)`` for a message that awaits no reply. It runs on the front
       end's callback thread and must return at once. Fields of either that are no traits are declared by `fields`, and
       all are checked before (`Message`);
@@ -186,6 +192,7 @@ class Instrument(anywidget.AnyWidget):
                 kind,
                 lambda: self._reply(kind, content),
                 lambda: self.send({**self._head(content), "superseded": True}),
+                hand=content.get("dragging") is True,
             )
 
     def _take_release(self, _content: Content, _buffers: Sequence[memoryview]) -> None:
@@ -215,21 +222,26 @@ class Instrument(anywidget.AnyWidget):
         return Message(kind, content, {**traits, **getattr(method, "fields", {})}, self)
 
     def _answer(self, kind: str, content: Content) -> tuple[dict[str, Any], list[bytes]]:
-        answer: Callable[[Content], Answer] | None = getattr(self, f"_answer_{kind}", None)
+        return whole(self._answering(kind, content))
+
+    def _answering(self, kind: str, content: Content) -> Generator[None, None, tuple[dict[str, Any], list[bytes]]]:
+        answer: Callable[[Content], Answer | Parts] | None = getattr(self, f"_answer_{kind}", None)
         if answer is None:
             raise ArgumentError(
                 f"Expected a request that {type(self).__name__} answers, got {kind!r}: the browser holds another "
                 "version of the widget than the kernel. Reload the page."
             )
-        said, buffers = answer(self._message(kind, content, answer))
+        answered = answer(self._message(kind, content, answer))
+        said, buffers = (yield from answered) if isinstance(answered, Generator) else answered
         return plain(said), [one if isinstance(one, bytes) else np.ascontiguousarray(one).tobytes() for one in buffers]
 
-    def _reply(self, kind: str, content: Content) -> None:
+    def _reply(self, kind: str, content: Content) -> Generator[None, None, None]:
+        """Answer a request, in the parts that its answer has."""
         head, before = self._head(content), self._holds
         try:
-            fields, buffers = self._answer(kind, content)
+            fields, buffers = yield from self._answering(kind, content)
         except Exception as error:
-            if self._again(before, lambda: self._reply(kind, content)):
+            if self._again(before, lambda: whole(self._reply(kind, content))):
                 return
             logger.info("%s could not answer %r", type(self).__name__, kind, exc_info=True)
             self.send({**head, "ok": False, "error": described(error)})
@@ -557,6 +569,16 @@ class Instrument(anywidget.AnyWidget):
             )
         answers = [(kind, *self._saved_answer(kind, content)) for kind, content in self._snapshot()]
         return self.get_state([name for name in self._shared_traits() if name != "_still"]), answers
+
+
+def whole(parts: Generator[Any, None, Result]) -> Result:
+    """Do all parts of something; its result."""
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 def described(error: Exception) -> dict[str, Any]:

@@ -152,6 +152,7 @@ class Job:
     def _run(self, steps: Iterator[Step], stopped: threading.Event, step: Step) -> Iterator[None]:
         start = shown = time.monotonic()
         first: int | None = None
+        owed = False
         state: State = "done"
         try:
             for step in steps:
@@ -167,9 +168,11 @@ class Job:
                 now = time.monotonic()
                 first = step.done if first is None else first
                 left = (now - start) / (step.done - first) * (step.total - step.done) if step.done > first else None
-                fresh = now - shown >= self._every if step.fresh is None else step.fresh
+                owed = owed or (now - shown >= self._every if step.fresh is None else step.fresh)
+                # What the front end asks for then would come between a hand at work and its answers.
+                fresh = owed and not self._owner._worker.hand_at_work
                 if fresh:
-                    shown = now
+                    shown, owed = now, False
                 if fresh or self._between:
                     self.show("running", step._replace(fresh=fresh), left)
                 yield

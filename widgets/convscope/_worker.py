@@ -3,8 +3,11 @@
 Widget callbacks must return at once: all widgets of a notebook share one callback thread, and a slow callback would
 freeze every slider beside ours. A callback therefore only leaves its request here. Requests have a slot per kind, and a
 newer one takes the place of one that has not begun. A *job* (a survey, say) is a generator that yields often; the
-thread takes one slice of it when no request waits, nor one has just come: a hand that drags asks again at once, and
-would wait for the slice that began in between. Jobs of several kinds take turns.
+thread takes one slice of it when no request waits, nor one has just come. Jobs of several kinds take turns.
+
+A hand that drags asks with every picture of the page, and would wait for whatever began in between. So *a hand at work
+goes first*: while its requests keep coming all others wait, and of jobs a slice is taken now and then. What takes long
+is done in parts, between which a hand that sets out comes first.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 __all__ = ["Worker"]
 
@@ -28,15 +32,26 @@ IDLE_SECONDS = 60.0
 #: A job that lets the first requests go before begins after this many seconds even if none has come.
 HEAD_START = 1.0
 
-#: The next request is waited for so many seconds after one has come before a slice begins. A hand that drags asks with
-#: every picture of the page; slices take several times as long as a frame.
+#: The next request is waited for so many seconds after one has come before a slice begins.
 LINGER = 0.05
 
-#: But jobs go on: so many seconds after a slice the next one begins as soon as no request waits.
+#: A hand is at work until none of its requests has come for so many seconds: the page may be late with one.
+REST = 0.2
+
+#: But jobs go on: a slice's turn comes so many seconds after the last one, or so many times what that took.
 TURN = 0.5
+SHARE = 8
 
 #: The end of the interpreter waits this many seconds for what the threads are in the middle of.
 PARTING_SECONDS = 20.0
+
+
+class _Request(NamedTuple):
+    """What waits in a slot; see `Worker.submit`."""
+
+    run: Callable[[], object]
+    superseded: Callable[[], None] | None
+    hand: bool
 
 
 class Worker:
@@ -60,7 +75,7 @@ class Worker:
         What they held and did would stay held and under way there for ever.
         """
         self._condition = threading.Condition()
-        self._slots: dict[str, tuple[Callable[[], None], Callable[[], None] | None]] = {}
+        self._slots: dict[str, _Request] = {}
         self._jobs: dict[str, Iterator[object]] = {}
         self._running = False
         self._stopping = False
@@ -68,8 +83,8 @@ class Worker:
         #: Whether a request has come, or somebody waits: until then patient jobs do not begin, up to a time.
         self._asked = False
         self._patience_ends = 0.0
-        #: When the last request came, and when the last slice ended.
-        self._came = self._sliced = -math.inf
+        #: When the last request came, when the last of a hand, and when it is a slice's turn whatever comes.
+        self._came = self._moved = self._turn = -math.inf
 
     @property
     def alive(self) -> bool:
@@ -77,7 +92,14 @@ class Worker:
         thread = self._thread
         return thread is not None and thread.is_alive()
 
-    def submit(self, kind: str, run: Callable[[], None], superseded: Callable[[], None] | None = None) -> None:
+    @property
+    def hand_at_work(self) -> bool:
+        """Whether a hand's requests keep coming: what it need not see now waits."""
+        return time.monotonic() < self._moved + REST
+
+    def submit(
+        self, kind: str, run: Callable[[], object], superseded: Callable[[], None] | None = None, hand: bool = False
+    ) -> None:
         """Leave a request; returns at once.
 
         Parameters
@@ -85,20 +107,27 @@ class Worker:
         kind : str
             Slot of the request. One that waits in the same slot is dropped.
         run : callable
-            Called on the thread. It handles its own errors; one that escapes is logged and the thread goes on.
+            Called on the thread. It handles its own errors; one that escapes is logged and the thread goes on. Where
+            it returns an iterator there is more to do: each ``next`` of it does a part.
         superseded : callable, optional
             Called, instead of `run`, if a newer request takes the slot first.
+        hand : bool, default False
+            Whether a hand is at work, which follows what this answers: it goes before all others.
         """
         with self._condition:
             if self._ended:
                 return
             dropped = self._slots.pop(kind, None)
-            self._slots[kind] = (run, superseded)
+            self._slots[kind] = _Request(run, superseded, hand)
             self._asked = True
             self._came = time.monotonic()
+            if hand:
+                if not self.hand_at_work:
+                    self._turn = self._came + TURN
+                self._moved = self._came
             self._wake()
-        if dropped is not None and dropped[1] is not None:
-            dropped[1]()
+        if dropped is not None and dropped.superseded is not None:
+            dropped.superseded()
 
     def start(self, kind: str, job: Iterator[object], patient: bool = False) -> None:
         """Begin a job, in place of one of its kind. Each ``next(job)`` should take well under a second.
@@ -177,44 +206,69 @@ class Worker:
             with self._condition:
                 self._running = False
                 self._condition.notify_all()
-                if not self._await_work():
+                due = self._await_work()
+                if due is None:
                     # Cleared while the lock is held, so that a request that comes now starts a new thread.
                     self._thread = None
                     self._condition.notify_all()
                     return
                 self._running = True
-                run: Callable[[], None] | None = None
+                request: _Request | None = None
                 job: Iterator[object] | None = None
-                if self._slots:
-                    kind = next(iter(self._slots))
-                    run = self._slots.pop(kind)[0]
+                if due == "request":
+                    kind = min(self._slots, key=lambda one: not self._slots[one].hand)  # the first of a hand, or of all
+                    request = self._slots.pop(kind)
                 else:
                     kind = next(iter(self._jobs))
                     job = self._jobs[kind] = self._jobs.pop(kind)  # the others' turn comes first
             try:
-                if run is not None:
-                    run()
+                if request is not None:
+                    self._part(request)
                 elif job is not None:
                     self._slice(kind, job)
             except Exception:
                 logger.exception("an instrument's worker caught an error that was not handled")
             # Nothing is held while the thread waits: neither a cancelled job nor what a request refers to.
-            del run, job
+            del request, job
 
-    def _await_work(self) -> bool:
-        """Wait for something to do, with the lock held; False if the thread should end instead."""
+    def _await_work(self) -> Literal["request", "job"] | None:
+        """Wait for something to do, with the lock held; None if the thread should end instead."""
         patience = self._patience_ends - time.monotonic()
         if self._jobs and not self._asked and patience > 0:
             self._condition.wait_for(lambda: self._asked or self._stopping or not self._jobs, patience)
             self._asked = True
         while self._condition.wait_for(lambda: self._slots or self._jobs or self._stopping, IDLE_SECONDS):
-            linger = min(self._came + LINGER, self._sliced + TURN) - time.monotonic()
-            if self._stopping or self._slots or linger <= 0:
-                return not self._stopping
-            self._condition.wait(linger)
-        return False
+            if self._stopping:
+                return None
+            now = time.monotonic()
+            request, job = self._times(now)
+            if min(request, job) <= now:
+                return "job" if job <= now else "request"
+            self._condition.wait(min(request, job) - now)
+        return None
+
+    def _times(self, now: float) -> tuple[float, float]:
+        """When the next request and the next slice may begin, with the lock held."""
+        rest = self._moved + REST
+        request = job = math.inf
+        if self._slots:
+            request = now if any(one.hand for one in self._slots.values()) else rest
+        if self._jobs and now < rest:
+            job = self._turn
+        elif self._jobs and not self._slots:
+            job = min(self._came + LINGER, self._turn)
+        return request, job
+
+    def _part(self, request: _Request) -> None:
+        parts = request.run()
+        if not isinstance(parts, Iterator) or next(parts, parts) is parts:
+            return
+        with self._condition:
+            if not self._stopping:  # it goes on before others, and no newer one takes its place
+                self._slots = {f"parts {id(parts)}": _Request(lambda: parts, None, request.hand), **self._slots}
 
     def _slice(self, kind: str, job: Iterator[object]) -> None:
+        begun = time.monotonic()
         try:
             next(job)
         except BaseException as error:
@@ -224,7 +278,8 @@ class Worker:
             if not isinstance(error, StopIteration):
                 raise
         finally:
-            self._sliced = time.monotonic()
+            ended = time.monotonic()
+            self._turn = ended + max(TURN, SHARE * (ended - begun))
 
 
 def _close(job: Iterator[object] | None) -> None:

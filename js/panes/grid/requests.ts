@@ -7,7 +7,7 @@ import { isSurveyed } from "../shared/survey";
 import { ordered } from "./order";
 import type { Found, Grid, GridState, Health } from "./state";
 
-/** A request for projections should take this long, ms: the occluder waits for one of them at most. */
+/** A request for projections should take this long, ms: an occluder that sets out waits for one of them at most. */
 const SLICE = 300;
 const MOST = 64;
 
@@ -86,8 +86,7 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
   let asked = { at: 0, of: "" };
   const more = () => {
     const [grid, surveyed] = [store.get("grid"), isSurveyed(store)];
-    // A drag goes first: the tiles go on when it rests.
-    if (missing.size === 0 || grid?.lens !== "projection" || store.get("dragging") || !surveyed) return;
+    if (missing.size === 0 || grid?.lens !== "projection" || !surveyed) return;
     keep(grid.layer);
     asked = { at: performance.now(), of: keptOf };
     kernel.ask("tiles", {
@@ -109,9 +108,6 @@ export function linkGrid({ store, kernel }: Session<GridState>): void {
     more();
   };
   store.watch(["grid"], restart);
-  store.onChange(["dragging"], () => {
-    if (!store.get("dragging")) more();
-  });
   const grid = () =>
     kernel.ask("grid", {
       picture: store.get("picture"),

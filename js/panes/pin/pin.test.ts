@@ -137,15 +137,12 @@ it("keeps a unit in sight while others are looked at, with its value on the pict
   expect([pinned?.hidden, document.activeElement]).toEqual([true, pin]);
 });
 
-it("asks about the pinned unit when a drag rests, not while it lasts", () => {
+it("asks about the pinned unit at each place, of which the hand's request is another", () => {
   const { store, kernel, pin } = setup();
   pin.click();
-  const before = kernel.ask.mock.calls.length;
-  store.set({ dragging: true });
-  store.set({ frame: { position: [5, 5] } as unknown as Frame });
-  expect(kernel.ask.mock.calls.length).toBe(before);
-  store.set({ dragging: false });
-  expect(kernel.ask).toHaveBeenLastCalledWith("pinned_unit", expect.objectContaining({ position: [5, 5] }));
+  store.set({ dragging: true, frame: { position: [5, 5] } as unknown as Frame });
+  const [kind, request] = kernel.ask.mock.lastCall ?? [];
+  expect([kind, request?.position, request?.dragging]).toEqual(["pinned_unit", [5, 5], undefined]);
 });
 
 it("keeps a picture's classes in sight, wherever it moves, until it is removed", () => {

@@ -22,11 +22,10 @@ export function linkPin({ store, kernel }: Session<PinState>): void {
       pinning: begins ? null : pinning,
     });
   });
-  // A drag does not wait for it.
-  store.watch(["pinned", "frame", "dragging"], () => {
+  store.watch(["pinned", "frame"], () => {
     const [pinned, frame] = [store.get("pinned"), store.get("frame")];
     if (!pinned) return store.set({ pinnedValue: null });
-    if (!frame || store.get("dragging")) return;
+    if (!frame) return;
     const { layer, channel } = pinned.unit;
     kernel.ask("pinned_unit", { ...setting(store), position: frame.position, layer, channel });
   });

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from convscope._instrument import Answer, Content, Request, framed
+from convscope._instrument import Answer, Content, Parts, Request, framed
 from convscope._layers import class_names
 from convscope._still import Strip, valued
 from convscope._wire import Choice, Whole, fields
@@ -94,13 +94,16 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         side=SIDE,
         crop=Choice(("field", "effective"), default_value=None, allow_none=True),
     )
-    def _answer_projections(self, content: Content) -> Answer:
+    def _answer_projections(self, content: Content) -> Parts:
         """The projections of a unit's exemplars, in their order; and the patches, where they are as large as these."""
         survey = self._surveyed(content)
         (layer, channel), method = self._unit(content), self._method(content)
         top, crop, side = survey.top(layer.name, channel), content.get("crop") or self.crop, self._side(content)
         units = [Unit(one.image, channel, one.row, one.column, one.value) for one in top]
-        projections = self._projecting(content)(survey.images, layer, units, method)
+        project, projections = self._projecting(content), []
+        for unit in units:
+            projections += project(survey.images, layer, [unit], method)
+            yield
         boxes = [effective_box(one, self._input_size) if crop == "effective" else None for one in projections]
         tiles = [projection_tile(one, self._input_size, side, box) for one, box in zip(projections, boxes, strict=True)]
         small = [one._replace(box=box) for one, box in zip(top, boxes, strict=True) if box is not None]
@@ -119,7 +122,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
         return answer, [b"".join(shades.tobytes() for shades, _ in tiles), patches]
 
     @UNIT
-    def _answer_weaker(self, content: Content) -> Answer:
+    def _answer_weaker(self, content: Content) -> Parts:
         """Pictures that excite a unit less than the top ones do, from a random sample."""
         survey, net, side = self._surveyed(content), self._projecting(content).net, self._side(content)
         layer, channel = self._unit(content)
@@ -131,6 +134,7 @@ class UnitPane(SelectionPane, SurveyPane, ProjectionPane):
             row, column = divmod(int(feature_map.argmax()), feature_map.shape[1])
             weaker.append(Exemplar(one.value, one.image, row, column, layer.box(row, column), one.before_ceiling))
             quantiles.append(one.quantile)
+            yield
         exemplars, patches = self._patches.shown(survey.images, weaker, side)
         for exemplar, quantile in zip(exemplars, quantiles, strict=True):
             exemplar["quantile"] = quantile
