@@ -66,7 +66,7 @@ def test_projections_stand_beside_the_patches_and_hover_links_them(notebook):
         assert (shown_there != truth_there).mean() < 0.03
     # Bars say what the shades stand for; the crop can be no larger than what holds the projection's energy.
     expect(root.get_by_role("img", name="Projections of")).to_have_count(1)
-    root.get_by_role("radio", name="95 %").click()
+    root.get_by_role("radio", name="effective").click()
     book.wait_for("() => !document.querySelector(\"[aria-label='Top patches']\").classList.contains('cs-is-stale')")
     book.reaches("w.crop", "effective")
     root.get_by_label("Method of the projections").select_option("gradient")

@@ -105,8 +105,8 @@ class TestFills:
         widget._handle_custom_msg({"kind": "add", "as": "fill", "name": "cat.png"}, [b"no picture"])
         assert widget.wait(30)
         assert (widget.fill, len(widget.images)) == ("grey", 1)
-        (error,) = [one["error"] for one, _ in browser_end.received if one.get("event") == "error"]
-        assert error["name"] == "ImageError"
+        ((kind, error),) = [(m["kind"], m["error"]) for m, _ in browser_end.received if m.get("event") == "error"]
+        assert (kind, error["name"]) == ("fill", "ImageError")  # where it was chosen
         assert error["message"].startswith(
             "Expected a picture file (JPEG, PNG, WebP, ...), got cat.png: 10 bytes, which"
         )

@@ -49,10 +49,10 @@ export function herePane(
     is(figure, "stale", !!found && !current);
     if (!found) return;
     caption.title = silenced()
-      ? "silenced"
+      ? "silenced\nheld at zero by you"
       : found.value > 0 || layerOf(store)?.signed
         ? `${cutOff(found.value, found.before)} · row ${found.row}, column ${found.column}`
-        : "inactive here";
+        : "inactive here\nnowhere above zero";
     text(caption, inTwoLines(caption.title));
     paint();
   });

@@ -3,7 +3,7 @@
 import { gradient } from "../../lib/colormaps";
 import { complained } from "../../lib/complaint";
 import { captioned, segmented } from "../../lib/controls";
-import { aria, dim, el, focused, is, on, onKey } from "../../lib/dom";
+import { aria, dim, el, errorsOf, focused, is, on, onKey } from "../../lib/dom";
 import { kindOf } from "../../lib/form";
 import { aroundMiddle, clamp, type Extent, extent, toSize } from "../../lib/geometry";
 import { scaleBar } from "../../lib/scalebar";
@@ -21,7 +21,7 @@ export function controlsPane(view: View<OccluderState>, root: HTMLElement): void
     sizeField(view),
     trailField(view),
   );
-  root.append(pane, hint(view));
+  root.append(pane, errorsOf("fill"), hint(view));
   on(root, "keydown", (event) => {
     if (event.key !== "Escape" || !store.get("drawing")) return;
     store.set({ drawing: false });

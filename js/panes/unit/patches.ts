@@ -44,7 +44,7 @@ export function topPatches(view: View<UnitState>): HTMLElement {
 function cropField({ store }: View<UnitState>): HTMLElement {
   const crops = segmented<Crop>("What patches show", {
     field: ["field", "The whole receptive field"],
-    effective: ["95 %", "The part of it that holds 95 % of the projection's energy"],
+    effective: ["effective", "The part of it that holds 95 % of the projection's energy"],
   });
   store.follow("offline", (offline) => {
     if (offline) crops.offer([store.get("crop")]);

@@ -75,8 +75,8 @@ function methodField({ store }: View<UnitState>): HTMLElement {
 
 function contrastField({ store }: View<UnitState>): HTMLElement {
   const contrasts = segmented<Contrast>("Shades", {
-    tile: ["each", "Each projection uses the full range of shades"],
-    group: ["all", "One range for all: their strengths can be compared"],
+    tile: ["per patch", "Each projection uses the full range of shades"],
+    group: ["shared", "One range for all: their strengths can be compared"],
   });
   return tied(store, "contrast", contrasts).element;
 }

@@ -68,12 +68,14 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
     if (image !== undefined) options.onPatch?.(Number(image));
   });
   store.watch(["layer", "selected", "checkpoint", "unit", "_survey", "errors"], () => {
-    const unit = store.get("unit");
+    const [unit, selected] = [store.get("unit"), store.get("selected")];
     const chosen = {
       layer: store.get("layer"),
-      channel: store.get("selected") ?? -1,
+      channel: selected ?? -1,
       checkpoint: store.get("checkpoint"),
     };
+    // Their room is kept: one is chosen a moment later.
+    is(figures, "nothing", selected === null);
     const current = unit && sameUnit(unit, chosen);
     // Of one that could not be looked up there is nothing; what is there of another would wait for it for ever.
     if (unit && !current && "unit" in store.get("errors")) return store.set({ unit: null });

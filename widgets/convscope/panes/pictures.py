@@ -129,7 +129,8 @@ class PicturesPane(Instrument):
     def _take_add(self, content: Content, buffers: Sequence[memoryview]) -> None:
         # Each file counts, so that each has a slot of its own.
         slot = f"add {next(self._uploads)}"
-        self._worker.submit(slot, lambda: self._guarded("add", lambda: self._add(content, uploaded(content, buffers))))
+        kind = content.get("as") or "add"  # its error stands where it was chosen
+        self._worker.submit(slot, lambda: self._guarded(kind, lambda: self._add(content, uploaded(content, buffers))))
 
     def _add(self, content: Content, picture: Picture) -> None:  # noqa: ARG002  what a pane that derives may need
         """Put a picture that the front end gave at the end, and show it."""
