@@ -335,6 +335,9 @@ def test_both_forms_have_one_signature_and_one_documentation(steps: Any, whole_f
         assert f"\n{own}\n{'-' * len(own)}\n" in doc
         assert f"\n{other}\n" not in doc
         assert doc.startswith(str(inspect.getdoc(steps)).split("\n")[0])
+    # What Python says of a wrong call is of the form that was called.
+    with pytest.raises(TypeError, match=rf"^{whole_form.__name__}\(\) missing a required argument"):
+        whole_form()
 
 
 @pytest.mark.parametrize("form", [*(form for pair in FORMS for form in pair), signal_quality])

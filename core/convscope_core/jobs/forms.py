@@ -104,6 +104,10 @@ def completed(
     signature = inspect.signature(steps)
 
     def complete(*args: Q.args, **kwargs: Q.kwargs) -> R:
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:  # which would speak of the other form
+            raise TypeError(f"{name}() {error}") from None
         if "progress" in signature.parameters:
             kwargs.setdefault("progress", True)
         return result(steps(*args, **kwargs))
