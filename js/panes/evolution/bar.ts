@@ -6,7 +6,7 @@ import { scaleBar } from "../../lib/scalebar";
 import type { View } from "../../seam";
 import type { Arranged } from "./arrangement";
 import { limits } from "./rows";
-import { cellOf, checkpointOf, type EvolutionState } from "./state";
+import { cellOf, checkpointOf, type EvolutionState, winnersOf } from "./state";
 import { jumpShare, labelOf } from "./words";
 
 export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTMLElement {
@@ -38,7 +38,9 @@ export function legend({ store }: View<EvolutionState>, arranged: Arranged): HTM
   store.watch(["come", "spread", "selected", "checkpoint", "show", "_evolution"], show);
   arranged.onChange(["units"], show);
   const jump = el("span");
-  store.follow("winners", (winners) => {
+  store.watch(["winners", "layer"], () => {
+    // While those of a layer are waited for, the share of another's is not its own.
+    const winners = winnersOf(store);
     const often = winners ? `, ${share(jumpShare(winners))} of the steps` : "";
     text(jump, `jump: another picture won, or none${often}`);
   });

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { legend } from "./bar";
 import { evolving, WINNERS } from "./fixture";
 import { liveText } from "./head";
 import { cellKey } from "./state";
@@ -18,6 +19,16 @@ it("a unit's fate is its jumps, or that it died", () => {
   expect(jumpsOf(WINNERS, 1)).toEqual([1, 2, 3]);
   expect(fateOf({ ...WINNERS, image: new Int32Array(12).fill(-1) }, 0, "dead")).toBe("dead");
   expect(fateOf({ ...WINNERS, value: Float32Array.from([1, 1, 1]) }, 0, "dead")).toBe("");
+});
+
+it("how many steps are jumps is said of the layer that is looked at, not of the one before", () => {
+  const view = evolving();
+  const jumps = () =>
+    legend(view, { onChange: () => {}, get: () => [] } as never).querySelector(".cs-jump")?.textContent;
+  view.store.set({ winners: WINNERS });
+  expect(jumps()).toMatch(/, \d+ % of the steps$/);
+  view.store.set({ layer: "fc" });
+  expect(jumps()).toBe("jump: another picture won, or none");
 });
 
 it("a cell says which picture won, how strongly, and whether another did before", () => {
