@@ -17,7 +17,7 @@ import sqlite3
 import stat
 import uuid
 import zlib
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ __all__ = [
     "folder_for",
     "guarded",
     "inflated",
+    "inflating",
     "opened_result",
     "reading_result",
     "replacing",
@@ -62,6 +63,9 @@ _OS_ERROR = r"(?:os error|Os \{ code:) (\d+)"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _TRIED = 2**24
 """Bytes that are written to see whether there is room, where SQLite says only that it could not write."""
+
+_INFLATED = 2**24
+"""Bytes that are inflated at once."""
 
 _PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -179,17 +183,31 @@ def require_file(path: Path, what: str) -> None:
 
 
 def inflated(data: bytes, most: int) -> bytes:
-    """Return what zlib compressed, of which there may be `most` bytes; Damage where there are more, or fewer came.
+    """Return what zlib compressed, of which there may be `most` bytes; Damage where there are more, or fewer came."""
+    return b"".join(inflating([data], most))
+
+
+def inflating(data: Iterable[bytes], most: int) -> Generator[bytes, None, None]:
+    """Do what `inflated` does, with what comes piece by piece.
 
     A few bytes can stand for gigabytes: those are never made.
     """
-    reader = zlib.decompressobj()
-    found = reader.decompress(data, most + 1)
-    if len(found) > most:
-        raise Damage(f"it holds more than the {most:,} bytes that it can need")
+    reader, left = zlib.decompressobj(), most
+    for piece in data:
+        tail, full = piece, True
+        while tail or full:
+            size = min(left + 1, _INFLATED)
+            found = reader.decompress(tail, size)
+            left -= len(found)
+            if left < 0:
+                raise Damage(f"it holds more than the {most:,} bytes that it can need")
+            if found:
+                yield found
+            tail, full = reader.unconsumed_tail, len(found) == size
+        if reader.unused_data:
+            break
     if not reader.eof or reader.unused_data:
         raise Damage("its compressed data are incomplete")
-    return found
 
 
 @contextmanager

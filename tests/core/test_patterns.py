@@ -23,14 +23,17 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
+from convscope_core import spill
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, StoreError
 from convscope_core.explain import attribute, methods, randomised
+from convscope_core.jobs.parts import Packed, unpacked
 from convscope_core.network import Network
-from convscope_core.patterns import Patterns, fit_patterns, fitting_patterns
+from convscope_core.patterns import Patterns, estimate, fit_patterns, fitting_patterns, statistics
 from convscope_core.patterns.estimate import pattern_of
 from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
 from convscope_core.patterns.statistics import REGIMES, LayerSums, PatternSums
+from convscope_core.spill import Spill, lies_in_file
 
 Array = npt.NDArray[np.float64]
 ALL = ("positive", "negative", "all")
@@ -239,19 +242,27 @@ def sums_of(net: Network, layer: Neurons, images: list[Tensor], batch: int) -> L
     return sums
 
 
-@settings(max_examples=40)
-@given(st.lists(st.integers(1, 29), max_size=4, unique=True), st.integers(1, 30), st.integers(0, 1))
-def test_any_split_merges_to_the_same(cuts: list[int], batch: int, which: int) -> None:
-    """Of the linear layer samples are kept up to five pictures: parts have samples, sums, or both."""
+@settings(max_examples=60)
+@given(
+    st.lists(st.integers(1, 29), max_size=4, unique=True), st.integers(1, 30), st.integers(0, 1),
+    st.sampled_from([spill.LARGE, 4000, 0]), st.booleans(),
+)  # fmt: skip
+def test_any_split_merges_to_the_same(cuts: list[int], batch: int, which: int, large: int, written: bool) -> None:
+    """Of the linear layer samples are kept up to five pictures: parts have samples, sums, or both, in files or not."""
     torch.manual_seed(1)
     net = network(nn.Conv2d(3, 4, 3, groups=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2))
     images = pictures(30)
     layer = neurons_of(net)[which]
     whole = sums_of(net, layer, images, 30)
-    merged = LayerSums(active=True, whole=True)
-    ends = [0, *sorted(cuts), 30]
-    for a, b in itertools.pairwise(ends):
-        merged.merge(sums_of(net, layer, images[a:b], batch))
+    merged = PatternSums([LayerSums(active=True, whole=True)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spill, "LARGE", large)
+        for a, b in itertools.pairwise([0, *sorted(cuts), 30]):
+            part = PatternSums([sums_of(net, layer, images[a:b], batch)])
+            if written:
+                part = PatternSums.from_state(unpacked(Packed(part)))
+            merged.merge(part)
+    (merged,) = merged.layers
     assert merged.count == whole.count
     for regime in ALL:
         mine, theirs = pattern_of(layer, merged, regime), pattern_of(layer, whole, regime)
@@ -292,6 +303,81 @@ def test_few_pictures_take_less_memory_than_the_weights() -> None:
     (part,) = step._parts
     kept = sum(tensor.nbytes for tensor in part.state_dict().values())
     assert kept < sum(layer.weight.nbytes for layer in neurons_of(net)) / 2
+
+
+def in_memory(part: LayerSums) -> int:
+    """Bytes that a part holds and that are not in a file."""
+    held = [*part.tensors.values(), *itertools.chain.from_iterable(part.rows.values())]
+    return sum(tensor.nbytes for tensor in held if not lies_in_file(tensor))
+
+
+@pytest.mark.parametrize("shards", [1, 3, 8])
+def test_memory_does_not_grow_with_pictures_or_shards(shards: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part under way holds sums of convolutions and so many samples of linear layers; others hold no more.
+
+    And no block of a sum that is worked on is larger than it may be.
+    """
+    large, chunk = 20_000, 4000
+    monkeypatch.setattr(spill, "LARGE", large)
+    for module, name in itertools.product((statistics, estimate), ("_CHUNK", "_CACHED")):
+        monkeypatch.setattr(module, name, chunk)
+    monkeypatch.setattr(statistics, "_SCALARS", 512)
+    net = network(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 40), nn.ReLU(), nn.Linear(40, 4))
+    images, layers = pictures(240), neurons_of(net)
+    held, blocks = [], []
+    add, write = LayerSums.add, Spill.write
+
+    def adding(self: LayerSums, *of: Any) -> None:
+        add(self, *of)
+        held.append((of[0].name, in_memory(self)))
+
+    def writing(self: Spill, into: Tensor, first: int, block: Tensor) -> None:
+        blocks.append(block.nbytes)
+        write(self, into, first, block)
+
+    monkeypatch.setattr(LayerSums, "add", adding)
+    monkeypatch.setattr(Spill, "write", writing)
+    *_, step = fitting_patterns(net, images, ALL, shards=shards, batch_size=10)
+    few = {n.name: 8 * (4 * n.outputs + 1) + 8 * n.weight[0].numel() for n in layers}  # counts, sums of outputs, inputs
+    of_weights = {n.name: 3 * 8 * n.weight.numel() for n in layers}
+    # A convolution's sums; no more than samples of a large layer; a small one's sums, and half as much of samples.
+    most = {"0": of_weights["0"], "3": large, "5": 1.5 * of_weights["5"]}
+    assert max(of_weights["0"], of_weights["5"]) < large < of_weights["3"]
+    for name, size in held:
+        assert size <= most[name] + few[name]
+    assert max(blocks) <= max(8 * chunk, large)
+    for part in step._parts:
+        assert sum(map(in_memory, part.layers)) <= large + sum(few.values())
+    monkeypatch.setattr(spill, "LARGE", 2**40)
+    plain = fit_patterns(net, images, ALL, shards=shards, batch_size=10, progress=False)
+    for layer, regime in itertools.product(plain, ALL):
+        assert_close(step.patterns.fitted(layer, regime), plain.fitted(layer, regime), 1e-5)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is full")
+def test_a_full_disk_is_told_and_what_is_done_is_kept(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, settings_ = stored_network(), {"shards": 4, "batch_size": 1, "progress": False}
+    monkeypatch.setattr(spill, "LARGE", 4000)
+    monkeypatch.setattr(statistics, "_SCALARS", 512)
+    whole = fit_patterns(net, folder, ALL, **settings_)
+    copied, left = Spill.copied, 5
+
+    def copying(self: Spill, tensor: Tensor) -> Tensor:
+        nonlocal left
+        left -= 1
+        if not left:
+            self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  the disk that is always full
+        return copied(self, tensor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spill, "copied", copying)
+        with pytest.raises(StoreError, match=r"intermediate results in .*No space left on device.*TMPDIR"):
+            fit_patterns(net, folder, ALL, store=tmp_path / "fit", **settings_)
+    *_, step = fitting_patterns(net, folder, ALL, store=tmp_path / "fit", batch_size=1)
+    assert 0 < step.total < 33, "what was done is not done again"
+    same(step.patterns, whole)
 
 
 def test_patterns_scale_against_the_weights_and_do_not_see_batch_norm() -> None:
@@ -672,12 +758,14 @@ SCRIPT = """
 import sys
 import torch
 from torch import nn
+from convscope_core import spill
 from convscope_core.network import Network
 from convscope_core.patterns import fitting_patterns
 torch.set_num_threads(1)
 torch.manual_seed(0)
 module = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(320, 3))
-folder, store, device = sys.argv[1:]
+folder, store, device, large = sys.argv[1:]
+spill.LARGE = int(large)
 net = Network(module.eval(), input_size=10, device=device)
 for step in fitting_patterns(net, folder, ("positive", "all"), store=store, shards=8, batch_size=1):
     print(step.done, flush=True)
@@ -705,12 +793,18 @@ def same(a: Patterns, b: Patterns) -> None:
         assert torch.equal(a[layer], b[layer])
 
 
-def test_a_killed_fit_goes_on_and_ends_with_the_same_bits(folder: Path, tmp_path: Path, device: torch.device) -> None:
+@pytest.mark.parametrize("large", [spill.LARGE, 2000])
+def test_a_killed_fit_goes_on_and_ends_with_the_same_bits(
+    folder: Path, tmp_path: Path, device: torch.device, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spill, "LARGE", large)
     net, store = stored_network(), tmp_path / "fit"
     settings_ = {"regime": ("positive", "all"), "shards": 8, "batch_size": 1, "progress": False}
     whole = fit_patterns(net, folder, **settings_)
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(folder), str(store), str(device)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", SCRIPT, str(folder), str(store), str(device), str(large)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     while int(process.stdout.readline()) < 13:

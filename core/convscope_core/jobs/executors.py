@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, ConvscopeError, ExecutorError, StoreError
 from convscope_core.jobs.job import Job
-from convscope_core.jobs.parts import Part, packed, unpacked
+from convscope_core.jobs.parts import Packed, Part, unpacked
 from convscope_core.jobs.results import Record, Results
 
 __all__ = ["Event", "computed"]
@@ -87,6 +87,7 @@ def _here(job: AnyJob, images: Images, results: Results) -> Generator[Event, Non
                     continue
                 # Parts that are done are on the CPU, where merging has the same bits as in any other process.
                 results.put(shard, job.restored(part.state_dict()), record)
+                del part  # which the next shard's would lie beside
                 done = True
                 yield Event(shard, None, record, True)
         finally:
@@ -96,7 +97,7 @@ def _here(job: AnyJob, images: Images, results: Results) -> Generator[Event, Non
 
 def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> Generator[Event, None, None]:
     executor, payload, key = _pickled(job, executor)
-    pending: dict[Future[tuple[bytes, Record]], int] = {}
+    pending: dict[Future[tuple[list[bytes], Record]], int] = {}
     attempts: dict[int, int] = {}
 
     def submit(shard: int) -> None:
@@ -142,7 +143,7 @@ def _elsewhere(job: AnyJob, images: Images, results: Results, executor: Any) -> 
         _given_back(results, lost)
 
 
-def _kept(future: Future[tuple[bytes, Record]], shard: int, job: AnyJob, results: Results) -> bool:
+def _kept(future: Future[tuple[list[bytes], Record]], shard: int, job: AnyJob, results: Results) -> bool:
     """Put the results of a shard with the others, if it is done and that can still be done."""
     with contextlib.suppress(CancelledError):
         if future.done() and future.exception() is None:
@@ -206,9 +207,9 @@ class _Bytes:
         return hash(self.key)
 
 
-def _compute(data: bytes, key: str, images: Images, indices: Sequence[int]) -> tuple[bytes, Record]:
+def _compute(data: bytes, key: str, images: Images, indices: Sequence[int]) -> tuple[list[bytes], Record]:
     """Compute a shard in a worker."""
     job = _unpickled(_Bytes(data, key))
     *_, (part, record) = job.steps(images, indices)
     assert part is not None
-    return packed(part), record
+    return list(Packed(part)), record

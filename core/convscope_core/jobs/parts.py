@@ -7,18 +7,26 @@ however many shards are done.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import zlib
-from collections.abc import Mapping, MutableMapping, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import chain, islice
+from typing import Any, Final, Protocol, TypeVar
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from convscope_core.saving import Damage, inflated
+from convscope_core import spill
+from convscope_core.saving import Damage, inflating, understood
+from convscope_core.spill import Spill, let_go
 
-__all__ = ["P", "Part", "Place", "folded", "grow", "ordered", "packed", "unpacked"]
+__all__ = ["P", "Packed", "Part", "Place", "folded", "grow", "ordered", "unpacked"]
+
+_ROW: Final = 2**25
+"""Bytes of a part that are handed on at once, before they are compressed."""
 
 _PIECE, _TRIAL = 2**20, 2**14
 """Bytes that are compressed or not as one, and of those the ones that are compressed to see whether it pays..."""
@@ -32,6 +40,9 @@ _WIDE = "#int64"
 
 _HEAD = b"\x78\x01"
 """How zlib's format begins."""
+
+_HEAD_MOST = 10**8
+"""Bytes in which safetensors may say what there is: its own limit."""
 
 Place = tuple[int, int]
 """Level and position of a node in the tree: it covers the shards from position * 2^level on, 2^level of them."""
@@ -80,9 +91,56 @@ def folded(parts: Sequence[P]) -> P:
     return whole
 
 
-def packed(part: Part) -> bytes:
-    """Write a part as compressed safetensors."""
-    return _deflated(safetensors.torch.save(dict(_narrowed(*item) for item in part.state_dict().items())))
+class Packed:
+    """A part as compressed safetensors, made row by row: parts may be larger than memory.
+
+    Parameters
+    ----------
+    part : Part
+
+    Attributes
+    ----------
+    size : int
+        Bytes before they are compressed.
+    count : int
+        Rows.
+    """
+
+    def __init__(self, part: Part) -> None:
+        state = dict(_narrowed(*item) for item in part.state_dict().items())
+        # As safetensors has them: the widest first, so that each begins at a multiple of its size.
+        self._state = dict(sorted(state.items(), key=lambda item: (-item[1].element_size(), item[0])))
+        head, end = {}, 0
+        for name, tensor in self._state.items():
+            begin, end = end, end + tensor.nbytes
+            head[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+        text = json.dumps(head).encode()
+        text += b" " * (-len(text) % 8)
+        self._head = len(text).to_bytes(8, "little") + text
+        self.size = len(self._head) + end
+        self.count = -(-self.size // _ROW)
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give rows of about 32 MB, which joined are what zlib reads."""
+        pieces = _deflated(self._written())
+        for _ in range(self.count - 1):
+            yield b"".join(islice(pieces, _ROW // _PIECE))
+        yield b"".join(pieces)
+
+    def _written(self) -> Iterator[memoryview]:
+        yield memoryview(self._head)
+        for tensor in self._state.values():
+            data = tensor.reshape(-1).view(torch.uint8)
+            for start in range(0, len(data), _ROW):
+                yield data[start : start + _ROW].numpy().data
+                let_go(data[start : start + _ROW])
+
+
+_TYPES = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64",
+    torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+"""What safetensors calls the types of numbers."""
 
 
 def _narrowed(name: str, tensor: Tensor) -> tuple[str, Tensor]:
@@ -95,28 +153,97 @@ def _narrowed(name: str, tensor: Tensor) -> tuple[str, Tensor]:
     return name, tensor.contiguous()
 
 
-def _deflated(data: bytes) -> bytes:
+def _deflated(data: Iterable[memoryview]) -> Iterator[bytes]:
     """Compress bytes so that `zlib.decompress` reads them: piece by piece those that shrink, the others as they are.
 
-    Counts are mostly zeros, and sums and activations nothing but digits.
+    Counts are mostly zeros, and sums and activations nothing but digits. Gives pieces, each of `_PIECE` bytes; the last
+    may be shorter, and what ends the format is with it.
     """
-    view = memoryview(data)
-    found = [_HEAD]
-    for start in range(0, len(data), _PIECE):
-        piece = view[start : start + _PIECE]
+    lead, total = _HEAD, zlib.adler32(b"")
+    last = b""
+    for piece in _pieces(data):
+        if last:
+            yield last
+        total = zlib.adler32(piece, total)
         trial = piece[:_TRIAL]
         pays = len(zlib.compress(trial, 1)) * _WORTHWHILE < len(trial)
         writer = zlib.compressobj(1 if pays else 0, wbits=-zlib.MAX_WBITS)
         # To the end of a byte, after which the next piece may follow.
-        found += [writer.compress(piece), writer.flush(zlib.Z_SYNC_FLUSH)]
+        last = b"".join([lead, writer.compress(piece), writer.flush(zlib.Z_SYNC_FLUSH)])
+        lead = b""
     end = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return b"".join([*found, end.flush(), zlib.adler32(data).to_bytes(4, "big")])
+    yield b"".join([lead, last, end.flush(), total.to_bytes(4, "big")])
 
 
-def unpacked(data: bytes, most: int = sys.maxsize - 1) -> dict[str, Tensor]:
-    """Read the state of a part, of at most so many bytes; raises what `saving.guarded` takes for damage."""
-    found = safetensors.torch.load(inflated(data, most))
+def _pieces(data: Iterable[memoryview]) -> Iterator[bytes | memoryview]:
+    """Cut what comes in any lengths into pieces of one length."""
+    rest = bytearray()
+    for more in data:
+        start = 0
+        if rest:
+            start = min(len(more), _PIECE - len(rest))
+            rest += more[:start]
+            if len(rest) == _PIECE:
+                yield bytes(rest)
+                rest = bytearray()
+        while len(more) - start >= _PIECE:
+            yield more[start : start + _PIECE]
+            start += _PIECE
+        rest += more[start:]
+    if rest:
+        yield bytes(rest)
+
+
+def unpacked(rows: Iterable[bytes], most: int = sys.maxsize - 1) -> dict[str, Tensor]:
+    """Read the state of a part, of at most so many bytes; raises what `saving.guarded` takes for damage.
+
+    One that is large lies in a file: see `spill`.
+    """
+    found = _read(inflating(rows, most), most)
     wide = {name: tensor for name, tensor in found.items() if name.endswith(_WIDE)}
     if sum((8 if name in wide else tensor.element_size()) * tensor.numel() for name, tensor in found.items()) > most:
         raise Damage(f"it holds more than the {most:,} bytes that it can need")
     return {name.removesuffix(_WIDE): tensor.long() if name in wide else tensor for name, tensor in found.items()}
+
+
+def _read(data: Iterator[bytes], most: int) -> dict[str, Tensor]:
+    """Read what safetensors wrote."""
+    begun, length = bytearray(), 0
+    for more in data:
+        begun += more
+        length = int.from_bytes(begun[:8], "little")
+        if len(begun) > spill.LARGE and (len(begun) >= 8 + length or length > _HEAD_MOST):
+            break
+    else:
+        return safetensors.torch.load(bytes(begun))
+    if length > _HEAD_MOST:
+        raise Damage("it says that it has more tensors than it can")
+    with understood("what it holds is not told"):
+        head = json.loads(begun[8 : 8 + length])
+        head.pop("__metadata__", None)
+        types = {name: dtype for dtype, name in _TYPES.items()}
+        places = {
+            name: (types[each["dtype"]], tuple(each["shape"]), *each["data_offsets"]) for name, each in head.items()
+        }
+        size = 0
+        for dtype, shape, begin, end in sorted(places.values(), key=lambda place: place[2:]):
+            if begin != size or end - begin != dtype.itemsize * math.prod(shape) or min(shape, default=0) < 0:
+                raise Damage("its tensors do not lie where they can")
+            size = end
+        if size > most:
+            raise Damage(f"it holds more than the {most:,} bytes that it can need")
+    file = Spill(size)
+    whole, place = file.empty((size,), torch.uint8), 0
+    for more in filter(len, chain((bytes(begun[8 + length :]),), data)):
+        if place + len(more) > size:
+            raise Damage("it holds more than it says")
+        file.write(whole, place, torch.frombuffer(bytearray(more), dtype=torch.uint8))
+        place += len(more)
+    if place != size:
+        raise Damage("it holds less than it says")
+    return {name: _as(whole[begin:end], dtype).reshape(shape) for name, (dtype, shape, begin, end) in places.items()}
+
+
+def _as(data: Tensor, dtype: torch.dtype) -> Tensor:
+    """Take bytes as numbers, which others may have written where no number begins."""
+    return (data if data.storage_offset() % dtype.itemsize == 0 else data.clone()).view(dtype)

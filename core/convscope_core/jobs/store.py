@@ -26,7 +26,7 @@ from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, StoreError
 from convscope_core.jobs.job import Job
-from convscope_core.jobs.parts import Part, Place, grow, ordered, packed, unpacked
+from convscope_core.jobs.parts import Packed, Part, Place, grow, ordered, unpacked
 from convscope_core.jobs.results import Record, Results, cut
 from convscope_core.jobs.sameness import digest_of_identities, require_same_contents, require_same_identities
 from convscope_core.preprocessing import Preprocessing
@@ -40,8 +40,6 @@ _VERSION = 2
 _PATIENCE = 120.0
 """Seconds to wait while another process writes."""
 
-_PIECE = 2**28
-"""Bytes of a part in one row."""
 _SMALL = 2**26
 """Parts of up to so many bytes are kept in memory once they are known."""
 _TEXT = 2**16
@@ -664,27 +662,35 @@ class _Nodes(MutableMapping[Place, Part]):
         if place not in self._places:
             raise KeyError(place)
         if place not in self._known:
-            pieces = self._file.execute(
-                "SELECT piece, pieces, part, digest FROM nodes WHERE level = ? AND position = ? ORDER BY piece", place
-            ).fetchall()
             with understood(f"the result at {place} cannot be read"):
-                for number, (piece, count, part, digest) in enumerate(pieces):
-                    if (piece, count) != (number, len(pieces)) or digest != self._store._digest(
-                        *place, piece, count, part
-                    ):
-                        raise Damage(f"the result at {place} is not what was written")
-                data = b"".join(part for _, _, part, _ in pieces)
-                return self._remembered(place, self._store.job.restored(unpacked(data, self._store.room())), len(data))
+                part: Part = self._store.job.restored(unpacked(self._rows(place), self._store.room()))
+            where = "WHERE level = ? AND position = ?"
+            (size,) = self._file.execute(f"SELECT sum(length(part)) FROM nodes {where}", place).fetchone()
+            return self._remembered(place, part, size)
         return self._known[place]
 
+    def _rows(self, place: Place) -> Iterator[bytes]:
+        """Read a part row by row."""
+        found = self._file.execute(
+            "SELECT piece, pieces, part, digest FROM nodes WHERE level = ? AND position = ? ORDER BY piece", place
+        )
+        number = count = 0
+        for piece, count, part, digest in found:
+            if piece != number or digest != self._store._digest(*place, piece, count, part):
+                raise Damage(f"the result at {place} is not what was written")
+            yield part
+            number += 1
+        if number != count:
+            raise Damage(f"the result at {place} is not what was written")
+
     def __setitem__(self, place: Place, part: Part) -> None:
-        data = packed(part)
-        starts = range(0, len(data), _PIECE)
-        for piece, start in enumerate(starts):
-            row = (*place, piece, len(starts), data[start : start + _PIECE])
+        packed, size = Packed(part), 0
+        for piece, data in enumerate(packed):
+            row = (*place, piece, packed.count, data)
             self._file.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*row, self._store._digest(*row)))
+            size += len(data)
         self._places.add(place)
-        self._remembered(place, part, len(data))
+        self._remembered(place, part, size)
 
     def __delitem__(self, place: Place) -> None:
         self._file.execute("DELETE FROM nodes WHERE level = ? AND position = ?", place)

@@ -29,7 +29,7 @@ _VANISHING = 1e-6
 _CACHED = 4
 """Sets of weights, each as large as the patterns, that are kept for the next picture."""
 
-_CACHED, _CHUNK = 2**17, 2**22
+_CACHED, _CHUNK = 2**17, 2**21
 """Weights of which patterns are computed at once: on a CPU from sums, and from samples or elsewhere."""
 
 _FEW = 100
@@ -170,6 +170,7 @@ def _patterns_of(
             if regime in tensors:
                 tensors[regime][units] = pattern
                 found[regime].append(about)
+        sums.let_go(units)
     made = {}
     for regime, blocks in found.items():
         about = _Units(*map(torch.cat, zip(*blocks, strict=True)))

@@ -25,7 +25,7 @@ from convscope_core.precision import full_precision
 __all__ = ["FitProgress", "fit_patterns", "fitting_patterns"]
 
 _SHARDS = 16
-"""Shards by default, at most: parts are as large as the weights, and a few of them exist at once."""
+"""Shards by default, at most: parts are larger than the weights, and are written, merged and read again."""
 
 _LEAST = 64
 """Images of a shard by default, at least."""
@@ -73,8 +73,11 @@ def fitting_patterns(
 ) -> Generator[FitProgress, None, None]:
     """Fit the patterns of every neuron of a network: what PatternNet and PatternAttribution need.
 
-    Sums are kept in float64: 16 bytes a weight for one regime, 24 for several, a few times over (a part for each level
-    of the tree in which shards are merged). Of a linear layer there are the samples instead while those are smaller.
+    Sums are kept in float64: 16 bytes a weight for one regime, 24 for several. In memory are those of convolutions, and
+    of linear layers with many samples a picture, of the shard under way; for each other linear layer up to 64 MB of
+    samples; and a few units' of what is merged or finished. That is so however many pictures and shards. All other
+    sums are in temporary files, a part for each level of the tree in which shards are merged and two while they are
+    (``TMPDIR``, by default in ``/var/tmp``). What workers of an executor hand over goes through memory whole.
 
     Parameters
     ----------
@@ -116,7 +119,8 @@ def fitting_patterns(
         When another argument is out of range, there are too few pictures, a layer has no neurons, or the store is of
         another network, another preprocessing, of other pictures or settings: the message names the difference.
     StoreError
-        When the store cannot be read or written, or is damaged: what is safe, and what to do.
+        When the store or a temporary file cannot be read or written, or the store is damaged: what is safe, and what
+        to do.
     ExecutorError
         While running, when the executor takes no more work, or processes that read pictures die.
     NetworkError

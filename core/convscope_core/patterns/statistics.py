@@ -13,17 +13,24 @@ Sums of y and y y in a regime need not be kept: they are w^T times those of x an
 Outputs are taken relative to a constant for each unit, the mean over the first batch: the patterns do not depend on it,
 the digits do. (Outputs 20 deviations from zero cost float32 sums three digits, and none with the shift.) Each batch is
 summed in the network's precision, batches in float64.
+
+Sums in the shape of the weights are most of it, 8 bytes a number: those that every batch adds to are in memory, once.
+All others are in files (see `convscope_core.spill`): of linear layers with one sample a picture, whose samples are kept
+until there are many to add; and of shards that are done. What is made of those is made of some units at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
+from convscope_core import spill
 from convscope_core.errors import ArgumentError
 from convscope_core.patterns.neurons import Neurons
+from convscope_core.spill import Spill, let_go, lies_in_file
 
 __all__ = ["REGIMES", "LayerSums", "PatternSums"]
 
@@ -33,21 +40,24 @@ REGIMES = ("positive", "negative", "all")
 _ROWS = 256
 """Samples whose products are summed in the network's precision; such sums are added in float64."""
 
-_CHUNK = 2**24
-"""Numbers of such a sum that are computed at once."""
+_CHUNK = 2**21
+"""Numbers of a sum in the shape of the weights that are computed of samples at once."""
+
+_SCALARS = 2**14
+"""Bytes of a tensor that is not worth a place in a file."""
 
 _FACTORS = 5 * 2**20
 """Numbers of all factors of a convolution's outputs that are made at once on a CPU; of more, memory is mapped anew."""
 
 _CACHED = 2**17
-"""Numbers of each of several maps that are worked through at once on a CPU."""
+"""Numbers of each of several maps, or sums, that are worked through at once on a CPU."""
 
 
 class LayerSums:
     """The sums of one layer.
 
     Of a linear layer, which has few samples and many weights, the samples themselves are kept while they take less
-    memory than half of the sums would.
+    memory than half of the sums would, and less than 64 MB.
 
     Parameters
     ----------
@@ -73,6 +83,7 @@ class LayerSums:
         self.tensors: dict[str, Tensor] = {}
         self.rows: dict[str, list[Tensor]] = {}
         self._shared: set[str] = set()  # tensors that a copy may have too: not to be changed in place
+        self._seldom = False  # whether a picture is one sample, so that samples are seldom many
 
     @property
     def count(self) -> int:
@@ -96,7 +107,8 @@ class LayerSums:
         with torch.inference_mode(False):  # what is accumulated must be open to change later
             if not self.tensors:
                 self._begin(neurons, z.mean(axes))
-            self._unshare()
+            # The sums of a linear layer are added to once there are many samples.
+            self._unshare(self.tensors.keys() - (self._names if neurons.kind == "linear" else ()))
         t = self.tensors
         shift = t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2))
         t["n"] += torch.tensor([part.numel() // neurons.outputs for part in neurons.by_phase(z)]).to(t["n"])
@@ -111,6 +123,7 @@ class LayerSums:
             if self.active:
                 rows["on"] = neurons.gated(z) > 0
                 t["n_active"] += _total(neurons, rows["on"].to(z))
+            self._seldom = inputs[0].dim() == 2
             self._keep(rows)
             return
         count = 2 * self.active + self.whole
@@ -170,9 +183,10 @@ class LayerSums:
         """The sums of inputs times each factor of the outputs: of the size of the weights."""
         return (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
 
-    def _unshare(self) -> None:
-        self.tensors |= {name: self.tensors[name].clone() for name in self._shared}
-        self._shared = set()
+    def _unshare(self, names: Collection[str]) -> None:
+        shared = self._shared.intersection(names)
+        self.tensors |= {name: self.tensors[name].clone() for name in shared}
+        self._shared -= shared
 
     def _keep(self, rows: Mapping[str, Tensor]) -> None:
         """Take in samples of a linear layer."""
@@ -181,24 +195,77 @@ class LayerSums:
                 # New lists: a copy may have the old ones. New tensors: the network writes over its own.
                 kept = values.to(self.tensors["n"].device, copy=True)
                 self.rows[name] = [*self.rows.get(name, []), kept]
-            self._settle()
+            if self._many:
+                self._settle()
+
+    @property
+    def _many(self) -> bool:
+        """Whether there are as many samples as are kept: the sums are smaller, or what they cost to write is little."""
+        return bool(self.rows) and self._rows_size > min(spill.LARGE, self._sums_size // 2)
+
+    @property
+    def _rows_size(self) -> int:
+        return sum(each.nbytes for kept in self.rows.values() for each in kept)
+
+    @property
+    def _sums_size(self) -> int:
+        return 8 * self._shape.numel() * len(self._names)
+
+    @property
+    def _shape(self) -> torch.Size:
+        """Of the weights."""
+        for name in self._names:
+            if name in self.tensors:
+                return self.tensors[name].shape
+        return torch.Size((self.rows["z"][0].shape[1], self.rows["x"][0].shape[1])) if self.rows else torch.Size((0,))
 
     def _settle(self) -> None:
-        """Sum the samples that are kept once they take more memory than half of the sums."""
-        if not self.rows:
+        """Add the samples that are kept to the sums."""
+        here = [name for name in self._names if name in self.tensors and not lies_in_file(self.tensors[name])]
+        if not here:
+            # Sums that every batch adds to are no faster in a file.
+            size = self._sums_size if self._seldom else 0
+            self._write(Spill(size, len(self._names), self.tensors["n"].device))
             return
-        inputs, outputs = self.rows["x"][0].shape[1], self.rows["z"][0].shape[1]
-        size = sum(each.nbytes for kept in self.rows.values() for each in kept)
-        if 2 * size <= 8 * inputs * outputs * len(self._names):
-            return
-        self._unshare()
-        for name in self._names:
-            self.tensors.setdefault(name, self.tensors["n"].new_zeros((outputs, inputs)))
-        step = max(1, _CHUNK // inputs)
-        for first in range(0, outputs, step):
-            units = slice(first, first + step)
-            self._add_rows({name: self.tensors[name][units] for name in self._names}, units)
+        self._unshare(here)
+        for units in self._blocks(_CHUNK):
+            self._add_rows({name: self.tensors[name][units] for name in here}, units)
         self.rows = {}
+
+    def _blocks(self, numbers: int) -> Iterator[slice]:
+        """Give some units at a time, whose sums are about so many numbers each."""
+        outputs, *each = self._shape
+        step = max(1, numbers // max(1, torch.Size(each).numel()))
+        return (slice(first, first + step) for first in range(0, outputs, step))
+
+    def _write(
+        self,
+        place: Spill,
+        more: Callable[[str, slice], Tensor | None] = lambda *_: None,
+        done: Callable[[slice], None] = lambda _: None,
+    ) -> None:
+        """Write the sums of the size of the weights anew, with `more`, and with the samples where those are many."""
+        many = self._many
+        if many or any(name in self.tensors for name in self._names) or more(self._names[0], slice(0, 1)) is not None:
+            sums = {name: place.empty(self._shape) for name in self._names}
+            for units in self._blocks(_CHUNK if many or place.device.type != "cpu" else _CACHED):
+                made = {}
+                for name, into in sums.items():
+                    parts = [self.tensors[name][units] if name in self.tensors else None, more(name, units)]
+                    first, *others = [part for part in parts if part is not None] or [torch.zeros_like(into[units])]
+                    made[name] = first + others[0] if others else first.clone() if many else first
+                if many:
+                    self._add_rows(made, units)
+                for name, block in made.items():
+                    place.write(sums[name], units.start, block)
+                self.let_go(units)
+                done(units)
+            self.tensors |= sums
+            self._shared -= sums.keys()
+        if many:
+            self.rows = {}
+        elif place.in_file:
+            self.rows = {name: [place.copied(torch.cat(kept))] for name, kept in self.rows.items()}
 
     def _add_rows(self, sums: Mapping[str, Tensor], units: slice) -> None:
         """Add the samples that are kept to the sums of some units."""
@@ -220,8 +287,12 @@ class LayerSums:
         """Bool (): whether all outputs so far were finite numbers."""
         return self.tensors["u"].isfinite().all() if self.tensors else torch.tensor(True)
 
-    def merge(self, other: LayerSums) -> None:
-        """Take in all that `other` has seen."""
+    def room(self, other: LayerSums) -> int:
+        """Return how many bytes what is merged may take of a `Spill`."""
+        return max(self._sums_size, other._sums_size) + self._rows_size + other._rows_size
+
+    def merge(self, other: LayerSums, place: Spill | None = None) -> None:
+        """Take in all that `other` has seen; into `place`, if there is one."""
         if not other.tensors:
             return
         if not self.tensors:
@@ -231,30 +302,28 @@ class LayerSums:
         device = t["shift"].device
         # From the other's constant to ours: u = u' + d.
         d = o["shift"].to(device) - t["shift"]
+        x = o["x"].to(device) if self.whole else o["shift"]
+        if self.whole and other.rows:
+            x = x - torch.stack([r.sum(0, dtype=torch.float64) for r in other.rows["x"]]).sum(0).to(device)
 
-        def add(name: str, more: Tensor) -> None:
-            # In a new tensor, as a copy may have the old one; one by one, so that few are there twice.
-            t[name] = t[name] + more if name in t else more
-            if t[name] is o.get(name):
-                self._shared.add(name)
-                other._shared.add(name)
-            else:
-                self._shared.discard(name)
+        def more(name: str, units: slice) -> Tensor | None:
+            """Sums of the other, relative to our constant."""
+            if name not in o:
+                return None
+            found = o[name][units].to(device)
+            if name.startswith("xu"):
+                of = o["x_active"][units].to(device) if name == "xu_active" else _each(x, len(d), units)
+                found = torch.addcmul(found, d[units].reshape(-1, *[1] * (found.dim() - 1)), of)
+            return found
 
-        add("u", o["u"].to(device) + d[:, None] * o["n"].to(device))
-        add("n_active", o["n_active"].to(device))
-        for kind in ("", "_active"):
-            if f"xu{kind}" in o:
-                x, xu = o[f"x{kind}"].to(device), o[f"xu{kind}"].to(device)
-                if not kind and other.rows:
-                    x = x - torch.stack([r.sum(0, dtype=torch.float64) for r in other.rows["x"]]).sum(0).to(device)
-                add(f"xu{kind}", torch.addcmul(xu, d.reshape(-1, *[1] * (xu.dim() - 1)), _each(x, len(d))))
-            if f"x{kind}" in o:
-                add(f"x{kind}", o[f"x{kind}"].to(device))
-        add("n", o["n"].to(device))
         for name, kept in other.rows.items():
             self.rows[name] = [*self.rows.get(name, []), *(each.to(device) for each in kept)]
-        self._settle()
+        self._write(place or Spill(0, device=device), more, other.let_go)
+        # In new tensors, as a copy may have the old ones.
+        t["u"] = t["u"] + (o["u"].to(device) + d[:, None] * o["n"].to(device))
+        for name in ("n_active", "n", *(("x",) if self.whole else ())):
+            t[name] = t[name] + o[name].to(device)
+        self._shared -= {"u", "n_active", "n", "x"}
 
     def copy(self) -> LayerSums:
         """Return an independent one with the same state; nothing is copied before it changes."""
@@ -266,11 +335,20 @@ class LayerSums:
         self.tensors, self.rows = dict(other.tensors), dict(other.rows)
         self._shared, other._shared = set(self.tensors), set(self.tensors)
 
+    def let_go(self, units: slice = slice(None)) -> None:
+        """Take what was read of files, of the sums of some units and of samples, out of memory."""
+        let_go(*(self.tensors[name][units] for name in self._names if name in self.tensors))
+        let_go(*chain.from_iterable(self.rows.values()))
+
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""
+        return self.state_in(Spill(0))
+
+    def state_in(self, place: Spill) -> dict[str, Tensor]:
+        """Return the state as CPU tensors, of which the large ones lie in files if `place` does."""
         kind = torch.tensor([self.active, self.whole])
-        rows = {f"rows.{name}": torch.cat(kept) for name, kept in self.rows.items()}
-        return {"kind": kind, **{name: tensor.cpu().contiguous() for name, tensor in (self.tensors | rows).items()}}
+        rows = {f"rows.{name}": torch.cat(kept) if len(kept) > 1 else kept[0] for name, kept in self.rows.items()}
+        return {"kind": kind, **{name: _at_rest(tensor, place) for name, tensor in (self.tensors | rows).items()}}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor]) -> LayerSums:
@@ -333,6 +411,13 @@ class LayerSums:
         return {regime: found[regime] for regime in regimes}
 
 
+def _at_rest(tensor: Tensor, place: Spill) -> Tensor:
+    """Return a tensor on the CPU, in a file if it is large and there is one for it."""
+    if place.in_file and tensor.nbytes > _SCALARS and not lies_in_file(tensor):
+        return place.copied(tensor)
+    return tensor.cpu().contiguous()
+
+
 def _each(x: Tensor, outputs: int, units: slice = slice(None)) -> Tensor:
     """Sums of inputs for each group as sums for each of some outputs."""
     if len(x) == outputs:
@@ -382,8 +467,10 @@ class PatternSums:
 
     def merge(self, other: PatternSums) -> None:
         """Take in all that `other` has seen."""
-        for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.merge(theirs)
+        pairs = list(zip(self.layers, other.layers, strict=True))
+        place = self._place(sum(mine.room(theirs) for mine, theirs in pairs))
+        for mine, theirs in pairs:
+            mine.merge(theirs, place)
         self.images += other.images
 
     def copy(self) -> PatternSums:
@@ -392,6 +479,10 @@ class PatternSums:
         other.images = self.images
         return other
 
+    def _place(self, size: int) -> Spill:
+        devices = [layer.tensors["n"].device for layer in self.layers if layer.tensors]
+        return Spill(size, 8 * len(self.layers), devices[0] if devices else None)
+
     @property
     def finite(self) -> Tensor:
         """Bool (layers,): whether all outputs of each layer so far were finite numbers; not waited for."""
@@ -399,9 +490,11 @@ class PatternSums:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the state as plain CPU tensors."""
+        tensors = chain.from_iterable([*layer.tensors.values(), *chain(*layer.rows.values())] for layer in self.layers)
+        place = Spill(sum(tensor.nbytes for tensor in tensors if not lies_in_file(tensor)), 16 * len(self.layers))
         state = {"images": torch.tensor(self.images)}
         for number, layer in enumerate(self.layers):
-            state |= {f"{number}.{name}": tensor for name, tensor in layer.state_dict().items()}
+            state |= {f"{number}.{name}": tensor for name, tensor in layer.state_in(place).items()}
         return state
 
     @classmethod
