@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from convscope_core.errors import ArgumentError
 from convscope_core.survey import Health, TopK, by_position, histogram_edges, reduction
+from convscope_core.survey import top as top_k
 from convscope_core.survey.health import histogram_bins
 from convscope_core.survey.reduction import ImageStatistics, Peaks
 
@@ -105,9 +106,16 @@ def test_distinct_batches_may_wait_to_be_sorted_and_copies_do_not_see_it(case: C
     assert listed(top) == brute_force_top(case.values, case.k)
 
 
-@given(st.integers(0, 99), st.integers(1, 40), st.integers(1, 50))
-def test_batches_that_are_sorted_together_are_those_of_brute_force(seed: int, size: int, k: int) -> None:
+@settings(deadline=None)
+@given(st.integers(0, 99), st.integers(1, 40), st.integers(1, 50), st.sampled_from([1, 2, 1024]))
+def test_batches_that_are_sorted_together_are_those_of_brute_force(seed: int, size: int, k: int, block: int) -> None:
     """More images than wait, in the beginning new to every channel, later to few; negative values and ties."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(top_k, "_SORTED", block)  # channels at once
+        _sorted_together_as_by_brute_force(seed, size, k)
+
+
+def _sorted_together_as_by_brute_force(seed: int, size: int, k: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     values = torch.randint(-20, 21, (150, 3, 1, 1), generator=generator) / 8
     values[:, 0] -= torch.arange(150).reshape(-1, 1, 1) / 4

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -62,6 +64,70 @@ def test_input_is_not_written_to() -> None:
     kept = x.clone()
     run(x)
     assert torch.equal(x, kept)
+
+
+SUMS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
+    "conv + h": lambda net, h: net.b(h) + h,
+    "h + conv": lambda net, h: h + net.b(h),
+    "conv + a h": lambda net, h: torch.add(net.b(h), h, alpha=0.5),
+    "h + a conv": lambda net, h: torch.add(h, net.b(h), alpha=0.5),
+    "conv + conv": lambda net, h: net.b(h) + net.a2(h),
+    "one conv twice": lambda net, h: (lambda y: y + y)(net.b(h)),
+    "conv needed again": lambda net, h: (lambda y: (y + h) * y)(net.b(h)),
+    "conv of one channel": lambda net, h: net.one(h) + h,
+    "h + conv of one channel": lambda net, h: h + net.one(h),
+    "rectified": lambda net, h: torch.relu(net.b(h) + h),
+}
+
+
+class Sum(nn.Module):
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.a, self.b, self.a2, self.one = (nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 4), (4, 4), (4, 4), (4, 1)))
+        self.way = way
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return SUMS[self.way](self, torch.sigmoid(self.a(x))).mean((2, 3))
+
+
+@pytest.mark.parametrize("way", SUMS)
+def test_sums_in_the_memory_of_a_term_are_those_of_the_module(way: str) -> None:
+    torch.manual_seed(0)
+    module = Sum(way).eval()
+    g = trace(module, (3, 8, 8))
+    run = Runner(g)
+    x = torch.randn(2, 3, 8, 8, requires_grad=True)
+    expected = module(x)
+    expected.double().sum().backward()
+    gradient, x.grad = x.grad, None
+    out, values = run(x, g.nodes)
+    torch.testing.assert_close(out, expected)
+    alone = plainly(g, x)
+    assert all(torch.equal(values[n], alone[n]) for n in g.nodes)
+    out = run(x)[0]
+    assert torch.equal(out, alone[g.output])
+    out.double().sum().backward()
+    torch.testing.assert_close(x.grad, gradient)
+    found: list[torch.Tensor] = []
+    with torch.no_grad():
+        run.visit(x.detach(), [g.output], lambda _, value, __: found.append(value.clone()))
+    torch.testing.assert_close(found[0], expected)
+
+
+@pytest.mark.parametrize(("way", "same"), [("conv + h", True), ("h + conv", True), ("conv needed again", False)])
+def test_a_sum_takes_no_new_memory_where_a_term_is_needed_no_more(way: str, same: bool) -> None:
+    g = trace(Sum(way).eval(), (3, 8, 8))
+    add = next(n for n in g if n.kind == "add")
+    term = next(n for n in add.inputs if n.kind == "conv")
+    where: dict[Node, int] = {}
+    kept: list[torch.Tensor] = []  # so that no memory is free for another
+
+    def visit(node: Node, value: torch.Tensor, _: object) -> None:
+        where[node] = value.data_ptr()
+        kept.append(value)
+
+    Runner(g).visit(torch.randn(2, 3, 8, 8), [term, add, g.output], visit)
+    assert (where[term] == where[add]) == same
 
 
 def test_without_output_the_walk_stops_after_the_last_recorded_node() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -62,7 +63,7 @@ class Runner:
 
     Safe to use from several threads at once: a call keeps its values to itself. Intermediate results are
     freed after their last use. A rectifier whose input nobody else needs is computed in the memory of its
-    input, as an in-place module would; what is recorded is never overwritten.
+    input, as an in-place module would, and a sum in that of one of its terms; what is recorded is never overwritten.
 
     What is shown and not kept is computed with packed kernels on a processor, unless gradients are enabled: they take
     once as much memory as the kernels.
@@ -122,7 +123,7 @@ class Runner:
             Nodes to show, not the input.
         visit : callable
             Gets the node, its value, and the values of its inputs, which all may be overwritten when the call has
-            ended.
+            ended; of rectifiers and sums, inputs may be already.
         """
         asked = tuple(dict.fromkeys(nodes))
         packs = self._packs and packed.of_use(x) and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
@@ -153,6 +154,7 @@ class _Plan:
         order = [n for n in graph.nodes if n in needed and n.kind != "input"]
         slot = {graph.input: 0, **{n: i + 1 for i, n in enumerate(order)}}
         last: dict[Node, Node] = {}
+        uses = Counter(i for n in order for i in n.inputs)
         for n in order:
             for i in n.inputs:
                 last[i] = n
@@ -172,12 +174,18 @@ class _Plan:
             if kernels is not None and _packable(n):
                 self.steps.append((_convolution(n, kernels), (_Slot(slot[n["input"]]),), {}, slot[n], free))
                 continue
+            mine = [
+                isinstance(x, Node) and x.kind in FRESH and x not in kept and last[x] is n and uses[x] == 1
+                for x in (n.args.get("input"), n.args.get("other"))
+            ]
             if n.kind in IN_PLACE:
-                x = n["input"]
-                mine = sum(1 for u in graph.consumers[x] if u in needed) == 1
                 falling = n.args.get("negative_slope", 0) < 0  # of which the sign does not tell the input's
-                if mine and x.kind in FRESH and x not in kept and not falling:
+                if mine[0] and not falling:
                     op = IN_PLACE[n.kind]
+            elif n.kind == "add" and mine[0]:
+                op = _added
+            elif n.kind == "add" and mine[1] and n.args.get("alpha", 1) == 1:
+                op = _added_to_other
             positional = tuple(_template(v, slot) for k, v in n.args.items() if k not in n.keywords)
             named = {k: _template(v, slot) for k, v in n.args.items() if k in n.keywords}
             self.steps.append((op, positional, named, slot[n], free))
@@ -216,6 +224,18 @@ def _convolution(n: Node, kernels: dict[Node, torch.Tensor]) -> Callable[[torch.
         return made[0](x)
 
     return convolved
+
+
+def _added(x: torch.Tensor, other: torch.Tensor, alpha: float = 1) -> torch.Tensor:
+    """Add two values in the memory of the first, where that can hold the sum."""
+    if x.shape != other.shape or x.dtype != other.dtype:
+        return torch.add(x, other, alpha=alpha)
+    return x.add_(other, alpha=alpha)
+
+
+def _added_to_other(x: torch.Tensor, other: torch.Tensor, alpha: float = 1) -> torch.Tensor:
+    """Add two values in the memory of the second, where that can hold the sum."""
+    return _added(other, x, alpha)
 
 
 class _Slot(int):

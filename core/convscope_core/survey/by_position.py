@@ -86,16 +86,16 @@ def _reduced(
     powers: list[Tensor] = []
     above: list[Tensor] = []
     full: list[Tensor] = []
-    for first in range(0, count, images):
-        for top in range(0, height, band):
-            block = maps[first : first + images, :, top : top + band]
-            lines = block.permute(0, 2, 3, 1)
-            into = scratch[: block.numel()].view(lines.shape)
+    into = scratch
+    for some in torch.split(maps.permute(0, 2, 3, 1), images):
+        for lines in torch.split(some, band, dim=1):
+            if into.shape != lines.shape:
+                into = scratch[: lines.numel()].view(lines.shape)
             if places is None:
                 # Pooling finds the value and the first place of it in one pass of vector instructions.
-                value, place = F.max_pool2d_with_indices(block, [block.shape[2], block.shape[3]])
-                tops.append(value.flatten(1))
-                tops_at.append(place.flatten(1) + top * width)
+                value, place = F.max_pool2d_with_indices(lines.permute(0, 3, 1, 2), [lines.shape[1], width])
+                tops.append(value)
+                tops_at.append(place)
             totals.append(lines.sum(dim=[1, 2]))
             powers.append(torch.mul(lines, lines, out=into).sum(dim=[1, 2]))
             above.append(torch.gt(lines, 0, out=into).sum(dim=[1, 2]))
@@ -107,7 +107,7 @@ def _reduced(
     flat = maps.flatten(2)
     if places is None:
         peaks, band_of = torch.cat(tops).view(shape).max(dim=1)  # of equal bands the first
-        found = torch.cat(tops_at).view(shape).gather(1, band_of.unsqueeze(1)).squeeze(1)
+        found = torch.cat(tops_at).view(shape).gather(1, band_of.unsqueeze(1)).squeeze(1) + band_of * (band * width)
     else:
         found = places
         peaks = flat.gather(2, found.unsqueeze(2)).squeeze(2)
@@ -120,9 +120,11 @@ def _reduced(
     deviations = squares - means.square() * positions
     # Where the mean is large against the spread, or the squares overflow, the difference loses its digits: those maps
     # are gone through again.
-    poor = ~(deviations > cancelled * squares) & (squares != 0)
-    if bool(poor.any()):
-        deviations[poor] = (flat[poor] - means[poor].unsqueeze(1)).square().sum(dim=1)
+    kept = deviations > cancelled * squares
+    if not bool(kept.all()):
+        poor = ~kept & (squares != 0)
+        if bool(poor.any()):
+            deviations[poor] = (flat[poor] - means[poor].unsqueeze(1)).square().sum(dim=1)
     return [peaks, found, means, magnitudes, deviations, active, saturated]
 
 

@@ -19,8 +19,9 @@ _STEPS_PER_OCTAVE = 2
 _ROOT = 0x3504F3
 """The bits of the square root of two, as float32, below the exponent."""
 
-_WAITING = 32
-"""Images that wait until they are counted in the histogram together."""
+_WAITING = 128
+"""Images that wait until they are counted in the histogram together: their maxima take half of the memory that it does,
+which is new each time."""
 
 
 def histogram_edges() -> Tensor:

@@ -24,7 +24,7 @@ __all__ = ["ImageStatistics", "Peaks"]
 _MOST_POSITIONS = 2**24
 """Up to here float32 counts exactly."""
 
-_CACHED_MAPS, _CACHED_LINES = 2**17, 2**18
+_CACHED_MAPS, _CACHED_LINES = 2**17, 2**17
 """Activations that are reduced at once on a CPU, in maps that lie in one piece and, by each thread, in others, as
 measured."""
 

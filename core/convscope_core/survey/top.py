@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from convscope_core.arguments import require_counts
 from convscope_core.errors import ArgumentError
 from convscope_core.survey.accumulator import Accumulator, marked, require_keys
 from convscope_core.survey.reduction import ImageStatistics
+from convscope_core.threads import parts_at_once, side_by_side
 
 __all__ = ["TopK"]
 
@@ -25,6 +27,10 @@ _STATE = ("_values", "_images", "_rows", "_columns")
 
 _WAITING = 32
 """Images, at least, that wait until they are sorted in together."""
+
+_SORTED = 1024
+"""Channels that are sorted at once on a CPU: few enough for what that takes to stay in the cache, and to be memory that
+was used before, which the operating system need not clear."""
 
 _EMPTY: dict[str, float] = {"values": -torch.inf, "images": _NOWHERE, "rows": -1, "columns": -1}
 """The entries of a `TopK` and what an empty place holds."""
@@ -156,22 +162,34 @@ class TopK(Accumulator):
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, ()
-        joined = {name: torch.cat([one[name] for one in waiting], dim=1) for name in _EMPTY}
+        size = _SORTED if self.device.type == "cpu" else self.channels
+        blocks = [slice(first, first + size) for first in range(0, self.channels, size)]
+        count = parts_at_once(len(blocks), self.device)
+        parts = [blocks[len(blocks) * i // count : len(blocks) * (i + 1) // count] for i in range(count)]
+        sort = partial(self._sorted_in, waiting)
+        found = [block for part in side_by_side(lambda part: [sort(block) for block in part], parts) for block in part]
+        # New tensors every time, never written in place: a copy of the accumulator stays as it was.
+        self._values, self._images, self._rows, self._columns = map(torch.cat, zip(*found, strict=True))
+
+    def _sorted_in(self, waiting: Sequence[Mapping[str, Tensor]], block: slice) -> tuple[Tensor, ...]:
+        """Return the state of some of the channels with the batches that wait."""
+        part = copy.copy(self)
+        old = [getattr(self, name)[block] for name in _STATE]
+        joined = {name: torch.cat([one[name][block] for one in waiting], dim=1) for name in _EMPTY}
+        few: slice | Tensor = slice(None)
         if self.device.type == "cpu":
             # Before long batches are among the best of few channels: only those are sorted. Elsewhere asking which
             # would make the accelerator wait.
-            worst, image = self._values[:, -1:], self._images[:, -1:]
+            worst, image = old[0][:, -1:], old[1][:, -1:]
             enters = (joined["values"] > worst) | ((joined["values"] == worst) & (joined["images"] < image))
             few = enters.any(dim=1).nonzero().flatten()
-            if len(few) * 2 < self.channels:
-                part = copy.copy(self)
-                for name in _STATE:
-                    setattr(part, name, getattr(self, name)[few])
-                part._insert(**{name: array[few] for name, array in joined.items()}, distinct=True)
-                for name in _STATE:
-                    setattr(self, name, getattr(self, name).index_copy(0, few, getattr(part, name)))
-                return
-        self._insert(**joined, distinct=True)
+        for name, array in zip(_STATE, old, strict=True):
+            setattr(part, name, array[few])
+        part._insert(**{name: array[few] for name, array in joined.items()}, distinct=True)
+        new = [getattr(part, name) for name in _STATE]
+        if isinstance(few, slice):
+            return tuple(new)
+        return tuple(a.index_copy(0, few, b) for a, b in zip(old, new, strict=True))
 
     def merge(self, other: TopK) -> None:
         """Take in all that `other` has seen.
