@@ -248,12 +248,20 @@ class Bench:
         root = self.root
         root.evaluate(WATCH)
         self.book.run("stamps.clear()")
+        root.locator(".cs-picture").scroll_into_view_if_needed()
         picture = root.locator(".cs-picture").bounding_box()
         assert picture is not None
         scale = picture["width"] / 224
         begun, used = time.perf_counter(), processor_times()
+        mouse, handle = self.book.page.mouse, root.locator(".cs-occluder").bounding_box()
+        assert handle is not None
+        x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+        mouse.move(x, y)
+        mouse.down()
         for (dx, dy), moves in track:
-            self.book.drag(root.locator(".cs-occluder"), dx * scale, dy * scale, steps=moves)
+            x, y = x + dx * scale, y + dy * scale
+            mouse.move(x, y, steps=moves)
+        mouse.up()
         place = root.evaluate(PLACE)
         root.locator(f".cs-probabilities[data-position='{place}']").wait_for()
         clock, used = 1000 * (time.perf_counter() - begun), processor_times() - used
