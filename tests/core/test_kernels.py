@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convscope_core.graph import Node, trace
+from convscope_core.graph import Node, packed, trace
 from convscope_core.graph.kernels import TILE, Kernels
 from convscope_core.graph.workspace import Workspace
 
@@ -49,6 +49,29 @@ def test_tiles_give_the_convolution(
     assert deviation(found, expected.detach()) <= 5e-6
 
 
+@pytest.mark.cpu_only("elsewhere all tiles are computed")
+@settings(max_examples=20, deadline=None)
+@given(
+    pictures=st.integers(1, 3),
+    around=st.tuples(*[st.integers(0, 2)] * 4),
+    alike=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    bias=st.booleans(),
+)
+def test_tiles_of_what_is_constant_are_those_of_one(
+    pictures: int, around: tuple[int, int, int, int], alike: tuple[int, int], bias: bool
+) -> None:
+    torch.manual_seed(0)
+    node = conv_node(nn.Conv2d(5, 7, 3, bias=bias))
+    top, bottom, left, right = around
+    inner = (top, top + alike[0]), (left, left + alike[1])
+    x = torch.randn(pictures, 5, TILE * (top + alike[0] + bottom) + 2, TILE * (left + alike[1] + right) + 2)
+    (t, b), (l, r) = ([TILE * end for end in ends] for ends in inner)
+    x[:, :, t : b + 2, l : r + 2] = torch.randn(pictures, 5, 1, 1)
+    with torch.inference_mode():
+        found, expected = (Kernels().tiled(node, x, Workspace(), given) for given in (inner, None))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
 def test_tiles_round_like_a_direct_convolution() -> None:
     torch.manual_seed(0)
     node = conv_node(nn.Conv2d(512, 512, 3, padding=1))
@@ -85,6 +108,16 @@ def test_when_tiles_are_chosen() -> None:
         nn.Conv2d(256, 256, (3, 1)),
     ):
         assert not Kernels.tiles(conv_node(other), like, (12, 12), 16)
+
+
+@pytest.mark.cpu_only("of processors")
+@pytest.mark.parametrize("intel", [True, False])
+def test_with_few_channels_tiles_are_chosen_by_the_processor_s_maker(
+    intel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed, "by_intel", lambda: intel)
+    assert Kernels.tiles(conv_node(nn.Conv2d(64, 64, 3, padding=1)), torch.zeros(1), (20, 20), 16) != intel
+    assert Kernels.tiles(conv_node(nn.Conv2d(64, 64, 3, padding=1)), torch.zeros(1), (20, 20), 16, 16)
 
 
 def test_arguments_are_the_same_numbers_in_another_form() -> None:

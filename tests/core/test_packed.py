@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,19 +215,42 @@ def test_what_is_set_around_the_first_question_does_not_matter(
         assert packed.of_use(x) == expected
 
 
-def test_large_products_go_one_by_one_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("least", "intel", "alone"), [(1, False, True), (1, True, False), (2**60, False, False)])
+def test_large_products_go_one_by_one_but_on_intel_s_and_give_the_same(
+    least: int, intel: bool, alone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     needs_packed()
     torch.manual_seed(0)
     node = conv_node(nn.Conv2d(96, 80, 3, padding=1))
     x = torch.randn(3, 96, 14, 10)
     expected = F.conv2d(x.double(), node["weight"].double(), node["bias"].double()).detach()
-    for least in (1, 2**60):
-        monkeypatch.setattr("convscope_core.graph.kernels._ALONE", least)
-        kernels = Kernels()
-        with torch.inference_mode():
-            assert deviation(kernels.tiled(node, x, Workspace()), expected) <= 5e-6
-        assert bool(kernels._products) == (least == 1)
-        assert bool(kernels._transformed) == (least != 1)
+    monkeypatch.setattr("convscope_core.graph.kernels._ALONE", least)
+    monkeypatch.setattr(packed, "by_intel", lambda: intel)
+    kernels = Kernels()
+    with torch.inference_mode():
+        assert deviation(kernels.tiled(node, x, Workspace()), expected) <= 5e-6
+    assert bool(kernels._products) == alone
+    assert bool(kernels._transformed) != alone
+
+
+@pytest.mark.parametrize(
+    ("described", "otherwise", "intel"),
+    [
+        ("processor : 0\nvendor_id : GenuineIntel\n", "", True),
+        ("processor : 0\nvendor_id : AuthenticAMD\n", "GenuineIntel", False),
+        (None, "Intel64 Family 6 Model 85 Stepping 7, GenuineIntel", True),
+        (None, "AMD64 Family 25 Model 1 Stepping 1, AuthenticAMD", False),
+        (None, "", False),
+    ],
+)
+def test_the_processor_s_maker_is_known(
+    described: str | None, otherwise: str, intel: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if described is not None:
+        (tmp_path / "cpuinfo").write_text(described)
+    monkeypatch.setattr(packed, "_PROCESSOR", tmp_path / "cpuinfo")
+    monkeypatch.setattr("platform.processor", lambda: otherwise)
+    assert packed.by_intel.__wrapped__() == intel
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from convscope_core.errors import ArgumentError
-from convscope_core.graph import Graph, Node, Runner, trace
+from convscope_core.graph import Graph, Node, Runner, packed, trace
+from convscope_core.graph.kernels import Kernels
 from convscope_core.graph.layers import find_layers
 from convscope_core.graph.plan import Plan
 from convscope_core.graph.regions import Regions
@@ -234,16 +235,70 @@ def wide() -> tuple[Graph, list[Node]]:
 @given(
     size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     places=st.lists(st.tuples(st.integers(-5, 65), st.integers(-5, 60)), min_size=1, max_size=5),
+    colours=st.sampled_from(["all", "one each", "one", "one but for a pixel"]),
+    intel=st.booleans(),
 )
+@example(size=(30, 26), places=[(11, 8), (20, 21), (-3, 5)], colours="one each", intel=False)
+@example(size=(30, 26), places=[(11, 8), (20, 21), (0, 36)], colours="one but for a pixel", intel=False)
+@example(size=(44, 42), places=[(11, 8), (20, 15)], colours="one each", intel=True)
 def test_tiles_give_what_the_ordinary_pass_gives(
-    wide: tuple[Graph, list[Node]], size: tuple[int, int], places: list[tuple[int, int]]
+    wide: tuple[Graph, list[Node]], size: tuple[int, int], places: list[tuple[int, int]], colours: str, intel: bool
 ) -> None:
     graph, record = wide
     x = torch.randn(1, 3, 70, 62)
-    regions = Regions(graph, x, record)
-    assert worst(graph, regions, x, places, torch.randn(len(places), 3, *size)) <= 1e-5
+    number = 1 if colours == "one" else len(places)
+    patches = torch.randn(number, 3, *(size if colours == "all" else (1, 1))).expand(number, 3, *size).clone()
+    if colours == "one but for a pixel":
+        patches[-1, 0, size[0] // 2, size[1] // 2] += 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packed, "by_intel", lambda: intel)
+        assert worst(graph, Regions(graph, x, record), x, places, patches) <= 1e-5
 
 
+@pytest.fixture
+def other_maker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor on which tiles are chosen more often."""
+    monkeypatch.setattr(packed, "by_intel", lambda: False)
+
+
+@pytest.mark.cpu_only("tiles are for the CPU")
+@pytest.mark.parametrize(
+    # The second convolution's windows are 34 and 48 wide, 9 and 12 tiles. What sees one colour only is 26 and 40 wide,
+    # from the 3rd position on at a border, from the 7th at the other: positions 6 to 27 and 41, 5 and 8 tiles wherever
+    # the box is.
+    ("intel", "side", "alike", "otherwise"),
+    [(False, 30, 9 * 9 - 5 * 5 + 1, 9 * 9), (True, 44, 12 * 12 - 8 * 8 + 1, None)],
+)
+def test_tiles_under_one_colour_are_computed_once(
+    wide: tuple[Graph, list[Node]],
+    intel: bool,
+    side: int,
+    alike: int,
+    otherwise: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packed, "by_intel", lambda: intel)
+    regions = Regions(wide[0], torch.randn(1, 3, 70, 62))
+    second = [n for n in wide[0] if n.kind == "conv"][1]
+    tiles: dict[Node, int] = {}
+    multiply = Kernels._multiply
+
+    def counted(self: Kernels, n: Node, given: Tensor, out: Tensor) -> None:
+        tiles[n] = given.shape[1]
+        multiply(self, n, given, out)
+
+    monkeypatch.setattr(Kernels, "_multiply", counted)
+    patch = torch.ones(1, 3, side, side)
+    places = [(8, 8), (13, 11)]
+    regions(places, patch)
+    assert tiles[second] == len(places) * alike
+    tiles.clear()
+    patch[0, 0, -1, -1] = 0
+    regions(places, patch)
+    assert tiles.get(second) == (None if otherwise is None else len(places) * otherwise)
+
+
+@pytest.mark.usefixtures("other_maker")
 @pytest.mark.cpu_only("tiles are for the CPU")
 def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Node]]) -> None:
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))
@@ -300,6 +355,7 @@ def test_a_lower_precision_errs_a_little(wide: tuple[Graph, list[Node]]) -> None
         assert 0 < error <= 0.03
 
 
+@pytest.mark.usefixtures("other_maker")
 @pytest.mark.parametrize("walk", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("traced", [torch.float64, torch.float32])
 def test_a_walk_in_another_type_than_the_graph(traced: torch.dtype, walk: torch.dtype, device: torch.device) -> None:
@@ -628,6 +684,7 @@ def test_the_work_is_counted(small: tuple[Graph, list[Node]]) -> None:
     assert regions.work((4, 4)).carried_out == regions.work((4, 4)).regions  # nothing is in tiles
 
 
+@pytest.mark.usefixtures("other_maker")
 @pytest.mark.cpu_only("tiles are for the CPU")
 def test_tiles_take_fewer_multiplications(wide: tuple[Graph, list[Node]]) -> None:
     plan = Regions(wide[0], torch.randn(1, 3, 70, 62))._plan((16, 16))

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -30,7 +31,10 @@ from convscope_core.graph.workspace import Workspace
 from convscope_core.locks import Lock, made_once
 from convscope_core.precision import full_precision
 
-__all__ = ["TILE", "Kernels"]
+__all__ = ["TILE", "Inner", "Kernels"]
+
+#: Rows and columns of tiles, (first, last + 1) each.
+Inner: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 #: Side of a tile of results.
 TILE = 4
@@ -39,7 +43,7 @@ TILE = 4
 _SIDE = TILE + 2
 
 #: What the transforms of a tile cost for each input and each output channel, in multiply-adds (measured).
-_TRANSFORMS = {"cpu": 2200, "cuda": 1500}
+_TRANSFORMS = {"cpu": 2200, "cpu by Intel": 4500, "cuda": 1500}
 
 #: What reading a number of a kernel from memory costs, in multiply-adds (measured).
 _READING = 16
@@ -164,7 +168,7 @@ class Kernels:
         return lambda x, *_: multiplied(x)
 
     @staticmethod
-    def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int) -> bool:
+    def tiles(n: Node, like: Tensor, size: tuple[int, int], pictures: int, alike: int = 0) -> bool:
         """Tell whether a node is a convolution that is computed faster in tiles.
 
         Parameters
@@ -176,6 +180,8 @@ class Kernels:
             Rows and columns of results that are wanted.
         pictures : int
             In how many pictures at once.
+        alike : int, default 0
+            Tiles of each of which only one is computed.
         """
         device = like.device.type
         if n.kind != "conv" or like.dtype != torch.float32 or not (device == "cpu" or fused.of_use(like)):
@@ -183,8 +189,9 @@ class Kernels:
         if kernel_size(n) != (3, 3) or n["stride"] != (1, 1) or n["dilation"] != (1, 1) or n["groups"] != 1:
             return False
         made, channels = n["weight"].shape[:2]
-        count = pictures * _count(size)
-        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + _TRANSFORMS[device] * count * (channels + made)
+        count = pictures * (_count(size) - max(0, alike - 1))
+        transforms = _TRANSFORMS["cpu by Intel" if device == "cpu" and packed.by_intel() else device]
+        tiled = _SIDE * _SIDE * (count + _READING) * channels * made + transforms * count * (channels + made)
         return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
 
     @staticmethod
@@ -193,7 +200,7 @@ class Kernels:
         made, channels = n["weight"].shape[:2]
         return int(_SIDE * _SIDE * _count(size) * channels * made)
 
-    def tiled(self, n: Node, x: Tensor, workspace: Workspace) -> Tensor:
+    def tiled(self, n: Node, x: Tensor, workspace: Workspace, inner: Inner | None = None) -> Tensor:
         """Compute a convolution without its padding.
 
         Parameters
@@ -204,6 +211,9 @@ class Kernels:
             (N, C, 4 a + 2, 4 b + 2), float32 in channels-last memory.
         workspace : Workspace
             For transformed tiles.
+        inner : ((first, last + 1), (first, last + 1)) or None
+            Rows and columns of tiles that are all alike in each picture, as what they are computed from is constant: of
+            each picture one is computed. On a processor only.
 
         Returns
         -------
@@ -215,20 +225,21 @@ class Kernels:
         down, across = (height - 2) // TILE, (width - 2) // TILE
         made = n["weight"].shape[0]
         out = x.new_empty(count, TILE * down, TILE * across, made)
-        each = _SIDE * _SIDE * down * across * max(channels, made)
+        blocks = _blocks(down, across, inner)
+        each = _SIDE * _SIDE * sum(b.computed for b in blocks) * max(channels, made)
         most = max(1, _AT_ONCE[x.device.type] // each)
         batches = math.ceil(count / most)
         most = math.ceil(count / batches)
         a, b = (workspace.take(name, x, most * each) for name in ("tiles", "products"))
         for first in range(0, count, most):
-            self._tiles(n, x[first : first + most], out[first : first + most], a, b)
+            self._tiles(n, x[first : first + most], out[first : first + most], blocks, a, b)
         return out.permute(0, 3, 1, 2)
 
-    def _tiles(self, n: Node, x: Tensor, out: Tensor, a: Tensor, b: Tensor) -> None:
+    def _tiles(self, n: Node, x: Tensor, out: Tensor, blocks: list[_Block], a: Tensor, b: Tensor) -> None:
         """Compute a part of the pictures; `a` and `b` hold, in turn, what one step gives to the next."""
         count, channels, height, width = x.shape
         down, across = (height - 2) // TILE, (width - 2) // TILE
-        tiles, made = count * down * across, out.shape[3]
+        tiles, made = count * sum(block.computed for block in blocks), out.shape[3]
         bias = None if n["bias"] is None else n["bias"].detach().to(x.dtype)
 
         def memory(m: Tensor, *shape: int) -> Tensor:
@@ -247,21 +258,26 @@ class Kernels:
             (row, column, picture, TILE * row, TILE * column, 1),
             x.storage_offset(),
         )
-        memory(a, *overlapping.shape).copy_(overlapping)
+        each, sizes = (slice(None),) * 3, [count * block.computed for block in blocks]
+        for block, part in zip(blocks, torch.split(memory(a, _SIDE, _SIDE, tiles, channels), sizes, 2), strict=True):
+            part.view(*part.shape[:2], count, *block.size, part.shape[3]).copy_(overlapping[each + block.read])
         _both(self._inputs.to(x.device), a, b, tiles * channels)
         self._multiply(n, memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made))
         _both(self._results.to(x.device), b, a, tiles * made)
-        found = memory(b, TILE, TILE, count, down, across, made)
-        # By rows and columns of tiles, then in the tile: (N, a, 4, b, 4, K).
+        # By rows and columns in the tile, then of tiles: (4, 4, N, a, b, K).
         places = out.view(count, down, TILE, across, TILE, made).permute(2, 4, 0, 1, 3, 5)
-        if bias is None:
-            places.copy_(found)
-        else:
-            torch.add(found, bias, out=places)
+        for block, part in zip(blocks, torch.split(memory(b, TILE, TILE, tiles, made), sizes, 2), strict=True):
+            place = places[each + block.filled]
+            found = part.view(*part.shape[:2], count, *block.size, part.shape[3]).expand_as(place)
+            if bias is None:
+                place.copy_(found)
+            else:
+                torch.add(found, bias, out=place)
 
     def _multiply(self, n: Node, tiles: Tensor, out: Tensor) -> None:
         """Multiply transformed tiles (36, tiles, C) by the transformed kernel."""
-        if not packed.of_use(tiles) or tiles[0].numel() * out.shape[2] < _ALONE:
+        alone = packed.of_use(tiles) and not packed.by_intel() and tiles[0].numel() * out.shape[2] >= _ALONE
+        if not alone:
             torch.bmm(tiles, self._winograd(n), out=out)
             return
         products = made_once(self._products, n, lambda: [packed.product(m) for m in self._made(n)], self._making)
@@ -279,6 +295,41 @@ class Kernels:
         # In float64: the kernel is rounded once.
         rows = torch.einsum("ij,kcjl->ickl", g, weight.double())
         return torch.einsum("ml,ickl->imck", g, rows).flatten(0, 1).float().contiguous()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A rectangle of tiles: those that are computed, and those that get what comes out, which may be more."""
+
+    read: tuple[slice, slice]
+    filled: tuple[slice, slice]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of tiles that are computed."""
+        rows, columns = self.read
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @property
+    def computed(self) -> int:
+        """How many tiles are computed, for one picture."""
+        return math.prod(self.size)
+
+
+def _blocks(down: int, across: int, inner: Inner | None) -> list[_Block]:
+    """Cut so many rows and columns of tiles into those that are computed each, and those that are alike."""
+    if inner is None:
+        everything = slice(0, down), slice(0, across)
+        return [_Block(everything, everything)]
+    (top, bottom), (left, right) = inner
+    around = [
+        (slice(0, top), slice(0, across)),
+        (slice(bottom, down), slice(0, across)),
+        (slice(top, bottom), slice(0, left)),
+        (slice(top, bottom), slice(right, across)),
+    ]
+    alike = _Block((slice(top, top + 1), slice(left, left + 1)), (slice(top, bottom), slice(left, right)))
+    return [alike, *(_Block(part, part) for part in around if _Block(part, part).computed)]
 
 
 def _plain(t: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ PyTorch hands a processor's convolution its kernel in one of its own layouts, an
 call: for a single picture that takes as long as the convolution. PyTorch's products of matrices go to MKL, which on
 processors of other makers than Intel computes with half the width of their vectors; oneDNN does not.
 
+On Intel's own MKL is the faster, but for matrices that meet few rows, which it packs at every call.
+
 Both are in PyTorch as operations that take what was packed before, made for compiled models. They have no derivative
 and no documentation. Where they are missing, or give something else, what calls these functions does without.
 """
@@ -14,6 +16,7 @@ import functools
 import logging
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,12 +24,15 @@ from torch import Tensor
 
 from convscope_core.graph.node import Node
 
-__all__ = ["convolution", "kernel", "of_use", "product", "takes"]
+__all__ = ["by_intel", "convolution", "kernel", "of_use", "product", "takes"]
 
 logger = logging.getLogger(__name__)
 
 #: Where it has been measured. Elsewhere PyTorch is built with other libraries, and oneDNN with other kernels.
 _MACHINES = frozenset({"x86_64", "amd64"})
+
+#: What Linux says of the processor; elsewhere Python knows.
+_PROCESSOR = Path("/proc/cpuinfo")
 
 #: In which they compute, whatever the type of a kernel.
 _TYPE = torch.float32
@@ -37,6 +43,16 @@ _ops: Any = torch.ops.mkldnn
 def of_use(t: Tensor) -> bool:
     """Tell whether these functions take a tensor: of float32, on a processor."""
     return t.device.type == "cpu" and t.dtype == _TYPE and _works()
+
+
+@functools.cache
+def by_intel() -> bool:
+    """Tell whether the processor is one of Intel's, for which MKL is made.
+
+    Ways to compute are chosen by it, and not by trying, so that the results of a machine keep their bits.
+    """
+    described = _PROCESSOR.read_text(errors="replace") if _PROCESSOR.exists() else platform.processor()
+    return "GenuineIntel" in described
 
 
 def takes(n: Node) -> bool:

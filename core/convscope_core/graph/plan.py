@@ -20,11 +20,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from convscope_core.graph.axes import is_elementwise, is_uniform, structure
+from convscope_core.graph.axes import NOWHERE, is_elementwise, is_uniform, structure
 from convscope_core.graph.captured import CapturedWalk
 from convscope_core.graph.forward import FRESH, IN_PLACE, evaluated
 from convscope_core.graph.geometry import Geometry, Ranges
-from convscope_core.graph.kernels import TILE, Kernels
+from convscope_core.graph.kernels import TILE, Inner, Kernels
 from convscope_core.graph.node import Node, map_values
 from convscope_core.graph.ops import is_decided_by_rounding, kernel_size
 from convscope_core.graph.windows import Batch, Changed, Cut, Ints, Recorded, Windows, gathered, window
@@ -43,6 +43,9 @@ _NO_GAIN = 0.9
 
 #: How often a walk is taken before it is captured: what it makes once is there then, and a hand has stopped resizing.
 _BEFORE_CAPTURE = 2
+
+#: From this share of a convolution's tiles on, those that are alike under an occluder of one colour are computed once.
+_ALIKE = 0.125
 
 _WINDOWED = frozenset({"conv", "max_pool", "avg_pool"})
 
@@ -106,6 +109,7 @@ class Plan:
         self._reads: dict[Node, list[Cut]] = {}
         self._structure = structure(graph)
         self._ranges = self._spread(size)
+        self._constant_in = {graph.input: self._ranges[graph.input.name]}
         for n in recorded.nodes:
             if n in recorded.dependent:
                 self._place(n, *self._ranges[n.name])
@@ -164,6 +168,43 @@ class Plan:
             self._whole.add(n)
             return
         self._windows[n] = Windows((down[0], across[0]), down[1], across[1])
+        if all(i in self._constant_in for i in n.inputs) and (
+            n.kind in _WINDOWED or (is_elementwise(n) and not _constants(n))
+        ):
+            rows, columns = (self._seeing_constant(n, k) for k in (0, 1))
+            if (rows.low <= rows.high).all() and (columns.low <= columns.high).all():
+                self._constant_in[n] = rows, columns
+
+    def _seeing_constant(self, n: Node, k: int) -> Ranges:
+        """Return the positions along an axis that read only what is constant if the pixels of the box are."""
+        low, high = np.zeros(len(self.places[k]), np.int64), np.full(len(self.places[k]), NOWHERE)
+        for i in n.inputs:
+            ranges, reads = self._constant_in[i][k], self._structure.reads[n.name][i.name][k]
+            first, last = ranges
+            if not reads.same:
+                inside = (reads.low >= ranges.low[:, None]) & (reads.high <= ranges.high[:, None])
+                there = inside.any(1)
+                first = np.where(there, inside.argmax(1), NOWHERE)
+                last = np.where(there, inside.shape[1] - 1 - inside[:, ::-1].argmax(1), -1)
+            low, high = np.maximum(low, first), np.minimum(high, last)
+        return Ranges(low, high)
+
+    def _tiles_alike(self, n: Node, windows: Windows) -> Inner | None:
+        """Return the tiles of a convolution that are alike if the pixels of the box are, wherever it is.
+
+        Elsewhere than on a processor none: to ask the device whether they are would take longer.
+        """
+        if n not in self._constant_in or self.recorded.x.device.type != "cpu":
+            return None
+        found, every = [], 1
+        for (low, high), starts, size in zip(
+            self._constant_in[n], (windows.rows, windows.columns), windows.size, strict=True
+        ):
+            first, after = -(-int((low - starts).max()) // TILE), int((high - starts).min() + 1) // TILE
+            found.append((first, max(first, after)))
+            every *= -(-size // TILE)
+        alike = math.prod(after - first for first, after in found)
+        return (found[0], found[1]) if alike > 1 and alike >= _ALIKE * every else None
 
     def _in_parts(self, n: Node, axes: tuple[int, int]) -> bool:
         """Tell whether the operation can be computed in windows, out of windows of its inputs."""
@@ -384,15 +425,26 @@ class Plan:
 
     def _windowed(self, n: Node, windows: Windows, axes: tuple[int, int]) -> _Step:
         """A convolution or pool: windows with a border, then the operation without padding."""
+        if self._in_tiles(n, windows.size):
+            self._tiled.add(n)
+            return self._bordered(n, windows, axes, tiled=True)
+        step, inner = self._bordered(n, windows, axes), self._tiles_alike(n, windows)
+        alike = 0 if inner is None else math.prod(after - first for first, after in inner)
+        if not Kernels.tiles(n, self.recorded.x, windows.size, self.pictures, alike):
+            return step
+        under_one_colour = self._bordered(n, windows, axes, tiled=True, instead=True)
+        return lambda batch: (under_one_colour if batch.uniform else step)(batch)
+
+    def _bordered(
+        self, n: Node, windows: Windows, axes: tuple[int, int], *, tiled: bool = False, instead: bool = False
+    ) -> _Step:
+        """As `_windowed`, in tiles or not; `instead` of another way that reads the same."""
         recorded, x = self.recorded, n["input"]
         # Of rows and of columns, which may be either of the two axes that the kernel moves along.
         order = (axes[0] - 2, axes[1] - 2)
         kernel, stride, padding = ([v[s] for s in order] for v in (kernel_size(n), n["stride"], n["padding"]))
         dilation = [n["dilation"][s] for s in order] if "dilation" in n.args else (1, 1)
         reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-        tiled = self._in_tiles(n, windows.size)
-        if tiled:
-            self._tiled.add(n)
         # Tiles may compute a few rows and columns too many.
         computed = [-(-s // TILE) * TILE if tiled else s for s in windows.size]
         needed = [(c - 1) * stride[k] + reach[k] for k, c in enumerate(computed)]
@@ -407,7 +459,7 @@ class Plan:
         have = self._windows[x] if x in self._windows else self._everywhere(x, axes)
         cut = Cut(x, axes, around, fill, need, have.moved(padding[0], padding[1]))
         same = cut.same
-        if not same:
+        if not same and not instead:
             self._remember(n, cut)
         get = self._whole_of(x) if x not in self._windows else lambda batch: batch.values[x]
 
@@ -417,7 +469,14 @@ class Plan:
 
         if tiled:
             kernels, height, width = recorded.kernels, windows.size[above], windows.size[left]
-            return lambda batch: kernels.tiled(n, read(batch), batch.workspace)[:, :, :height, :width]
+            alike = self._tiles_alike(n, windows)
+            inner = None if alike is None else (alike[above], alike[left])
+
+            def computed_in_tiles(batch: Batch) -> Tensor:
+                found = kernels.tiled(n, read(batch), batch.workspace, inner if inner and batch.uniform else None)
+                return found[:, :, :height, :width]
+
+            return computed_in_tiles
         if n.kind == "conv":
             convolved = self._convolution(n, (needed[above], needed[left]), (0, 0))
             return lambda batch: convolved(read(batch))

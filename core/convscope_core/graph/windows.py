@@ -216,6 +216,12 @@ class Batch:
         tops, lefts = (torch.from_numpy(i).to(self.patches.device) for i in (self.tops, self.lefts))
         return tops, lefts
 
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether each of the patches has one colour."""
+        patches = self.patches if self.patches.stride(0) else self.patches[:1]
+        return bool((patches == patches[:, :, :1, :1]).all())
+
 
 class Recorded:
     """What is known of the clean picture: the values of every node that windows are put together with.
