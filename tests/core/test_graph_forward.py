@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -76,7 +76,6 @@ SUMS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
     "conv needed again": lambda net, h: (lambda y: (y + h) * y)(net.b(h)),
     "conv of one channel": lambda net, h: net.one(h) + h,
     "h + conv of one channel": lambda net, h: h + net.one(h),
-    "rectified": lambda net, h: torch.relu(net.b(h) + h),
 }
 
 
@@ -87,7 +86,7 @@ class Sum(nn.Module):
         self.way = way
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return SUMS[self.way](self, torch.sigmoid(self.a(x))).mean((2, 3))
+        return torch.relu(SUMS[self.way](self, torch.sigmoid(self.a(x)))).mean((2, 3))
 
 
 @pytest.mark.parametrize("way", SUMS)
@@ -117,8 +116,7 @@ def test_sums_in_the_memory_of_a_term_are_those_of_the_module(way: str) -> None:
 @pytest.mark.parametrize(("way", "same"), [("conv + h", True), ("h + conv", True), ("conv needed again", False)])
 def test_a_sum_takes_no_new_memory_where_a_term_is_needed_no_more(way: str, same: bool) -> None:
     g = trace(Sum(way).eval(), (3, 8, 8))
-    add = next(n for n in g if n.kind == "add")
-    term = next(n for n in add.inputs if n.kind == "conv")
+    term = next(i for n in g if n.kind == "add" for i in n.inputs if i.kind == "conv")
     where: dict[Node, int] = {}
     kept: list[torch.Tensor] = []  # so that no memory is free for another
 
@@ -126,8 +124,26 @@ def test_a_sum_takes_no_new_memory_where_a_term_is_needed_no_more(way: str, same
         where[node] = value.data_ptr()
         kept.append(value)
 
-    Runner(g).visit(torch.randn(2, 3, 8, 8), [term, add, g.output], visit)
-    assert (where[term] == where[add]) == same
+    (rectified,) = (n for n in g if n.kind == "relu")
+    Runner(g).visit(torch.randn(2, 3, 8, 8), [term, rectified], visit)
+    assert (where[term] == where[rectified]) == same
+
+
+@pytest.mark.parametrize("way", SUMS)
+def test_a_sum_that_is_shown_is_shown_with_its_terms(way: str) -> None:
+    g = trace(Sum(way).eval(), (3, 8, 8))
+    x = torch.randn(2, 3, 8, 8)
+    alone = plainly(g, x)
+    sums = [n for n in g if n.kind == "add"]
+    assert sums
+
+    def visit(node: Node, value: torch.Tensor, inputs: Sequence[torch.Tensor]) -> None:
+        torch.testing.assert_close(value, alone[node])
+        for term, expected in zip(inputs, node.inputs, strict=True):
+            torch.testing.assert_close(term, alone[expected])
+
+    with torch.no_grad():
+        Runner(g).visit(x, sums, visit)
 
 
 def test_without_output_the_walk_stops_after_the_last_recorded_node() -> None:

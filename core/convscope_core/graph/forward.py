@@ -63,7 +63,8 @@ class Runner:
 
     Safe to use from several threads at once: a call keeps its values to itself. Intermediate results are
     freed after their last use. A rectifier whose input nobody else needs is computed in the memory of its
-    input, as an in-place module would, and a sum in that of one of its terms; what is recorded is never overwritten.
+    input, as an in-place module would, and a sum that is not shown in that of one of its terms; what is recorded is
+    never overwritten.
 
     What is shown and not kept is computed with packed kernels on a processor, unless gradients are enabled: they take
     once as much memory as the kernels.
@@ -123,7 +124,7 @@ class Runner:
             Nodes to show, not the input.
         visit : callable
             Gets the node, its value, and the values of its inputs, which all may be overwritten when the call has
-            ended; of rectifiers and sums, inputs may be already.
+            ended; of rectifiers, the input may be already.
         """
         asked = tuple(dict.fromkeys(nodes))
         packs = self._packs and packed.of_use(x) and not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"))
@@ -182,6 +183,8 @@ class _Plan:
                 falling = n.args.get("negative_slope", 0) < 0  # of which the sign does not tell the input's
                 if mine[0] and not falling:
                     op = IN_PLACE[n.kind]
+            elif n.kind == "add" and n in visited:
+                pass  # it is shown with its terms, which are what a pattern is of
             elif n.kind == "add" and mine[0]:
                 op = _added
             elif n.kind == "add" and mine[1] and n.args.get("alpha", 1) == 1:
