@@ -37,7 +37,7 @@ const options = {
   // Of our own parts, and neither of the state nor of what the kernel and the page say: nobody outside reads these names.
   mangleProps: watch
     ? undefined
-    : /^(abandon|awaiting|awaits|begins|busy|charted|colouredBy|complain|density|element|failure|flights|follow|grab|headed|hears|initial|keepMenu|noun|offer|page|progress|resizing|rest|resume|retry|settle|showFoot|store|submit|timer|watch|watchers|on(Change|Choose|Error|Heard|Patch|Slow|Theme|Unsent))$/,
+    : /^(abandon|awaiting|awaits|begins|busy|charted|colouredBy|complain|density|element|failure|finish|flights|follow|grab|handler|headed|hears|initial|keepMenu|markTitle|noun|offer|page|progress|resizing|rest|resume|retry|settle|showFoot|store|submit|timer|watch|watchers|on(Change|Choose|Error|Heard|Patch|Slow|Theme|Unsent))$/,
   sourcemap: watch ? "inline" : false,
   legalComments: "none",
   logLevel: "info",

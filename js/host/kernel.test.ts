@@ -223,6 +223,34 @@ describe("a hand at work", () => {
     expect(sent()).toHaveLength(4); // the one under way is not answered
   });
 
+  it("overtakes what waits of its own kind", () => {
+    const { kernel, sent, move } = working();
+    move(1);
+    kernel.ask("unit", { x: 2 });
+    kernel.ask("unit", { x: 3, dragging: true });
+    kernel.rest();
+    expect(sent().slice(1)).toEqual([["unit", 3]]);
+  });
+
+  it("may set out again while what waited is asked", () => {
+    const { kernel, channel, sent, move } = working();
+    move(1);
+    for (const kind of ["unit", "grid"]) kernel.ask(kind, { x: 2 });
+    const send = channel.send.bind(channel);
+    channel.send = (...message) => {
+      channel.send = send;
+      send(...message);
+      move(3);
+    };
+    kernel.rest();
+    expect(sent().slice(1)).toEqual([
+      ["unit", 2],
+      ["move", 3],
+    ]);
+    vi.advanceTimersByTime(REST_MS);
+    expect(sent().slice(3)).toEqual([["grid", 2]]);
+  });
+
   it("rests while it holds on, and goes first again when it moves on", () => {
     const { kernel, sent, move } = working();
     for (let x = 0; x < 5; x++) {

@@ -94,6 +94,8 @@ export class KernelLine implements Kernel {
     if (request.dragging) {
       clearTimeout(this.#hand);
       this.#hand = setTimeout(this.rest, REST_MS);
+      // What waits of the kind is older.
+      this.#later.delete(kind);
     } else if (this.#hand) {
       this.#later.set(kind, request);
       return;
@@ -105,8 +107,9 @@ export class KernelLine implements Kernel {
   rest = (): void => {
     clearTimeout(this.#hand);
     this.#hand = undefined;
-    for (const [kind, request] of this.#later) this.ask(kind, request);
-    this.#later.clear();
+    const later = this.#later;
+    this.#later = new Map();
+    for (const [kind, request] of later) this.ask(kind, request);
   };
 
   awaits(kind: string): boolean {

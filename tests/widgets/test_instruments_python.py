@@ -169,6 +169,28 @@ class TestRequests:
         assert [number for number in range(2, 12) if answered[number].get("superseded")] == list(range(2, 11))
         assert answered[11]["position"] == [11, 0]
 
+    def test_what_one_page_asks_takes_the_place_of_nothing_that_another_waits_for(
+        self, net, pictures, browser_end, show, monkeypatch
+    ):
+        widget = show(cs.Occluder(net, pictures[0], size=10))
+        begun, go_on = threading.Event(), threading.Event()
+
+        def hold(content):
+            begun.set()
+            go_on.wait(30)
+            return {}, []
+
+        monkeypatch.setattr(widget, "_answer_hold", hold, raising=False)
+        widget._handle_custom_msg({"kind": "hold", "id": 1, "client": "a"}, [])
+        assert begun.wait(30)
+        for page in ("a", "b"):
+            content = {"kind": "occlude", "id": 2, "client": page, "position": (3, 3), "dragging": page == "b"}
+            widget._handle_custom_msg(content, [])
+        go_on.set()
+        assert widget.wait(30)
+        answered = [(one["client"], one["ok"]) for one, _ in browser_end.received if one.get("id") == 2]
+        assert answered == [("b", True), ("a", True)]
+
     def test_of_several_in_flight_the_answers_keep_their_order(self, net, pictures, browser_end, show, monkeypatch):
         widget = show(cs.Occluder(net, pictures[0], size=10))
         begun, go_on, answer = threading.Event(), threading.Event(), widget._answer_occlude

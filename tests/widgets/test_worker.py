@@ -228,6 +228,33 @@ def test_a_job_has_its_turn_before_a_hand_at_work_and_rests_longer_the_longer_it
     assert worker.wait(TIMEOUT)
 
 
+def test_a_job_goes_on_when_the_hand_rests_however_long_its_slice_took(worker, clock, monkeypatch):
+    begun: list[float] = []
+    moved: list[float] = []
+    finished = threading.Event()
+    really = worker._condition.wait
+
+    def wait(timeout=None):  # time passes at once where a job waits for it
+        if not worker._jobs or finished.is_set():
+            return really(timeout)
+        clock.now += timeout
+        return False
+
+    def job():
+        begun.append(clock.now)
+        clock.now += 10 * module.TURN
+        worker.submit("move", lambda: None, hand=True)
+        moved.append(clock.now)
+        yield
+        begun.append(clock.now)
+        finished.set()
+
+    monkeypatch.setattr(worker._condition, "wait", wait)
+    worker.start("survey", job())
+    assert finished.wait(TIMEOUT)
+    assert begun[1] == pytest.approx(moved[0] + module.REST)
+
+
 def test_jobs_of_several_kinds_take_turns_and_one_takes_the_place_of_its_kind(worker):
     go_on = blocked(worker)
     order = []

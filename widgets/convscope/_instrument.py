@@ -189,7 +189,7 @@ class Instrument(anywidget.AnyWidget):
                     return
                 taken[kind] = number
             self._worker.submit(
-                kind,
+                f"{kind} {page}",  # what one page asks takes the place of nothing that another waits for
                 lambda: self._reply(kind, content),
                 lambda: self.send({**self._head(content), "superseded": True}),
                 hand=content.get("dragging") is True,
@@ -312,8 +312,8 @@ class Instrument(anywidget.AnyWidget):
             with self._taking:
                 self._holding = False
                 postponed, self._postponed = self._postponed, []
-            for number, task in enumerate(postponed):
-                self._worker.submit(f"again {number}", task)
+            for task in postponed:
+                self._worker.submit(f"again {id(task)}", task)  # not in place of those of the time before
 
     @contextmanager
     def _checked_traits(self) -> Iterator[None]:

@@ -254,7 +254,7 @@ class Worker:
         if self._slots:
             request = now if any(one.hand for one in self._slots.values()) else rest
         if self._jobs and now < rest:
-            job = self._turn
+            job = min(self._turn, rest)
         elif self._jobs and not self._slots:
             job = min(self._came + LINGER, self._turn)
         return request, job

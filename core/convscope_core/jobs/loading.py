@@ -213,5 +213,5 @@ class _Loading:
         shape = (sum(map(len, parts)), *parts[0].shape[1:])
         x = torch.empty(shape, dtype=parts[0].dtype, pin_memory=self._pinned)
         # By NumPy: PyTorch would share it out among threads, beside those that compute.
-        np.concatenate([part.numpy() for part in parts], out=x.numpy())
+        np.concatenate([part.numpy(force=True) for part in parts], out=x.numpy())
         return x

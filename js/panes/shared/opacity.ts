@@ -20,7 +20,9 @@ export function opacityField(store: Store<OpacitySlice & HostSlice>): HTMLElemen
     title: label,
   });
   on(opacity, "input", () => store.set({ dragging: true, opacity: Number(opacity.value) / 100 }));
-  on(opacity, "change", () => store.set({ dragging: false }));
+  // Not every browser tells of a change where it is let go at the value at which it was taken.
+  for (const end of ["change", "pointerup", "blur"] as const)
+    on(opacity, end, () => store.set({ dragging: false }));
   store.follow("opacity", (share) => {
     opacity.value = String(Math.round(100 * share));
   });
