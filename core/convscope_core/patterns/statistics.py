@@ -111,7 +111,8 @@ class LayerSums:
             self._unshare(self.tensors.keys() - (self._names if neurons.kind == "linear" else ()))
         t = self.tensors
         shift = t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2))
-        t["n"] += torch.tensor([part.numel() // neurons.outputs for part in neurons.by_phase(z)]).to(t["n"])
+        for phase, part in enumerate(neurons.by_phase(z)):
+            t["n"][phase] += part.numel() // neurons.outputs  # a number that is brought to a GPU makes it wait
         if self.whole:
             t["x"] += neurons.summed(inputs, z).to(t["x"])
         if neurons.kind == "add":
