@@ -111,8 +111,8 @@ class LayerSums:
             self._unshare(self.tensors.keys() - (self._names if neurons.kind == "linear" else ()))
         t = self.tensors
         shift = t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2))
-        for phase, part in enumerate(neurons.by_phase(z)):
-            t["n"][phase] += part.numel() // neurons.outputs  # a number that is brought to a GPU makes it wait
+        for phase, values in enumerate(neurons.by_phase(z)):
+            t["n"][phase] += values.numel() // neurons.outputs  # a number that is brought to a GPU makes it wait
         if self.whole:
             t["x"] += neurons.summed(inputs, z).to(t["x"])
         if neurons.kind == "add":
