@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from convscope_core.errors import ArgumentError, ImageError, NetworkError
+from convscope_core.errors import ArgumentError, ExecutorError, ImageError, NetworkError
 from convscope_core.evolution import evolution, evolving
 from convscope_core.experiments import compare, comparing, degradation, degrading, filter_health, measuring_filters
 from convscope_core.explain import project_many, projecting
@@ -147,6 +147,20 @@ def test_each_step_is_of_the_pictures_so_far_and_stays_so(net: Network, folder: 
         files = [folder / f"{number}.png" for number in range(step.done)]
         expected = mean_maps.average(net, files, "2", batch_size=4, progress=False)
         torch.testing.assert_close(step.result, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_a_process_that_reads_may_die_wherever_the_job_is(
+    net: Network, folder: Path, mean_maps: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(*_: object) -> None:
+        # Not while a batch is waited for: PyTorch raises what it hears of in the middle of this.
+        os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+        threading.Event().wait(20)
+
+    monkeypatch.setattr(mean_maps.MeanMaps, "add", add)
+    with pytest.raises(ExecutorError, match="2 processes that read pictures"):
+        mean_maps.average(net, folder, "2", batch_size=2, workers=2, progress=False)
+    assert not multiprocessing.active_children()
 
 
 def test_closed_it_ends_its_threads(net: Network, folder: Path, mean_maps: ModuleType) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from convscope_core.arguments import require_counts
 from convscope_core.datasets import Images
 from convscope_core.jobs.ledger import Ledger
-from convscope_core.jobs.loading import Prepares, loaded
+from convscope_core.jobs.loading import Prepares, loaded, reading
 from convscope_core.jobs.parts import P, Part
 from convscope_core.jobs.results import Record
 from convscope_core.network import Network
@@ -214,17 +214,18 @@ class Job(ABC, Generic[P, R]):
         part = self.empty(accumulating)
         checks: list[Check] = []
         pinned = device.type == "cuda"
-        for batch in loaded(self.preparing(), images, indices, self.batch_size, self.workers, pinned=pinned):
-            if batch.x is not None:
-                x = batch.x.to(device, self.net.dtype, non_blocking=pinned)
-                check = self.add(part, x, batch.numbers, batch.labels)
-                checks += [] if check is None else [check]
-            last = batch.record.visited == len(indices)
-            if accumulating.type == "cpu" or last:
-                for check in checks:
-                    check()
-                checks.clear()
-            yield (part if last else part.copy() if self.steps_hold_parts else None), batch.record
+        with reading(self.workers):
+            for batch in loaded(self.preparing(), images, indices, self.batch_size, self.workers, pinned=pinned):
+                if batch.x is not None:
+                    x = batch.x.to(device, self.net.dtype, non_blocking=pinned)
+                    check = self.add(part, x, batch.numbers, batch.labels)
+                    checks += [] if check is None else [check]
+                last = batch.record.visited == len(indices)
+                if accumulating.type == "cpu" or last:
+                    for check in checks:
+                        check()
+                    checks.clear()
+                yield (part if last else part.copy() if self.steps_hold_parts else None), batch.record
 
 
 _HOW = frozenset(f.name for f in fields(Job))

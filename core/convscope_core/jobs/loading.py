@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -19,9 +19,7 @@ from convscope_core.datasets import Images
 from convscope_core.errors import ConvscopeError, ExecutorError
 from convscope_core.jobs.results import Record
 
-__all__ = ["Loaded", "Prepares", "loaded"]
-
-T = TypeVar("T")
+__all__ = ["Loaded", "Prepares", "loaded", "reading"]
 
 
 class Prepares(Protocol):
@@ -81,7 +79,7 @@ def loaded(
     """
     record = Record([], [], [])
     with _Loading(preprocessing, images, batch_size, workers, pinned) as batches:
-        for x, batch in _guarded(batches, workers):
+        for x, batch in batches:
             good = [(indices[place], one) for place, one in batch if one.tensor is not None]
             numbers, labels = [number for number, _ in good], [one.label for _, one in good]
             record = Record(
@@ -93,10 +91,11 @@ def loaded(
             yield Loaded(x, numbers, labels, record)
 
 
-def _guarded(batches: Iterator[T], workers: int) -> Iterator[T]:
-    """Tell in our words that a process that reads pictures died."""
+@contextlib.contextmanager
+def reading(workers: int) -> Iterator[None]:
+    """Tell in our words that a process that reads pictures died: PyTorch does wherever the main thread is."""
     try:
-        yield from batches
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
