@@ -28,8 +28,16 @@ _BLOCK = 2**24
 _ALIGNED = 64
 """At multiples of so many bytes tensors begin."""
 
-_mapped: WeakValueDictionary[int, mmap.mmap] = WeakValueDictionary()
-"""The files that are mapped, by the address of their first byte."""
+
+class _Map(mmap.mmap):
+    """A file that is mapped."""
+
+    address: int
+    """Of its first byte."""
+
+
+_mapped: WeakValueDictionary[int, _Map] = WeakValueDictionary()
+"""The files that are mapped, by the address of each tensor's first byte."""
 
 
 class Spill:
@@ -59,16 +67,16 @@ class Spill:
         self._end = 0
         if self.in_file:
             self._size = size + _ALIGNED * tensors
-            self._folder = _folder()
+            self._folder = ""
             try:
+                self._folder = _folder()
                 self._file = tempfile.TemporaryFile(dir=self._folder, buffering=0)  # noqa: SIM115  it lives with this
                 finalize(self, self._file.close)  # the tensors have the map, which stays
                 self._file.truncate(self._size)  # which takes no room yet
-                mapping = mmap.mmap(self._file.fileno(), self._size)
+                self._map = _Map(self._file.fileno(), self._size)
             except OSError as error:
                 raise self._refused(error) from error
-            self._whole = torch.frombuffer(mapping, dtype=torch.uint8)
-            _mapped[self._whole.data_ptr()] = mapping
+            self._map.address = torch.frombuffer(self._map, dtype=torch.uint8).data_ptr()
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype = torch.float64) -> Tensor:
         """Return a new tensor, to be filled by `write` before it is read."""
@@ -78,17 +86,29 @@ class Spill:
         self._end = begin + torch.Size(shape).numel() * dtype.itemsize
         if self._end > self._size:
             raise AssertionError(f"room for {self._size} bytes, of which {self._end} are asked for")
-        return self._whole[begin : self._end].view(dtype).reshape(*shape)
+        return self.at(begin, shape, dtype)
+
+    def at(self, place: int, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return a tensor of the bytes from a place in the file on, a multiple of the type's size.
+
+        Its storage is its own, of its size: that is what is written where it is pickled.
+        """
+        count = torch.Size(shape).numel()
+        if not count:
+            return torch.empty(*shape, dtype=dtype)
+        found = torch.frombuffer(self._map, dtype=dtype, count=count, offset=place)
+        _mapped[found.data_ptr()] = self._map
+        return found.reshape(tuple(shape))
 
     def write(self, into: Tensor, first: int, block: Tensor) -> None:
         """Fill a tensor of `empty`, or of what `bytes` is, from a place along its first axis on."""
         part = into[first : first + len(block)]
-        if not self.in_file:
+        if not self.in_file or not block.numel():
             part.copy_(block)
             return
         data = block.to("cpu", into.dtype).contiguous().reshape(-1).view(torch.uint8).numpy().data
         try:
-            self._file.seek(part.data_ptr() - self._whole.data_ptr())
+            self._file.seek(part.data_ptr() - self._map.address)
             while len(data):
                 data = data[self._file.write(data) :]
         except OSError as error:
@@ -105,8 +125,9 @@ class Spill:
         return made.reshape(tensor.shape)
 
     def _refused(self, error: OSError) -> StoreError:
+        where = f" in {self._folder!r}" if self._folder else ""
         return StoreError(
-            f"Expected room for {self._size / 1e9:.1f} GB of intermediate results in {self._folder!r}, got an error: "
+            f"Expected room for {self._size / 1e9:.1f} GB of intermediate results{where}, got an error: "
             f"{error.strerror or error}. Make room there, name a folder on another disk in the environment variable "
             "TMPDIR before Python starts, or work on fewer layers at a time (layers=). What a store has is safe."
         )
@@ -121,8 +142,8 @@ def let_go(*tensors: Tensor) -> None:
     """Take what was read of tensors in files out of memory; it is read again where it is asked for again."""
     for tensor in tensors:
         if tensor.numel() and lies_in_file(tensor):
-            base = tensor.untyped_storage().data_ptr()
-            mapping, begin = _mapped[base], tensor.data_ptr() - base
+            mapping = _mapped[tensor.untyped_storage().data_ptr()]
+            begin = tensor.data_ptr() - mapping.address
             start = begin - begin % mmap.ALLOCATIONGRANULARITY
             if hasattr(mapping, "madvise"):  # which Windows has not, and need not have
                 mapping.madvise(mmap.MADV_DONTNEED, start, begin + tensor.nbytes - start)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import gc
+import io
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -39,7 +42,7 @@ def test_what_is_copied_is_the_same(several: list[Tensor], large: int, block: in
         for tensor, copy in zip(several, copies, strict=True):
             assert copy.dtype == tensor.dtype
             assert torch.equal(copy, tensor)
-            assert lies_in_file(copy) == (large == 0)
+            assert lies_in_file(copy) == (large == 0 and copy.numel() > 0)
             assert not lies_in_file(tensor)
         let_go(*copies)
 
@@ -67,6 +70,7 @@ def test_parts_are_read_alike_into_memory_and_into_files(state: dict[str, Tensor
             for name, tensor in state.items():
                 assert found[name].dtype == tensor.dtype
                 assert torch.equal(found[name], tensor)
+                assert found[name].untyped_storage().nbytes() <= tensor.nbytes, "pickled, it takes no others along"
             with pytest.raises(Damage):
                 parts.unpacked(rows[:-1])
             with pytest.raises(Damage):
@@ -85,6 +89,11 @@ def test_parts_are_read_alike_into_memory_and_into_files(state: dict[str, Tensor
         '{"a":{"dtype":"F64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"F64","shape":[],"data_offsets":[0,8]}}',
         '{"a":{"dtype":"F64","shape":[1],"data_offsets":["0",8]}}',
         '{"a":{"dtype":"F65","shape":[1],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F64","shape":[1.0],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F64","shape":[true],"data_offsets":[0,8]}}',
+        '{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8.0]}}',
+        '{"a":{"dtype":"F64","shape":[1],"data_offsets":[0,8]},'
+        '"b":{"dtype":"F64","shape":[4294967296,4294967296,0],"data_offsets":[8,8]}}',
         '{"a":8}',
         "[]",
         "{",
@@ -96,6 +105,30 @@ def test_what_says_that_it_is_what_it_is_not_is_damage(head: str, monkeypatch: p
     monkeypatch.setattr(spill, "LARGE", 0)
     with pytest.raises(Damage):
         parts.unpacked(list(parts._deflated([memoryview(data)])))
+
+
+def test_a_tensor_is_pickled_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with all of the file, once for each tensor of it: surveys that were read from stores are pickled."""
+    monkeypatch.setattr(spill, "LARGE", 0)
+    place = Spill(10**6, 3)
+    several = [place.copied(torch.arange(float(size))) for size in (3, 1000, 5)]
+    for tensor in several:
+        data = pickle.dumps(tensor)
+        assert len(data) < tensor.nbytes + 5000
+        assert torch.equal(pickle.loads(data), tensor)
+        assert lies_in_file(tensor[1:])
+    torch.save(several, file := io.BytesIO())
+    assert len(file.getvalue()) < 20_000
+
+
+def test_no_place_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(spill, "LARGE", 0)
+    monkeypatch.setattr(spill, "_folder", none)
+    with pytest.raises(StoreError, match=r"room for .* results, got an error: No usable temporary .*TMPDIR"):
+        Spill(100)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what is open is told by Linux")

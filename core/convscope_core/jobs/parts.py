@@ -229,6 +229,8 @@ def _read(data: Iterator[bytes], most: int) -> dict[str, Tensor]:
         for dtype, shape, begin, end in sorted(places.values(), key=lambda place: place[2:]):
             if begin != size or end - begin != dtype.itemsize * math.prod(shape) or min(shape, default=0) < 0:
                 raise Damage("its tensors do not lie where they can")
+            if {*map(type, (begin, end, *shape))} != {int} or math.prod(each or 1 for each in shape) >= 2**60:
+                raise Damage("its tensors have shapes that none can have")
             size = end
         if size > most:
             raise Damage(f"it holds more than the {most:,} bytes that it can need")
@@ -241,9 +243,10 @@ def _read(data: Iterator[bytes], most: int) -> dict[str, Tensor]:
         place += len(more)
     if place != size:
         raise Damage("it holds less than it says")
-    return {name: _as(whole[begin:end], dtype).reshape(shape) for name, (dtype, shape, begin, end) in places.items()}
-
-
-def _as(data: Tensor, dtype: torch.dtype) -> Tensor:
-    """Take bytes as numbers, which others may have written where no number begins."""
-    return (data if data.storage_offset() % dtype.itemsize == 0 else data.clone()).view(dtype)
+    return {
+        # Others may have written numbers where none begins.
+        name: whole[begin:end].clone().view(dtype).reshape(shape)
+        if begin % dtype.itemsize
+        else file.at(begin, shape, dtype)
+        for name, (dtype, shape, begin, end) in places.items()
+    }
