@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import io
+import json
 import os
 import pickle
 from pathlib import Path
@@ -20,6 +21,8 @@ from convscope_core.errors import StoreError
 from convscope_core.jobs import parts
 from convscope_core.saving import Damage
 from convscope_core.spill import Spill, let_go, lies_in_file
+from convscope_core.survey.profile import ClassProfile
+from convscope_core.survey.sample import Sample
 
 TYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.int8, torch.uint8, torch.bool]
 
@@ -156,3 +159,14 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(spill, "_folder", lambda: str(tmp_path / "none"))
     with pytest.raises(StoreError, match=r"room for 3\.0 GB .*none', got an error: No such file.*TMPDIR"):
         Spill(3 * 10**9)
+
+
+def test_what_a_survey_reads_from_a_store_is_pickled_once() -> None:
+    """And not all rows with each row."""
+    peaks, names = torch.rand(64, 32), [f"class {number}" for number in range(64)]
+    text = torch.tensor(list(json.dumps(names).encode()), dtype=torch.uint8)
+    sample = {"images": torch.arange(64), "peaks": peaks, "means": peaks, "size": torch.tensor(64)}
+    sums = {"sums": peaks, "squares": peaks.sum(0), "counts": torch.ones(64, dtype=torch.int64), "labels": text}
+    for part in (Sample.from_state(sample), ClassProfile.from_state(sums)):
+        rows = part._rows if isinstance(part, Sample) else part._sums
+        assert sum(row.untyped_storage().nbytes() for row in rows.values()) == sum(row.nbytes for row in rows.values())

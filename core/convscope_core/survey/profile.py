@@ -157,5 +157,5 @@ class ClassProfile(Accumulator):
         profile = cls(sums.shape[1], device=device, name=name)
         profile._squares = squares.to(profile.device, torch.float64)
         for label, total, count in zip(labels, sums.to(profile.device, torch.float64), counts, strict=True):
-            profile._put(label, total, count)
+            profile._put(label, total.clone(), count)  # a row alone is pickled alone
         return profile

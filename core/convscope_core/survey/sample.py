@@ -151,7 +151,8 @@ class Sample(Accumulator):
         before = "before_ceiling" in state
         sample = cls(peaks.shape[1], int(state["size"]), before_ceiling=before, device=device, name=name)
         rows = torch.stack([peaks, means], 1).to(sample.device, torch.float32)
-        sample._rows = dict(zip(state["images"].tolist(), rows, strict=True))
+        # Copies: a row that is part of all rows is pickled with all of them.
+        sample._rows = {image: row.clone() for image, row in zip(state["images"].tolist(), rows, strict=True)}
         return sample
 
 
