@@ -114,7 +114,7 @@ class TestOccluder:
     def test_unknown_options_and_things_that_are_no_network_are_refused(self, net, pictures, module):
         with pytest.raises(TypeError, match=r"colour.*it has: .*fill"):
             cs.Occluder(net, pictures[0], size=10, colour="grey")
-        with pytest.raises(TypeError, match=r"cs\.Network"):
+        with pytest.raises(cs.ArgumentError, match=r"Network\(module\)"):
             cs.Occluder(module, pictures[0])
 
     def test_an_unreadable_picture_is_an_error_of_the_constructor(self, net, tmp_path):
