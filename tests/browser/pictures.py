@@ -130,7 +130,7 @@ CHANGE = {
     "HealthView": "w.layer = 'conv_head'",
     "Evolution": "w.layer = 'conv2'",
     "Invariance": "w.value = 12",
-    "Compare": "w.picture = 1",
+    "Compare": "w.layer_b = 'conv1'",
 }
 SETTLED = """() => [...document.querySelectorAll('.cs-is-stale, .cs-is-loading, [aria-busy=true]')]
   .every((one) => one.getClientRects().length === 0)"""

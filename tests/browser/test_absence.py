@@ -80,6 +80,9 @@ def test_opened_without_its_kernel_a_view_shows_the_picture_from_the_widgets_sta
     expect(picture).to_be_visible()
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 500
     expect(again.locator(".cs-root")).to_be_hidden()
+    # What is said covers nothing of it.
+    said, still = again.locator(".cs-absent").bounding_box(), picture.bounding_box()
+    assert said["y"] + said["height"] <= still["y"]
     book.lab.end_kernel(name)
 
 

@@ -155,6 +155,24 @@ def test_every_control_says_in_sight_what_it_is_for_and_nothing_is_cut(notebook)
     assert not said, "\n".join(said)
 
 
+def test_an_error_stands_with_what_it_is_of(notebook):  # type: ignore[no-untyped-def]
+    """Where a person looks: the instruments are higher than a page, and at their end nobody sees it."""
+    kinds = {
+        "Gallery": {"rows": "table", "tiles": "table"},
+        "HealthView": {"units": "health"},
+        "Evolution": {"winners": "cells", "cells": "cells", "unit": "unit"},
+        "Correspondence": {"views": "pictures", "covered": "pictures"},
+    }
+    book = notebook(WORKSHOP, *(f"{name} = shop.make[{name!r}](shop.net); {name}" for name in kinds))
+    for number, (name, places) in enumerate(kinds.items(), 1):
+        root = book.cell(number).locator(".cs-root")
+        for kind, place in places.items():
+            book.run(f"{name}._guarded({kind!r}, lambda: 1 / 0)")
+            expect(root.locator(f".cs-pane--{place} .cs-error")).to_contain_text("ZeroDivisionError")
+            root.get_by_role("button", name="Dismiss").click()
+            expect(root.locator(".cs-error")).to_have_count(0)
+
+
 def test_what_is_looked_for_is_found(notebook):  # type: ignore[no-untyped-def]
     """The walks find what they are for: a control without a word, words that are cut, what sticks out, an empty bar."""
     book = notebook(SMALL, "w = cs.Occluder(net, pictures[0], size=16); w")

@@ -181,6 +181,24 @@ class TestMaps:
         expect(ghost).to_be_visible()
         assert ghost.evaluate("e => [e.style.top, e.style.left]") == [f"{100 * 24 / 64}%", f"{100 * 20 / 64}%"]
 
+    def test_what_the_maps_say_is_of_the_occluders_place_or_of_one_that_is_named(self, notebook):
+        book = notebook(SMALL, MAPS.replace("); w", ", position=(21, 21)); w"))
+        root = book.cell(1).locator(".cs-root")
+        complete(root, 169)
+        nearest = root.locator("[data-panel=probability]").locator("xpath=..").locator(".cs-map__value + .cs-dim")
+        expect(nearest).to_have_text("nearest")
+        expect(nearest).to_have_attribute("title", "Of the nearest place of the map: row 20, column 20")
+        book.run("w.position = (20, 24)")
+        expect(nearest).to_have_text("")
+        # On a wide page nothing but the margins is left beneath the maps and the picture.
+        book.page.set_viewport_size({"width": 1280, "height": 1000})
+        gap = """(root) => {
+          const box = (one) => root.querySelector(one).getBoundingClientRect();
+          const [labels, controls] = [box(".cs-labels"), box(".cs-controls")];
+          return box(".cs-pane--classes").top - Math.max(labels.bottom, controls.bottom);
+        }"""
+        assert 0 <= root.evaluate(gap) < 40
+
     def test_a_click_puts_the_occluder_there_and_the_keyboard_does_too(self, notebook):
         book = notebook(SMALL, MAPS)
         root = book.cell(1).locator(".cs-root")

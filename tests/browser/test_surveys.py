@@ -158,9 +158,32 @@ def test_the_unit_panel_shows_classes_weaker_examples_similar_units_and_the_hist
     weaker.nth(2).hover()
     expect(weaker.nth(2)).to_have_attribute("aria-selected", "true")
     name = book.value("survey.images[survey.quantiles('0', 0)[2].image].name")
-    expect(root.locator(".cs-context__source")).to_contain_text(name)
+    source = root.locator(".cs-context__source")
+    expect(source).to_have_text(name)
+    assert source.evaluate("one => one.scrollWidth <= one.clientWidth")  # the whole of it
     expect(root.locator(".cs-context .cs-link")).to_have_text("copy path")
     expect(output.locator(".bqplot .bar")).not_to_have_count(0)
+    # Its table is next to it.
+    assert root.evaluate("""root => {
+      const [table, parts] = ["details.cs-tabled", ".cs-unit__parts"].map((one) => root.querySelector(one));
+      return parts.getBoundingClientRect().bottom <= table.getBoundingClientRect().top;
+    }""")
+    # Jupyter has a sign for widgets whose kernel has gone: bars stay where they are on their axis.
+    was, now = output.locator(".cs-charted").evaluate(
+        """(charted) => {
+          const left = (one) => one.getBoundingClientRect().left;
+          const places = () => [...charted.querySelectorAll(".bqplot :is(rect, path, text)")].map(left);
+          const was = places();
+          for (const one of [charted, ...charted.querySelectorAll("*")])
+            if (/widget|bqplot|box/.test(one.className)) one.classList.add("jupyter-widgets-disconnected");
+          const now = places();
+          for (const one of [charted, ...charted.querySelectorAll("*")])
+            one.classList.remove("jupyter-widgets-disconnected");
+          return [was, now];
+        }"""
+    )
+    assert len(was) > 10
+    assert now == was
     chip = root.locator("[aria-label='Similar units'] .cs-chip")
     expect(chip).to_have_count(1)
     expect(root).to_contain_text("correlation over 36 pictures")
