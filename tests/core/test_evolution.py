@@ -493,7 +493,7 @@ def test_other_arguments_are_refused(recorder: EvolutionRecorder, tmp_path: Path
         ({"tau": -1}, ArgumentError, "tau as a number of 0 or greater, got -1"),
         ({"k": 0}, ArgumentError, "k to be a whole number"),
         ({"store": tmp_path / "none" / "deeper"}, ArgumentError, "in one that exists"),
-        ({"start": 3}, ArgumentError, "EvolutionResult to start from, got int"),
+        ({"start": 3}, ArgumentError, "Expected start as an EvolutionResult, got 3"),
     ):
         with pytest.raises(error, match=says):
             evolving(recorder, **{"images": PICTURES, **arguments})

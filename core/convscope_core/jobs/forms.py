@@ -104,13 +104,17 @@ def completed(
     signature = inspect.signature(steps)
 
     def complete(*args: Q.args, **kwargs: Q.kwargs) -> R:
-        try:
-            signature.bind(*args, **kwargs)
-        except TypeError as error:  # which would speak of the other form
-            raise TypeError(f"{name}() {error}") from None
         if "progress" in signature.parameters:
             kwargs.setdefault("progress", True)
-        return result(steps(*args, **kwargs))
+        try:
+            begun = steps(*args, **kwargs)
+        except TypeError:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:  # that would speak of the other form
+                raise TypeError(f"{name}() {error}") from None
+            raise
+        return result(begun)
 
     kind = re.sub(r"[\w.]+\.", "", inspect.formatannotation(returns))
     parameters = [p.replace(default=True) if p.name == "progress" else p for p in signature.parameters.values()]
