@@ -64,6 +64,11 @@ class SurveyPane(Instrument):
             looked = int(survey.seen.sum()) + len(survey.skipped)
             self._survey_job.show("done", Step(looked, max(looked, len(survey.images)), fresh=True))
 
+    def close(self) -> None:
+        """See `Instrument`; a survey that could go on has threads, which read pictures ahead."""
+        super().close()
+        self._passes_over = None
+
     # ---- making one
 
     def start_survey(
