@@ -38,6 +38,21 @@ def same_frame(frame, clean, now):
     assert [row["index"] for row in frame["classes"]] == np.argsort(-clean.probabilities, kind="stable")[:5].tolist()
 
 
+def held(widget, monkeypatch):
+    """Keep an instrument at a request, of page "a" with the number 1, until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(content):
+        begun.set()
+        go_on.wait(30)
+        return {}, []
+
+    monkeypatch.setattr(widget, "_answer_hold", hold, raising=False)
+    widget._handle_custom_msg({"kind": "hold", "id": 1, "client": "a"}, [])
+    assert begun.wait(30)
+    return go_on
+
+
 class TestOccluder:
     @pytest.mark.parametrize("position", [(0, 0), (5, 9), (22, 22)])
     @pytest.mark.parametrize("size", [10, (4, 10)])
@@ -150,16 +165,7 @@ class TestRequests:
 
     def test_an_overtaken_request_is_told_so(self, net, pictures, browser_end, show, monkeypatch):
         widget = show(cs.Occluder(net, pictures[0], size=10))
-        begun, go_on = threading.Event(), threading.Event()
-
-        def hold(content):
-            begun.set()
-            go_on.wait(30)
-            return {}, []
-
-        monkeypatch.setattr(widget, "_answer_hold", hold, raising=False)
-        widget._handle_custom_msg({"kind": "hold", "id": 1, "client": "a"}, [])
-        assert begun.wait(30)
+        go_on = held(widget, monkeypatch)
         for number in range(2, 12):
             widget._handle_custom_msg({"kind": "occlude", "id": number, "client": "a", "position": (number, 0)}, [])
         go_on.set()
@@ -173,16 +179,7 @@ class TestRequests:
         self, net, pictures, browser_end, show, monkeypatch
     ):
         widget = show(cs.Occluder(net, pictures[0], size=10))
-        begun, go_on = threading.Event(), threading.Event()
-
-        def hold(content):
-            begun.set()
-            go_on.wait(30)
-            return {}, []
-
-        monkeypatch.setattr(widget, "_answer_hold", hold, raising=False)
-        widget._handle_custom_msg({"kind": "hold", "id": 1, "client": "a"}, [])
-        assert begun.wait(30)
+        go_on = held(widget, monkeypatch)
         for page in ("a", "b"):
             content = {"kind": "occlude", "id": 2, "client": page, "position": (3, 3), "dragging": page == "b"}
             widget._handle_custom_msg(content, [])
