@@ -13,6 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from convscope_core import compiled
 from convscope_core.errors import ArgumentError
 from convscope_core.survey import Health, TopK, by_position, histogram_edges, reduction
 from convscope_core.survey import top as top_k
@@ -222,21 +223,30 @@ def _at_once(maps: torch.Tensor, ceiling: float | None, floor: float | None, bef
     return SimpleNamespace(**found, rows=places // width, columns=places % width)
 
 
+def _by_position(maps: torch.Tensor, *bounds: Any) -> ImageStatistics:
+    return ImageStatistics.of(maps.contiguous(memory_format=torch.channels_last), *bounds)
+
+
+def _without_numba(maps: torch.Tensor, *bounds: Any) -> ImageStatistics:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_kernels", {"maps": None})
+        return _by_position(maps, *bounds)
+
+
 def _in_python(maps: torch.Tensor, *bounds: Any) -> ImageStatistics:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_position, "_made", [by_position._reduced])
-        return WAYS["by position"](maps, *bounds)
+        return _without_numba(maps, *bounds)
 
 
 WAYS = {
     "by map": lambda maps, *bounds: ImageStatistics.of(maps.contiguous(), *bounds),
-    "by position": lambda maps, *bounds: ImageStatistics.of(
-        maps.contiguous(memory_format=torch.channels_last), *bounds
-    ),
+    "compiled": _by_position,
+    "by position": _without_numba,
     "by position in Python": lambda maps, *bounds: _in_python(maps, *bounds),
     "at once": lambda maps, ceiling=None, floor=None, before=None: _at_once(maps, ceiling, floor, before),
 }
-"""By memory layout on a CPU, without TorchScript, and as on an accelerator."""
+"""By memory layout on a CPU, without Numba, without TorchScript, and as on an accelerator."""
 
 
 @settings(max_examples=60, deadline=None)
@@ -277,6 +287,7 @@ def test_every_way_to_reduce_equals_brute_force(
 
 LAYOUTS = {
     "by map": torch.Tensor.contiguous,
+    "compiled": lambda maps: maps.contiguous(memory_format=torch.channels_last),
     "by position": lambda maps: maps.contiguous(memory_format=torch.channels_last),
     "by position in Python": lambda maps: maps.contiguous(memory_format=torch.channels_last),
     "at once": lambda maps: maps.transpose(2, 3).contiguous().transpose(2, 3),
@@ -336,8 +347,8 @@ def test_where_torchscript_does_not_work_it_is_done_in_python(wrong: str, monkey
 
     monkeypatch.setattr(by_position, "_made", [])
     monkeypatch.setattr(torch.jit, "script", script)
-    maps = torch.randn(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
-    assert torch.equal(ImageStatistics.of(maps).peaks, maps.amax((2, 3)))
+    maps = torch.randn(2, 3, 4, 5)
+    assert torch.equal(WAYS["by position"](maps).peaks, maps.amax((2, 3)))
     assert by_position._made == [by_position._reduced]
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from convscope_core import fused
+from convscope_core import compiled, fused
 from convscope_core.graph import packed
 from convscope_core.graph.forward import evaluated
 from convscope_core.graph.node import Node, map_values
@@ -252,6 +252,11 @@ class Kernels:
                 torch.bmm(transformed, self._winograd(n), out=products)
             fused.tile_results(products, bias, out)
             return
+        if compiled.of_use("tiles", x):
+            self._tiles_compiled(
+                n, x, out, blocks, memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made), bias
+            )
+            return
         picture, _, row, column = x.stride()
         overlapping = x.as_strided(
             (_SIDE, _SIDE, count, down, across, channels),
@@ -273,6 +278,35 @@ class Kernels:
                 place.copy_(found)
             else:
                 torch.add(found, bias, out=place)
+
+    def _tiles_compiled(
+        self,
+        n: Node,
+        x: Tensor,
+        out: Tensor,
+        blocks: list[_Block],
+        tiles: Tensor,
+        products: Tensor,
+        bias: Tensor | None,
+    ) -> None:
+        """Do the same, through memory once for each transform."""
+        first = 0
+        for block in blocks:
+            compiled.tile_inputs(x, block.read, tiles, first)
+            first += len(x) * block.computed
+        self._multiply(n, tiles, products)
+        first = 0
+        for block in blocks:
+            if block.read == block.filled:
+                compiled.tile_results(products, first, bias, block.filled, out)
+            else:  # one tile stands for many
+                one = out.new_empty(len(x), TILE, TILE, out.shape[3])
+                compiled.tile_results(products, first, bias, (slice(0, 1), slice(0, 1)), one)
+                down, across = block.filled
+                for r in range(down.start, down.stop):
+                    part = out[:, TILE * r : TILE * r + TILE, TILE * across.start : TILE * across.stop]
+                    part.view(len(x), TILE, -1, TILE, out.shape[3]).copy_(one[:, :, None])
+            first += len(x) * block.computed
 
     def _multiply(self, n: Node, tiles: Tensor, out: Tensor) -> None:
         """Multiply transformed tiles (36, tiles, C) by the transformed kernel."""

@@ -17,15 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from convscope_core import compiled
 from convscope_core.locks import Lock
 
 __all__ = ["reduced"]
 
 logger = logging.getLogger(__name__)
-
-CANCELLED = 0.01
-"""Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
-
 _Reduction: TypeAlias = Callable[[Tensor, "float | None", bool, "Tensor | None", Tensor, int, float], list[Tensor]]
 
 
@@ -59,7 +56,7 @@ def reduced(
             # Whatever is set around the call that makes it: others use it, too.
             scratch = _own.scratch = torch.empty(cached, dtype=torch.float32, device="cpu")
     peaks, places, means, magnitudes, deviations, active, saturated = _reduction()(
-        maps, ceiling, signed, places, scratch, cached, CANCELLED
+        maps, ceiling, signed, places, scratch, cached, compiled.CANCELLED
     )
     return peaks, places, means, magnitudes, deviations, active, saturated
 
@@ -157,7 +154,7 @@ def _compiled() -> _Reduction:
         with torch.inference_mode():
             maps = torch.arange(96.0, dtype=torch.float32, device="cpu").view(2, 3, 4, 4)
             maps = maps.contiguous(memory_format=torch.channels_last)
-            given = maps, 9.0, True, None, torch.empty(48, dtype=torch.float32, device="cpu"), 48, CANCELLED
+            given = maps, 9.0, True, None, torch.empty(48, dtype=torch.float32, device="cpu"), 48, compiled.CANCELLED
             if all(torch.equal(a, b) for a, b in zip(made(*given), _reduced(*given), strict=True)):
                 return made
         logger.info("maps are reduced in Python, which is slower: TorchScript gives other numbers")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from convscope_core import fused
+from convscope_core import compiled, fused
 from convscope_core.arguments import listed
 from convscope_core.errors import ArgumentError
 from convscope_core.survey import by_position
@@ -286,8 +286,10 @@ def _by_map(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: P
 
 def _by_position(maps: Tensor, ceiling: float | None, signed: bool, before_ceiling: Peaks | None) -> dict[str, Tensor]:
     """Reduce maps (N, C, h, w) on a CPU in which the channels of a position lie side by side."""
-    names = "peaks", "places", "means", "magnitudes", "deviations", "active", "saturated"
     places = None if before_ceiling is None else before_ceiling.places
+    if compiled.of_use("maps", maps):
+        return compiled.maps_reduced(maps, ceiling, signed, places)
+    names = "peaks", "places", "means", "magnitudes", "deviations", "active", "saturated"
     found = by_position.reduced(maps, ceiling, signed, places, _CACHED_LINES * torch.get_num_threads())
     return dict(zip(names, found, strict=True))
 
@@ -297,7 +299,7 @@ def _deviations(maps: Tensor, means: Tensor, squares: Tensor) -> Tensor:
     found = squares - means.square() * maps.shape[2]
     # Where the mean is large against the spread, or the squares overflow, the difference loses its digits: those maps
     # are gone through again.
-    poor = ~(found > by_position.CANCELLED * squares) & (squares != 0)
+    poor = ~(found > compiled.CANCELLED * squares) & (squares != 0)
     if bool(poor.any()):
         found[poor] = (maps[poor] - means[poor][:, None]).square_().sum(dim=1)
     return found

@@ -1,0 +1,174 @@
+"""Steps that a processor does in one pass over memory where PyTorch takes many.
+
+Numba, which is an extra of this package, compiles them when they are first needed, and keeps what it compiled. Without
+it, or where it cannot compile, what calls these functions does the same with PyTorch's operations.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convscope_core.locks import Lock, made_once
+
+__all__ = ["maps_reduced", "of_use", "tile_inputs", "tile_results"]
+
+logger = logging.getLogger(__name__)
+
+CANCELLED = 0.01
+"""Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
+
+_kernels: dict[str, Any] = {}
+_making = Lock()
+
+
+def of_use(step: str, t: Tensor) -> bool:
+    """Tell whether a step is computed here for such a tensor: of float32, on a CPU, in a process in which Numba works.
+
+    Parameters
+    ----------
+    step : {"maps", "tiles"}
+        `maps_reduced`, or `tile_inputs` and `tile_results`. It is compiled when it is first asked for.
+    t : Tensor
+    """
+    if t.device.type != "cpu" or t.dtype != torch.float32:
+        return False
+    return made_once(_kernels, step, lambda: _working(step), _making) is not None
+
+
+def _working(step: str) -> Any:
+    """Compile a step, and look at what it gives."""
+    try:
+        kernels = importlib.import_module("convscope_core.compiled_kernels")
+        if not kernels.compiles():
+            raise RuntimeError("NUMBA_DISABLE_JIT is set")
+        with torch.inference_mode():
+            if {"maps": _maps_right, "tiles": _tiles_right}[step](kernels):
+                return kernels
+        logger.info("%s are computed without Numba, which is slower: it gives other numbers", step)
+    except Exception as e:  # it is not there, does not go with this NumPy, has nowhere to keep what it compiled...
+        logger.info("%s are computed without Numba, which is slower: %s: %s", step, type(e).__name__, e)
+    return None
+
+
+def _maps_right(kernels: Any) -> bool:
+    maps = torch.arange(96.0, dtype=torch.float32, device="cpu").view(2, 3, 4, 4)
+    found = _reduced(kernels, maps.contiguous(memory_format=torch.channels_last), 9.0, True, None)
+    flat = maps.flatten(2)
+    expected = flat.amax(2), flat.mean(2), flat.mean(2), flat.var(2, correction=0) * 16
+    return all(torch.allclose(a, b) for a, b in zip(found.values(), expected, strict=False))
+
+
+def _tiles_right(kernels: Any) -> bool:
+    """A tile of nothing but ones, and one that is the third of the numbers that it is transformed into."""
+    x = torch.ones(1, 1, 6, 6, dtype=torch.float32, device="cpu")
+    tiles, results = x.new_zeros(36, 1, 1), x.new_zeros(1, 4, 4, 1)
+    everything = slice(0, 1), slice(0, 1)
+    _tile_inputs(kernels, x, everything, tiles, 0)
+    inputs = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0, 0.0])
+    third = torch.zeros_like(tiles)
+    third[14] = 1
+    _tile_results(kernels, third, 0, None, everything, results)
+    sides = torch.tensor([1.0, -1.0, 1.0, -1.0]), torch.tensor([1.0, -1.0, 1.0, -1.0])
+    return torch.equal(tiles.view(6, 6), torch.outer(inputs, inputs)) and torch.equal(
+        results.view(4, 4), torch.outer(*sides)
+    )
+
+
+def maps_reduced(maps: Tensor, ceiling: float | None, signed: bool, places: Tensor | None) -> dict[str, Tensor]:
+    """Reduce maps (N, C, h, w), float32, of which the channels of a position lie side by side in memory.
+
+    Sums are those of a few values in float32, added in float64, in an order that is the same however many pictures
+    there are.
+
+    Parameters
+    ----------
+    maps : Tensor
+    ceiling : float or None
+        Where it is given, how many positions are there or above is counted.
+    signed : bool
+        Whether the mean of the magnitudes is another than that of the values.
+    places : Tensor, optional
+        (N, C) int64, the positions of the peaks, where they are known.
+
+    Returns
+    -------
+    dict of str to tensor
+        Each (N, C): ``peaks``, ``means``, ``magnitudes``, ``deviations``, ``rows`` and ``columns`` (of equal values the
+        first, in row-major order), ``active``, ``saturated``.
+    """
+    return _reduced(_kernels["maps"], maps, ceiling, signed, places)
+
+
+def _reduced(
+    kernels: Any, maps: Tensor, ceiling: float | None, signed: bool, places: Tensor | None
+) -> dict[str, Tensor]:
+    count, channels, height, width = maps.shape
+    numbers = torch.empty((4, count, channels), dtype=torch.float32, device="cpu")
+    counts = torch.empty((4, count, channels), dtype=torch.int64, device="cpu")
+    known = np.empty((0, 0), np.int64) if places is None else places.contiguous().numpy()
+    kernels.reduce_maps(
+        maps.permute(0, 2, 3, 1).reshape(count, height * width, channels).numpy(), width,
+        np.float32(0 if ceiling is None else ceiling), ceiling is not None, signed, CANCELLED, known,
+        places is not None, numbers.numpy(), counts.numpy(),
+    )  # fmt: skip
+    names = "peaks", "means", "magnitudes", "deviations", "rows", "columns", "active", "saturated"
+    return dict(zip(names, (*numbers.unbind(), *counts.unbind()), strict=True))
+
+
+def tile_inputs(x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) -> None:
+    """Transform what tiles of 4x4 results read, as `convscope_core.graph.kernels` says.
+
+    Parameters
+    ----------
+    x : Tensor
+        (N, C, 4 a + 2, 4 b + 2), float32 in channels-last memory.
+    tiles : (slice, slice)
+        Rows and columns of tiles, with both ends.
+    out : Tensor
+        (36, tiles, C), contiguous.
+    first : int
+        Where in it they begin.
+    """
+    _tile_inputs(_kernels["tiles"], x, tiles, out, first)
+
+
+def _tile_inputs(kernels: Any, x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) -> None:
+    rows, columns = tiles
+    kernels.tile_inputs(
+        x.permute(0, 2, 3, 1).numpy(), rows.start, rows.stop, columns.start, columns.stop, out.numpy(), first
+    )
+
+
+def tile_results(products: Tensor, first: int, bias: Tensor | None, tiles: tuple[slice, slice], out: Tensor) -> None:
+    """Make results of the products of transformed tiles and kernels.
+
+    Parameters
+    ----------
+    products : Tensor
+        (36, tiles, K), contiguous.
+    first : int
+        Where in it these begin.
+    bias : Tensor or None
+        (K,).
+    tiles : (slice, slice)
+        Rows and columns of tiles, with both ends.
+    out : Tensor
+        (N, 4 a, 4 b, K), contiguous.
+    """
+    _tile_results(_kernels["tiles"], products, first, bias, tiles, out)
+
+
+def _tile_results(
+    kernels: Any, products: Tensor, first: int, bias: Tensor | None, tiles: tuple[slice, slice], out: Tensor
+) -> None:
+    rows, columns = tiles
+    added = np.zeros(out.shape[3], np.float32) if bias is None else bias.contiguous().numpy()
+    kernels.tile_results(
+        products.numpy(), first, added, rows.start, rows.stop, columns.start, columns.stop, out.numpy()
+    )

@@ -1,0 +1,378 @@
+# mypy: ignore-errors
+"""What `convscope_core.compiled` says, as Numba compiles it.
+
+Rows of channels are read side by side with plain indices, in loops of their own that do little each: so LLVM makes
+vector instructions of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import config, njit
+
+__all__ = ["compiles", "reduce_maps", "tile_inputs", "tile_results"]
+
+_CHANNELS = 128
+"""Channels at once: what is kept of them stays in a core's first cache."""
+
+_ROWS = 8
+"""Positions at once: what is kept is read and written once for all of them. The code has them spelt out."""
+
+_ADDED = 32
+"""So many times _ROWS values are added in float32, those sums in float64."""
+
+_TOGETHER = 1024
+"""Numbers that go together to one of the 36 places of a tile, or come from there: those places are mostly as far apart
+as a core's first cache is wide, and what is read and written singly crowds it."""
+
+
+def compiles() -> bool:
+    """Tell whether Numba does, or leaves functions to Python, as for debuggers and measures of coverage."""
+    return not config.DISABLE_JIT
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _in_digits(flat, start, step, positions):
+    """The sum, the sum of magnitudes, and that of squared deviations from the mean, of one map; all in float64."""
+    total, size, deviation = 0.0, 0.0, 0.0
+    for p in range(positions):
+        value = np.float64(flat[start + p * step])
+        total += value
+        size += abs(value)
+    mean = total / positions
+    for p in range(positions):
+        deviation += (flat[start + p * step] - mean) ** 2
+    return total, size, deviation
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def reduce_maps(maps, width, ceiling, bounded, signed, cancelled, places, known, numbers, counts):
+    """Write the statistics of maps (N, positions, C), float32, of which the channels of a position lie side by side."""
+    count, positions, channels = maps.shape
+    flat = maps.reshape(-1)
+    peak, tile = np.empty(_CHANNELS, np.float32), np.empty(_CHANNELS, np.int32)
+    total, square, size = (
+        np.empty(_CHANNELS, np.float32),
+        np.empty(_CHANNELS, np.float32),
+        np.empty(_CHANNELS, np.float32),
+    )
+    totals, squares, sizes = np.empty(_CHANNELS), np.empty(_CHANNELS), np.empty(_CHANNELS)
+    above, full = np.empty(_CHANNELS, np.int32), np.empty(_CHANNELS, np.int32)
+    whole = positions // _ROWS * _ROWS
+    for n in range(count):
+        for c0 in range(0, channels, _CHANNELS):
+            some = min(_CHANNELS, channels - c0)
+            peak[:] = -np.inf
+            tile[:] = 0
+            total[:] = 0
+            square[:] = 0
+            size[:] = 0
+            totals[:] = 0
+            squares[:] = 0
+            sizes[:] = 0
+            above[:] = 0
+            full[:] = 0
+            waiting = 0
+            for p in range(0, whole, _ROWS):
+                at = (n * positions + p) * channels + c0
+                r0 = flat[at : at + some]
+                at += channels
+                r1 = flat[at : at + some]
+                at += channels
+                r2 = flat[at : at + some]
+                at += channels
+                r3 = flat[at : at + some]
+                at += channels
+                r4 = flat[at : at + some]
+                at += channels
+                r5 = flat[at : at + some]
+                at += channels
+                r6 = flat[at : at + some]
+                at += channels
+                r7 = flat[at : at + some]
+                if not known:
+                    for c in range(some):
+                        a = r0[c] if r0[c] > r1[c] else r1[c]
+                        b = r2[c] if r2[c] > r3[c] else r3[c]
+                        d = r4[c] if r4[c] > r5[c] else r5[c]
+                        e = r6[c] if r6[c] > r7[c] else r7[c]
+                        a = a if a > b else b
+                        d = d if d > e else e
+                        a = a if a > d else d
+                        before, where = peak[c], tile[c]
+                        better = a > before
+                        peak[c] = a if better else before
+                        tile[c] = np.int32(p) if better else where
+                for c in range(some):
+                    above[c] += (
+                        np.int32(r0[c] > 0) + np.int32(r1[c] > 0) + np.int32(r2[c] > 0) + np.int32(r3[c] > 0)
+                        + np.int32(r4[c] > 0) + np.int32(r5[c] > 0) + np.int32(r6[c] > 0) + np.int32(r7[c] > 0)
+                    )  # fmt: skip
+                for c in range(some):
+                    total[c] += ((r0[c] + r1[c]) + (r2[c] + r3[c])) + ((r4[c] + r5[c]) + (r6[c] + r7[c]))
+                    square[c] += (
+                        ((r0[c] * r0[c] + r1[c] * r1[c]) + (r2[c] * r2[c] + r3[c] * r3[c]))
+                        + ((r4[c] * r4[c] + r5[c] * r5[c]) + (r6[c] * r6[c] + r7[c] * r7[c]))
+                    )  # fmt: skip
+                if signed:
+                    for c in range(some):
+                        size[c] += (
+                            ((abs(r0[c]) + abs(r1[c])) + (abs(r2[c]) + abs(r3[c])))
+                            + ((abs(r4[c]) + abs(r5[c])) + (abs(r6[c]) + abs(r7[c])))
+                        )  # fmt: skip
+                if bounded:
+                    for c in range(some):
+                        full[c] += (
+                            np.int32(r0[c] >= ceiling) + np.int32(r1[c] >= ceiling) + np.int32(r2[c] >= ceiling)
+                            + np.int32(r3[c] >= ceiling) + np.int32(r4[c] >= ceiling) + np.int32(r5[c] >= ceiling)
+                            + np.int32(r6[c] >= ceiling) + np.int32(r7[c] >= ceiling)
+                        )  # fmt: skip
+                waiting += 1
+                if waiting == _ADDED:
+                    waiting = 0
+                    for c in range(some):
+                        totals[c] += total[c]
+                        squares[c] += square[c]
+                        sizes[c] += size[c]
+                        total[c], square[c], size[c] = 0, 0, 0
+            for p in range(whole, positions):
+                at = (n * positions + p) * channels + c0
+                row = flat[at : at + some]
+                for c in range(some):
+                    a = row[c]
+                    before, where = peak[c], tile[c]
+                    better = a > before
+                    peak[c] = a if better else before
+                    tile[c] = np.int32(p) if better else where
+                    above[c] += np.int32(a > 0)
+                for c in range(some):
+                    a = row[c]
+                    total[c] += a
+                    square[c] += a * a
+                    size[c] += abs(a)
+                if bounded:
+                    for c in range(some):
+                        full[c] += np.int32(row[c] >= ceiling)
+            start = n * positions * channels + c0
+            for c in range(some):
+                place = np.int64(tile[c])
+                if known:
+                    place = places[n, c0 + c]
+                    peak[c] = flat[start + place * channels + c]
+                else:
+                    last = min(place + _ROWS, positions) - 1
+                    while place < last and flat[start + place * channels + c] != peak[c]:
+                        place += 1
+                summed, squared = totals[c] + total[c], squares[c] + square[c]
+                sized = sizes[c] + size[c] if signed else summed
+                deviation = squared - summed * summed / positions
+                # The difference has lost its digits, or a sum its bounds.
+                if not deviation > cancelled * squared and squared != 0:
+                    summed, sized, deviation = _in_digits(flat, start + c, channels, positions)
+                numbers[0, n, c0 + c] = peak[c]
+                numbers[1, n, c0 + c] = summed / positions
+                numbers[2, n, c0 + c] = sized / positions
+                numbers[3, n, c0 + c] = deviation
+                counts[0, n, c0 + c] = place // width
+                counts[1, n, c0 + c] = place % width
+                counts[2, n, c0 + c] = above[c]
+                counts[3, n, c0 + c] = full[c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _of_inputs(a, b, c, d, e, f):
+    return (
+        a - np.float32(1.5) * b - np.float32(2) * c + np.float32(1.5) * d + e,
+        np.float32(0.5) * c - b + np.float32(2.5) * d + e,
+        b - np.float32(2.5) * c + np.float32(0.5) * d + e,
+        np.float32(2) * d - np.float32(2) * b - c + e,
+        np.float32(0.5) * b - c - np.float32(0.5) * d + e,
+        b - np.float32(1.5) * c - np.float32(2) * d + np.float32(1.5) * e + f,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _of_results(a, b, c, d, e, f):
+    return (
+        a + b + c + d + e,
+        b - c + np.float32(0.5) * d - np.float32(2) * e,
+        b + c + np.float32(0.25) * d + np.float32(4) * e,
+        b - c + np.float32(0.125) * d - np.float32(8) * e + f,
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tile_inputs(x, top, bottom, left, right, out, first):
+    """Transform tiles of these rows and columns, of x (N, H, W, C), into `out` (36, tiles, C) from `first` on."""
+    count, height, width, channels = x.shape
+    flat, into = x.reshape(-1), out.reshape(-1)
+    step = out.shape[1] * channels
+    most = max(1, _TOGETHER // channels)
+    length = min(most, right - left) * channels
+    apart = length + 16
+    half, whole = np.empty(36 * _CHANNELS, np.float32), np.empty(36 * apart, np.float32)
+    at = first * channels
+    for n in range(count):
+        for tile_row in range(top, bottom):
+            for start in range(left, right, most):
+                stop = min(start + most, right)
+                for tile_column in range(start, stop):
+                    corner = ((n * height + 4 * tile_row) * width + 4 * tile_column) * channels
+                    for c0 in range(0, channels, _CHANNELS):
+                        some = min(_CHANNELS, channels - c0)
+                        for j in range(6):
+                            p = corner + j * channels + c0
+                            r0 = flat[p : p + some]
+                            p += width * channels
+                            r1 = flat[p : p + some]
+                            p += width * channels
+                            r2 = flat[p : p + some]
+                            p += width * channels
+                            r3 = flat[p : p + some]
+                            p += width * channels
+                            r4 = flat[p : p + some]
+                            p += width * channels
+                            r5 = flat[p : p + some]
+                            p = j * _CHANNELS
+                            w0 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w1 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w2 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w3 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w4 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w5 = half[p : p + some]
+                            for c in range(some):
+                                a, b, d, e, f, g = _of_inputs(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+                                w0[c] = a
+                                w1[c] = b
+                                w2[c] = d
+                                w3[c] = e
+                                w4[c] = f
+                                w5[c] = g
+                        for i in range(6):
+                            p = i * 6 * _CHANNELS
+                            r0 = half[p : p + some]
+                            p += _CHANNELS
+                            r1 = half[p : p + some]
+                            p += _CHANNELS
+                            r2 = half[p : p + some]
+                            p += _CHANNELS
+                            r3 = half[p : p + some]
+                            p += _CHANNELS
+                            r4 = half[p : p + some]
+                            p += _CHANNELS
+                            r5 = half[p : p + some]
+                            p = i * 6 * apart + (tile_column - start) * channels + c0
+                            w0 = whole[p : p + some]
+                            p += apart
+                            w1 = whole[p : p + some]
+                            p += apart
+                            w2 = whole[p : p + some]
+                            p += apart
+                            w3 = whole[p : p + some]
+                            p += apart
+                            w4 = whole[p : p + some]
+                            p += apart
+                            w5 = whole[p : p + some]
+                            for c in range(some):
+                                a, b, d, e, f, g = _of_inputs(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+                                w0[c] = a
+                                w1[c] = b
+                                w2[c] = d
+                                w3[c] = e
+                                w4[c] = f
+                                w5[c] = g
+                length = (stop - start) * channels
+                for k in range(36):
+                    r0 = whole[k * apart : k * apart + length]
+                    w0 = into[at + k * step : at + k * step + length]
+                    for c in range(length):
+                        w0[c] = r0[c]
+                at += length
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def tile_results(products, first, bias, top, bottom, left, right, out):
+    """Write what products (36, tiles, K) from `first` on give in tiles of these ranges, into `out` (N, H, W, K)."""
+    count, height, width, channels = out.shape
+    flat, into = products.reshape(-1), out.reshape(-1)
+    step = products.shape[1] * channels
+    most = max(1, _TOGETHER // channels)
+    length = min(most, right - left) * channels
+    apart = length + 16
+    half, whole = np.empty(24 * _CHANNELS, np.float32), np.empty(36 * apart, np.float32)
+    at = first * channels
+    for n in range(count):
+        for tile_row in range(top, bottom):
+            for start in range(left, right, most):
+                stop = min(start + most, right)
+                length = (stop - start) * channels
+                for k in range(36):
+                    r0 = flat[at + k * step : at + k * step + length]
+                    w0 = whole[k * apart : k * apart + length]
+                    for c in range(length):
+                        w0[c] = r0[c]
+                at += length
+                for tile_column in range(start, stop):
+                    corner = ((n * height + 4 * tile_row) * width + 4 * tile_column) * channels
+                    for c0 in range(0, channels, _CHANNELS):
+                        some = min(_CHANNELS, channels - c0)
+                        added = bias[c0 : c0 + some]
+                        for j in range(6):
+                            p = j * apart + (tile_column - start) * channels + c0
+                            r0 = whole[p : p + some]
+                            p += 6 * apart
+                            r1 = whole[p : p + some]
+                            p += 6 * apart
+                            r2 = whole[p : p + some]
+                            p += 6 * apart
+                            r3 = whole[p : p + some]
+                            p += 6 * apart
+                            r4 = whole[p : p + some]
+                            p += 6 * apart
+                            r5 = whole[p : p + some]
+                            p = j * _CHANNELS
+                            w0 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w1 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w2 = half[p : p + some]
+                            p += 6 * _CHANNELS
+                            w3 = half[p : p + some]
+                            for c in range(some):
+                                a, b, d, e = _of_results(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+                                w0[c] = a
+                                w1[c] = b
+                                w2[c] = d
+                                w3[c] = e
+                        for i in range(4):
+                            p = i * 6 * _CHANNELS
+                            r0 = half[p : p + some]
+                            p += _CHANNELS
+                            r1 = half[p : p + some]
+                            p += _CHANNELS
+                            r2 = half[p : p + some]
+                            p += _CHANNELS
+                            r3 = half[p : p + some]
+                            p += _CHANNELS
+                            r4 = half[p : p + some]
+                            p += _CHANNELS
+                            r5 = half[p : p + some]
+                            p = corner + i * width * channels + c0
+                            w0 = into[p : p + some]
+                            p += channels
+                            w1 = into[p : p + some]
+                            p += channels
+                            w2 = into[p : p + some]
+                            p += channels
+                            w3 = into[p : p + some]
+                            for c in range(some):
+                                a, b, d, e = _of_results(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+                                w0[c] = a + added[c]
+                                w1[c] = b + added[c]
+                                w2[c] = d + added[c]
+                                w3[c] = e + added[c]

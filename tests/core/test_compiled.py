@@ -1,0 +1,146 @@
+"""What Numba compiles for processors: that it does, against what it stands for, and what happens where it cannot."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convscope_core import compiled
+from convscope_core.graph.kernels import _matrices
+from convscope_core.survey import reduction
+from convscope_core.survey.reduction import ImageStatistics
+
+pytestmark = pytest.mark.cpu_only("processors have kernels of their own")
+
+LIKE = torch.zeros(1)
+
+
+def test_it_is_of_use_where_numba_is_installed() -> None:
+    numba = pytest.importorskip("numba")
+    if numba.config.DISABLE_JIT:
+        pytest.skip("NUMBA_DISABLE_JIT is set")
+    assert compiled.of_use("maps", LIKE)
+    assert compiled.of_use("tiles", LIKE)
+    for other in (LIKE.double(), LIKE.half(), LIKE.to("meta")):
+        assert not compiled.of_use("maps", other)
+        assert not compiled.of_use("tiles", other)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 400), st.integers(1, 30), st.integers(1, 30)),
+    signed=st.booleans(),
+    bounded=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_many_channels_and_positions(shape: tuple[int, ...], signed: bool, bounded: bool, seed: int) -> None:
+    if not compiled.of_use("maps", LIKE):
+        pytest.skip("Numba does not work here")
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    maps = (maps if signed else maps.relu()).contiguous(memory_format=torch.channels_last)
+    ceiling = 1.0 if bounded else None
+    maps = maps.clamp(max=ceiling) if bounded else maps
+    found = compiled.maps_reduced(maps, ceiling, signed, None)
+    expected = reduction._at_once(maps.double(), ceiling, signed, None)
+    places = expected.pop("places")
+    expected |= {"rows": places // shape[3], "columns": places % shape[3]}
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name].double(), values.double(), rtol=1e-5, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("scale", [1e18, 1e-18])
+def test_squares_that_single_precision_cannot_hold(scale: float) -> None:
+    maps = torch.rand(2, 5, 30, 30, generator=torch.Generator().manual_seed(0)) + 0.1
+    maps[0, 0, 3, 4] = 3e20 / scale
+    maps = (maps * scale).contiguous(memory_format=torch.channels_last)
+    found = ImageStatistics.of(maps)
+    assert not found.broken().any()
+    flat = maps.double().flatten(2)
+    torch.testing.assert_close(found.means.double(), flat.mean(2), rtol=1e-6, atol=0)
+    inside = scale < 1  # the squares of large ones are infinite, as numbers of single precision
+    deviations = (flat - flat.mean(2, keepdim=True)).square().sum(2).float()
+    torch.testing.assert_close(found.deviations[1], deviations[1], rtol=1e-4, atol=1e-37 if inside else 0)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("place", [(0, 0), (2, 3), (6, 6)])
+def test_what_is_no_number_is_noticed_wherever_it_is(wrong: float, place: tuple[int, int]) -> None:
+    maps = torch.randn(2, 3, 7, 7).contiguous(memory_format=torch.channels_last)
+    maps[1, 2, place[0], place[1]] = wrong
+    assert ImageStatistics.of(maps).broken().nonzero().tolist() == [[1, 2]]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    pictures=st.integers(1, 3),
+    tiles=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    channels=st.integers(1, 300) | st.integers(1000, 1100),
+    first=st.integers(0, 3),
+    seed=st.integers(0, 99),
+    data=st.data(),
+)
+def test_transforms_of_tiles_are_those_of_the_matrices(
+    pictures: int, tiles: tuple[int, int], channels: int, first: int, seed: int, data: st.DataObject
+) -> None:
+    if not compiled.of_use("tiles", LIKE):
+        pytest.skip("Numba does not work here")
+    torch.manual_seed(seed)
+    results, _, inputs = _matrices()
+    ends = [sorted(data.draw(st.tuples(st.integers(0, n), st.integers(0, n)))) for n in tiles]
+    rows, columns = (slice(*each) for each in ends)
+    places = [(r, c) for r in range(tiles[0])[rows] for c in range(tiles[1])[columns]]
+    x = torch.randn(pictures, channels, 4 * tiles[0] + 2, 4 * tiles[1] + 2).contiguous(
+        memory_format=torch.channels_last
+    )
+    some = slice(first, first + pictures * len(places))
+    out = torch.full((36, some.stop + 1, channels), 7.0)
+    compiled.tile_inputs(x, (rows, columns), out, first)
+    products = torch.randn(36, some.stop + 1, channels)
+    bias = torch.randn(channels) if seed % 2 else None
+    made = torch.full((pictures, 4 * tiles[0], 4 * tiles[1], channels), 7.0)
+    compiled.tile_results(products, first, bias, (rows, columns), made)
+    untouched = torch.ones(len(out[0]), dtype=torch.bool)
+    untouched[some] = False
+    assert (out[:, untouched] == 7).all()
+    expected = torch.full_like(made, 7.0, dtype=torch.float64)
+    if places:
+        cut = torch.stack([x[:, :, 4 * r : 4 * r + 6, 4 * c : 4 * c + 6] for r, c in places], 1).double()
+        wanted = torch.einsum("ia,jb,ntcab->ijntc", inputs, inputs, cut)
+        torch.testing.assert_close(out[:, some].double(), wanted.reshape(36, -1, channels), rtol=1e-5, atol=1e-5)
+        given_ = products[:, some].double().reshape(6, 6, pictures, len(places), channels)
+        found = torch.einsum("ia,jb,abntk->ntijk", results, results, given_)
+        for i, (r, c) in enumerate(places):
+            expected[:, 4 * r : 4 * r + 4, 4 * c : 4 * c + 4] = found[:, i] + (0 if bias is None else bias)
+    torch.testing.assert_close(made.double(), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("step", ["maps", "tiles"])
+@pytest.mark.parametrize("fault", ["gone", "not compiling", "wrong"])
+def test_where_it_cannot_it_is_not_of_use_and_the_log_says_why(
+    step: str, fault: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = "convscope_core.compiled_kernels"
+    if fault == "gone":
+        monkeypatch.setitem(sys.modules, name, None)
+    else:
+        pytest.importorskip("numba")
+        nothing: Any = lambda *_: None  # noqa: E731
+        kernels = pytest.importorskip(name)
+        for kernel in ("reduce_maps", "tile_inputs", "tile_results"):
+            monkeypatch.setattr(kernels, kernel, nothing)
+        monkeypatch.setattr(kernels, "compiles", lambda: fault == "wrong")
+    monkeypatch.setattr(compiled, "_kernels", {})
+    with caplog.at_level(logging.INFO, logger=compiled.logger.name):
+        assert not compiled.of_use(step, LIKE)
+        assert not compiled.of_use(step, LIKE)
+    (message,) = caplog.messages
+    reason = {"gone": "convscope_core.compiled_kernels", "not compiling": "NUMBA_DISABLE_JIT", "wrong": "other numbers"}
+    assert f"{step} are computed without Numba" in message
+    assert reason[fault] in message
