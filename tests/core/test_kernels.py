@@ -125,12 +125,18 @@ def test_when_tiles_are_chosen() -> None:
 
 @pytest.mark.cpu_only("of processors")
 @pytest.mark.parametrize("intel", [True, False])
-def test_with_few_channels_tiles_are_chosen_by_the_processor_s_maker(
-    intel: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("way", WAYS)
+def test_with_few_channels_tiles_are_chosen_by_the_processor_s_maker_and_what_transforms_them(
+    intel: bool, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packed, "by_intel", lambda: intel)
-    assert Kernels.tiles(conv_node(nn.Conv2d(64, 64, 3, padding=1)), torch.zeros(1), (20, 20), 16) != intel
-    assert Kernels.tiles(conv_node(nn.Conv2d(64, 64, 3, padding=1)), torch.zeros(1), (20, 20), 16, 16)
+    monkeypatch.setattr(compiled, "of_use", lambda *_: way == "compiled")
+    node = conv_node(nn.Conv2d(64, 64, 3, padding=1))
+    slow = intel and way != "compiled"
+    assert Kernels.tiles(node, torch.zeros(1), (20, 20), 16) != slow
+    assert Kernels.tiles(node, torch.zeros(1), (20, 20), 16, 16)
+    narrow = conv_node(nn.Conv2d(32, 32, 3, padding=1))
+    assert not Kernels.tiles(narrow, torch.zeros(1), (28, 28), 16)
 
 
 def test_arguments_are_the_same_numbers_in_another_form() -> None:

@@ -43,7 +43,7 @@ TILE = 4
 _SIDE = TILE + 2
 
 #: What the transforms of a tile cost for each input and each output channel, in multiply-adds (measured).
-_TRANSFORMS = {"cpu": 2200, "cpu by Intel": 4500, "cuda": 1500}
+_TRANSFORMS = {"cpu": 2200, "cpu by Intel": 4500, "cpu by Intel, compiled": 2600, "cuda": 1500}
 
 #: What reading a number of a kernel from memory costs, in multiply-adds (measured).
 _READING = 16
@@ -190,7 +190,9 @@ class Kernels:
             return False
         made, channels = n["weight"].shape[:2]
         count = pictures * (_count(size) - max(0, alike - 1))
-        transforms = _TRANSFORMS["cpu by Intel" if device == "cpu" and packed.by_intel() else device]
+        if device == "cpu" and packed.by_intel():
+            device = "cpu by Intel, compiled" if compiled.of_use("tiles", like) else "cpu by Intel"
+        transforms = _TRANSFORMS[device]
         tiled = _SIDE * _SIDE * (count + _READING) * channels * made + transforms * count * (channels + made)
         return bool(_WORTH * tiled < 9 * (pictures * math.prod(size) + _READING) * channels * made)
 
