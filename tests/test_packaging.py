@@ -395,7 +395,7 @@ def test_the_lowest_versions_are_those_that_the_project_states(python_version: s
         assert f'"{requirement.name}>={version}' in wheels
     names = [one.name for one in found if not one.marker or one.marker.evaluate({"python_version": python_version})]
     assert len(names) == len(set(names))
-    assert {"torch", "numpy", "bqplot", "numba", "timm", "captum", "distributed", "jupyterlab", "ipykernel"} <= set(names)
+    assert {"torch", "numpy", "bqplot", "numba", "captum", "distributed", "jupyterlab", "ipykernel"} <= set(names)
     assert not {"pytest", "mypy", "sphinx", "convscope"} & set(names)
 
 
