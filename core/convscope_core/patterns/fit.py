@@ -176,6 +176,15 @@ class _FitJob(Job[PatternSums, Patterns]):
         # The same sums serve several regimes, and every denominator.
         return {"layers": self.layers, "sums": _kept(self.regimes)}
 
+    def cure(self, setting: str) -> str:
+        """See `Job`."""
+        if setting != "sums":
+            return super().cure(setting)
+        return (
+            "The first says whether there are sums over the active samples, the second over all: regime='positive' "
+            "needs the first, 'all' the second, 'negative' both. Ask for what the store has, or give another file."
+        )
+
     def shards(self, images: int) -> int:
         return max(1, min(_SHARDS, images // _LEAST))
 
