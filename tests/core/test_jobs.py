@@ -14,7 +14,7 @@ import threading
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,10 @@ from convscope_core.jobs import completed, documented, load, parts
 from convscope_core.network import Network
 from convscope_core.occlusion import occluding_map, occlusion_map
 from convscope_core.patterns import fit_patterns, fitting_patterns, signal_quality
+from convscope_core.patterns.fit import _FitJob
 from convscope_core.saving import Damage
 from convscope_core.survey import load_survey, survey, surveying
+from convscope_core.survey.run import SurveyJob
 
 HERE = Path(__file__).parent
 COUNT = 24
@@ -161,6 +163,26 @@ def test_a_process_that_reads_may_die_wherever_the_job_is(
     with pytest.raises(ExecutorError, match="2 processes that read pictures"):
         mean_maps.average(net, folder, "2", batch_size=2, workers=2, progress=False)
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("device", "apart", "surveyed", "fitted"),
+    [
+        ("cpu", False, [None, None, None], [1, 4, 16]),
+        ("cuda", False, [1, 1, 3], [1, 1, 16]),
+        ("cuda", True, [None, None, None], [1, 4, 16]),  # an executor may have several
+    ],
+)
+def test_shards_by_default(
+    net: Network, device: str, apart: bool, surveyed: list[int | None], fitted: list[int]
+) -> None:
+    jobs = (
+        SurveyJob(net=net, layers=("0",), k=1, sample=1),
+        _FitJob(net=net, layers=("0",), regimes=("all",), denominator="covariance", few=1),
+    )
+    for job, expected in zip(jobs, (surveyed, fitted), strict=True):
+        job.net = SimpleNamespace(device=torch.device(device))
+        assert [job.shards(images, apart) for images in (0, 256, 70_000)] == expected
 
 
 def test_closed_it_ends_its_threads(net: Network, folder: Path, mean_maps: ModuleType) -> None:

@@ -165,8 +165,16 @@ class Job(ABC, Generic[P, R]):
         empty = self.empty(torch.device("cpu")).state_dict()
         return 2**26 + 2**20 * images + 16 * sum(tensor.nbytes for tensor in empty.values())
 
-    def shards(self, images: int) -> int | None:  # noqa: ARG002
-        """Return in how many shards to cut so many images by default; None for `convscope_core.jobs.results.cut`'s."""
+    def shards(self, images: int, apart: bool) -> int | None:  # noqa: ARG002
+        """Return in how many shards to cut images by default; None for as many as `convscope_core.jobs.results.cut`.
+
+        Parameters
+        ----------
+        images : int
+            How many.
+        apart : bool
+            Whether shards are computed in an executor, which may compute several at once.
+        """
         return None
 
     # -- what is made of them --

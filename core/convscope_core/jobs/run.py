@@ -122,7 +122,7 @@ def begin(
         raise ArgumentError(f"Expected a store or a {job.kind} to start from, got both. A store goes on by itself.")
     before, ledger = ((), Ledger(len(images))) if start is None else ((start[0],), start[1].grown(len(images)))
     todo = [index for index in _numbers(indices, len(images)) if not ledger.seen[index]]
-    count = shards or job.shards(len(todo))
+    count = shards or job.shards(len(todo), executor is not None)
     results: Results
     if store is None:
         results = Memory(cut(todo, count))

@@ -30,6 +30,9 @@ _SHARDS = 16
 _LEAST = 64
 """Images of a shard by default, at least."""
 
+_LEAST_ON_GPU = 4096
+"""The same on a GPU, from which the sums of each shard are brought: for a second of work there."""
+
 
 class FitProgress(Progress[Patterns]):
     """How far a running fit is.
@@ -97,7 +100,7 @@ def fitting_patterns(
         Default: all convolutions (transposed ones too), linear layers, residual sums and average pools.
     store, executor
     shards
-        By default at most 16, of at least 64 images.
+        By default at most 16, of at least 64 images; on a GPU, without an executor, of at least 4096.
     resume, batch_size, workers
     few : int, default 100
         Units with fewer samples in their regime are reported as thin.
@@ -185,8 +188,9 @@ class _FitJob(Job[PatternSums, Patterns]):
             "needs the first, 'all' the second, 'negative' both. Ask for what the store has, or give another file."
         )
 
-    def shards(self, images: int) -> int:
-        return max(1, min(_SHARDS, images // _LEAST))
+    def shards(self, images: int, apart: bool) -> int:
+        least = _LEAST if apart or self.net.device.type != "cuda" else _LEAST_ON_GPU
+        return max(1, min(_SHARDS, images // least))
 
     def empty(self, device: torch.device) -> PatternSums:  # noqa: ARG002  sums lie where the first values do
         return PatternSums([LayerSums(*_kept(regimes_of(layer, self.regimes))) for layer in self._neurons])
