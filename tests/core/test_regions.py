@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from convscope_core import compiled
 from convscope_core.errors import ArgumentError
 from convscope_core.graph import Graph, Node, Runner, packed, trace
 from convscope_core.graph.kernels import Kernels
@@ -266,18 +267,27 @@ def other_maker(monkeypatch: pytest.MonkeyPatch) -> None:
     # The second convolution's windows are 34 and 48 wide, 9 and 12 tiles. What sees one colour only is 26 and 40 wide,
     # from the 3rd position on at a border, from the 7th at the other: positions 6 to 27 and 41, 5 and 8 tiles wherever
     # the box is.
-    ("intel", "side", "alike", "otherwise"),
-    [(False, 30, 9 * 9 - 5 * 5 + 1, 9 * 9), (True, 44, 12 * 12 - 8 * 8 + 1, None)],
+    ("intel", "numba", "side", "alike", "otherwise"),
+    [
+        (False, False, 30, 9 * 9 - 5 * 5 + 1, 9 * 9),
+        (True, True, 44, 12 * 12 - 8 * 8 + 1, 12 * 12),
+        (True, False, 44, 12 * 12 - 8 * 8 + 1, None),
+    ],
 )
 def test_tiles_under_one_colour_are_computed_once(
     wide: tuple[Graph, list[Node]],
     intel: bool,
+    numba: bool,
     side: int,
     alike: int,
     otherwise: int | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(packed, "by_intel", lambda: intel)
+    if not numba:
+        monkeypatch.setattr(compiled, "_kernels", {"tiles": None})
+    elif not compiled.of_use("tiles", torch.zeros(1)):
+        pytest.skip("Numba does not work here")
     regions = Regions(wide[0], torch.randn(1, 3, 70, 62))
     second = [n for n in wide[0] if n.kind == "conv"][1]
     tiles: dict[Node, int] = {}
