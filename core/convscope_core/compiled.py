@@ -56,6 +56,11 @@ def _working(step: str) -> Any:
     return None
 
 
+def _array(t: Tensor) -> np.ndarray[Any, Any]:
+    """Return values to read as an array in one piece, which is all that is compiled; where they are not, a copy."""
+    return np.ascontiguousarray(t.numpy())
+
+
 def _maps_right(kernels: Any) -> bool:
     maps = torch.arange(96.0, dtype=torch.float32, device="cpu").view(2, 3, 4, 4)
     found = _reduced(kernels, maps.contiguous(memory_format=torch.channels_last), 9.0, True, None)
@@ -111,9 +116,9 @@ def _reduced(
     count, channels, height, width = maps.shape
     numbers = torch.empty((4, count, channels), dtype=torch.float32, device="cpu")
     counts = torch.empty((4, count, channels), dtype=torch.int64, device="cpu")
-    known = np.empty((0, 0), np.int64) if places is None else places.contiguous().numpy()
+    known = np.empty((0, 0), np.int64) if places is None else _array(places)
     kernels.reduce_maps(
-        maps.permute(0, 2, 3, 1).reshape(count, height * width, channels).numpy(), width,
+        _array(maps.permute(0, 2, 3, 1).reshape(count, height * width, channels)), width,
         np.float32(0 if ceiling is None else ceiling), ceiling is not None, signed, CANCELLED, known,
         places is not None, numbers.numpy(), counts.numpy(),
     )  # fmt: skip
@@ -141,7 +146,7 @@ def tile_inputs(x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) 
 def _tile_inputs(kernels: Any, x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) -> None:
     rows, columns = tiles
     kernels.tile_inputs(
-        x.permute(0, 2, 3, 1).numpy(), rows.start, rows.stop, columns.start, columns.stop, out.numpy(), first
+        _array(x.permute(0, 2, 3, 1)), rows.start, rows.stop, columns.start, columns.stop, out.numpy(), first
     )
 
 
@@ -168,7 +173,7 @@ def _tile_results(
     kernels: Any, products: Tensor, first: int, bias: Tensor | None, tiles: tuple[slice, slice], out: Tensor
 ) -> None:
     rows, columns = tiles
-    added = np.zeros(out.shape[3], np.float32) if bias is None else bias.contiguous().numpy()
+    added = np.zeros(out.shape[3], np.float32) if bias is None else _array(bias)
     kernels.tile_results(
         products.numpy(), first, added, rows.start, rows.stop, columns.start, columns.stop, out.numpy()
     )

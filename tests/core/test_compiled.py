@@ -55,6 +55,38 @@ def test_many_channels_and_positions(shape: tuple[int, ...], signed: bool, bound
         torch.testing.assert_close(found[name].double(), values.double(), rtol=1e-5, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda x: x[:, :, :1, :1],
+        lambda x: x[:, ::2, :1, :1],
+        lambda x: x[::2, :, :1, :1],
+        lambda x: x[:, :1, :1, :1].expand(-1, 7, -1, -1),
+        lambda x: x[:1, :, :1, :1].expand(5, -1, -1, -1),
+        lambda x: x[:, :, 0, 0].T[:, :, None, None],
+        lambda x: x[:, 1:3],
+        lambda x: x[:, ::2],
+        lambda x: x[1:, :, 1:, 1:],
+        lambda x: x[..., ::2],
+        lambda x: x[:1, :, :, :1].expand(3, -1, -1, 4),
+        lambda x: x[:0],
+        lambda x: x[:0, :, :1, :1],
+        lambda x: x.flip(3),
+        lambda x: x.transpose(2, 3),
+        lambda x: x.transpose(0, 1),
+    ],
+)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_views_of_any_kind_have_the_numbers_of_a_copy(cut: Any, layout: torch.memory_format) -> None:
+    maps = torch.randn(4, 6, 5, 7, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    view = cut(maps)
+    found = ImageStatistics.of(view, ceiling=1.0)
+    expected = reduction._at_once(view.clone(memory_format=torch.contiguous_format), 1.0, True, None)
+    for name, values in expected.items():
+        mine = found.rows * view.shape[3] + found.columns if name == "places" else getattr(found, name)
+        torch.testing.assert_close(mine, values, rtol=1e-5, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("scale", [1e18, 1e-18])
 def test_squares_that_single_precision_cannot_hold(scale: float) -> None:
     maps = torch.rand(2, 5, 30, 30, generator=torch.Generator().manual_seed(0)) + 0.1
