@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
+import os
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,10 @@ logger = logging.getLogger(__name__)
 CANCELLED = 0.01
 """Share of the squares that has to remain as deviations, so that at most two digits of float32 are lost."""
 
+STEPS = ("maps", "tiles")
+
 _kernels: dict[str, Any] = {}
+_under_way: list[str] = []
 _making = Lock()
 
 
@@ -36,53 +41,49 @@ def of_use(step: str, t: Tensor) -> bool:
         `maps_reduced`, or `tile_inputs` and `tile_results`. It is compiled when it is first asked for.
     t : Tensor
     """
-    if t.device.type != "cpu" or t.dtype != torch.float32:
+    if t.device.type != "cpu" or t.dtype != torch.float32 or type(t) not in (Tensor, torch.nn.Parameter):
         return False
     return made_once(_kernels, step, lambda: _working(step), _making) is not None
 
 
 def _working(step: str) -> Any:
     """Compile a step, and look at what it gives."""
+    _under_way.append(step)
     try:
         kernels = importlib.import_module("convscope_core.compiled_kernels")
         if not kernels.compiles():
             raise RuntimeError("NUMBA_DISABLE_JIT is set")
-        with torch.inference_mode():
-            if {"maps": _maps_right, "tiles": _tiles_right}[step](kernels):
-                return kernels
+        if {"maps": kernels.maps_right, "tiles": kernels.tiles_right}[step]():
+            return kernels
         logger.info("%s are computed without Numba, which is slower: it gives other numbers", step)
     except Exception as e:  # it is not there, does not go with this NumPy, has nowhere to keep what it compiled...
         logger.info("%s are computed without Numba, which is slower: %s: %s", step, type(e).__name__, e)
+    finally:
+        if _under_way:
+            _under_way.pop()
     return None
+
+
+def _do_without() -> None:
+    """Leave undone what another thread was doing when this process was forked: it held Numba's locks, and is gone."""
+    if _under_way:
+        _under_way.clear()
+        for step in STEPS:
+            _kernels.setdefault(step, None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_do_without)
 
 
 def _array(t: Tensor) -> np.ndarray[Any, Any]:
     """Return values to read as an array in one piece, which is all that is compiled; where they are not, a copy."""
-    return np.ascontiguousarray(t.numpy())
+    return np.ascontiguousarray(t.resolve_neg().numpy())
 
 
-def _maps_right(kernels: Any) -> bool:
-    maps = torch.arange(96.0, dtype=torch.float32, device="cpu").view(2, 3, 4, 4)
-    found = _reduced(kernels, maps.contiguous(memory_format=torch.channels_last), 9.0, True, None)
-    flat = maps.flatten(2)
-    expected = flat.amax(2), flat.mean(2), flat.mean(2), flat.var(2, correction=0) * 16
-    return all(torch.allclose(a, b) for a, b in zip(found.values(), expected, strict=False))
-
-
-def _tiles_right(kernels: Any) -> bool:
-    """A tile of nothing but ones, and one that is the third of the numbers that it is transformed into."""
-    x = torch.ones(1, 1, 6, 6, dtype=torch.float32, device="cpu")
-    tiles, results = x.new_zeros(36, 1, 1), x.new_zeros(1, 4, 4, 1)
-    everything = slice(0, 1), slice(0, 1)
-    _tile_inputs(kernels, x, everything, tiles, 0)
-    inputs = torch.tensor([0.0, 3.0, 0.0, 0.0, 0.0, 0.0])
-    third = torch.zeros_like(tiles)
-    third[14] = 1
-    _tile_results(kernels, third, 0, None, everything, results)
-    sides = torch.tensor([1.0, -1.0, 1.0, -1.0]), torch.tensor([1.0, -1.0, 1.0, -1.0])
-    return torch.equal(tiles.view(6, 6), torch.outer(inputs, inputs)) and torch.equal(
-        results.view(4, 4), torch.outer(*sides)
-    )
+def _single(value: float) -> Any:
+    """Round a number to NumPy's single precision, in which what is too large is infinite."""
+    return np.float32(math.copysign(math.inf, value) if abs(value) > float(np.finfo(np.float32).max) else value)
 
 
 def maps_reduced(maps: Tensor, ceiling: float | None, signed: bool, places: Tensor | None) -> dict[str, Tensor]:
@@ -107,19 +108,13 @@ def maps_reduced(maps: Tensor, ceiling: float | None, signed: bool, places: Tens
         Each (N, C): ``peaks``, ``means``, ``magnitudes``, ``deviations``, ``rows`` and ``columns`` (of equal values the
         first, in row-major order), ``active``, ``saturated``.
     """
-    return _reduced(_kernels["maps"], maps, ceiling, signed, places)
-
-
-def _reduced(
-    kernels: Any, maps: Tensor, ceiling: float | None, signed: bool, places: Tensor | None
-) -> dict[str, Tensor]:
     count, channels, height, width = maps.shape
     numbers = torch.empty((4, count, channels), dtype=torch.float32, device="cpu")
     counts = torch.empty((4, count, channels), dtype=torch.int64, device="cpu")
-    known = np.empty((0, 0), np.int64) if places is None else _array(places)
-    kernels.reduce_maps(
+    known = np.empty((0, 0), np.int64) if places is None else _array(places.expand(count, channels))
+    _kernels["maps"].reduce_maps(
         _array(maps.permute(0, 2, 3, 1).reshape(count, height * width, channels)), width,
-        np.float32(0 if ceiling is None else ceiling), ceiling is not None, signed, CANCELLED, known,
+        _single(0.0 if ceiling is None else float(ceiling)), ceiling is not None, signed, CANCELLED, known,
         places is not None, numbers.numpy(), counts.numpy(),
     )  # fmt: skip
     names = "peaks", "means", "magnitudes", "deviations", "rows", "columns", "active", "saturated"
@@ -140,12 +135,8 @@ def tile_inputs(x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) 
     first : int
         Where in it they begin.
     """
-    _tile_inputs(_kernels["tiles"], x, tiles, out, first)
-
-
-def _tile_inputs(kernels: Any, x: Tensor, tiles: tuple[slice, slice], out: Tensor, first: int) -> None:
     rows, columns = tiles
-    kernels.tile_inputs(
+    _kernels["tiles"].tile_inputs(
         _array(x.permute(0, 2, 3, 1)), rows.start, rows.stop, columns.start, columns.stop, out.numpy(), first
     )
 
@@ -166,14 +157,8 @@ def tile_results(products: Tensor, first: int, bias: Tensor | None, tiles: tuple
     out : Tensor
         (N, 4 a, 4 b, K), contiguous.
     """
-    _tile_results(_kernels["tiles"], products, first, bias, tiles, out)
-
-
-def _tile_results(
-    kernels: Any, products: Tensor, first: int, bias: Tensor | None, tiles: tuple[slice, slice], out: Tensor
-) -> None:
     rows, columns = tiles
     added = np.zeros(out.shape[3], np.float32) if bias is None else _array(bias)
-    kernels.tile_results(
+    _kernels["tiles"].tile_results(
         products.numpy(), first, added, rows.start, rows.stop, columns.start, columns.stop, out.numpy()
     )

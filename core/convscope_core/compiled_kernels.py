@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import config, njit
 
-__all__ = ["compiles", "reduce_maps", "tile_inputs", "tile_results"]
+__all__ = ["compiles", "maps_right", "reduce_maps", "tile_inputs", "tile_results", "tiles_right"]
 
 _CHANNELS = 128
 """Channels at once: what is kept of them stays in a core's first cache."""
@@ -158,6 +158,8 @@ def reduce_maps(maps, width, ceiling, bounded, signed, cancelled, places, known,
                 place = np.int64(tile[c])
                 if known:
                     place = places[n, c0 + c]
+                    if place < 0 or place >= positions:
+                        raise IndexError("a place outside the map")
                     peak[c] = flat[start + place * channels + c]
                 else:
                     last = min(place + _ROWS, positions) - 1
@@ -167,7 +169,7 @@ def reduce_maps(maps, width, ceiling, bounded, signed, cancelled, places, known,
                 sized = sizes[c] + size[c] if signed else summed
                 deviation = squared - summed * summed / positions
                 # The difference has lost its digits, or a sum its bounds.
-                if not deviation > cancelled * squared and squared != 0:
+                if not deviation > cancelled * squared and (squared != 0 or summed != 0):
                     summed, sized, deviation = _in_digits(flat, start + c, channels, positions)
                 numbers[0, n, c0 + c] = peak[c]
                 numbers[1, n, c0 + c] = summed / positions
@@ -376,3 +378,28 @@ def tile_results(products, first, bias, top, bottom, left, right, out):
                                 w1[c] = b + added[c]
                                 w2[c] = d + added[c]
                                 w3[c] = e + added[c]
+
+
+def maps_right():
+    """Tell whether maps of few numbers are reduced rightly."""
+    maps = np.arange(96, dtype=np.float32).reshape(2, 16, 3)
+    numbers, counts = np.zeros((4, 2, 3), np.float32), np.zeros((4, 2, 3), np.int64)
+    reduce_maps(maps, 4, np.float32(9), True, True, 0.01, np.empty((0, 0), np.int64), False, numbers, counts)
+    expected = np.stack([maps.max(1), maps.mean(1), maps.mean(1), maps.var(1) * 16])
+    places = np.stack([np.full((2, 3), 3)] * 2)
+    found = np.stack([(maps > 0).sum(1), (maps >= 9).sum(1)])
+    return bool(np.allclose(numbers, expected) and (counts[:2] == places).all() and (counts[2:] == found).all())
+
+
+def tiles_right():
+    """Tell whether a tile of ones is transformed rightly, and a single product."""
+    tiles, results = np.zeros((36, 1, 1), np.float32), np.zeros((1, 4, 4, 1), np.float32)
+    tile_inputs(np.ones((1, 6, 6, 1), np.float32), 0, 1, 0, 1, tiles, 0)
+    product = np.zeros((36, 1, 1), np.float32)
+    product[14] = 1
+    tile_results(product, 0, np.ones(1, np.float32), 0, 1, 0, 1, results)
+    inputs, signs = np.array([0, 3, 0, 0, 0, 0]), np.array([1, -1, 1, -1])
+    return bool(
+        (tiles.reshape(6, 6) == np.outer(inputs, inputs)).all()
+        and (results.reshape(4, 4) == 1 + np.outer(signs, signs)).all()
+    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import threading
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from convscope_core import compiled
 from convscope_core.graph.kernels import _matrices
@@ -85,6 +88,69 @@ def test_views_of_any_kind_have_the_numbers_of_a_copy(cut: Any, layout: torch.me
     for name, values in expected.items():
         mine = found.rows * view.shape[3] + found.columns if name == "places" else getattr(found, name)
         torch.testing.assert_close(mine, values, rtol=1e-5, atol=1e-5, msg=name)
+
+
+def test_a_map_of_numbers_whose_squares_vanish_has_no_negative_spread() -> None:
+    maps = torch.full((1, 2, 224, 224), 2.5e-23).contiguous(memory_format=torch.channels_last)
+    assert (ImageStatistics.of(maps).deviations == 0).all()
+
+
+@pytest.mark.parametrize("place", [-1, 35, 10**9])
+def test_a_place_outside_the_map_is_not_read(place: int) -> None:
+    if not compiled.of_use("maps", LIKE):
+        pytest.skip("Numba does not work here")
+    maps = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
+    with pytest.raises(IndexError, match="outside"):
+        compiled.maps_reduced(maps, None, True, torch.full((2, 3), place))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("ceiling", "saturated"), [(1e39, 0), (-1e39, 35)])
+def test_a_ceiling_beyond_single_precision(ceiling: float, saturated: int) -> None:
+    maps = torch.randn(2, 3, 5, 7).contiguous(memory_format=torch.channels_last)
+    assert (ImageStatistics.of(maps, ceiling=ceiling).saturated == saturated).all()
+
+
+@pytest.mark.parametrize("step", compiled.STEPS)
+def test_what_is_set_around_the_first_use_changes_nothing(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled.of_use(step, LIKE):
+        pytest.skip("Numba does not work here")
+    monkeypatch.setattr(compiled, "_kernels", {})
+    with torch.device("meta"):
+        assert compiled.of_use(step, LIKE)
+    with FakeTensorMode():
+        assert not compiled.of_use(step, torch.zeros(1))
+    monkeypatch.setattr(compiled, "_kernels", {})
+    with FakeTensorMode():
+        assert compiled.of_use(step, LIKE)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("step", compiled.STEPS)
+def test_a_child_that_is_forked_while_another_thread_compiles_does_without(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels = pytest.importorskip("convscope_core.compiled_kernels")
+    begun, end = threading.Event(), threading.Event()
+
+    def compiling() -> bool:
+        begun.set()
+        end.wait(60)
+        return True
+
+    monkeypatch.setattr(kernels, "compiles", compiling)
+    monkeypatch.setattr(compiled, "_kernels", {})
+    thread = threading.Thread(target=lambda: compiled.of_use(step, LIKE))
+    thread.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if child == 0:  # pragma: no cover
+        os._exit(any(compiled.of_use(each, LIKE) for each in compiled.STEPS))
+    assert os.waitpid(child, 0)[1] == 0
+    end.set()
+    thread.join(60)
+    assert not compiled._under_way
 
 
 @pytest.mark.parametrize("scale", [1e18, 1e-18])
