@@ -30,15 +30,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.failed and report.when == "call":
         item.stash[FAILED] = True
         for number, notebook in enumerate(getattr(item, "open_notebooks", ())):
-            picture = Path(item.config.cache.mkdir("browser")) / f"{item.name}-{number}.png"
             try:
+                picture = Path(item.config.cache.mkdir("browser")) / f"{item.name}-{number}.png"
                 notebook.page.screenshot(path=picture)
                 report.sections.append(("the page", str(picture)))
                 if noise := notebook.kernel_noise():
                     report.sections.append(("errors in the kernel outside any cell", "\n".join(noise)))
                 if notebook.problems:
                     report.sections.append(("errors in the page", "\n".join(notebook.problems)))
-            except Exception as error:  # a page that is gone must not hide why the test failed
+            except Exception as error:  # a page or cache that is gone must not hide why the test failed
                 report.sections.append(("the page", f"no picture: {error}"))
     return report
 
