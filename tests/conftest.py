@@ -17,9 +17,19 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+from convscope_core import compiled
+
 ROOT = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile before there are several processes that would, each, while a test's time goes by."""
+    if not hasattr(config, "workerinput"):
+        for step in compiled.STEPS:
+            compiled.of_use(step, torch.zeros(1))
+
 
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
