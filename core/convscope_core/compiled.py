@@ -52,12 +52,19 @@ def _working(step: str) -> Any:
     try:
         kernels = importlib.import_module("convscope_core.compiled_kernels")
         if not kernels.compiles():
-            raise RuntimeError("NUMBA_DISABLE_JIT is set")
-        if {"maps": kernels.maps_right, "tiles": kernels.tiles_right}[step]():
+            logger.info("%s are computed without Numba, which is slower: NUMBA_DISABLE_JIT is set", step)
+        elif {"maps": kernels.maps_right, "tiles": kernels.tiles_right}[step]():
             return kernels
-        logger.info("%s are computed without Numba, which is slower: it gives other numbers", step)
-    except Exception as e:  # it is not there, does not go with this NumPy, has nowhere to keep what it compiled...
-        logger.info("%s are computed without Numba, which is slower: %s: %s", step, type(e).__name__, e)
+        else:
+            logger.warning("%s are computed without Numba, which is slower: it gives other numbers", step)
+    except ImportError as e:
+        logger.info("%s are computed without Numba, which is slower: %s", step, e)
+    except Exception as e:  # it has nowhere to keep what it compiled, or what it kept is damaged...
+        logger.warning(
+            "%s are computed without Numba, which is slower: %s: %s. Remove its files compiled_kernels*.nb*, which are made "
+            "again, or name another folder for them (NUMBA_CACHE_DIR).",
+            step, type(e).__name__, e,
+        )  # fmt: skip
     finally:
         if _under_way:
             _under_way.pop()
@@ -94,13 +101,8 @@ def maps_reduced(maps: Tensor, ceiling: float | None, signed: bool, places: Tens
 
     Parameters
     ----------
-    maps : Tensor
-    ceiling : float or None
-        Where it is given, how many positions are there or above is counted.
-    signed : bool
-        Whether the mean of the magnitudes is another than that of the values.
-    places : Tensor, optional
-        (N, C) int64, the positions of the peaks, where they are known.
+    maps, ceiling, signed, places
+        See `convscope_core.survey.by_position.reduced`.
 
     Returns
     -------

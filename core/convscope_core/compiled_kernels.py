@@ -31,6 +31,21 @@ def compiles() -> bool:
     return not config.DISABLE_JIT
 
 
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _four(flat, p, apart, some):
+    """Four rows of numbers, from `p` on and so far apart."""
+    a, b, c = p + apart, p + 2 * apart, p + 3 * apart
+    return flat[p : p + some], flat[a : a + some], flat[b : b + some], flat[c : c + some]
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _six(flat, p, apart, some):
+    """Six of them."""
+    a, b, c, d = _four(flat, p, apart, some)
+    e, f = p + 4 * apart, p + 5 * apart
+    return a, b, c, d, flat[e : e + some], flat[f : f + some]
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def _in_digits(flat, start, step, positions):
     """The sum, the sum of magnitudes, and that of squared deviations from the mean, of one map; all in float64."""
@@ -75,21 +90,8 @@ def reduce_maps(maps, width, ceiling, bounded, signed, cancelled, places, known,
             waiting = 0
             for p in range(0, whole, _ROWS):
                 at = (n * positions + p) * channels + c0
-                r0 = flat[at : at + some]
-                at += channels
-                r1 = flat[at : at + some]
-                at += channels
-                r2 = flat[at : at + some]
-                at += channels
-                r3 = flat[at : at + some]
-                at += channels
-                r4 = flat[at : at + some]
-                at += channels
-                r5 = flat[at : at + some]
-                at += channels
-                r6 = flat[at : at + some]
-                at += channels
-                r7 = flat[at : at + some]
+                r0, r1, r2, r3 = _four(flat, at, channels, some)
+                r4, r5, r6, r7 = _four(flat, at + 4 * channels, channels, some)
                 if not known:
                     for c in range(some):
                         a = r0[c] if r0[c] > r1[c] else r1[c]
@@ -204,14 +206,42 @@ def _of_results(a, b, c, d, e, f):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
+def _six_of_inputs(source, p, apart, target, q, between, some):
+    """Transform six rows of `source`, from `p` on and so far apart, into six of `target`."""
+    r0, r1, r2, r3, r4, r5 = _six(source, p, apart, some)
+    w0, w1, w2, w3, w4, w5 = _six(target, q, between, some)
+    for c in range(some):
+        w0[c], w1[c], w2[c], w3[c], w4[c], w5[c] = _of_inputs(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _four_of_results(source, p, apart, target, q, between, some, added):
+    """Transform six rows of `source` into four of `target`, and add to each."""
+    r0, r1, r2, r3, r4, r5 = _six(source, p, apart, some)
+    w0, w1, w2, w3 = _four(target, q, between, some)
+    for c in range(some):
+        a, b, d, e = _of_results(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
+        w0[c], w1[c], w2[c], w3[c] = a + added[c], b + added[c], d + added[c], e + added[c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _moved(source, p, apart, target, q, between, length):
+    """Copy what lies at the 36 places of some tiles."""
+    for k in range(36):
+        row = source[p + k * apart : p + k * apart + length]
+        into = target[q + k * between : q + k * between + length]
+        for c in range(length):
+            into[c] = row[c]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
 def tile_inputs(x, top, bottom, left, right, out, first):
     """Transform tiles of these rows and columns, of x (N, H, W, C), into `out` (36, tiles, C) from `first` on."""
     count, height, width, channels = x.shape
     flat, into = x.reshape(-1), out.reshape(-1)
     step = out.shape[1] * channels
     most = max(1, _TOGETHER // channels)
-    length = min(most, right - left) * channels
-    apart = length + 16
+    apart = min(most, right - left) * channels + 16
     half, whole = np.empty(36 * _CHANNELS, np.float32), np.empty(36 * apart, np.float32)
     at = first * channels
     for n in range(count):
@@ -220,80 +250,17 @@ def tile_inputs(x, top, bottom, left, right, out, first):
                 stop = min(start + most, right)
                 for tile_column in range(start, stop):
                     corner = ((n * height + 4 * tile_row) * width + 4 * tile_column) * channels
+                    here = (tile_column - start) * channels
                     for c0 in range(0, channels, _CHANNELS):
                         some = min(_CHANNELS, channels - c0)
                         for j in range(6):
                             p = corner + j * channels + c0
-                            r0 = flat[p : p + some]
-                            p += width * channels
-                            r1 = flat[p : p + some]
-                            p += width * channels
-                            r2 = flat[p : p + some]
-                            p += width * channels
-                            r3 = flat[p : p + some]
-                            p += width * channels
-                            r4 = flat[p : p + some]
-                            p += width * channels
-                            r5 = flat[p : p + some]
-                            p = j * _CHANNELS
-                            w0 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w1 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w2 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w3 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w4 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w5 = half[p : p + some]
-                            for c in range(some):
-                                a, b, d, e, f, g = _of_inputs(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
-                                w0[c] = a
-                                w1[c] = b
-                                w2[c] = d
-                                w3[c] = e
-                                w4[c] = f
-                                w5[c] = g
+                            _six_of_inputs(flat, p, width * channels, half, j * _CHANNELS, 6 * _CHANNELS, some)
                         for i in range(6):
-                            p = i * 6 * _CHANNELS
-                            r0 = half[p : p + some]
-                            p += _CHANNELS
-                            r1 = half[p : p + some]
-                            p += _CHANNELS
-                            r2 = half[p : p + some]
-                            p += _CHANNELS
-                            r3 = half[p : p + some]
-                            p += _CHANNELS
-                            r4 = half[p : p + some]
-                            p += _CHANNELS
-                            r5 = half[p : p + some]
-                            p = i * 6 * apart + (tile_column - start) * channels + c0
-                            w0 = whole[p : p + some]
-                            p += apart
-                            w1 = whole[p : p + some]
-                            p += apart
-                            w2 = whole[p : p + some]
-                            p += apart
-                            w3 = whole[p : p + some]
-                            p += apart
-                            w4 = whole[p : p + some]
-                            p += apart
-                            w5 = whole[p : p + some]
-                            for c in range(some):
-                                a, b, d, e, f, g = _of_inputs(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
-                                w0[c] = a
-                                w1[c] = b
-                                w2[c] = d
-                                w3[c] = e
-                                w4[c] = f
-                                w5[c] = g
+                            q = i * 6 * apart + here + c0
+                            _six_of_inputs(half, i * 6 * _CHANNELS, _CHANNELS, whole, q, apart, some)
                 length = (stop - start) * channels
-                for k in range(36):
-                    r0 = whole[k * apart : k * apart + length]
-                    w0 = into[at + k * step : at + k * step + length]
-                    for c in range(length):
-                        w0[c] = r0[c]
+                _moved(whole, 0, apart, into, at, step, length)
                 at += length
 
 
@@ -304,80 +271,29 @@ def tile_results(products, first, bias, top, bottom, left, right, out):
     flat, into = products.reshape(-1), out.reshape(-1)
     step = products.shape[1] * channels
     most = max(1, _TOGETHER // channels)
-    length = min(most, right - left) * channels
-    apart = length + 16
+    apart = min(most, right - left) * channels + 16
     half, whole = np.empty(24 * _CHANNELS, np.float32), np.empty(36 * apart, np.float32)
+    nothing = np.zeros(_CHANNELS, np.float32)
     at = first * channels
     for n in range(count):
         for tile_row in range(top, bottom):
             for start in range(left, right, most):
                 stop = min(start + most, right)
                 length = (stop - start) * channels
-                for k in range(36):
-                    r0 = flat[at + k * step : at + k * step + length]
-                    w0 = whole[k * apart : k * apart + length]
-                    for c in range(length):
-                        w0[c] = r0[c]
+                _moved(flat, at, step, whole, 0, apart, length)
                 at += length
                 for tile_column in range(start, stop):
                     corner = ((n * height + 4 * tile_row) * width + 4 * tile_column) * channels
+                    here = (tile_column - start) * channels
                     for c0 in range(0, channels, _CHANNELS):
                         some = min(_CHANNELS, channels - c0)
                         added = bias[c0 : c0 + some]
                         for j in range(6):
-                            p = j * apart + (tile_column - start) * channels + c0
-                            r0 = whole[p : p + some]
-                            p += 6 * apart
-                            r1 = whole[p : p + some]
-                            p += 6 * apart
-                            r2 = whole[p : p + some]
-                            p += 6 * apart
-                            r3 = whole[p : p + some]
-                            p += 6 * apart
-                            r4 = whole[p : p + some]
-                            p += 6 * apart
-                            r5 = whole[p : p + some]
-                            p = j * _CHANNELS
-                            w0 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w1 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w2 = half[p : p + some]
-                            p += 6 * _CHANNELS
-                            w3 = half[p : p + some]
-                            for c in range(some):
-                                a, b, d, e = _of_results(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
-                                w0[c] = a
-                                w1[c] = b
-                                w2[c] = d
-                                w3[c] = e
+                            p = j * apart + here + c0
+                            _four_of_results(whole, p, 6 * apart, half, j * _CHANNELS, 6 * _CHANNELS, some, nothing)
                         for i in range(4):
-                            p = i * 6 * _CHANNELS
-                            r0 = half[p : p + some]
-                            p += _CHANNELS
-                            r1 = half[p : p + some]
-                            p += _CHANNELS
-                            r2 = half[p : p + some]
-                            p += _CHANNELS
-                            r3 = half[p : p + some]
-                            p += _CHANNELS
-                            r4 = half[p : p + some]
-                            p += _CHANNELS
-                            r5 = half[p : p + some]
-                            p = corner + i * width * channels + c0
-                            w0 = into[p : p + some]
-                            p += channels
-                            w1 = into[p : p + some]
-                            p += channels
-                            w2 = into[p : p + some]
-                            p += channels
-                            w3 = into[p : p + some]
-                            for c in range(some):
-                                a, b, d, e = _of_results(r0[c], r1[c], r2[c], r3[c], r4[c], r5[c])
-                                w0[c] = a + added[c]
-                                w1[c] = b + added[c]
-                                w2[c] = d + added[c]
-                                w3[c] = e + added[c]
+                            q = corner + i * width * channels + c0
+                            _four_of_results(half, i * 6 * _CHANNELS, _CHANNELS, into, q, channels, some, added)
 
 
 def maps_right():

@@ -58,7 +58,8 @@ def test_tiles_give_the_convolution(
     expected = F.conv2d(x.double(), node["weight"].double(), None if not bias else node["bias"].double())
     assert found.shape == expected.shape
     assert found.is_contiguous(memory_format=torch.channels_last)
-    assert deviation(found, expected.detach()) <= (5e-6 if channels[0] <= 70 else 1e-5)
+    # Errors of single products add up like steps of chance.
+    assert deviation(found, expected.detach()) <= 5e-6 * max(1, channels[0] / 70) ** 0.5
 
 
 @pytest.mark.cpu_only("elsewhere all tiles are computed")
