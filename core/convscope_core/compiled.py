@@ -61,8 +61,8 @@ def _working(step: str) -> Any:
         logger.info("%s are computed without Numba, which is slower: %s", step, e)
     except Exception as e:  # it has nowhere to keep what it compiled, or what it kept is damaged...
         logger.warning(
-            "%s are computed without Numba, which is slower: %s: %s. Remove its files compiled_kernels*.nb*, which are made "
-            "again, or name another folder for them (NUMBA_CACHE_DIR).",
+            "%s are computed without Numba, which is slower: %s: %s. Remove its files compiled_kernels*.nb*, which are "
+            "made again, or name another folder for them (NUMBA_CACHE_DIR).",
             step, type(e).__name__, e,
         )  # fmt: skip
     finally:
