@@ -67,6 +67,9 @@ _TRIED = 2**24
 _INFLATED = 2**24
 """Bytes that are inflated at once."""
 
+_FED = 2**17
+"""Compressed bytes that are read at once."""
+
 _PROTECTED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -193,7 +196,8 @@ def inflating(data: Iterable[bytes], most: int) -> Generator[bytes, None, None]:
     A few bytes can stand for gigabytes: those are never made.
     """
     reader, left = zlib.decompressobj(), most
-    for piece in data:
+    for piece in (each[start : start + _FED] for each in data for start in range(0, len(each), _FED)):
+        # Of a piece that is longer than what is made of it, the rest is copied again and again.
         tail, full = piece, True
         while tail or full:
             size = min(left + 1, _INFLATED)

@@ -9,6 +9,7 @@ it computes.
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
+from weakref import WeakSet
 
 import torch
 
 from convscope_core.locks import Lock
 
-__all__ = ["parts_at_once", "side_by_side", "threads_here"]
+__all__ = ["Meanwhile", "parts_at_once", "side_by_side", "threads_here"]
 
 P = TypeVar("P")
 R = TypeVar("R")
@@ -109,6 +111,87 @@ def side_by_side(call: Callable[[P], R], parts: Sequence[P], lock: Lock | None =
         return calls.results() or [call(part) for part in parts]
 
 
+class Meanwhile:
+    """A call that another thread makes while this one does something else.
+
+    It finds PyTorch's settings for a thread and context variables as they are here, and computes with one of PyTorch's
+    threads: the others are computing.
+
+    Parameters
+    ----------
+    call : callable
+        Must not wait for a lock that is held here.
+    """
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self._calls = _Calls(self._called, 1, None, threads=1)
+        self._begun = False
+        self._thread: int | None = None
+        self._process = os.getpid()
+
+    def _called(self, _: None) -> None:
+        self._thread = threading.get_ident()
+        try:
+            self._call()
+        finally:
+            self._thread = None
+
+    def begin(self) -> None:
+        """Have the call made; at once where no thread can be started."""
+        helpers = _helpers
+        _meanwhile.add(self)
+        try:
+            helpers.call(partial(copy_context().run, self._calls, 0, None, helpers.free))
+        except RuntimeError:
+            self._call()
+        else:
+            self._begun = True
+
+    @property
+    def here(self) -> bool:
+        """Whether this is asked within the call."""
+        return self._thread == threading.get_ident()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing to wait for."""
+        return not self._begun or not self._calls.waiting or os.getpid() != self._process
+
+    def wait(self) -> None:
+        """Wait for the call."""
+        if not self.over:
+            self._calls.wait()
+
+    def end(self) -> BaseException | None:
+        """Wait for the call, also if interrupts come meanwhile, and return its error."""
+        if os.getpid() != self._process:  # a forked child has not its parent's threads
+            return None
+        try:
+            self.wait()
+        finally:
+            try:
+                self._calls.end()
+            except BaseException:
+                self._calls.end()  # an interrupt may come before the first step of that, too
+                raise
+        try:
+            self._calls.results()
+        except BaseException as error:
+            return error
+        return None
+
+
+_meanwhile: WeakSet[Meanwhile] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Wait before the interpreter ends, and with it the threads, in the middle of what they do."""
+    for each in list(_meanwhile):
+        each.wait()
+
+
 class _Calls(Generic[P, R]):
     """Calls of which each is as if the thread that made this had made it, and what they gave.
 
@@ -116,9 +199,9 @@ class _Calls(Generic[P, R]):
     leave those locked for ever. So what has happened is in plain attributes, and a queue says that they have changed.
     """
 
-    def __init__(self, call: Callable[[P], R], count: int, lock: Lock | None) -> None:
+    def __init__(self, call: Callable[[P], R], count: int, lock: Lock | None, threads: int | None = None) -> None:
         self._call, self._lock = call, lock
-        self._threads = max(1, torch.get_num_threads() // count)
+        self._threads = threads or max(1, torch.get_num_threads() // count)
         self._settings = _settings()
         self._outcomes: list[_Outcome[R] | None] = [None] * count
         self._inside: set[int] = set()
@@ -143,9 +226,14 @@ class _Calls(Generic[P, R]):
         except BaseException as e:
             return _Outcome(error=e)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are calls to wait for."""
+        return None in self._outcomes
+
     def wait(self) -> None:
         """Wait for all calls."""
-        while None in self._outcomes:
+        while self.waiting:
             self._changed.get()
 
     def end(self) -> None:

@@ -127,7 +127,8 @@ def test_killed_it_goes_on_and_ends_with_the_same_bits(
             pass
         os.kill(process.pid, signal.SIGKILL)
     steps = list(mean_maps.averaging(net, folder, "2", store, shards=6, batch_size=1))
-    assert steps[0].total <= COUNT - 8 + 1, "the damaged one is tried again"
+    # Two shards were done, of which one may have been written only in part; the damaged one is tried again.
+    assert steps[0].total <= COUNT - 4 + 1
     assert torch.equal(steps[-1].result, whole)
 
 

@@ -315,7 +315,7 @@ def test_a_full_disk_keeps_what_was_done(harness: Any, harnesses: ModuleType, mo
 
     def small(self: Store, *arguments: Any, **options: Any) -> None:
         made(self, *arguments, **options)
-        self._file.execute("PRAGMA max_page_count = 5")
+        self._file.execute("PRAGMA max_page_count = 7")
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "__init__", small)

@@ -21,18 +21,18 @@ from torch import Tensor
 
 from convscope_core import spill
 from convscope_core.saving import Damage, inflating, understood
-from convscope_core.spill import Spill, let_go
+from convscope_core.spill import Spill, let_go, lies_in_file
 
-__all__ = ["P", "Packed", "Part", "Place", "folded", "grow", "ordered", "unpacked"]
+__all__ = ["P", "Packed", "Part", "Place", "folded", "grow", "in_memory", "ordered", "unpacked"]
 
-_ROW: Final = 2**25
-"""Bytes of a part that are handed on at once, before they are compressed."""
+_ROW: Final = 2**22
+"""Bytes of a part that are handed on at once, before they are compressed: SQLite takes longer ones more slowly."""
 
 _PIECE, _TRIAL = 2**20, 2**14
 """Bytes that are compressed or not as one, and of those the ones that are compressed to see whether it pays..."""
 
-_WORTHWHILE = 2.0
-"""...which it does by this factor: digits, which shrink by a third, are written faster than they are compressed."""
+_WORTHWHILE = 8.0
+"""...which it does by this factor: what shrinks by less is written faster than compressed."""
 
 _NARROW = (torch.int8, torch.int16, torch.int32)
 _WIDE = "#int64"
@@ -40,6 +40,9 @@ _WIDE = "#int64"
 
 _HEAD = b"\x78\x01"
 """How zlib's format begins."""
+
+_BLOCK = 2**16 - 1
+"""Bytes that may stand in that format at once as they are."""
 
 _HEAD_MOST = 10**8
 """Bytes in which safetensors may say what there is: its own limit."""
@@ -91,6 +94,11 @@ def folded(parts: Sequence[P]) -> P:
     return whole
 
 
+def in_memory(state: Mapping[str, Tensor]) -> int:
+    """Return how many bytes of a part's state do not lie in temporary files: see `spill`."""
+    return sum(tensor.nbytes for tensor in state.values() if not lies_in_file(tensor))
+
+
 class Packed:
     """A part as compressed safetensors, made row by row: parts may be larger than memory.
 
@@ -104,10 +112,14 @@ class Packed:
         Bytes before they are compressed.
     count : int
         Rows.
+    in_memory : int
+        Bytes of the part's state that do not lie in temporary files.
     """
 
     def __init__(self, part: Part) -> None:
-        state = dict(_narrowed(*item) for item in part.state_dict().items())
+        whole = part.state_dict()
+        self.in_memory = in_memory(whole)
+        state = dict(_narrowed(*item) for item in whole.items())
         # As safetensors has them: the widest first, so that each begins at a multiple of its size.
         self._state = dict(sorted(state.items(), key=lambda item: (-item[1].element_size(), item[0])))
         head, end = {}, 0
@@ -121,7 +133,7 @@ class Packed:
         self.count = -(-self.size // _ROW)
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give rows of about 32 MB, which joined are what zlib reads."""
+        """Give rows of about 4 MB, which joined are what zlib reads."""
         pieces = _deflated(self._written())
         for _ in range(self.count - 1):
             yield b"".join(islice(pieces, _ROW // _PIECE))
@@ -166,13 +178,23 @@ def _deflated(data: Iterable[memoryview]) -> Iterator[bytes]:
             yield last
         total = zlib.adler32(piece, total)
         trial = piece[:_TRIAL]
-        pays = len(zlib.compress(trial, 1)) * _WORTHWHILE < len(trial)
-        writer = zlib.compressobj(1 if pays else 0, wbits=-zlib.MAX_WBITS)
-        # To the end of a byte, after which the next piece may follow.
-        last = b"".join([lead, writer.compress(piece), writer.flush(zlib.Z_SYNC_FLUSH)])
+        if len(zlib.compress(trial, 1)) * _WORTHWHILE < len(trial):
+            writer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+            # To the end of a byte, after which the next piece may follow.
+            last = b"".join([lead, writer.compress(piece), writer.flush(zlib.Z_SYNC_FLUSH)])
+        else:
+            last = b"".join([lead, *_as_it_is(piece)])
         lead = b""
     end = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     yield b"".join([lead, last, end.flush(), total.to_bytes(4, "big")])
+
+
+def _as_it_is(data: bytes | memoryview) -> Iterator[bytes | memoryview]:
+    """Give what stands for bytes in zlib's format that are not compressed, which zlib takes longer for."""
+    for start in range(0, len(data), _BLOCK):
+        block = data[start : start + _BLOCK]
+        yield b"\0" + len(block).to_bytes(2, "little") + (_BLOCK - len(block)).to_bytes(2, "little")
+        yield block
 
 
 def _pieces(data: Iterable[memoryview]) -> Iterator[bytes | memoryview]:

@@ -6,12 +6,12 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import NamedTuple
 
 from convscope_core.contents import Trace
 from convscope_core.jobs.parts import Part, Place, grow, ordered
 
-__all__ = ["Memory", "Record", "Results", "cut"]
+__all__ = ["Memory", "Pending", "Record", "Results", "cut"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,19 @@ class Record:
         return len(self.images) + len(self.skipped)
 
 
+class Pending(NamedTuple):
+    """A shard that is computed, and not among the results yet.
+
+    Attributes
+    ----------
+    part : Part
+    record : Record
+    """
+
+    part: Part
+    record: Record
+
+
 class Results(ABC):
     """Which shards there are, which are done, and their merged parts.
 
@@ -54,12 +67,15 @@ class Results(ABC):
         What is kept when the work ends before its time, in words for errors.
     finished : set of int
         The shards that are done, as of the last `snapshot`.
+    pending : tuple of Pending
+        Shards that were `put`, and are not among what a `snapshot` gives yet.
     """
 
-    at_hand: ClassVar[bool]
-    traced: ClassVar[bool]
+    at_hand: bool
+    traced: bool
     kept: str
     finished: set[int]
+    pending: tuple[Pending, ...] = ()
 
     @abstractmethod
     def take(self) -> int | None:
@@ -96,6 +112,10 @@ class Results(ABC):
         list of Record
             Of the shards that were not done at the last snapshot.
         """
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Wait until what was put is among the results."""
 
     @property
     @abstractmethod
@@ -150,6 +170,9 @@ class Memory(Results):
         """See `Results`."""
         news, self._news = self._news, []
         return ordered(self._nodes) if parts else (), news
+
+    def wait(self) -> None:
+        """See `Results`."""
 
     @property
     def left(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from convscope_core.jobs.ledger import Ledger, Skipped
 from convscope_core.jobs.parts import P, Part, folded
 from convscope_core.jobs.results import Memory, Results, cut
 from convscope_core.jobs.store import Store
+from convscope_core.jobs.write_behind import WriteBehind
 from convscope_core.network import Network
 from convscope_core.saving import require_file
 
@@ -128,6 +130,8 @@ def begin(
         results = Memory(cut(todo, count))
     else:
         results = Store.opened(store, job, job.about(images), images, todo, count, resume=resume)
+        if executor is None:
+            results = WriteBehind(results)
     steps = _steps(job, images, step, results, results.left, ledger, before, executor)
     return shown(steps, job.kind, "image", lambda s: (s.done, s.total)) if progress else steps
 
@@ -145,6 +149,8 @@ def _steps(
     """Compute what is left, and tell after each step what there is."""
 
     def reached(visited: int, event: Event | None = None) -> S:
+        if visited >= total:
+            results.wait()
         # Records and parts are of one moment: others may work on the same store.
         merged, news = results.snapshot(job.steps_hold_parts or results.at_hand or visited >= total)
         ledger.enter(news)
@@ -152,6 +158,9 @@ def _steps(
             raise none_readable(ledger.skipped)
         seen = ledger.copy()
         parts: tuple[Part, ...] = (*before, *merged)
+        for pending in results.pending:
+            seen.enter([pending.record])
+            parts = (*parts, pending.part) if job.steps_hold_parts else parts
         if event is not None and event.part is not None and event.shard not in results.finished:
             seen.enter([event.record])
             parts = (*parts, event.part)
@@ -159,9 +168,10 @@ def _steps(
 
     try:
         done = 0
-        for event in computed(job, images, results, executor) if total else ():
-            done += event.record.visited if event.done else 0
-            yield reached(min(done + (0 if event.done else event.record.visited), total), event)
+        with closing(computed(job, images, results, executor)) as events:
+            for event in events if total else ():
+                done += event.record.visited if event.done else 0
+                yield reached(min(done + (0 if event.done else event.record.visited), total), event)
         if done < total or not total:
             # Nothing was left to do, or another process did the rest.
             yield reached(total)

@@ -26,7 +26,7 @@ from convscope_core.contents import TRACES
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, StoreError
 from convscope_core.jobs.job import Job
-from convscope_core.jobs.parts import Packed, Part, Place, grow, ordered, unpacked
+from convscope_core.jobs.parts import Packed, Part, Place, grow, in_memory, ordered, unpacked
 from convscope_core.jobs.results import Record, Results, cut
 from convscope_core.jobs.sameness import digest_of_identities, require_same_contents, require_same_identities
 from convscope_core.preprocessing import Preprocessing
@@ -40,8 +40,9 @@ _VERSION = 2
 _PATIENCE = 120.0
 """Seconds to wait while another process writes."""
 
-_SMALL = 2**26
-"""Parts of up to so many bytes are kept in memory once they are known."""
+_SMALL = 2**29
+"""Bytes of a part up to which it is kept once it is known, beside what of it lies in temporary files: those of the
+largest surveys, which every step shows."""
 _TEXT = 2**16
 """Bytes of what is written of one picture at most: its name, label and path, or why it could not be read."""
 
@@ -80,7 +81,7 @@ _TABLES = {
 class Store(Results):
     """The results of a job over some pictures, in a file.
 
-    One transaction a shard: a process that is killed loses what it had not finished, and nothing else. Several
+    One transaction a shard: a process that is killed loses what it had not written, and nothing else. Several
     processes may work on one store; each takes shards that nobody has taken, and at the end those that were taken and
     not finished, whose owner may be dead. The file must lie where locks work: on a disk of the machine, not on every
     network file system. For several machines give an executor instead.
@@ -135,6 +136,8 @@ class Store(Results):
             with self._guarded():
                 self._file.execute("PRAGMA trusted_schema = OFF")
                 self._file.execute("PRAGMA synchronous = FULL")
+                # Some systems' libraries write zeros over what is deleted: as much again as what takes its place.
+                self._file.execute("PRAGMA secure_delete = OFF")
             with self._transaction(write=write) as empty:
                 if empty and write:
                     self._file.execute(f"PRAGMA application_id = {_APPLICATION}")
@@ -577,6 +580,9 @@ class Store(Results):
         """Return how many bytes the state of a part of these results can have."""
         return self.job.room(self._count("1"), self._labels)
 
+    def wait(self) -> None:
+        """See `Results`."""
+
     @property
     def left(self) -> int:
         """Images in shards that are not done."""
@@ -645,6 +651,7 @@ class _Nodes(MutableMapping[Place, Part]):
         self._store = store
         self._file = store._file
         self._known = store._known
+        self._replaced: list[Place] = []
         with understood("its results cannot be read"):
             self._places: set[Place] = set(self._file.execute("SELECT DISTINCT level, position FROM nodes"))
             if any(not (0 <= level < 40 and 0 <= position < 2**40) for level, position in self._places):
@@ -658,15 +665,17 @@ class _Nodes(MutableMapping[Place, Part]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, place: object) -> bool:
+        return place in self._places  # which would be read by default
+
     def __getitem__(self, place: Place) -> Part:
         if place not in self._places:
             raise KeyError(place)
         if place not in self._known:
             with understood(f"the result at {place} cannot be read"):
-                part: Part = self._store.job.restored(unpacked(self._rows(place), self._store.room()))
-            where = "WHERE level = ? AND position = ?"
-            (size,) = self._file.execute(f"SELECT sum(length(part)) FROM nodes {where}", place).fetchone()
-            return self._remembered(place, part, size)
+                state = unpacked(self._rows(place), self._store.room())
+                part: Part = self._store.job.restored(state)
+            return self._remembered(place, part, in_memory(state))
         return self._known[place]
 
     def _rows(self, place: Place) -> Iterator[bytes]:
@@ -684,16 +693,19 @@ class _Nodes(MutableMapping[Place, Part]):
             raise Damage(f"the result at {place} is not what was written")
 
     def __setitem__(self, place: Place, part: Part) -> None:
-        packed, size = Packed(part), 0
+        packed = Packed(part)
         for piece, data in enumerate(packed):
             row = (*place, piece, packed.count, data)
             self._file.execute("INSERT INTO nodes VALUES (?, ?, ?, ?, ?, ?)", (*row, self._store._digest(*row)))
-            size += len(data)
         self._places.add(place)
-        self._remembered(place, part, size)
+        self._remembered(place, part, packed.in_memory)
+        # Only now: in pages that were freed before, SQLite would keep a copy of what was there, to be able to go back.
+        self._file.executemany("DELETE FROM nodes WHERE level = ? AND position = ?", self._replaced)
+        self._replaced.clear()
 
     def __delitem__(self, place: Place) -> None:
-        self._file.execute("DELETE FROM nodes WHERE level = ? AND position = ?", place)
+        """Take a part out, for another that is put in next."""
+        self._replaced.append(place)
         self._places.remove(place)
         self._known.pop(place, None)
 
