@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -103,6 +104,8 @@ def test_what_is_written_when_it_is_closed_is_kept(
     timer.start()
     steps.close()
     timer.join()
+    with sqlite3.connect(tmp_path / "x") as file:
+        assert file.execute("SELECT id FROM shards WHERE done IS NULL AND owner IS NOT NULL").fetchall() == []
     assert done(mean_maps, net, pictures, tmp_path / "x") == 4
 
 

@@ -133,9 +133,9 @@ class WriteBehind(Results):
 
     def close(self) -> None:
         """See `Results`."""
-        self._closed = True
         if self._writing is not None and self._writing.here:
-            return  # the thread that writes came upon this as garbage: it closes them when it has written
+            self._closed = True  # the thread that writes came upon this as garbage: it closes them when it has written
+            return
         try:
             self._end()
             if self._next is not None:
