@@ -190,6 +190,8 @@ def _end_all() -> None:
     """Wait before the interpreter ends, and with it the threads, in the middle of what they do."""
     for each in list(_meanwhile):
         each.wait()
+        if os.getpid() == each._process:
+            each._calls.end()
 
 
 class _Calls(Generic[P, R]):

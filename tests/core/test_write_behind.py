@@ -156,8 +156,14 @@ def test_an_error_of_the_network_keeps_what_is_written(
     assert done(mean_maps, net, pictures, tmp_path / "x") == 4
 
 
+@pytest.mark.parametrize("count", [2, 3])
 def test_what_becomes_garbage_in_the_thread_that_writes_is_closed_there(
-    net: Network, pictures: torch.Tensor, mean_maps: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    net: Network,
+    pictures: torch.Tensor,
+    mean_maps: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
 ) -> None:
     put, closed, go, here = Store.put, threading.Event(), threading.Event(), threading.get_ident()
     close = Store.close
@@ -179,7 +185,7 @@ def test_what_becomes_garbage_in_the_thread_that_writes_is_closed_there(
     try:
         cycle: list[Any] = [begun(mean_maps, net, pictures, tmp_path / "x")]
         cycle.append(cycle)
-        for _ in range(2):
+        for _ in range(count):
             next(cycle[0])
         del cycle
         go.set()

@@ -104,6 +104,8 @@ class WriteBehind(Results):
 
     def give_back(self, shards: Sequence[int]) -> None:
         """See `Results`."""
+        if self._writing is not None and self._writing.here:
+            return  # as in `close`: in the middle of a write; who finds them taken takes them at the end
         self._end()
         self._results.give_back(shards)
 
