@@ -281,6 +281,7 @@ class Kept:
         self.state_dict = lambda: state
 
 
+@pytest.mark.cpu_only("states are of the processor's memory")
 @given(
     numbers=st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-200, 70_000), max_size=5),
     scale=st.sampled_from([1, 2**8, 2**16, 2**32]),

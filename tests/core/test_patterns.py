@@ -27,6 +27,7 @@ from convscope_core import spill
 from convscope_core.errors import ArgumentError, ImageError, LayerError, NetworkError, StoreError
 from convscope_core.explain import attribute, methods, randomised
 from convscope_core.jobs.parts import Packed, unpacked
+from convscope_core.jobs.store import Store
 from convscope_core.network import Network
 from convscope_core.patterns import Patterns, estimate, fit_patterns, fitting_patterns, statistics
 from convscope_core.patterns.estimate import pattern_of
@@ -363,16 +364,20 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(
     monkeypatch.setattr(spill, "LARGE", 4000)
     monkeypatch.setattr(statistics, "_SCALARS", 512)
     whole = fit_patterns(net, folder, ALL, **settings_)
-    copied, left = Spill.copied, 5
+    copied, put, done = Spill.copied, Store.put, 0
+
+    def putting(self: Store, *of: Any) -> None:
+        nonlocal done
+        put(self, *of)
+        done += 1
 
     def copying(self: Spill, tensor: Tensor) -> Tensor:
-        nonlocal left
-        left -= 1
-        if not left:
+        if done:
             self._file = open("/dev/full", "wb", buffering=0)  # noqa: SIM115  the disk that is always full
         return copied(self, tensor)
 
     with monkeypatch.context() as patch:
+        patch.setattr(Store, "put", putting)
         patch.setattr(Spill, "copied", copying)
         with pytest.raises(StoreError, match=r"intermediate results in .*No space left on device.*TMPDIR"):
             fit_patterns(net, folder, ALL, store=tmp_path / "fit", **settings_)

@@ -57,6 +57,7 @@ class Kept:
         self.state_dict = lambda: state
 
 
+@pytest.mark.cpu_only("states are of the processor's memory")
 @settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=4), tensors, max_size=5), st.integers(20, 200), st.integers(1, 3))
 def test_parts_are_read_alike_into_memory_and_into_files(state: dict[str, Tensor], piece: int, pieces: int) -> None:
@@ -161,6 +162,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pyt
         Spill(3 * 10**9)
 
 
+@pytest.mark.cpu_only("states are of the processor's memory")
 def test_what_a_survey_reads_from_a_store_is_pickled_once() -> None:
     """And not all rows with each row."""
     peaks, names = torch.rand(64, 32), [f"class {number}" for number in range(64)]

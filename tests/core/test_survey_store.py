@@ -299,17 +299,17 @@ def test_an_error_in_the_middle_keeps_what_was_done(net: Network, tmp_path: Path
     pictures = list(torch.randn(12, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1)))
     store = tmp_path / "x.survey"
     calls = 0
-    visit = net.visit
+    in_pieces = net.in_pieces
 
-    def failing(*arguments: object) -> None:
+    def failing(*arguments: object) -> object:
         nonlocal calls
         calls += 1
         if calls > 7:
             raise RuntimeError("out of memory")
-        visit(*arguments)  # type: ignore[arg-type]
+        return in_pieces(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(net, "visit", failing)
+        patch.setattr(net, "in_pieces", failing)
         with pytest.raises(RuntimeError, match="out of memory"):
             run(net, pictures, store, shards=4)
     assert load_survey(store, net, pictures).seen.sum() == 6

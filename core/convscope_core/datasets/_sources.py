@@ -8,6 +8,8 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +24,9 @@ from convscope_core.images import SUFFIXES
 __all__ = ["Chain", "Chosen", "Files", "Given", "Source", "natural"]
 
 _SUFFIXES = tuple(sorted(SUFFIXES))
+
+_MANY = 32
+"""Pictures in memory from which on digests of them are made in several threads."""
 
 
 class Source(ABC):
@@ -103,10 +108,15 @@ class Given(Source):
         return self._pictures[index].path
 
     def identities(self, indices: Sequence[int]) -> list[str]:
-        return [
-            identity(p.name, p.label, "" if self._is_file(index) else f"{digest_of(p.image):016x}")
-            for index, p in ((index, self._pictures[index]) for index in indices)
-        ]
+        def of(index: int) -> str:
+            p = self._pictures[index]
+            return identity(p.name, p.label, "" if self._is_file(index) else f"{digest_of(p.image):016x}")
+
+        if len(indices) < _MANY or all(map(self._is_file, indices)):
+            return list(map(of, indices))
+        # A digest of many decoded pictures takes one thread longer than a GPU takes to look at them.
+        with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="convscope-digest") as pool:
+            return list(pool.map(of, indices))
 
     def stamp(self, index: int) -> tuple[int, int, int]:
         return super().stamp(index) if self._is_file(index) else (NO_FILE, 0, 0)
@@ -270,7 +280,10 @@ class Chain(Source):
         return part.path(within)
 
     def identities(self, indices: Sequence[int]) -> list[str]:
-        return [part.identities([within])[0] for part, within in map(self._locate, indices)]
+        found: list[str] = []
+        for part, places in itertools.groupby(map(self._locate, indices), key=itemgetter(0)):
+            found += part.identities([within for _, within in places])
+        return found
 
     def stamp(self, index: int) -> tuple[int, int, int]:
         part, within = self._locate(index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class Repeated:
-    """A function of a batch that is called again and again: on a CUDA device, from the second call on, as a graph.
+    """A function of tensors that is called again and again: on a CUDA device, from the second call on, as a graph.
 
     What one call begins on the device takes Python as long as the device computes, or longer where other threads run
     Python too.
@@ -27,33 +28,34 @@ class Repeated:
     Parameters
     ----------
     call : callable
-        Makes tensors of a batch, and does nothing else: it is not called for every batch.
+        Makes tensors of a batch, and what else it gets, and does nothing else: it is not called for every batch.
     lock : Lock
         Under which it computes.
     """
 
-    def __init__(self, call: Callable[[Tensor], Sequence[Tensor]], lock: Lock) -> None:
+    def __init__(self, call: Callable[..., Sequence[Tensor]], lock: Lock) -> None:
         self._call = call
         self._lock = lock
-        self._known: dict[tuple[Any, ...], Callable[[Tensor], Sequence[Tensor]] | None] = {}
+        self._known: dict[tuple[Any, ...], Callable[..., Sequence[Tensor]] | None] = {}
 
-    def __call__(self, x: Tensor) -> Sequence[Tensor]:
-        """Return what the function makes of a batch: tensors of its own."""
-        if x.device.type != "cuda" or x.requires_grad:
-            return self._call(x)
+    def __call__(self, *given: Tensor) -> Sequence[Tensor]:
+        """Return what the function makes of what it is given, on one device: tensors of its own."""
+        if given[0].device.type != "cuda" or any(x.requires_grad for x in given):
+            return self._call(*given)
         with self._lock:
-            key = (x.shape, x.stride(), x.dtype, x.device, *_settings())
+            key = (*((x.shape, x.stride(), x.dtype, x.device) for x in given), *_settings())
             if key not in self._known:
-                # After one call there is what it makes once.
+                found = self._call(*given)
+                # After one call, to its end, there is what it makes once.
                 self._known[key] = None
-                return self._call(x)
-            ready = self._known[key] or self._captured(x)
+                return found
+            ready = self._known[key] or self._captured(given)
             self._known[key] = ready
-            return ready(x)
+            return ready(*given)
 
-    def _captured(self, x: Tensor) -> Callable[[Tensor], Sequence[Tensor]]:
+    def _captured(self, given: Sequence[Tensor]) -> Callable[..., Sequence[Tensor]]:
         try:
-            return _Captured(self._call, x)
+            return _Captured(self._call, given)
         except RuntimeError as e:
             logger.info("a pass that cannot be captured, and stays slower: %s", e)
             return self._call
@@ -73,18 +75,19 @@ def _settings() -> tuple[Any, ...]:
 class _Captured:
     """The kernels of a call, with the memory that they read and write."""
 
-    def __init__(self, call: Callable[[Tensor], Sequence[Tensor]], x: Tensor) -> None:
-        self._x = x.clone()
+    def __init__(self, call: Callable[..., Sequence[Tensor]], given: Sequence[Tensor]) -> None:
+        self._given = [x.clone() for x in given]
         self._graph = torch.cuda.CUDAGraph()
         self._results: Sequence[Tensor] = ()
 
         def make() -> None:
-            self._results = call(self._x)
+            self._results = call(*self._given)
 
-        _capture(self._graph, make, x.device)
+        _capture(self._graph, make, given[0].device)
 
-    def __call__(self, x: Tensor) -> Sequence[Tensor]:
-        self._x.copy_(x)
+    def __call__(self, *given: Tensor) -> Sequence[Tensor]:
+        for mine, x in zip(self._given, given, strict=True):
+            mine.copy_(x)
         self._graph.replay()
         return [result.clone() for result in self._results]
 
@@ -93,15 +96,40 @@ def _capture(graph: torch.cuda.CUDAGraph, call: Callable[[], None], device: torc
     """Take down the kernels that a call begins, beside what the device computes."""
     aside: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     here = torch.cuda.current_stream(device)
+    pool = torch.cuda.graph_pool_handle()
     aside.wait_stream(here)
     with torch.cuda.stream(aside):
         # Other threads may use the device meanwhile.
-        graph.capture_begin(capture_error_mode="thread_local")
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
         try:
             call()
-        finally:
-            graph.capture_end()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # what went wrong first is told
+                _end(graph, pool, device)
+            raise
+        _end(graph, pool, device)
     here.wait_stream(aside)
+
+
+def _end(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], device: torch.device) -> None:
+    """End a capture; of one that failed, so that nobody notices.
+
+    PyTorch stops there in the middle: whoever draws random numbers on the device later, a dropout too, is told that a
+    capture is under way, and the memory of this one is nobody's.
+    """
+    try:
+        graph.capture_end()
+    except RuntimeError:
+        index = torch._utils._get_device_index(device, optional=True)
+        with contextlib.suppress(RuntimeError):  # where PyTorch did that much
+            torch._C._cuda_endAllocateToPool(index, pool)
+            torch._C._cuda_releasePool(index, pool)
+        # One that succeeds ends it for the random numbers. What it launches has run before.
+        number, another = torch.zeros(1, device=device), torch.cuda.CUDAGraph()
+        another.capture_begin(capture_error_mode="thread_local")
+        number.zero_()
+        another.capture_end()
+        raise
 
 
 class CapturedWalk:

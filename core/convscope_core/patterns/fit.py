@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,12 +15,13 @@ from torch import Tensor
 from convscope_core.arguments import listed, require_choice, require_counts
 from convscope_core.datasets import Images
 from convscope_core.errors import ArgumentError, NetworkError
+from convscope_core.graph.captured import Repeated
 from convscope_core.graph.node import Node
 from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, documented, last
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.estimate import DENOMINATORS, Patterns, regimes_of, require_regimes
 from convscope_core.patterns.neurons import Neurons, neurons_of
-from convscope_core.patterns.statistics import LayerSums, PatternSums
+from convscope_core.patterns.statistics import LayerSums, PatternSums, sums_of
 from convscope_core.precision import full_precision
 
 __all__ = ["FitProgress", "fit_patterns", "fitting_patterns"]
@@ -209,16 +211,48 @@ class _FitJob(Job[PatternSums, Patterns]):
         return Patterns.of(self.net, self._neurons, part, self.regimes, self.denominator, self.few)
 
     def add(self, part: PatternSums, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> Check:  # noqa: ARG002
-        of = {layer.node: (layer, sums) for layer, sums in zip(self._neurons, part.layers, strict=True)}
-
-        def visit(node: Node, value: Tensor, inputs: Sequence[Tensor]) -> None:
-            layer, sums = of[node]
-            sums.add(layer, inputs, value)
-
-        with full_precision(self.net.device):
-            self.net.visit_nodes(x, of, visit)
+        if part.images and self.net.device.type == "cuda":
+            shifts = torch.cat([sums.tensors["shift"] for sums in part.layers])
+            found: dict[int, dict[str, Tensor]] = defaultdict(dict)
+            tensors = self._look(x, shifts)
+            for (number, name), tensor in zip(self._found, tensors, strict=True):
+                found[number][name] = tensor
+            for number, sums in found.items():
+                part.layers[number].take(sums)
+        else:
+            self._visit(x, lambda number, inputs, value: part.layers[number].add(self._neurons[number], inputs, value))
         part.images += len(images)
         return partial(self._require_finite, images, part.finite)
+
+    def _visit(self, x: Tensor, look: Callable[[int, Sequence[Tensor], Tensor], None]) -> None:
+        """Show each layer's number, inputs and outputs."""
+        numbers = {layer.node: number for number, layer in enumerate(self._neurons)}
+
+        def visit(node: Node, value: Tensor, inputs: Sequence[Tensor]) -> None:
+            look(numbers[node], inputs, value)
+
+        with full_precision(self.net.device):
+            self.net.visit_nodes(x, numbers, visit)
+
+    @cached_property
+    def _look(self) -> Repeated:
+        return Repeated(self._sums, self.net.lock)
+
+    def _sums(self, x: Tensor, shifts: Tensor) -> list[Tensor]:
+        """Return what a batch adds to the sums of all layers; which are which is left in `_found`."""
+        self._found: list[tuple[int, str]] = []
+        each = torch.split(shifts, [layer.outputs for layer in self._neurons])
+        tensors: list[Tensor] = []
+
+        def look(number: int, inputs: Sequence[Tensor], value: Tensor) -> None:
+            layer = self._neurons[number]
+            for found in sums_of(layer, inputs, value, each[number], *_kept(regimes_of(layer, self.regimes))):
+                for name, tensor in found.items():
+                    self._found.append((number, name))
+                    tensors.append(tensor.clone())  # the network writes over its own
+
+        self._visit(x, look)
+        return tensors
 
     def _require_finite(self, images: Sequence[int], finite: Tensor) -> None:
         for layer, good in zip(self._neurons, finite.tolist(), strict=True):

@@ -32,7 +32,7 @@ from convscope_core.errors import ArgumentError
 from convscope_core.patterns.neurons import Neurons
 from convscope_core.spill import Spill, let_go, lies_in_file
 
-__all__ = ["REGIMES", "LayerSums", "PatternSums"]
+__all__ = ["REGIMES", "LayerSums", "PatternSums", "sums_of"]
 
 #: Which samples: those where the unit is active, those where it is not, all.
 REGIMES = ("positive", "negative", "all")
@@ -48,6 +48,9 @@ _SCALARS = 2**14
 
 _FACTORS = 5 * 2**20
 """Numbers of all factors of a convolution's outputs that are made at once on a CPU; of more, memory is mapped anew."""
+
+_ROW = "rows."
+"""How names of samples begin, among those of sums."""
 
 _CACHED = 2**17
 """Numbers of each of several maps, or sums, that are worked through at once on a CPU."""
@@ -102,67 +105,25 @@ class LayerSums:
         value : Tensor
             Value of the node, before the activation.
         """
-        z = neurons.flat(value)
-        axes = (0, *range(2, z.dim()))
-        with torch.inference_mode(False):  # what is accumulated must be open to change later
-            if not self.tensors:
-                self._begin(neurons, z.mean(axes))
-            # The sums of a linear layer are added to once there are many samples.
-            self._unshare(self.tensors.keys() - (self._names if neurons.kind == "linear" else ()))
-        t = self.tensors
-        shift = t["shift"].to(z).reshape(-1, *[1] * (z.dim() - 2))
-        for phase, values in enumerate(neurons.by_phase(z)):
-            t["n"][phase] += values.numel() // neurons.outputs  # a number that is brought to a GPU makes it wait
-        if self.whole:
-            t["x"] += neurons.summed(inputs, z).to(t["x"])
-        if neurons.kind == "add":
-            self._add_operands(neurons, inputs, z, shift)
-            return
-        if neurons.kind == "linear":
-            t["u"] += _total(neurons, z - shift)
-            rows = {"x": inputs[0].reshape(-1, inputs[0].shape[-1]), "z": z}
-            if self.active:
-                rows["on"] = neurons.gated(z) > 0
-                t["n_active"] += _total(neurons, rows["on"].to(z))
-            self._seldom = inputs[0].dim() == 2
-            self._keep(rows)
-            return
-        count = 2 * self.active + self.whole
-        # Some pictures at a time, so that factors are still in the cache when they are multiplied.
-        step = max(1, _FACTORS // (count * z[0].numel())) if z.device.type == "cpu" else len(z)
-        for first in range(0, len(z), step):
-            part = slice(first, first + step)
-            whole, factors = neurons.factors(z[part], count)
-            u = factors[-1]
-            torch.sub(z[part], shift, out=u)
-            t["u"] += _total(neurons, u)
-            if self.active:
-                gate, masked = factors[:2]
-                torch.gt(neurons.gated(z[part]), 0, out=gate)
-                torch.mul(u, gate, out=masked)
-                t["n_active"] += _total(neurons, gate)
-            sums = neurons.weighted([x[part] for x in inputs], whole, factors)
-            for name, more in zip(self._names, sums, strict=True):
-                t[name] += more.to(t[name].device)
+        if not self.tensors:
+            z = neurons.flat(value)
+            with torch.inference_mode(False):  # what is accumulated must be open to change later
+                self._begin(neurons, z.mean((0, *range(2, z.dim()))))
+        self._seldom = neurons.kind == "linear" and inputs[0].dim() == 2
+        for found in sums_of(neurons, inputs, value, self.tensors["shift"], self.active, self.whole):
+            self.take(found)
 
-    def _add_operands(self, neurons: Neurons, inputs: Sequence[Tensor], z: Tensor, shift: Tensor) -> None:
-        """Take in a batch of a sum of two maps, of which each channel has a neuron with two inputs."""
-        gated = neurons.gated(z)
-        axes = (0, *range(2, z.dim()))
-        found: dict[str, list[Tensor]] = {}
-        for block in _blocks(z):
-            u, x = z[block] - shift, [each[block] for each in inputs]
-            factors = {"xu": u}
-            if self.active:
-                gate = (gated[block] > 0).to(u)
-                factors |= {"x_active": gate, "xu_active": u * gate}
-                found.setdefault("n_active", []).append(gate.sum(axes)[:, None])
-            found.setdefault("u", []).append(u.sum(axes)[:, None])
-            for name in self._names:
-                found.setdefault(name, []).append(torch.stack([(factors[name] * each).sum(axes) for each in x], -1))
-        for name, blocks in found.items():
+    def take(self, found: Mapping[str, Tensor]) -> None:
+        """Take in what `sums_of` gives of a batch."""
+        rows = {name.removeprefix(_ROW): tensor for name, tensor in found.items() if name.startswith(_ROW)}
+        sums = {name: tensor for name, tensor in found.items() if not name.startswith(_ROW)}
+        with torch.inference_mode(False):
+            self._unshare(sums)
+        for name, more in sums.items():
             into = self.tensors[name]
-            into += torch.stack(blocks).to(into.device).sum(0, dtype=torch.float64)
+            into += more.to(into.device)
+        if rows:
+            self._keep(rows)
 
     def _begin(self, neurons: Neurons, shift: Tensor) -> None:
         accumulator = torch.device("cpu") if shift.device.type == "mps" else shift.device
@@ -181,8 +142,7 @@ class LayerSums:
 
     @property
     def _names(self) -> list[str]:
-        """The sums of inputs times each factor of the outputs: of the size of the weights."""
-        return (["x_active", "xu_active"] if self.active else []) + (["xu"] if self.whole else [])
+        return _names(self.active, self.whole)
 
     def _unshare(self, names: Collection[str]) -> None:
         shared = self._shared.intersection(names)
@@ -348,7 +308,7 @@ class LayerSums:
     def state_in(self, place: Spill) -> dict[str, Tensor]:
         """Return the state as CPU tensors, of which the large ones lie in files if `place` does."""
         kind = torch.tensor([self.active, self.whole])
-        rows = {f"rows.{name}": torch.cat(kept) if len(kept) > 1 else kept[0] for name, kept in self.rows.items()}
+        rows = {_ROW + name: torch.cat(kept) if len(kept) > 1 else kept[0] for name, kept in self.rows.items()}
         return {"kind": kind, **{name: _at_rest(tensor, place) for name, tensor in (self.tensors | rows).items()}}
 
     @classmethod
@@ -357,9 +317,8 @@ class LayerSums:
         active, whole = state["kind"].tolist()
         sums = cls(bool(active), bool(whole))
         for name, tensor in state.items():
-            kind, _, of = name.rpartition(".")
-            if kind == "rows":
-                sums.rows[of] = [tensor]
+            if name.startswith(_ROW):
+                sums.rows[name.removeprefix(_ROW)] = [tensor]
             elif name != "kind":
                 sums.tensors[name] = tensor
         sums._shared = set(sums.tensors)
@@ -410,6 +369,101 @@ class LayerSums:
             (n, x, xu), (n_active, x_active, xu_active) = found["all"], found["positive"]
             found["negative"] = n - n_active, x - x_active, xu - xu_active
         return {regime: found[regime] for regime in regimes}
+
+
+def sums_of(
+    neurons: Neurons, inputs: Sequence[Tensor], value: Tensor, shift: Tensor, active: bool, whole: bool
+) -> Iterator[dict[str, Tensor]]:
+    """Give what a batch adds to the `LayerSums` of a layer: on a CPU piece by piece, elsewhere at once.
+
+    Parameters
+    ----------
+    neurons : Neurons
+        The layer.
+    inputs : sequence of Tensor
+        Values of the node's inputs.
+    value : Tensor
+        Value of the node, before the activation.
+    shift : Tensor (outputs,)
+        What outputs are taken relative to, on the device of the sums.
+    active, whole : bool
+        See `LayerSums`.
+
+    Yields
+    ------
+    dict of str to Tensor
+        What is to be added to `LayerSums.tensors`, under their names, and under "rows." and their names samples for
+        `LayerSums.rows`: those may be views of the values.
+    """
+    z = neurons.flat(value)
+    u = shift.to(z).reshape(-1, *[1] * (z.dim() - 2))
+    # Made on the device: a number that is brought there makes it wait.
+    found = {"n": torch.stack([shift.new_full((), v.numel() // neurons.outputs) for v in neurons.by_phase(z)])}
+    if whole:
+        found["x"] = neurons.summed(inputs, z)
+    if neurons.kind == "add":
+        yield found | _sums_of_operands(neurons, inputs, z, u, active, whole)
+    elif neurons.kind == "linear":
+        found["u"] = _total(neurons, z - u)
+        found |= {_ROW + "x": inputs[0].reshape(-1, inputs[0].shape[-1]), _ROW + "z": z}
+        if active:
+            found[_ROW + "on"] = on = neurons.gated(z) > 0
+            found["n_active"] = _total(neurons, on.to(z))
+        yield found
+    else:
+        yield found
+        yield from _sums_of_maps(neurons, inputs, z, u, active, whole)
+
+
+def _sums_of_maps(
+    neurons: Neurons, inputs: Sequence[Tensor], z: Tensor, shift: Tensor, active: bool, whole: bool
+) -> Iterator[dict[str, Tensor]]:
+    """Give the sums of a convolution, or a pool."""
+    names, count = _names(active, whole), 2 * active + whole
+    # Some pictures at a time, so that factors are still in the cache when they are multiplied.
+    step = max(1, _FACTORS // (count * z[0].numel())) if z.device.type == "cpu" else len(z)
+    for first in range(0, len(z), step):
+        part = slice(first, first + step)
+        together, factors = neurons.factors(z[part], count)
+        u = factors[-1]
+        torch.sub(z[part], shift, out=u)
+        found = {"u": _total(neurons, u)}
+        if active:
+            gate, masked = factors[:2]
+            torch.gt(neurons.gated(z[part]), 0, out=gate)
+            torch.mul(u, gate, out=masked)
+            found["n_active"] = _total(neurons, gate)
+        sums = neurons.weighted([x[part] for x in inputs], together, factors)
+        yield found | dict(zip(names, sums, strict=True))
+
+
+def _sums_of_operands(
+    neurons: Neurons, inputs: Sequence[Tensor], z: Tensor, shift: Tensor, active: bool, whole: bool
+) -> dict[str, Tensor]:
+    """Return the sums of a sum of two maps, of which each channel has a neuron with two inputs."""
+    gated = neurons.gated(z)
+    axes = (0, *range(2, z.dim()))
+    found: dict[str, list[Tensor]] = {}
+    for block in _blocks(z):
+        u, x = z[block] - shift, [each[block] for each in inputs]
+        factors = {"xu": u}
+        if active:
+            gate = (gated[block] > 0).to(u)
+            factors |= {"x_active": gate, "xu_active": u * gate}
+            found.setdefault("n_active", []).append(gate.sum(axes)[:, None])
+        found.setdefault("u", []).append(u.sum(axes)[:, None])
+        for name in _names(active, whole):
+            found.setdefault(name, []).append(torch.stack([(factors[name] * each).sum(axes) for each in x], -1))
+    # Where there is no float64, sums are on the CPU.
+    return {
+        name: torch.stack(blocks).to("cpu" if z.device.type == "mps" else z.device).sum(0, dtype=torch.float64)
+        for name, blocks in found.items()
+    }
+
+
+def _names(active: bool, whole: bool) -> list[str]:
+    """The sums of inputs times each factor of the outputs: of the size of the weights."""
+    return (["x_active", "xu_active"] if active else []) + (["xu"] if whole else [])
 
 
 def _at_rest(tensor: Tensor, place: Spill) -> Tensor:
