@@ -203,14 +203,25 @@ def fitted(name: str, module: torch.nn.Module, repeat: int, images: int, batch: 
             module(part.cuda()).logsumexp(1).sum().backward()
         return 1
 
-    def fit(*regime: str) -> int:
-        fit_patterns(net, pictures, regime, batch_size=batch, progress=False)
+    three = "positive", "negative", "all"
+    number = iter(range(100))
+
+    def fit(*regime: str, store: str | None = None) -> int:
+        fit_patterns(net, pictures, regime, store=store, batch_size=batch, progress=False)
         return 1
 
-    ways = {"step": step, "one": lambda: fit("positive"), "three": lambda: fit("positive", "negative", "all")}
-    times = in_turn(ways, repeat, clock)
+    with tempfile.TemporaryDirectory() as folder:
+        ways = {
+            "step": step,
+            "one": lambda: fit("positive"),
+            "three": lambda: fit(*three),
+            "store": lambda: fit(*three, store=f"{folder}/{next(number)}.patterns"),
+        }
+        times = in_turn(ways, repeat, clock)
     module.zero_grad()
-    return f"| {name} | {' | '.join(spreads(times['step'], times[way], 2) for way in ('one', 'three'))} |"
+    each = spread([t / images for t in times["step"]], 2)
+    shares = (spreads(times["step"], times[way], 2) for way in ("one", "three", "store"))
+    return f"| {name} | {each} | {' | '.join(shares)} |"
 
 
 def tested() -> str:
@@ -281,13 +292,14 @@ def surveys(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> I
 
 
 def fits(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
-    yield f"Fits of patterns to {given.images // 8} pictures, as multiples of a training step, float32"
+    count = given.images // 4
+    yield f"Fits of patterns to {count} pictures, batches of {given.batch // 2}, as multiples of a training step, float32"
     yield ""
-    yield "| network | one regime | three |"
-    yield "|---" * 3 + "|"
+    yield "| network | training step, ms a picture | one regime | three | three, with a store |"
+    yield "|---" * 5 + "|"
     with precision("float32"):
         for name, module in modules.items():
-            yield fitted(name, module, given.repeat, given.images // 8, given.batch // 2)
+            yield fitted(name, module, given.repeat, count, given.batch // 2)
 
 
 TABLES = {"frames": frames, "sweeps": sweeps, "surveys": surveys, "fits": fits}
@@ -298,7 +310,7 @@ def main() -> None:
     parser.add_argument("--models", default="vgg16,resnet50")
     parser.add_argument("--only", default=",".join(TABLES), help="tables, separated by commas (all)")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--images", type=int, default=4096, help="of a survey; a fit takes an eighth")
+    parser.add_argument("--images", type=int, default=4096, help="of a survey; a fit takes a quarter")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--without-tests", action="store_true")
     parser.add_argument("--write", type=Path, default=ROOT / "build" / "gpu.md")

@@ -21,7 +21,7 @@ from convscope_core.jobs import Check, Job, Ledger, Progress, begin, completed, 
 from convscope_core.network import Layer, Network
 from convscope_core.patterns.estimate import DENOMINATORS, Patterns, regimes_of, require_regimes
 from convscope_core.patterns.neurons import Neurons, neurons_of
-from convscope_core.patterns.statistics import LayerSums, PatternSums, sums_of
+from convscope_core.patterns.statistics import ROW, LayerSums, PatternSums, sums_of
 from convscope_core.precision import full_precision
 
 __all__ = ["FitProgress", "fit_patterns", "fitting_patterns"]
@@ -249,7 +249,8 @@ class _FitJob(Job[PatternSums, Patterns]):
             for found in sums_of(layer, inputs, value, each[number], *_kept(regimes_of(layer, self.regimes))):
                 for name, tensor in found.items():
                     self._found.append((number, name))
-                    tensors.append(tensor.clone())  # the network writes over its own
+                    # Samples are of values that the network may write over.
+                    tensors.append(tensor.clone() if name.startswith(ROW) else tensor)
 
         self._visit(x, look)
         return tensors

@@ -32,10 +32,13 @@ from convscope_core.errors import ArgumentError
 from convscope_core.patterns.neurons import Neurons
 from convscope_core.spill import Spill, let_go, lies_in_file
 
-__all__ = ["REGIMES", "LayerSums", "PatternSums", "sums_of"]
+__all__ = ["REGIMES", "ROW", "LayerSums", "PatternSums", "sums_of"]
 
 #: Which samples: those where the unit is active, those where it is not, all.
 REGIMES = ("positive", "negative", "all")
+
+#: How names of samples begin, among those of sums.
+ROW = "rows."
 
 _ROWS = 256
 """Samples whose products are summed in the network's precision; such sums are added in float64."""
@@ -48,9 +51,6 @@ _SCALARS = 2**14
 
 _FACTORS = 5 * 2**20
 """Numbers of all factors of a convolution's outputs that are made at once on a CPU; of more, memory is mapped anew."""
-
-_ROW = "rows."
-"""How names of samples begin, among those of sums."""
 
 _CACHED = 2**17
 """Numbers of each of several maps, or sums, that are worked through at once on a CPU."""
@@ -115,8 +115,8 @@ class LayerSums:
 
     def take(self, found: Mapping[str, Tensor]) -> None:
         """Take in what `sums_of` gives of a batch."""
-        rows = {name.removeprefix(_ROW): tensor for name, tensor in found.items() if name.startswith(_ROW)}
-        sums = {name: tensor for name, tensor in found.items() if not name.startswith(_ROW)}
+        rows = {name.removeprefix(ROW): tensor for name, tensor in found.items() if name.startswith(ROW)}
+        sums = {name: tensor for name, tensor in found.items() if not name.startswith(ROW)}
         with torch.inference_mode(False):
             self._unshare(sums)
         for name, more in sums.items():
@@ -308,7 +308,7 @@ class LayerSums:
     def state_in(self, place: Spill) -> dict[str, Tensor]:
         """Return the state as CPU tensors, of which the large ones lie in files if `place` does."""
         kind = torch.tensor([self.active, self.whole])
-        rows = {_ROW + name: torch.cat(kept) if len(kept) > 1 else kept[0] for name, kept in self.rows.items()}
+        rows = {ROW + name: torch.cat(kept) if len(kept) > 1 else kept[0] for name, kept in self.rows.items()}
         return {"kind": kind, **{name: _at_rest(tensor, place) for name, tensor in (self.tensors | rows).items()}}
 
     @classmethod
@@ -317,8 +317,8 @@ class LayerSums:
         active, whole = state["kind"].tolist()
         sums = cls(bool(active), bool(whole))
         for name, tensor in state.items():
-            if name.startswith(_ROW):
-                sums.rows[name.removeprefix(_ROW)] = [tensor]
+            if name.startswith(ROW):
+                sums.rows[name.removeprefix(ROW)] = [tensor]
             elif name != "kind":
                 sums.tensors[name] = tensor
         sums._shared = set(sums.tensors)
@@ -405,9 +405,9 @@ def sums_of(
         yield found | _sums_of_operands(neurons, inputs, z, u, active, whole)
     elif neurons.kind == "linear":
         found["u"] = _total(neurons, z - u)
-        found |= {_ROW + "x": inputs[0].reshape(-1, inputs[0].shape[-1]), _ROW + "z": z}
+        found |= {ROW + "x": inputs[0].reshape(-1, inputs[0].shape[-1]), ROW + "z": z}
         if active:
-            found[_ROW + "on"] = on = neurons.gated(z) > 0
+            found[ROW + "on"] = on = neurons.gated(z) > 0
             found["n_active"] = _total(neurons, on.to(z))
         yield found
     else:
