@@ -293,7 +293,7 @@ def surveys(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> I
 
 def fits(modules: dict[str, torch.nn.Module], given: argparse.Namespace) -> Iterator[str]:
     count = given.images // 4
-    yield f"Fits of patterns to {count} pictures, batches of {given.batch // 2}, as multiples of a training step, float32"
+    yield f"Fits of patterns to {count} pictures, batches of {given.batch // 2}, against a training step, float32"
     yield ""
     yield "| network | training step, ms a picture | one regime | three | three, with a store |"
     yield "|---" * 5 + "|"
