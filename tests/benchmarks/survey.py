@@ -1,13 +1,14 @@
 """What a survey costs beside the forward passes that it takes anyway: prints the table of docs/surveys.md.
 
-    python tests/benchmarks/survey.py [--models vgg16,resnet50] [--images 64] [--batch 8] [--repeat 3] [--threads 1,2]
+    python tests/benchmarks/survey.py [--models vgg16] [--images 64] [--batch 8] [--shards 4] [--repeat 3]
 
 Side by side in one run, taken in turn, over the same pictures of 224 in float32 and the same loader:
 
 - forward: a bare no_grad loop of the torchvision (timm) module over the batches.
 - survey: `convscope.survey` of all convolutional layers: top activations, health, class means and random sample of
   every unit. "all" is the default, every layer but the pools.
-- store: the same, of the convolutions and of all layers, kept in a file.
+- store: the same, of the convolutions and of all layers, kept in a file, in so many shards: all but the last are
+  written while the next is computed.
 
 Weights are random for torchvision's models; with few pictures the survey pays more than with many, since in the
 beginning every image is among the best. Figures are ratios of throughput, by processor time of all threads and by the
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--models", default="vgg16,resnet50,efficientnet_lite0")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", default="1,2")
     options = parser.parse_args()
@@ -86,7 +88,8 @@ def main() -> None:
         def surveyed(
             layers: list[str] | None, store: str | None = None, net: Network = net, images: Images = images
         ) -> Callable[[], object]:
-            return lambda: survey(net, images, layers, store=store, batch_size=options.batch, shards=1, progress=False)
+            shards, batch = options.shards, options.batch
+            return lambda: survey(net, images, layers, store=store, batch_size=batch, shards=shards, progress=False)
 
         for threads in map(int, options.threads.split(",")):
             torch.set_num_threads(threads)
