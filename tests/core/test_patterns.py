@@ -29,7 +29,7 @@ from convscope_core.explain import attribute, methods, randomised
 from convscope_core.jobs.parts import Packed, unpacked
 from convscope_core.jobs.store import Store
 from convscope_core.network import Network
-from convscope_core.patterns import Patterns, estimate, fit_patterns, fitting_patterns, statistics
+from convscope_core.patterns import Patterns, estimate, fit, fit_patterns, fitting_patterns, statistics
 from convscope_core.patterns.estimate import pattern_of
 from convscope_core.patterns.estimators import direction
 from convscope_core.patterns.neurons import Neurons, neurons_of
@@ -269,6 +269,42 @@ def test_any_split_merges_to_the_same(cuts: list[int], batch: int, which: int, l
         mine, theirs = pattern_of(layer, merged, regime), pattern_of(layer, whole, regime)
         assert_close(mine[0], theirs[0], 1e-4)
         assert mine[1] == theirs[1]
+
+
+class Residual(nn.Module):
+    """A sum of two maps, which is written over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu_(self.bn(self.conv(x)).add_(x))
+
+
+@pytest.mark.parametrize("regimes", [("positive",), ("all",), ALL])
+def test_a_batch_taken_at_once_adds_what_it_adds_layer_by_layer(regimes: tuple[str, ...]) -> None:
+    torch.manual_seed(1)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), Residual(), nn.Conv2d(4, 8, 3, groups=2, stride=2),
+        nn.ReLU(inplace=True), nn.ConvTranspose2d(8, 4, 3, stride=2), nn.ReLU(inplace=True), nn.AvgPool2d(2),
+        nn.Flatten(), nn.Linear(36, 140), nn.ReLU(inplace=True), nn.Linear(140, 3),
+    )  # fmt: skip
+    net = Network(module.eval(), input_size=10)
+    job = fit._FitJob(net=net, layers=[n.name for n in neurons_of(net)], regimes=regimes, denominator="paper", few=0)
+    at_once, by_layer = job.empty(net.device), job.empty(net.device)
+    for number, count in enumerate([5, 3, 5, 5, 3, 1]):
+        x = torch.stack(pictures(count, seed=number)).to(net.device)
+        job._visit(x, lambda i, inputs, value: by_layer.layers[i].add(job._neurons[i], inputs, value))
+        if number:
+            job._add_at_once(at_once, x)
+        else:
+            job.add(at_once, x, range(count), [None] * count)
+    for mine, theirs in zip(at_once.layers, by_layer.layers, strict=True):
+        mine, theirs = mine.state_dict(), theirs.state_dict()
+        assert mine.keys() == theirs.keys()
+        for name, tensor in mine.items():
+            assert_close(tensor.double(), theirs[name].double(), 1e-5)
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -212,17 +212,20 @@ class _FitJob(Job[PatternSums, Patterns]):
 
     def add(self, part: PatternSums, x: Tensor, images: Sequence[int], labels: Sequence[str | None]) -> Check:  # noqa: ARG002
         if part.images and self.net.device.type == "cuda":
-            shifts = torch.cat([sums.tensors["shift"] for sums in part.layers])
-            found: dict[int, dict[str, Tensor]] = defaultdict(dict)
-            tensors = self._look(x, shifts)
-            for (number, name), tensor in zip(self._found, tensors, strict=True):
-                found[number][name] = tensor
-            for number, sums in found.items():
-                part.layers[number].take(sums)
+            self._add_at_once(part, x)
         else:
             self._visit(x, lambda number, inputs, value: part.layers[number].add(self._neurons[number], inputs, value))
         part.images += len(images)
         return partial(self._require_finite, images, part.finite)
+
+    def _add_at_once(self, part: PatternSums, x: Tensor) -> None:
+        """Take in a batch that is not the first, in one launch on a GPU."""
+        tensors = self._look(x, torch.cat([sums.tensors["shift"] for sums in part.layers]))
+        found: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for (number, name), tensor in zip(self._found, tensors, strict=True):
+            found[number][name] = tensor
+        for number, sums in found.items():
+            part.layers[number].take(sums)
 
     def _visit(self, x: Tensor, look: Callable[[int, Sequence[Tensor], Tensor], None]) -> None:
         """Show each layer's number, inputs and outputs."""
@@ -239,8 +242,8 @@ class _FitJob(Job[PatternSums, Patterns]):
         return Repeated(self._sums, self.net.lock)
 
     def _sums(self, x: Tensor, shifts: Tensor) -> list[Tensor]:
-        """Return what a batch adds to the sums of all layers; which are which is left in `_found`."""
-        self._found: list[tuple[int, str]] = []
+        """Return what a batch adds to the sums of all layers; which are which, always alike, is left in `_found`."""
+        names: list[tuple[int, str]] = []
         each = torch.split(shifts, [layer.outputs for layer in self._neurons])
         tensors: list[Tensor] = []
 
@@ -248,11 +251,12 @@ class _FitJob(Job[PatternSums, Patterns]):
             layer = self._neurons[number]
             for found in sums_of(layer, inputs, value, each[number], *_kept(regimes_of(layer, self.regimes))):
                 for name, tensor in found.items():
-                    self._found.append((number, name))
+                    names.append((number, name))
                     # Samples are of values that the network may write over.
                     tensors.append(tensor.clone() if name.startswith(ROW) else tensor)
 
         self._visit(x, look)
+        self._found = names  # at once: threads may share this
         return tensors
 
     def _require_finite(self, images: Sequence[int], finite: Tensor) -> None:
