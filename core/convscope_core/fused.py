@@ -28,9 +28,17 @@ _kernels: Any = None
 _tried: dict[torch.device, bool] = {}
 
 
-def of_use(t: Tensor) -> bool:
-    """Tell whether these functions take a tensor: on CUDA, of floating point, and not too large."""
-    if t.device.type != "cuda" or not t.is_floating_point() or t.numel() > _MOST // 40:
+def of_use(t: Tensor, numbers: int | None = None) -> bool:
+    """Tell whether these functions take a tensor: on CUDA, of floating point, and not too large.
+
+    Parameters
+    ----------
+    t : tensor
+    numbers : int, optional
+        How many the largest tensor has that is read or written; by default four times as many as that.
+    """
+    numbers = 4 * t.numel() if numbers is None else numbers
+    if t.device.type != "cuda" or not t.is_floating_point() or numbers > _MOST:
         return False
     if t.device not in _tried:
         _tried[t.device] = _works(t.device)

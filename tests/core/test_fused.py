@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from convscope_core import fused
 from convscope_core.graph.kernels import _matrices
@@ -106,6 +107,18 @@ def test_kernels_do_what_they_stand_for(name: str, device: torch.device) -> None
         stderr=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_as_many_numbers_as_offsets_reach_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A layer of VGG-16 for the 450 windows of a batch: 75 million numbers, in tiles 133."""
+    with FakeTensorMode():
+        x = torch.empty(450, 512, 18, 18, device="cuda")
+        monkeypatch.setitem(fused._tried, x.device, True)
+        assert fused.of_use(x)
+        assert fused.of_use(x, 36 * 450 * 16 * 512)
+        assert fused.of_use(x, 2**31 - 1)
+        assert not fused.of_use(x, 2**31)
+        assert not fused.of_use(torch.empty(2**29, device="cuda"))
 
 
 def test_other_devices_and_types_are_left_to_pytorch() -> None:

@@ -233,8 +233,9 @@ class Kernels:
         batches = math.ceil(count / most)
         most = math.ceil(count / batches)
         a, b = (workspace.take(name, x, most * each) for name in ("tiles", "products"))
-        for first in range(0, count, most):
-            self._tiles(n, x[first : first + most], out[first : first + most], blocks, a, b)
+        with full_precision(x.device):  # rounded factors would be multiplied by the transforms
+            for first in range(0, count, most):
+                self._tiles(n, x[first : first + most], out[first : first + most], blocks, a, b)
         return out.permute(0, 3, 1, 2)
 
     def _tiles(self, n: Node, x: Tensor, out: Tensor, blocks: list[_Block], a: Tensor, b: Tensor) -> None:
@@ -247,11 +248,10 @@ class Kernels:
         def memory(m: Tensor, *shape: int) -> Tensor:
             return m[: math.prod(shape)].view(shape)
 
-        if fused.of_use(x):
+        if fused.of_use(x, _SIDE**2 * tiles * max(channels, made)):
             transformed, products = memory(a, _SIDE**2, tiles, channels), memory(b, _SIDE**2, tiles, made)
             fused.tile_inputs(x, transformed)
-            with full_precision(x.device):  # rounded factors would be multiplied by the transforms
-                torch.bmm(transformed, self._winograd(n), out=products)
+            torch.bmm(transformed, self._winograd(n), out=products)
             fused.tile_results(products, bias, out)
             return
         if compiled.of_use("tiles", x):
