@@ -13,7 +13,7 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,9 @@ R = TypeVar("R")
 
 #: Parts at once, at most. Python runs in one thread at a time, and is about a twentieth of what a part computes.
 _MOST = 4
+
+_A_WHILE = 1.0
+"""Seconds after which one who waits looks by itself."""
 
 
 @contextmanager
@@ -199,6 +202,8 @@ class _Calls(Generic[P, R]):
 
     An interrupt comes to that thread between any two steps of Python, also within a condition or a future, and would
     leave those locked for ever. So what has happened is in plain attributes, and a queue says that they have changed.
+    Several threads may wait: one that needs no more news leaves them to the others, and should they be lost with an
+    interrupt, each looks by itself after a while.
     """
 
     def __init__(self, call: Callable[[P], R], count: int, lock: Lock | None, threads: int | None = None) -> None:
@@ -233,10 +238,15 @@ class _Calls(Generic[P, R]):
         """Whether there are calls to wait for."""
         return None in self._outcomes
 
+    def _until(self, over: Callable[[], bool]) -> None:
+        while not over():
+            with suppress(Empty):
+                self._changed.get(timeout=_A_WHILE)
+        self._changed.put(None)
+
     def wait(self) -> None:
         """Wait for all calls."""
-        while self.waiting:
-            self._changed.get()
+        self._until(lambda: not self.waiting)
 
     def end(self) -> None:
         """Let no further call begin, and wait for those that have, also if interrupts come meanwhile."""
@@ -244,8 +254,7 @@ class _Calls(Generic[P, R]):
         while True:
             try:
                 self._ended = True
-                while self._inside:
-                    self._changed.get()
+                self._until(lambda: not self._inside)
                 break
             except BaseException as e:
                 interrupt = e

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
 import socket
 import threading
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from convscope_core.datasets import Images, Picture, natural, sample, sample_images, samples
+from convscope_core.datasets.labels import APART
 from convscope_core.errors import ArgumentError, ImageError
 
 
@@ -179,6 +181,25 @@ def test_adding_pictures_one_by_one_does_not_nest() -> None:
         images = images + Picture(b"", str(n))
     assert images[2999].name == "2999"
     assert names(images) == [str(n) for n in range(3000)]
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "JPEG", "GIF"])
+def test_identities_of_many_pictures_are_those_of_each(form: str) -> None:
+    """Pictures that PIL reads when they are looked at, several times in a list; arrays; sums of lists."""
+    rng = np.random.default_rng(0)
+    arrays = [rng.integers(0, 255, (300, 300, 3), np.uint8) for _ in range(40)]
+    written = [io.BytesIO() for _ in range(3)]
+    for array, file in zip(arrays, written, strict=False):
+        Image.fromarray(array).save(file, form)
+    opened = [Image.open(file) for file in written]
+    images = Images.of([*opened, *arrays, *opened * 20]) + Images.of([*arrays, *opened])
+    order = rng.permutation(len(images)).tolist()
+    found = images.identities(order)
+    assert found == [images.identities([index])[0] for index in order]
+    again = Images.of([Image.open(file) for file in written]).identities(range(3))
+    assert [one.partition(APART)[2] for one in again] == [
+        images.identities([index])[0].partition(APART)[2] for index in range(3)
+    ]
 
 
 def test_starts_with_compares_files_by_path_and_others_by_identity(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import random
@@ -314,6 +315,19 @@ def test_an_error_in_the_middle_keeps_what_was_done(net: Network, tmp_path: Path
             run(net, pictures, store, shards=4)
     assert load_survey(store, net, pictures).seen.sum() == 6
     assert run(net, pictures, store).seen.all()
+
+
+def test_pictures_in_memory_that_cannot_be_read_are_left_out_as_without_a_store(net: Network, tmp_path: Path) -> None:
+    rng, written = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (90, 90, 3), np.uint8)).save(written, "JPEG")
+    data = written.getvalue()
+    pictures = [Image.open(io.BytesIO(data[: len(data) // 2] if i == 2 else data)) for i in range(5)]
+    whole = survey(net, pictures, batch_size=2, progress=False)
+    assert [one.image for one in whole.skipped] == [2]
+    for _ in range(2):
+        made = run(net, pictures, tmp_path / "x.survey")
+        assert [one.image for one in made.skipped] == [2]
+        assert made.seen.sum() == 4
 
 
 # ---- elsewhere

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from convscope_core import threads
 from convscope_core.errors import StoreError
 from convscope_core.jobs import load
 from convscope_core.jobs.store import Store
@@ -251,6 +253,29 @@ def test_a_call_meanwhile_has_the_settings_of_here_and_one_thread() -> None:
         assert call.end() is None
     assert found == [(True, 1)]
     assert call.over
+
+
+def test_several_threads_may_wait_for_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, goes_on = threading.Semaphore(0), threading.Event()
+
+    class Queue(SimpleQueue):
+        def get(self, *, timeout: float) -> None:
+            waiting.release()
+            super().get(timeout=timeout)
+
+    monkeypatch.setattr(threads, "SimpleQueue", Queue)
+    monkeypatch.setattr(threads, "_A_WHILE", 100 * SOON)
+    call = Meanwhile(goes_on.wait)
+    call.begin()
+    each = [threading.Thread(target=way) for way in (call.wait, call.end, call.wait)]
+    for thread in each:
+        thread.start()
+    for _ in each:
+        assert waiting.acquire(timeout=SOON)
+    goes_on.set()
+    for thread in each:
+        thread.join(SOON)
+        assert not thread.is_alive()
 
 
 def test_without_another_thread_it_is_made_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,10 @@ from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from PIL import Image
 
 from convscope_core.contents import NO_FILE, digest_of, stamp_of
@@ -27,6 +30,9 @@ _SUFFIXES = tuple(sorted(SUFFIXES))
 
 _MANY = 32
 """Pictures in memory from which on digests of them are made in several threads."""
+
+
+_UNREADABLE = "unreadable"
 
 
 class Source(ABC):
@@ -84,6 +90,16 @@ class Source(ABC):
         return Chosen(self, indices)
 
 
+def _content(image: Any) -> str:
+    """Return a digest of a picture in memory; of one that cannot be read, which is left out later, that it cannot."""
+    try:
+        return f"{digest_of(image):016x}"
+    except MemoryError:
+        raise
+    except Exception:  # PIL raises what it likes
+        return _UNREADABLE
+
+
 class Given(Source):
     """Pictures that were given one by one."""
 
@@ -108,15 +124,25 @@ class Given(Source):
         return self._pictures[index].path
 
     def identities(self, indices: Sequence[int]) -> list[str]:
-        def of(index: int) -> str:
-            p = self._pictures[index]
-            return identity(p.name, p.label, "" if self._is_file(index) else f"{digest_of(p.image):016x}")
+        contents = self._contents([index for index in indices if not self._is_file(index)])
+        return [
+            identity(p.name, p.label, contents.get(index, ""))
+            for index, p in zip(indices, map(self._pictures.__getitem__, indices), strict=True)
+        ]
 
-        if len(indices) < _MANY or all(map(self._is_file, indices)):
-            return list(map(of, indices))
-        # A digest of many decoded pictures takes one thread longer than a GPU takes to look at them.
-        with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="convscope-digest") as pool:
-            return list(pool.map(of, indices))
+    def _contents(self, indices: Sequence[int]) -> dict[int, str]:
+        """Return what tells the content of pictures in memory, each looked at once however often it is there."""
+        images = {id(self._pictures[index].image): self._pictures[index].image for index in indices}
+        # A digest of many decoded pictures takes one thread longer than a GPU takes to look at them. PIL may read
+        # its pictures only now, and several of one file, which threads must not do.
+        apart = {key: image for key, image in images.items() if isinstance(image, (torch.Tensor, np.ndarray))}
+        if len(apart) < _MANY:
+            apart = {}
+        found = {key: _content(image) for key, image in images.items() if key not in apart}
+        if apart:
+            with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="convscope-digest") as pool:
+                found |= zip(apart, pool.map(_content, apart.values()), strict=True)
+        return {index: found[id(self._pictures[index].image)] for index in indices}
 
     def stamp(self, index: int) -> tuple[int, int, int]:
         return super().stamp(index) if self._is_file(index) else (NO_FILE, 0, 0)
