@@ -86,11 +86,42 @@ def check_maps(draw: random.Random) -> None:
 CHECKS = {"windows": check_windows, "tiles": check_tiles, "maps": check_maps}
 
 
+def check_large() -> None:
+    """A layer of VGG-16 for the 450 windows of a batch: 75 million numbers, in tiles 133; some pictures of them."""
+    results, _, inputs = (m.double() for m in _matrices())
+    x = torch.randn(450, 18, 18, 512).permute(0, 3, 1, 2)
+    out, made, bias = torch.empty(36, 7200, 512), torch.empty(450, 16, 16, 512), torch.randn(512)
+    fused.tile_inputs(x, out)
+    fused.tile_results(out, bias, made)
+    for n in (0, 1, 224, 225, 448, 449):
+        one, mine = x[n : n + 1].cpu(), out[:, 16 * n : 16 * n + 16].cpu().double()
+        tiles = [one[:, :, 4 * a : 4 * a + 6, 4 * b : 4 * b + 6] for a in range(4) for b in range(4)]
+        expected = torch.einsum("ia,jb,ntcab->ijntc", inputs, inputs, torch.stack(tiles, 1).double())
+        torch.testing.assert_close(mine, expected.reshape(mine.shape), rtol=1e-5, atol=1e-5)
+        products = mine.reshape(6, 6, 4, 4, 512)
+        expected = torch.einsum("ia,jb,abyxk->yixjk", results, results, products).reshape(16, 16, 512) + bias.cpu()
+        torch.testing.assert_close(made[n].cpu().double(), expected, rtol=1e-5, atol=1e-4)
+
+
 def run(name: str, times: int) -> None:
     torch.manual_seed(0)
+    if name == "large":
+        check_large()
+        return
     draw = random.Random(0)
     for _ in range(times):
         CHECKS[name](draw)
+
+
+def interpreted(name: str) -> None:
+    """Run checks where Triton interprets its kernels: as it is imported, it decides."""
+    core = str(Path(fused.__file__).parents[1])
+    path = os.pathsep.join([core, os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, __file__, name], env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path},
+        stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", CHECKS)
@@ -99,14 +130,21 @@ def test_kernels_do_what_they_stand_for(name: str, device: torch.device) -> None
     if device.type == "cuda":
         assert fused.of_use(torch.zeros(1))
         run(name, 40)
-        return
-    core = str(Path(fused.__file__).parents[1])
-    path = os.pathsep.join([core, os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, __file__, name], env={**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": path},
-        stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    else:
+        interpreted(name)
+
+
+def test_layers_may_have_many_numbers_on_a_gpu(device: torch.device) -> None:
+    if device.type != "cuda":
+        pytest.skip("a minute without a device")
+    run("large", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.cpu_only("a device needs no interpreter")
+def test_layers_may_have_many_numbers() -> None:
+    pytest.importorskip("triton", reason="Triton is not installed")
+    interpreted("large")
 
 
 def test_as_many_numbers_as_offsets_reach_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,4 +166,6 @@ def test_other_devices_and_types_are_left_to_pytorch() -> None:
 
 if __name__ == "__main__":
     assert fused._works(torch.device("cpu"))
+    if sys.argv[1] == "large":
+        fused._TILE_BLOCK = 2**17  # few programs, each with much to do, take a minute; as many as on a device, an hour
     run(sys.argv[1], 6)
