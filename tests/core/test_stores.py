@@ -34,6 +34,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 from torchvision.datasets import ImageFolder
 
 import convscope_core
+from convscope_core import threads
 from convscope_core.datasets import Images, Picture
 from convscope_core.errors import ArgumentError, ExecutorError, ImageError, StoreError
 from convscope_core.images import read_image
@@ -167,6 +168,8 @@ def test_a_forked_child_leaves_the_store_of_its_parent_alone(harness: Any, harne
     steps = surveying(harness.net, harness.pictures, store=store, **harness.options)
     while next(steps).done < 5:
         pass
+    for written in list(threads._meanwhile):
+        written.wait()
     before = store.read_bytes()
     # The claim of the parent's shard is in it, which ending its work in the child would take back.
     said = told(harnesses, lambda: None, steps.close, lambda: harness.survey(harness.fresh()))

@@ -124,15 +124,18 @@ class Given(Source):
         return self._pictures[index].path
 
     def identities(self, indices: Sequence[int]) -> list[str]:
-        contents = self._contents([index for index in indices if not self._is_file(index)])
+        pictures = [self._pictures[index] for index in indices]
+        files = list(map(self._is_file, indices))
+        contents = self._contents([p.image for p, is_file in zip(pictures, files, strict=True) if not is_file])
         return [
-            identity(p.name, p.label, contents.get(index, ""))
-            for index, p in zip(indices, map(self._pictures.__getitem__, indices), strict=True)
+            identity(p.name, p.label, "" if is_file else contents[id(p.image)])
+            for p, is_file in zip(pictures, files, strict=True)
         ]
 
-    def _contents(self, indices: Sequence[int]) -> dict[int, str]:
-        """Return what tells the content of pictures in memory, each looked at once however often it is there."""
-        images = {id(self._pictures[index].image): self._pictures[index].image for index in indices}
+    @staticmethod
+    def _contents(given: Sequence[Any]) -> dict[int, str]:
+        """Return, by their `id`, what tells the content of pictures in memory: each is looked at once."""
+        images = {id(image): image for image in given}
         # A digest of many decoded pictures takes one thread longer than a GPU takes to look at them. PIL may read
         # its pictures only now, and several of one file, which threads must not do.
         apart = {key: image for key, image in images.items() if isinstance(image, (torch.Tensor, np.ndarray))}
@@ -142,7 +145,7 @@ class Given(Source):
         if apart:
             with ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="convscope-digest") as pool:
                 found |= zip(apart, pool.map(_content, apart.values()), strict=True)
-        return {index: found[id(self._pictures[index].image)] for index in indices}
+        return found
 
     def stamp(self, index: int) -> tuple[int, int, int]:
         return super().stamp(index) if self._is_file(index) else (NO_FILE, 0, 0)
