@@ -58,7 +58,7 @@ _AFFINE = frozenset({"batch_norm", "scale", "shift", "aten.neg", "aten.rsub"})
 
 
 _ENOUGH = 128
-"""Outputs from which on a CPU multiplies one factor alone as fast as several."""
+"""Outputs from which on one factor alone is multiplied as fast as several on a CPU."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,17 +94,7 @@ class LayerSums:
         return int(self.tensors["n"].sum()) if self.tensors else 0
 
     def add(self, neurons: Neurons, inputs: Sequence[Tensor], value: Tensor) -> None:
-        """Take in a batch.
-
-        Parameters
-        ----------
-        neurons : Neurons
-            The layer.
-        inputs : sequence of Tensor
-            Values of the node's inputs.
-        value : Tensor
-            Value of the node, before the activation.
-        """
+        """Take in a batch: see `sums_of`."""
         if not self.tensors:
             z = neurons.flat(value)
             with torch.inference_mode(False):  # what is accumulated must be open to change later
@@ -396,15 +386,15 @@ def sums_of(
         `LayerSums.rows`: those may be views of the values.
     """
     z = neurons.flat(value)
-    u = shift.to(z).reshape(-1, *[1] * (z.dim() - 2))
+    shifts = shift.to(z).reshape(-1, *[1] * (z.dim() - 2))
     # Made on the device: a number that is brought there makes it wait.
     found = {"n": torch.stack([shift.new_full((), v.numel() // neurons.outputs) for v in neurons.by_phase(z)])}
     if whole:
         found["x"] = neurons.summed(inputs, z)
     if neurons.kind == "add":
-        yield found | _sums_of_operands(neurons, inputs, z, u, active, whole)
+        yield found | _sums_of_operands(neurons, inputs, z, shifts, active, whole)
     elif neurons.kind == "linear":
-        found["u"] = _total(neurons, z - u)
+        found["u"] = _total(neurons, z - shifts)
         found |= {ROW + "x": inputs[0].reshape(-1, inputs[0].shape[-1]), ROW + "z": z}
         if active:
             found[ROW + "on"] = on = neurons.gated(z) > 0
@@ -412,7 +402,7 @@ def sums_of(
         yield found
     else:
         yield found
-        yield from _sums_of_maps(neurons, inputs, z, u, active, whole)
+        yield from _sums_of_maps(neurons, inputs, z, shifts, active, whole)
 
 
 def _sums_of_maps(
