@@ -69,6 +69,16 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
+def half_done(steps: Any) -> Any:
+    """Go on until half of the pictures are computed: of their three shards the first is certain to be in the store.
+
+    A shard is written while the next one is computed.
+    """
+    while next(steps).done < PICTURES // 2:
+        pass
+    return steps
+
+
 class Harness:
     """A network, pictures, and the survey that has to come out whatever happens."""
 
@@ -79,10 +89,7 @@ class Harness:
         self.whole = survey(self.net, self.pictures, **self.options, progress=False)
         self.finished, self.half = folder / "finished", folder / "half"
         self.survey(self.finished)
-        going = surveying(self.net, self.pictures, store=self.half, **self.options)
-        while next(going).done < PICTURES // 2:
-            pass
-        going.close()
+        half_done(surveying(self.net, self.pictures, store=self.half, **self.options)).close()
 
     options: ClassVar[dict[str, int]] = {"k": 3, "sample": 5, "shards": SHARDS, "batch_size": 1}
 
@@ -184,10 +191,7 @@ class JobHarness(Harness):
         self.whole = last(begin(self.job, Images.of(self.pictures), Progress, shards=SHARDS)).result
         self.finished, self.half = folder / "finished", folder / "half"
         self.survey(self.finished)
-        going = begin(self.job, Images.of(self.pictures), Progress, store=self.half, shards=SHARDS)
-        while next(going).done < PICTURES // 2:
-            pass
-        going.close()
+        half_done(begin(self.job, Images.of(self.pictures), Progress, store=self.half, shards=SHARDS)).close()
 
     def survey(self, store: Path) -> Any:
         return last(begin(self.job, Images.of(self.pictures), Progress, store=store, shards=SHARDS)).result
