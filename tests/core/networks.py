@@ -605,7 +605,7 @@ simple("greater than its neighbour", lambda x: x * (x > x.roll(1, 3)) + x)
 simple("strongest channel", lambda x: x + x.argmax(1, keepdim=True).to(x.dtype) / x.shape[1])
 simple("complex", lambda x: torch.complex(x, x.flip(3)).abs())
 simple("complex pairs", lambda x: torch.view_as_complex(x.unflatten(3, (-1, 2)).contiguous()).exp().imag)
-simple("pool of a volume", lambda x: F.max_pool3d(x, (2, 3, 2), (2, 1, 2), (0, 1, 0)))
+simple("pool of a volume", lambda x: F.max_pool3d(x.contiguous(), (2, 3, 2), (2, 1, 2), (0, 1, 0)))  # takes no other
 simple("root of rectified", lambda x: F.lp_pool2d(x.relu(), 2, 2, 1))
 simple("largest of a row, spread", lambda x, m: x.max(3)[0].unsqueeze(3) * m, m=lambda s: torch.linspace(0, 1, s[2]))
 simple("counted", lambda x: x + torch.zeros_like(x[:, :1]).add(1).cumsum(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 
 import pytest
 import torch
@@ -136,7 +137,7 @@ def test_generated_networks(net: Net, seed: int) -> None:
 
 
 @pytest.mark.slow
-@settings(few_examples, max_examples=600, derandomize=False)
+@settings(few_examples, max_examples=600, derandomize=bool(os.environ.get("CI")))
 @given(net=networks(), seed=st.integers(0, 2**20))
 def test_many_generated_networks(net: Net, seed: int) -> None:
     note(repr(net))
