@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
 settings.register_profile("dev", deadline=None, max_examples=50)
 settings.register_profile(
     "ci",
+    max_examples=50,
     deadline=None,  # the first call into a torch operator may take a second
     derandomize=True,
     print_blob=True,

@@ -289,7 +289,9 @@ def written_out(module: nn.Module) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("name", ["efficientnet_b0", "mobilenet_v3_small", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("efficientnet_b0", marks=pytest.mark.slow), "mobilenet_v3_small", "convnext_tiny"]
+)
 def test_networks_with_activations_written_out_are_the_published_ones(name: str) -> None:
     torch.manual_seed(0)
     if name == "convnext_tiny":

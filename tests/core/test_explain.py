@@ -188,7 +188,9 @@ class _Guided(torch.autograd.Function):
         return g.clamp(min=0) * (ctx.saved_tensors[0] > 0)
 
 
-@pytest.mark.parametrize("name", ["densenet121", "googlenet", pytest.param("inception_v3", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["googlenet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("densenet121", "inception_v3"))]
+)
 def test_functional_rectifiers_count(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """DenseNet's last rectifier, and all of GoogLeNet's and Inception's, are functions, which Captum does not see."""
     module, side = build(name), MODELS[name]

@@ -176,7 +176,9 @@ def test_epsilon_without_biases_is_input_times_gradient() -> None:
     assert lrp.values.sum() == pytest.approx(lrp.score, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", pytest.param("googlenet", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["resnet18", *(pytest.param(n, marks=pytest.mark.slow) for n in ("densenet121", "googlenet"))]
+)
 def test_without_biases_relevance_is_kept(name: str) -> None:
     """Through residual sums, concatenations, average pools and batch norm that could not be folded."""
     net = Network(build(name), input_size=64)

@@ -19,8 +19,12 @@ MODELS = {
     "mnasnet0_5": 64, "shufflenet_v2_x0_5": 64, "regnet_y_400mf": 64, "convnext_tiny": 64, "efficientnet_lite0": 64,
 }  # fmt: skip
 
-#: Large ones of families of which a smaller member stands in the quick tests, or whose parts do.
-SLOW = {"vgg16_bn", "resnet50", "inception_v3", "densenet121", "efficientnet_b0", "mobilenet_v3_small"}
+#: Large ones of families of which a smaller member stands in the quick tests, or whose parts do; and those that the
+#: quick tests of regions look at.
+SLOW = {
+    "vgg16_bn", "resnet50", "inception_v3", "densenet121", "efficientnet_b0", "mobilenet_v3_small", "mobilenet_v2",
+    "shufflenet_v2_x0_5", "efficientnet_lite0",
+}  # fmt: skip
 
 
 def build(name: str) -> nn.Module:

@@ -131,8 +131,9 @@ SLOW = {"resnet50", "googlenet", "vgg11"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in SIDES])
-def test_presets_are_those_of_zennit(name: str) -> None:
-    for preset, what, ours, theirs in pairs(name, SIDES[name]):
+@pytest.mark.parametrize("crossed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_presets_are_those_of_zennit(name: str, crossed: bool) -> None:
+    for preset, what, ours, theirs in pairs(name, SIDES[name], crossed):
         off = abs(ours - theirs).max() / abs(theirs).max()
         assert off < 1e-4, f"{preset} of {name}, {what}: off by {off:.2g} of the strongest"
 

@@ -494,7 +494,9 @@ def test_a_picture_of_a_data_set_is_taken_as_its_image() -> None:
     np.testing.assert_array_equal(net.picture(picture), image)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", pytest.param("densenet121", marks=pytest.mark.slow), "shufflenet_v2_x0_5", "convnext_tiny"]
+)
 def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
     torch.manual_seed(0)
     net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64)
@@ -514,7 +516,9 @@ def test_visited_layers_have_the_values_that_forward_gives(name: str) -> None:
     assert counted == names[:1]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize(
+    "name", ["resnet18", pytest.param("densenet121", marks=pytest.mark.slow), "shufflenet_v2_x0_5"]
+)
 def test_a_network_pickles_to_the_same_network(name: str) -> None:
     torch.manual_seed(0)
     net = Network(torchvision.models.get_model(name, weights=None, num_classes=5).eval(), input_size=64)

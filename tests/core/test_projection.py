@@ -117,7 +117,7 @@ def architecture(name: str, side: int) -> Graph:
     [
         ("resnet18", 96, "deconvnet"),
         ("resnet18", 96, "guided_backprop"),
-        ("googlenet", 96, "deconvnet"),
+        pytest.param("googlenet", 96, "deconvnet", marks=pytest.mark.slow),
         ("alexnet", 96, "deconvnet"),
         pytest.param("convnext_tiny", 64, "gradient", marks=pytest.mark.slow),
     ],

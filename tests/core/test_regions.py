@@ -60,7 +60,10 @@ def corners(side: int, size: tuple[int, int]) -> list[tuple[int, int]]:
 # -- architectures --
 
 
-SLOW = {"densenet121", "googlenet", "inception_v3", "resnet50", "vgg16", "vgg16_bn", "convnext_tiny", "efficientnet_b0"}
+SLOW = {
+    "densenet121", "googlenet", "inception_v3", "resnet50", "vgg16", "vgg16_bn", "convnext_tiny", "efficientnet_b0",
+    "alexnet", "mnasnet0_5", "regnet_y_400mf",
+}  # fmt: skip
 """Families of which a smaller member, or another test, stands in the quick tests."""
 
 
@@ -78,7 +81,14 @@ def test_architectures_give_what_the_ordinary_pass_gives(name: str, device: torc
         assert worst(graph, regions, x, positions, patches) <= (1e-5 if device.type == "cpu" else 3e-5), size
 
 
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0", "shufflenet_v2_x0_5", "googlenet"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "efficientnet_lite0",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("shufflenet_v2_x0_5", "googlenet")),
+    ],
+)
 def test_a_single_picture_errs_no_more_than_the_ordinary_pass(name: str) -> None:
     """Against float64: its kernels lie in memory in another form, in which sums are taken in another order."""
     side = MODELS[name]
@@ -320,8 +330,10 @@ def test_tiles_are_used_in_windows_and_on_whole_maps(wide: tuple[Graph, list[Nod
     "name",
     [
         "resnet18",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("densenet121", "convnext_tiny", "googlenet")),
-        "efficientnet_b0",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("densenet121", "convnext_tiny", "googlenet", "efficientnet_b0")
+        ),
     ],
 )
 def test_windows_by_index_are_those_of_the_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -524,7 +536,7 @@ def test_a_sweep_side_by_side_gives_what_the_ordinary_pass_gives(
 
 
 @side_by_side
-@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("efficientnet_b0", marks=pytest.mark.slow)])
 def test_architectures_swept_side_by_side(name: str, few: None) -> None:
     graph = trace(build(name), (3, 64, 64))
     layers = [layer.node for layer in find_layers(graph) if layer.kind == "conv"]

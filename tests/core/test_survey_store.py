@@ -504,6 +504,7 @@ def test_a_fit_whose_dask_worker_is_killed_ends_with_the_same_bits(
     assert all(torch.equal(last.patterns[layer], whole[layer]) for layer in whole)
 
 
+@pytest.mark.slow
 def test_a_dask_worker_killed_in_the_middle_costs_time_but_no_results(
     net: Network, folder: Path, whole: Survey, tmp_path: Path, cluster
 ) -> None:  # type: ignore[no-untyped-def]

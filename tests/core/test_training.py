@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
@@ -311,6 +311,7 @@ class StopAt:
             raise StopError
 
 
+@settings(max_examples=20)
 @given(stops=st.lists(st.integers(1, 9), max_size=3), every=st.sampled_from((None, 1, 2)))
 def test_killed_and_resumed_is_uninterrupted(
     tmp_path_factory: pytest.TempPathFactory, stops: list[int], every: int | None
