@@ -353,6 +353,25 @@ class TestSurveyed:
                 widget.address = wrong
         assert widget.layer == "0"
 
+    def test_a_page_opens_a_layer_on_a_unit_unless_one_is_selected(self, net, pictures, browser_end, show):
+        widget = show(cs.UnitPanel(net, pictures, layer="0", channel=4))
+
+        def opens(layer, channel):
+            widget._handle_custom_msg({"kind": "open", "layer": layer, "channel": channel}, [])
+
+        opens("0", 2)
+        assert widget.selected == 4  # somebody's choice, which the page may not have heard of
+        widget.selected = None
+        opens("3", 1)
+        assert widget.selected is None  # of a layer that is no longer looked at
+        opens("0", 2)
+        assert widget.selected == 2
+        widget.selected = None
+        opens("0", 400)
+        (event,) = [content for content, _ in browser_end.received if content.get("event") == "error"]
+        assert "Expected a unit of 0 from 0 to" in event["error"]["message"]
+        assert widget.selected is None
+
     def test_a_failing_survey_is_shown(self, net, pictures, browser_end, show, monkeypatch):
         monkeypatch.setattr(net, "visit", lambda *a, **k: 1 / 0)
         widget = show(cs.UnitPanel(net, pictures, layer="0"))

@@ -37,7 +37,7 @@ function answerCells(made: ReturnType<typeof evolving>, have = (_: number) => tr
 it("asks for the winners of a layer once a checkpoint, and opens on the first unit", () => {
   const made = linked();
   expect(asked(made, "winners")).toEqual([{ layer: "conv" }]);
-  expect(made.store.get("selected")).toBe(1);
+  expect(made.kernel.tell.mock.calls).toEqual([["open", { layer: "conv", channel: 1 }]]);
   made.store.set({ _evolution: { ...made.store.get("_evolution"), recorded: 9 } });
   expect(asked(made, "winners")).toHaveLength(1);
   made.store.set({ layer: "other" });

@@ -4,7 +4,7 @@ import type { Inside } from "../../lib/atlas";
 import { bytes, floats, int8s, int32s } from "../../lib/buffers";
 import { onEnd } from "../../lib/dom";
 import type { Session } from "../../seam";
-import type { Method } from "../shared/selection";
+import { type Method, openOn } from "../shared/selection";
 import { shownUnits } from "./rows";
 import {
   type Cells,
@@ -34,7 +34,8 @@ export function linkEvolution(session: Session<EvolutionState>): void {
   play(session);
 }
 
-function askForWinners({ store, kernel }: Session<EvolutionState>): void {
+function askForWinners(session: Session<EvolutionState>): void {
+  const { store, kernel } = session;
   kernel.answers("winners", (answer, [value, image, jump, strongest, jumps, settling, index]) =>
     store.set({
       winners: {
@@ -60,10 +61,9 @@ function askForWinners({ store, kernel }: Session<EvolutionState>): void {
     asked = wanted;
     kernel.ask("winners", { layer });
   });
-  // Something to look at before anything is clicked.
   store.onChange(["winners"], () => {
-    const [first] = shownUnits(store).units;
-    if (store.get("selected") === null && first !== undefined) store.set({ selected: first });
+    const [winners, [first]] = [store.get("winners"), shownUnits(store).units];
+    if (winners && first !== undefined) openOn(session, winners.layer, first);
   });
 }
 

@@ -15,10 +15,29 @@ const grid = (layer: string, ...max: number[]): Grid =>
     planes: { channels: max.length },
   }) as unknown as Grid;
 
-it("opens a layer on its strongest unit, again when one was away before the other was there", () => {
+const opening = () => {
   const view = viewOf(networkSlice, picturesSlice, selectionSlice, surveySlice, gridSlice);
-  const { store } = view;
   openOnStrongest(view);
+  return view;
+};
+
+it.each([{ offline: true }, { absent: "The kernel is gone." }])(
+  "without a kernel the page selects: %o",
+  (state) => {
+    const { store, kernel } = opening();
+    store.set(state);
+    store.set({ layer: "stem" });
+    store.set({ grid: grid("stem", 1, 3, 2) });
+    expect(store.get("selected")).toBe(1);
+    expect(kernel.tell).not.toHaveBeenCalled();
+  },
+);
+
+it("opens a layer on its strongest unit, again when one was away before the other was there", () => {
+  const { store, kernel } = opening();
+  kernel.tell.mockImplementation((_: string, { channel }: Record<string, unknown>) =>
+    store.set({ selected: channel as number }),
+  );
   store.set({ layer: "stem" });
   store.set({ grid: grid("stem", 1, 3, 2) });
   expect(store.get("selected")).toBe(1);
@@ -33,4 +52,8 @@ it("opens a layer on its strongest unit, again when one was away before the othe
   store.set({ layer: "head", selected: 0 });
   store.set({ grid: grid("head", 1, 9) });
   expect(store.get("selected")).toBe(0);
+  expect(kernel.tell.mock.calls).toEqual([
+    ["open", { layer: "stem", channel: 1 }],
+    ["open", { layer: "stem", channel: 2 }],
+  ]);
 });

@@ -1,9 +1,11 @@
 /** A layer opens on the unit that answers most strongly to the picture, unless another was chosen. */
 import type { Session } from "../../seam";
+import { openOn } from "../shared/selection";
 import { ordered } from "./order";
 import type { GridState } from "./state";
 
-export function openOnStrongest({ store }: Session<GridState>): void {
+export function openOnStrongest(session: Session<GridState>): void {
+  const { store } = session;
   let opened = "";
   // Who leaves a layer before it is there, and comes back, opens it again.
   store.onChange(["layer"], () => {
@@ -13,6 +15,7 @@ export function openOnStrongest({ store }: Session<GridState>): void {
     const grid = store.get("grid");
     if (!grid || grid.layer !== store.get("layer") || grid.layer === opened) return;
     opened = grid.layer;
-    if (store.get("selected") === null) store.set({ selected: ordered(grid, "strongest", null)[0] ?? null });
+    const [strongest] = ordered(grid, "strongest", null);
+    if (strongest !== undefined) openOn(session, grid.layer, strongest);
   });
 }

@@ -1,6 +1,6 @@
 /** Which unit of the layer is looked at, and when; which of the pictures that excite it; how it is projected. */
 import type { Store } from "../../lib/store";
-import type { Slice } from "../../seam";
+import type { Session, Slice } from "../../seam";
 
 export type Method = "deconvnet" | "guided_backprop" | "gradient";
 
@@ -19,6 +19,16 @@ export const selectionSlice: Slice<SelectionSlice> = {
   // Of all checkpoints a saved page knows the unit.
   asks: ["selected", "method"],
 };
+
+/**
+ * Look at a unit that nobody has chosen, so that there is something to look at. The kernel selects it, unless another was
+ * selected there meanwhile: a trait that is written here would take the place of that.
+ */
+export function openOn({ store, kernel }: Session<SelectionSlice>, layer: string, unit: number): void {
+  if (store.get("selected") !== null) return;
+  if (store.get("offline") || store.get("absent") !== null) store.set({ selected: unit });
+  else kernel.tell("open", { layer, channel: unit });
+}
 
 /** Look at another unit of the layer, first at its first exemplar. */
 export function chooseUnit(store: Store<SelectionSlice>, selected: number): void {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import traitlets
 
 from convscope._instrument import Content, Instrument
-from convscope._wire import Whole
+from convscope._wire import Whole, fields
 from convscope_core.errors import LayerError
 from convscope_core.network import Layer
 from convscope_core.survey import Survey
@@ -26,6 +27,13 @@ class SelectionPane(Instrument):
 
     #: What a pane that has a survey looks layers up in.
     survey: Survey | None = None
+
+    @fields(channel=Whole())
+    def _take_open(self, content: Content, _buffers: Sequence[memoryview]) -> None:
+        """Select the unit on which a page opens a layer, unless one has been selected: that was somebody's choice."""
+        layer, channel = self._unit(content)
+        if self.selected is None and self.layer == layer.name:
+            self.selected = channel
 
     def _layer(self, content: Content) -> Layer:
         """The layer that a request is about; by default the selected one."""
