@@ -61,10 +61,7 @@ function askForWinners(session: Session<EvolutionState>): void {
     asked = wanted;
     kernel.ask("winners", { layer });
   });
-  store.onChange(["winners"], () => {
-    const [winners, [first]] = [store.get("winners"), shownUnits(store).units];
-    if (winners && first !== undefined) openOn(session, winners.layer, first);
-  });
+  store.onChange(["winners"], () => openOn(session, store.get("layer"), shownUnits(store).units[0]));
 }
 
 function askForCells({ store, kernel }: Session<EvolutionState>): void {

@@ -21,18 +21,6 @@ const opening = () => {
   return view;
 };
 
-it.each([{ offline: true }, { absent: "The kernel is gone." }])(
-  "without a kernel the page selects: %o",
-  (state) => {
-    const { store, kernel } = opening();
-    store.set(state);
-    store.set({ layer: "stem" });
-    store.set({ grid: grid("stem", 1, 3, 2) });
-    expect(store.get("selected")).toBe(1);
-    expect(kernel.tell).not.toHaveBeenCalled();
-  },
-);
-
 it("opens a layer on its strongest unit, again when one was away before the other was there", () => {
   const { store, kernel } = opening();
   kernel.tell.mockImplementation((_: string, { channel }: Record<string, unknown>) =>

@@ -15,7 +15,6 @@ export function openOnStrongest(session: Session<GridState>): void {
     const grid = store.get("grid");
     if (!grid || grid.layer !== store.get("layer") || grid.layer === opened) return;
     opened = grid.layer;
-    const [strongest] = ordered(grid, "strongest", null);
-    if (strongest !== undefined) openOn(session, grid.layer, strongest);
+    openOn(session, grid.layer, ordered(grid, "strongest", null)[0]);
   });
 }

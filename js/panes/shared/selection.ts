@@ -22,12 +22,11 @@ export const selectionSlice: Slice<SelectionSlice> = {
 
 /**
  * Look at a unit that nobody has chosen, so that there is something to look at. The kernel selects it, unless another was
- * selected there meanwhile: a trait that is written here would take the place of that.
+ * selected there meanwhile: a trait that is written here would take the place of that. A saved page has one selected.
  */
-export function openOn({ store, kernel }: Session<SelectionSlice>, layer: string, unit: number): void {
-  if (store.get("selected") !== null) return;
-  if (store.get("offline") || store.get("absent") !== null) store.set({ selected: unit });
-  else kernel.tell("open", { layer, channel: unit });
+export function openOn(session: Session<SelectionSlice>, layer: string, channel: number | undefined): void {
+  if (session.store.get("selected") === null && channel !== undefined)
+    session.kernel.tell("open", { layer, channel });
 }
 
 /** Look at another unit of the layer, first at its first exemplar. */
