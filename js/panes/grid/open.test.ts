@@ -15,14 +15,10 @@ const grid = (layer: string, ...max: number[]): Grid =>
     planes: { channels: max.length },
   }) as unknown as Grid;
 
-const opening = () => {
-  const view = viewOf(networkSlice, picturesSlice, selectionSlice, surveySlice, gridSlice);
-  openOnStrongest(view);
-  return view;
-};
-
 it("opens a layer on its strongest unit, again when one was away before the other was there", () => {
-  const { store, kernel } = opening();
+  const view = viewOf(networkSlice, picturesSlice, selectionSlice, surveySlice, gridSlice);
+  const { store, kernel } = view;
+  openOnStrongest(view);
   kernel.tell.mockImplementation((_: string, { channel }: Record<string, unknown>) =>
     store.set({ selected: channel as number }),
   );
