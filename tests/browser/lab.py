@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -206,7 +207,7 @@ class Lab:
         return name
 
 
-# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...]}.
+# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...], traffic}.
 _OPEN = """async (path) => {
   const app = window.jupyterapp;
   await app.restored;
@@ -220,7 +221,11 @@ _OPEN = """async (path) => {
     promise.then(() => true, () => false), new Promise((answer) => setTimeout(answer, 1000 * seconds, false)),
   ]);
   while (!(await within(kernel.requestKernelInfo(), 5))) await within(kernel.reconnect(), 5);
-  const nb = (window.nb = { app, panel, runs: {}, noise: [] });
+  const nb = (window.nb = { app, panel, runs: {}, noise: [], traffic: 0 });
+  // Messages of widgets, either way. Greetings go on until the kernel has answered one beside the cells.
+  kernel.anyMessage.connect((_, { msg }) => {
+    if (msg.header.msg_type === "comm_msg" && msg.content.data?.content?.kind !== "hello") nb.traffic += 1;
+  });
   // Errors in widget callbacks reach no cell: they answer comm messages, or are a thread's text on stderr.
   kernel.iopubMessage.connect((_, message) => {
     const parent = message.parent_header.msg_type;
@@ -299,6 +304,16 @@ _FLUSH = """async () => {
   await done;
   comm.dispose();
 }"""
+
+# The threads of all instruments have done what they were asked, and their jobs.
+_WAIT = """
+def _wait():
+    from convscope._worker import _workers
+    for one in list(_workers):
+        assert one.wait(60), "an instrument is still computing"
+_wait()
+del _wait
+"""
 
 _TWO_FRAMES = """async () => {
   for (let frame = 0; frame < 2; frame++) await new Promise(requestAnimationFrame);
@@ -546,12 +561,10 @@ class Notebook:
         return self.run(f"import json as _json; print(_json.dumps({expression}))", timeout)
 
     def reaches(self, expression: str, expected: object) -> None:
-        """Ask until an expression has the value that the page has written: its message may be behind the question's."""
-        found: object = None
-        for _ in range(100):
-            if (found := self.value(expression)) == expected:
-                return
-        raise AssertionError(f"{expression} is {found}, not {expected}")
+        """Ask until an expression has the value that the page has written, or a thread is about to: half a minute."""
+        given_up = time.monotonic() + 30
+        while (found := self.value(expression)) != expected:
+            assert time.monotonic() < given_up, f"{expression} is {found}, not {expected}"
 
     def record_requests(self, instrument: str) -> str:
         """Keep what a page asks of an instrument from now on; returns the Python expression of the list of kinds.
@@ -617,6 +630,18 @@ class Notebook:
         title = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[name]
         self.command("apputils:change-theme", theme=title)
         self.wait_for("(light) => document.body.dataset.jpThemeLight === light", "true" if name == "light" else "false")
+
+    def rest(self) -> None:
+        """Wait until nothing is under way: no request, no job, no message of a widget, no frame.
+
+        What is then read of a page in several steps is all of one moment.
+        """
+        seen = -1
+        while seen != (now := self.page.evaluate("() => window.nb.traffic")):
+            seen = now
+            self._evaluate(_FLUSH)
+            self.run(_WAIT)
+            self._evaluate(_TWO_FRAMES)
 
     def wait_for(self, predicate: str, argument: Any = None, timeout: float = 30) -> Any:
         """Wait until a JavaScript function returns something truthy; that value. ``timeout`` in seconds."""

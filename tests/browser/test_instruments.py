@@ -59,42 +59,19 @@ def open_more(part: Locator) -> None:
     part.locator(".cs-more > summary").click()
 
 
-def round_trip(root: Locator) -> float:
-    """Milliseconds from a key to its numbers on the page, on this machine, as busy as it is; the longest of five."""
-    return root.evaluate(
-        """async (root) => {
-          const pane = root.querySelector(".cs-probabilities");
-          const once = () => new Promise((answer) => {
-            const begun = performance.now();
-            new MutationObserver((_, observer) => {
-              observer.disconnect();
-              answer(performance.now() - begun);
-            }).observe(pane, { attributes: true, attributeFilter: ["data-position"] });
-            const key = new KeyboardEvent("keydown", { key: "ArrowDown", bubbles: true });
-            root.querySelector(".cs-occluder").dispatchEvent(key);
-          });
-          const times = [];
-          for (let number = 0; number < 5; number++) times.push(await once());
-          return Math.max(...times);
-        }"""
-    )
-
-
 def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
     book = notebook(LITE + BY_HAND, "w = cs.Occluder(net, cs.sample('chelsea')); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 87, 87)
-    usual = round_trip(root)
-    # From the moment the button is released to the moment the last position's numbers are on the page.
     root.evaluate(
         """(root) => {
           const pane = root.querySelector(".cs-probabilities");
           window.moves = 0;
           root.addEventListener("pointermove", () => { window.moves += 1; });
-          root.addEventListener("pointerup", () => { window.released = performance.now(); window.after = []; });
+          root.addEventListener("pointerup", () => { window.after = []; });
           new MutationObserver(() => {
             const place = pane.dataset.position;
-            window.settled = [performance.now(), place];
+            window.settled = place;
             if (window.after && window.after.at(-1) !== place) window.after.push(place);
           }).observe(pane, { attributes: true, attributeFilter: ["data-position"] });
         }"""
@@ -104,15 +81,13 @@ def test_drag_settles_at_once_and_ends_on_the_right_number(notebook):
         """() => {
           const numbers = /row (\\d+), column (\\d+)/.exec(document.querySelector(".cs-occluder").ariaValueText);
           const place = `${numbers[1]},${numbers[2]}`;
-          const { settled, released, moves, after } = window;
-          return settled?.[1] === place && !document.querySelector("[aria-busy=true]")
-            ? { place, milliseconds: settled[0] - released, moves, after } : null;
+          const { settled, moves, after } = window;
+          return settled === place && !document.querySelector("[aria-busy=true]") ? { place, moves, after } : null;
         }"""
     )
     assert final["moves"] >= 100
     # The answers that were under way may come first, then the last.
     assert len(final["after"]) <= IN_FLIGHT + 1
-    assert final["milliseconds"] < max(500, 4 * usual)
     position = [int(one) for one in final["place"].split(",")]
     assert position != [87, 87]
     book.run("w.wait()")
@@ -207,11 +182,13 @@ def test_nothing_moves_at_the_first_drag_which_the_square_asks_for(notebook):
         root.locator(one) for one in [".cs-picture", ".cs-target", ".cs-classes >> nth=0", ".cs-strip", ".cs-grid"]
     ]
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", re.compile("activation"))
+    book.rest()
     root.evaluate("(e) => e.scrollIntoView()")
     before = [one.evaluate(place) for one in parts]
     book.drag(root.locator(OCCLUDER), -500, -500, steps=10)
     shown_at(root, 0, 0)
     expect(root.locator(".cs-controls").get_by_role("button", name="clear")).to_be_visible()
+    book.rest()
     assert [one.evaluate(place) for one in parts] == before
     expect(root.locator(".cs-occluder__hint")).to_be_hidden()
 
@@ -244,6 +221,7 @@ def hold(w):
     book.run("gate.set()")
     shown_at(root, 24, 24)
     expect(root.locator(".cs-is-loading:visible")).to_have_count(0)
+    book.rest()
     after = [one.evaluate(place) for one in parts]
     assert dict(zip(names, after, strict=True)) == dict(zip(names, before, strict=True))
 
@@ -440,7 +418,7 @@ def test_hovering_a_patch_shows_its_picture_with_the_box(notebook):
     patch = root.locator(PATCH).nth(4)
     patch.hover()
     expect(patch).to_have_attribute("aria-selected", "true")
-    expect(root.locator(".cs-context").first).not_to_have_class(re.compile("cs-is-stale"))
+    book.rest()
     box = book.value("list(w.survey.top('0', 3)[4].box)")
     drawn_box = root.locator(".cs-context__box").evaluate(
         """(box) => {
@@ -618,25 +596,29 @@ net = cs.Network(module, input_size=32, name="wide")
     assert size[0] <= 640 * 2
     assert size[1] > 10 * size[0]
     assert size[2] < 10
-    # A frame of scrolling takes a fraction of the 16 ms that there are, so it comes as soon as one without.
-    idle, scrolling = grid.evaluate(
+    # Nor are more painted when it scrolls.
+    painted, in_sight = grid.evaluate(
         """async (e) => {
-          const frame = async () => {
-            await new Promise(requestAnimationFrame);
-            const begun = performance.now();
-            await new Promise(requestAnimationFrame);
-            return performance.now() - begun;
+          const { drawImage } = CanvasRenderingContext2D.prototype;
+          let tiles = 0;
+          CanvasRenderingContext2D.prototype.drawImage = function (...all) {
+            tiles += 1;
+            return drawImage.apply(this, all);
           };
-          const idle = [], scrolling = [];
-          for (let at = 0; at < 20; at++) {
-            idle.push(await frame());
+          const painted = [];
+          for (let at = 1; at <= 10; at++) {
+            tiles = 0;
             e.scrollTop = at * 300;
-            scrolling.push(await frame());
+            for (let frame = 0; frame < 3; frame++) await new Promise(requestAnimationFrame);
+            painted.push(tiles);
           }
-          return [idle, scrolling].map((times) => times.sort((a, b) => a - b)[10]);
+          CanvasRenderingContext2D.prototype.drawImage = drawImage;
+          const rows = Math.ceil(e.clientHeight / (e.scrollHeight / e.ariaRowCount)) + 1;
+          return [painted, rows * e.ariaColCount];
         }"""
     )
-    assert scrolling < 3 * idle + 20
+    assert min(painted) > 0
+    assert max(painted) <= in_sight
     grid.focus()
     grid.press("End")
     assert grid.evaluate("(e) => e.scrollTop + e.clientHeight >= e.scrollHeight - 2")
@@ -709,6 +691,7 @@ def test_any_class_is_followed_and_a_click_on_a_patch_brings_its_picture(noteboo
     expect(field).to_have_attribute("aria-invalid", "true")
     # What is said of it covers no class, and goes with the next that is followed.
     complaint = root.locator(".cs-probabilities .cs-complaint")
+    book.rest()
     lower = complaint.bounding_box()
     assert lower["y"] + lower["height"] <= root.locator(".cs-class").first.bounding_box()["y"]
     field.fill(f"class {least}")
@@ -844,11 +827,13 @@ def test_explorer_draws_the_history_of_the_drag(notebook):
     book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3'); w")
     root = book.cell(1).locator(".cs-root")
     shown_at(root, 25, 25)
+    book.rest()
     tall = "(e) => e.getBoundingClientRect().height"
     alone = root.locator(".cs-body").evaluate(tall)
     root.get_by_role("button", name="history").click()
     expect(book.cell(1).locator(".bqplot")).to_be_visible()
     expect(root.locator(".cs-tabled:not(.cs-unit *)")).to_be_visible()
+    book.rest()
     assert root.locator(".cs-body").evaluate(tall) == pytest.approx(alone, abs=1)  # nothing is taken from the panes
     path = book.cell(1).locator(".bqplot path.line").last
     book.drag(root.locator(OCCLUDER), -300, -300, steps=40)
@@ -858,7 +843,7 @@ def test_explorer_draws_the_history_of_the_drag(notebook):
     assert len(frames) >= 2
     assert frames[-1] == pytest.approx(book.value("w.probability"))
     book.wait_for("(n) => document.querySelectorAll('.bqplot path.line').length >= 2", 2)
-    expect(path).to_have_attribute("d", re.compile(r"^M.*L.*L"))
+    expect(path).to_have_attribute("d", re.compile(r"^M.*L"))
     book.run("w.show_history = False")
     expect(book.cell(1).locator(".bqplot")).to_have_count(0)
 
@@ -905,6 +890,7 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     root = book.cell(1).locator(".cs-root")
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "3/activation/inferno/unit")
     expect(root.locator("[aria-label='Top patches']")).to_be_visible()
+    book.rest()
     places = [
         root.locator(part).evaluate("(e) => e.getBoundingClientRect().top")
         for part in [".cs-ribbon", ".cs-picture", ".cs-grid", "[aria-label='Top patches']"]
@@ -924,6 +910,7 @@ def test_on_a_narrow_page_a_click_on_a_tile_changes_what_is_in_sight(notebook):
     root.get_by_role("button", name="pin", exact=True).click()
     place = "(e) => e.getBoundingClientRect().top"
     expect(root.locator(".cs-pinned")).to_be_visible()  # as soon as the unit has come
+    book.rest()
     assert root.locator(".cs-pinned").evaluate(place) > root.locator(".cs-patches--weaker").evaluate(place)
     root.locator(".cs-body").evaluate("(e) => { e.scrollTop = 9999; }")
     root.evaluate("(e) => e.scrollIntoView()")
@@ -935,6 +922,7 @@ def test_the_explorer_fills_the_window_and_comes_back(notebook):
     root = book.cell(1).locator(".cs-root")
     button = root.get_by_role("button", name="Fill the window")
     height = "() => Math.round(document.querySelector('.cs-root').getBoundingClientRect().height)"
+    book.rest()
     usual = book.page.evaluate(height)
     button.click()
     book.wait_for("() => document.querySelector('.cs-root').getBoundingClientRect().height >= window.innerHeight - 1")
@@ -979,9 +967,10 @@ def test_survey_shows_progress_and_stops_when_cancelled(notebook):
         SMALL
         + """
 import threading
-gate = threading.Semaphore(0)
+gate, begun = threading.Semaphore(0), []
 visit = net.visit
 def gated(*arguments):
+    begun.append(arguments)
     gate.acquire()
     visit(*arguments)
 net.visit = gated
@@ -992,6 +981,7 @@ net.visit = gated
     expect(root.locator(".cs-status__work")).to_contain_text("survey 0 of 12")
     book.run("gate.release()")
     expect(root.locator(".cs-status__work")).to_contain_text("survey 4 of 12")
+    book.reaches("len(begun)", 2)
     root.get_by_role("button", name="cancel").click()
     assert book.value("w._survey_job.stopped.wait(20)")
     book.run("gate.release(9)")

@@ -166,6 +166,7 @@ def test_an_error_stands_with_what_it_is_of(notebook):  # type: ignore[no-untype
     book = notebook(WORKSHOP, *(f"{name} = shop.make[{name!r}](shop.net); {name}" for name in kinds))
     for number, (name, places) in enumerate(kinds.items(), 1):
         root = book.cell(number).locator(".cs-root")
+        book.rest()  # an answer takes the error of its kind away
         for kind, place in places.items():
             book.run(f"{name}._guarded({kind!r}, lambda: 1 / 0)")
             expect(root.locator(f".cs-pane--{place} .cs-error")).to_contain_text("ZeroDivisionError")

@@ -81,7 +81,7 @@ def test_the_grid_fills_with_projections(notebook):
     expect(root.locator(".cs-grid")).to_have_attribute("data-tiled", "24")
     shown = pixels(root.locator(".cs-grid__canvas"))
     assert len(np.unique(shown)) > 50
-    assert "projected" not in root.locator(".cs-grid__foot").inner_text()
+    expect(root.locator(".cs-grid__foot")).not_to_contain_text("projected")
     root.locator("[data-value=activation]").click()
     expect(root.locator(".cs-grid")).to_have_attribute("data-painted", "0/activation/inferno/unit")
 

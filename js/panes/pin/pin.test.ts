@@ -137,6 +137,43 @@ it("keeps a unit in sight while others are looked at, with its value on the pict
   expect([pinned?.hidden, document.activeElement]).toEqual([true, pin]);
 });
 
+it("asks for what had not come when another unit was selected", () => {
+  const { store, kernel, pin, card } = setup();
+  const asks = (kind: string) => kernel.ask.mock.calls.filter(([one]) => one === kind).map(([, of]) => of);
+  store.set({ selected: 5 });
+  pin.click();
+  expect([asks("pinning"), store.get("pinning")?.channel]).toEqual([[], 5]); // it comes as what is looked at
+  store.set({ selected: 4 });
+  expect(asks("pinning")).toEqual([]); // before the survey there is nothing to have
+  store.set({ _survey: { ...store.get("_survey"), revision: 1 } });
+  store.set({ _survey: { ...store.get("_survey"), revision: 2 } });
+  expect(asks("pinning")).toEqual([{ layer: "conv", channel: 5 }]);
+  // Of another unit that comes meanwhile it is nothing.
+  store.set({ unit: unit(4), projections: projections(4) });
+  expect(card("Pinned unit")?.hidden).toBe(true);
+  kernel.answer("pinning", { ...unit(5) }, [new DataView(new ArrayBuffer(6))]);
+  expect([card("Pinned unit")?.hidden, store.get("pinned")?.unit.channel]).toEqual([false, 5]);
+  const [method, crop] = [store.get("method"), store.get("crop")];
+  expect(asks("pinned_projections")).toEqual([{ layer: "conv", channel: 5, method, crop }]);
+  const answer = { ...projections(5), tiles: undefined };
+  kernel.answer("pinned_projections", answer, [
+    new DataView(new ArrayBuffer(6)),
+    new DataView(new ArrayBuffer(0)),
+  ]);
+  expect(card("Pinned unit")?.querySelector("[aria-label='Their projections, gradient']")).not.toBeNull();
+  // What comes late, of a unit that is pinned no longer, changes nothing; the next is asked for again.
+  store.set({ pinned: null, selected: 5, unit: null });
+  pin.click();
+  pin.click();
+  store.set({ selected: 4 });
+  kernel.answer("pinning", { ...unit(5) }, [new DataView(new ArrayBuffer(6))]);
+  expect(store.get("pinned")).toBeNull();
+  store.set({ selected: 5 });
+  pin.click();
+  store.set({ selected: 4 });
+  expect(asks("pinning")).toHaveLength(2);
+});
+
 it("asks about the pinned unit at each place, of which the hand's request is another", () => {
   const { store, kernel, pin } = setup();
   pin.click();

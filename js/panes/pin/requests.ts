@@ -2,7 +2,8 @@
 import type { Session } from "../../seam";
 import { setting } from "../occluder/state";
 import { pictureKey } from "../shared/pictures";
-import { sameUnit } from "../unit/state";
+import { isSurveyed } from "../shared/survey";
+import { type Of, type Projections, projectionsIn, sameUnit, type Unit, unitIn } from "../unit/state";
 import type { PinnedClasses, PinnedValue, PinState } from "./state";
 
 export function linkPin({ store, kernel }: Session<PinState>): void {
@@ -10,17 +11,44 @@ export function linkPin({ store, kernel }: Session<PinState>): void {
   kernel.answers("pinned_picture", (answer) =>
     store.set({ pinnedClasses: answer as unknown as PinnedClasses }),
   );
-  // What is known of a unit when it is pinned, or comes to be known while it is looked at.
-  store.onChange(["unit", "projections", "pinning"], () => {
-    const [pinned, pinning, unit] = [store.get("pinned"), store.get("pinning"), store.get("unit")];
+  // What is known of a unit when it is pinned, or comes to be known.
+  const know = (unit: Unit | null, projections: Projections | null) => {
+    const [pinned, pinning] = [store.get("pinned"), store.get("pinning")];
     const begins = unit !== null && pinning?.layer === unit.layer && pinning.channel === unit.channel;
     const known = !begins && pinned && unit && sameUnit(pinned.unit, unit) ? pinned.projections : null;
     if (!unit || !(begins || (pinned && sameUnit(pinned.unit, unit)))) return;
-    const projections = store.get("projections");
     store.set({
       pinned: { unit, projections: projections && sameUnit(unit, projections) ? projections : known },
       pinning: begins ? null : pinning,
     });
+  };
+  store.onChange(["unit", "projections", "pinning"], () => know(store.get("unit"), store.get("projections")));
+  // Of the unit that is looked at all comes anyway; of one that was left before, by these.
+  kernel.answers("pinning", (answer, buffers) => know(unitIn(answer, buffers), null));
+  kernel.answers("pinned_projections", (answer, buffers) =>
+    know(store.get("pinned")?.unit ?? null, projectionsIn(answer, buffers)),
+  );
+  const asker = (kind: string, further: () => object) => {
+    let asked = "";
+    return (of: Omit<Of, "checkpoint"> | null | undefined) => {
+      if (!of) asked = "";
+      if (!of || store.get("offline") || !isSurveyed(store)) return;
+      const { layer, channel } = of;
+      const unit = `${layer}/${channel}`;
+      if (asked === unit || (layer === store.get("layer") && channel === store.get("selected"))) return;
+      asked = unit;
+      kernel.ask(kind, { layer, channel, ...further() });
+    };
+  };
+  const askUnit = asker("pinning", () => ({}));
+  const askProjections = asker("pinned_projections", () => ({
+    method: store.get("method"),
+    crop: store.get("crop"),
+  }));
+  store.watch(["pinning", "pinned", "layer", "selected", "_survey"], () => {
+    const pinned = store.get("pinned");
+    askUnit(store.get("pinning"));
+    askProjections(pinned?.projections ? null : pinned?.unit);
   });
   store.watch(["pinned", "frame"], () => {
     const [pinned, frame] = [store.get("pinned"), store.get("frame")];

@@ -1,46 +1,12 @@
 /** What the unit panel asks of the kernel, and when. */
-import type { Inside } from "../../lib/atlas";
-import { bytes, int8s } from "../../lib/buffers";
 import { photoOf } from "../../lib/photo";
-import type { Answer, Session } from "../../seam";
+import type { Session } from "../../seam";
 import { isSurveyed } from "../shared/survey";
-import {
-  type Exemplar,
-  type Exemplars,
-  exemplarsOf,
-  type Of,
-  type Projections,
-  sameUnit,
-  type Unit,
-  type UnitState,
-} from "./state";
-
-/** Equal parts of a buffer: `count` square RGB tiles. */
-function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: number): T[] {
-  const step = side * side * 3;
-  return Array.from({ length: count }, (_, index) => all.subarray(index * step, (index + 1) * step) as T);
-}
-
-const unitIn = (answer: Answer): Of => ({
-  layer: answer.layer as string,
-  channel: answer.channel as number,
-  checkpoint: (answer.checkpoint as number | null | undefined) ?? null,
-});
-
-function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
-  const exemplars = answer.exemplars as Exemplar[];
-  const side = answer.side as number;
-  return {
-    ...unitIn(answer),
-    exemplars,
-    side,
-    crops: cut(bytes(crops), exemplars.length, side),
-  };
-}
+import { exemplarsIn, exemplarsOf, projectionsIn, sameUnit, type UnitState, unitIn } from "./state";
 
 export function linkUnit({ store, kernel }: Session<UnitState>): void {
-  kernel.answers("unit", (answer, [crops]) => {
-    const found = { ...(answer as unknown as Unit), ...exemplarsIn(answer, crops) };
+  kernel.answers("unit", (answer, buffers) => {
+    const found = unitIn(answer, buffers);
     const shown = store.get("unit");
     // What a person points at stays where it is, so that a click is on what was seen.
     if (store.get("pointing") && shown && sameUnit(shown, found)) store.set({ newer: found });
@@ -52,20 +18,9 @@ export function linkUnit({ store, kernel }: Session<UnitState>): void {
     store.set(shown && sameUnit(shown, newer) ? { unit: newer, newer: null } : { newer: null });
   });
   kernel.answers("weaker", (answer, [crops]) => store.set({ weaker: exemplarsIn(answer, crops) }));
-  kernel.answers("projections", (answer, [shades, crops]) => {
-    const side = answer.side as number;
-    const peaks = answer.peaks as number[];
-    store.set({
-      projections: {
-        ...unitIn(answer),
-        ...(answer as unknown as Pick<Projections, "method" | "places" | "crop" | "inside" | "sides">),
-        crops: cut(bytes(crops), (answer.inside as Inside[]).length, side),
-        side,
-        tiles: cut(int8s(shades), peaks.length, side),
-        peaks,
-      },
-    });
-  });
+  kernel.answers("projections", (answer, buffers) =>
+    store.set({ projections: projectionsIn(answer, buffers) }),
+  );
   kernel.answers("whole", (answer, [rgb]) => store.set({ context: photoOf(answer, rgb) }));
 
   let asked = "";

@@ -1,8 +1,9 @@
 /** One unit: what a survey found of it, and what it picked out of its pictures. */
 import type { Inside } from "../../lib/atlas";
+import { bytes, int8s } from "../../lib/buffers";
 import type { Photo } from "../../lib/photo";
 import { type Store, same } from "../../lib/store";
-import type { Slice } from "../../seam";
+import type { Answer, Slice } from "../../seam";
 import type { NetworkSlice } from "../shared/network";
 import type { Method, SelectionSlice } from "../shared/selection";
 import type { SurveySlice } from "../shared/survey";
@@ -122,6 +123,49 @@ export const unitSlice: Slice<UnitSlice> = {
 };
 
 export type UnitState = NetworkSlice & SelectionSlice & SurveySlice & UnitSlice;
+
+/** Equal parts of a buffer: `count` square RGB tiles. */
+function cut<T extends Uint8Array | Int8Array>(all: T, count: number, side: number): T[] {
+  const step = side * side * 3;
+  return Array.from({ length: count }, (_, index) => all.subarray(index * step, (index + 1) * step) as T);
+}
+
+const of = (answer: Answer): Of => ({
+  layer: answer.layer as string,
+  channel: answer.channel as number,
+  checkpoint: (answer.checkpoint as number | null | undefined) ?? null,
+});
+
+export function exemplarsIn(answer: Answer, crops: DataView | undefined): Exemplars {
+  const exemplars = answer.exemplars as Exemplar[];
+  const side = answer.side as number;
+  return {
+    ...of(answer),
+    exemplars,
+    side,
+    crops: cut(bytes(crops), exemplars.length, side),
+  };
+}
+
+/** A unit as an answer tells it; likewise below. */
+export const unitIn = (answer: Answer, [crops]: DataView[]): Unit => ({
+  ...(answer as unknown as Unit),
+  ...exemplarsIn(answer, crops),
+});
+
+/** The projections of an answer. */
+export function projectionsIn(answer: Answer, [shades, crops]: DataView[]): Projections {
+  const side = answer.side as number;
+  const peaks = answer.peaks as number[];
+  return {
+    ...of(answer),
+    ...(answer as unknown as Pick<Projections, "method" | "places" | "crop" | "inside" | "sides">),
+    crops: cut(bytes(crops), (answer.inside as Inside[]).length, side),
+    side,
+    tiles: cut(int8s(shades), peaks.length, side),
+    peaks,
+  };
+}
 
 /** Projections in the order of exemplars: nothing where there is none of an exemplar. */
 export function inOrder(projections: Projections, exemplars: readonly Exemplar[]): Projections {

@@ -59,7 +59,9 @@ export function unitPane(view: View<UnitState>, root: HTMLElement, options: Unit
   const lines = el("div.cs-unit__lines", ...headLines(view), el("div.cs-unit__actions", ...actions));
   const head = el("div.cs-unit__head", lines);
   if (options.headed) head.append(figures);
-  const errors = errorsOf("unit projections weaker whole here pinned_unit silence silenceable");
+  const errors = errorsOf(
+    "unit projections weaker whole here pinning pinned_projections pinned_unit silence silenceable",
+  );
   const rest = el("div.cs-unit__rest", errors, content, empty);
   const section = el("div.cs-unit", { role: "group", "aria-label": "Unit" }, head, rest);
   root.append(section);

@@ -1,11 +1,12 @@
-"""What is kept in sight while something else is looked at: a unit's value, a picture's classes."""
+"""What is kept in sight while something else is looked at: a unit and its value, a picture's classes."""
 
 from __future__ import annotations
 
-from convscope._instrument import Answer, Content
+from convscope._instrument import Answer, Content, Parts
 from convscope._wire import Whole, fields
 
 from .here import HerePane
+from .unit import UNIT, UnitPane
 
 __all__ = ["PinPane"]
 
@@ -13,8 +14,20 @@ __all__ = ["PinPane"]
 CLASSES = 3
 
 
-class PinPane(HerePane):
-    """A unit or a picture that is pinned beside the present one."""
+class PinPane(HerePane, UnitPane):
+    """A unit or a picture that is pinned beside the present one.
+
+    What is pinned may not have come when another unit is selected, whose requests take the place of its own: the page
+    asks for it by kinds of its own.
+    """
+
+    @UNIT
+    def _answer_pinning(self, content: Content) -> Answer:
+        return self._answer_unit(content)
+
+    @UNIT
+    def _answer_pinned_projections(self, content: Content) -> Parts:
+        return self._answer_projections(content)
 
     @fields(channel=Whole())
     def _answer_pinned_unit(self, content: Content) -> Answer:
