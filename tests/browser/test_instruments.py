@@ -45,6 +45,16 @@ def by_hand(net, picture, position, size):
 """
 
 
+#: After ``hold(w)`` no request is answered before ``gate`` is set.
+HELD = """
+import threading
+gate = threading.Event()
+def hold(w):
+    answering = w._answering
+    w._answering = lambda kind, content: (gate.wait(120), answering(kind, content))[1]
+"""
+
+
 def shown_at(root: Locator, row: int, column: int) -> None:
     """Wait until the probabilities shown are those of a position."""
     expect(root.locator(SHOWN)).to_have_attribute("data-position", f"{row},{column}")
@@ -196,14 +206,7 @@ def test_nothing_moves_at_the_first_drag_which_the_square_asks_for(notebook):
 @pytest.mark.parametrize("name", ["Explorer", "Occluder"])
 def test_nothing_moves_when_the_first_answers_come_and_until_then_it_says_loading(notebook, name):
     pictures = "pictures" if name == "Explorer" else "pictures[0]"
-    held = """
-import threading
-gate = threading.Event()
-def hold(w):
-    answering = w._answering
-    w._answering = lambda kind, content: (gate.wait(120), answering(kind, content))[1]
-"""
-    book = notebook(SMALL + held, f"w = cs.{name}(net, {pictures}, size=16); hold(w); w")
+    book = notebook(SMALL + HELD, f"w = cs.{name}(net, {pictures}, size=16); hold(w); w")
     root = book.cell(1).locator(".cs-root")
     waiting = root.locator(".cs-is-loading:visible")
     expect(waiting).to_have_count(3 if name == "Explorer" else 2)  # picture, classes, and the grid
@@ -736,6 +739,30 @@ def test_a_unit_and_a_picture_are_pinned_beside_others(notebook):
     expect(root.get_by_role("button", name="pin", exact=True)).to_be_focused()
     picture.get_by_role("button", name="unpin").click()
     expect(picture).to_be_hidden()
+
+
+def test_a_unit_that_is_pinned_comes_though_another_one_is_selected_before(notebook):
+    book = notebook(SMALL + HELD, "w = cs.Explorer(net, pictures, layer='3', selected=2, size=16); w")
+    root = book.cell(1).locator(".cs-root")
+    expect(root.locator(PATCH)).to_have_count(9)
+    book.rest()
+    book.run("hold(w)")
+    pin = root.get_by_role("button", name="pin", exact=True)
+    # The first is on its way; of the others the kernel is asked for the last.
+    for unit in (4, 5, 9):
+        book.run(f"w.selected = {unit}")
+        expect(root.locator(".cs-grid__foot")).to_contain_text(f"unit {unit} is chosen")
+        if unit == 5:
+            pin.click()
+            expect(pin).to_have_attribute("aria-pressed", "true")
+    expect(pin).to_have_attribute("aria-pressed", "false")
+    asked = book.record_requests("w")
+    book.run("gate.set()")
+    expect(root.locator(".cs-unit__title")).to_have_text("unit 9")
+    pinned = root.get_by_role("group", name="Pinned unit")
+    expect(pinned.get_by_title("Go to it")).to_have_text("3/5")
+    expect(pinned.get_by_role("img", name="Their projections, deconvnet")).to_be_visible()
+    assert "pinned_projections" in book.value(asked)
 
 
 def test_a_unit_is_looked_at_large_with_its_fields(notebook):

@@ -72,6 +72,16 @@ def test_a_saved_page_holds_that_of_the_strongest_place(explorer):
     assert one["place"] == one["strongest"]
 
 
+@pytest.mark.parametrize(("pinned", "looked_at"), [("pinning", "unit"), ("pinned_projections", "projections")])
+def test_of_what_is_pinned_the_same_is_known_as_of_what_is_looked_at(explorer, browser_end, pinned, looked_at):
+    assert explorer.wait(30)
+    (one, its), (other, others) = (
+        browser_end.ask(explorer, kind, layer="3", channel=7) for kind in (pinned, looked_at)
+    )
+    assert {**one, "kind": looked_at, "id": 0} == {**other, "id": 0}
+    assert [bytes(part) for part in its] == [bytes(part) for part in others]
+
+
 def test_what_is_pinned_follows_the_occluder_and_what_is_silent(net, pictures, explorer, browser_end):
     values = net.activations(occluded(net, pictures[0]), "3")["3"][0, 7]
     answer, _ = browser_end.ask(explorer, "pinned_unit", layer="3", channel=7)
