@@ -18,6 +18,10 @@ FAILED = pytest.StashKey[bool]()
 expect.set_options(timeout=30_000)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--unsteady", type=int, metavar="SEED", help="page and kernel take their time; see unsteady.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
@@ -58,8 +62,8 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def lab(browser: Browser) -> Iterator[Lab]:
-    with Lab() as running:
+def lab(browser: Browser, pytestconfig: pytest.Config) -> Iterator[Lab]:
+    with Lab(unsteady=pytestconfig.getoption("--unsteady", None)) as running:
         yield running
 
 

@@ -29,6 +29,8 @@ from typing import Any
 import nbformat
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
 
+from unsteady import page_script, unsettle_kernels
+
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -92,15 +94,18 @@ class CellError(AssertionError):
 class Lab:
     """A JupyterLab server of this interpreter; leaving its ``with`` block ends the server and all kernels.
 
-    ``options`` go onto its command line.
+    ``options`` go onto its command line; for ``unsteady`` see that module.
     """
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, unsteady: int | None = None) -> None:
+        self.unsteady = unsteady
         self._scratch = tempfile.TemporaryDirectory(prefix="convscope-lab-")
         scratch = Path(self._scratch.name)
         self.folder = scratch / "notebooks"
         self.folder.mkdir()
         self.log = scratch / "server.log"
+        if unsteady is not None:
+            unsettle_kernels(scratch / "ipython", unsteady)
         for name, value in SETTINGS.items():
             file = scratch / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -442,6 +447,8 @@ class Notebook:
         """
         page = browser.new_context(**{"viewport": VIEWPORT, **context}).new_page()
         page.add_init_script(script)
+        if lab.unsteady is not None:
+            page.add_init_script(page_script(lab.unsteady))
         page.set_default_timeout(30 * SECOND)
         notebook = cls(lab, page, lab.write(cells), page.viewport_size)
         page.on("pageerror", lambda error: notebook._note(f"page error: {error}\n{error.stack}"))

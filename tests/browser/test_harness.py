@@ -11,7 +11,8 @@ from playwright.sync_api import expect
 import convscope as cs
 import pictures
 from convscope._instrument import Instrument
-from lab import CellError
+from lab import CellError, Lab, Notebook
+from test_instruments import SMALL
 
 COUNTER = '''
 import anywidget, traitlets
@@ -236,6 +237,27 @@ def test_what_cannot_be_cleared_is_told_and_not_lent_again(notebooks, code, reas
     assert re.search(reason, problem)
     assert notebooks.open([], own=False) is not book
     assert notebooks.give_back(failed=False) == []
+
+
+def test_at_rest_everything_has_been_done_and_is_on_the_page(notebook):
+    book = notebook(SMALL, "w = cs.Explorer(net, pictures, layer='3', selected=2); w")
+    book.rest()
+    root = book.cell(1).locator(".cs-root")
+    assert "survey of 12 pictures" in root.locator(".cs-status__work").inner_text()
+    assert root.locator("[aria-label='Top patches'] .cs-patch").count() == 9
+    assert root.locator(".cs-is-loading:visible, .cs-is-stale:visible").count() == 0
+    book.run("w.position = (3, 40)")
+    book.rest()
+    assert root.locator(".cs-probabilities").get_attribute("data-position") == "3,40"
+
+
+def test_an_unsteady_page_and_kernel_take_their_time(browser):
+    with Lab(unsteady=1) as lab:
+        book = Notebook.open(lab, browser, [""])
+        book.run("from convscope._worker import Worker")
+        assert book.value("[Worker._part.__name__, Worker._slice.__name__]") == ["taken", "taken"]
+        assert book.page.evaluate("() => Object.getPrototypeOf(WebSocket).name") == "WebSocket"
+        book.close()
 
 
 def test_a_notebook_in_which_a_test_failed_is_not_lent_again(notebooks):
