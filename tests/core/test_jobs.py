@@ -163,6 +163,8 @@ def test_a_process_that_reads_may_die_wherever_the_job_is(
     monkeypatch.setattr(mean_maps.MeanMaps, "add", add)
     with pytest.raises(ExecutorError, match="2 processes that read pictures"):
         mean_maps.average(net, folder, "2", batch_size=2, workers=2, progress=False)
+    for process in multiprocessing.active_children():  # PyTorch tells it to end, and waits five seconds
+        process.join(60)
     assert not multiprocessing.active_children()
 
 
