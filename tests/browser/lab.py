@@ -212,7 +212,7 @@ class Lab:
         return name
 
 
-# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...], traffic}.
+# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...], traffic, within}.
 _OPEN = """async (path) => {
   const app = window.jupyterapp;
   await app.restored;
@@ -226,7 +226,7 @@ _OPEN = """async (path) => {
     promise.then(() => true, () => false), new Promise((answer) => setTimeout(answer, 1000 * seconds, false)),
   ]);
   while (!(await within(kernel.requestKernelInfo(), 5))) await within(kernel.reconnect(), 5);
-  const nb = (window.nb = { app, panel, runs: {}, noise: [], traffic: 0 });
+  const nb = (window.nb = { app, panel, runs: {}, noise: [], traffic: 0, within });
   // Messages of widgets, either way. Greetings go on until the kernel has answered one beside the cells.
   kernel.anyMessage.connect((_, { msg }) => {
     if (msg.header.msg_type === "comm_msg" && msg.content.data?.content?.kind !== "hello") nb.traffic += 1;

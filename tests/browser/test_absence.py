@@ -30,11 +30,11 @@ DRAWN_AGAIN = """([path, outputs]) => {
   return area?.querySelector(".cs-host");
 }"""
 #: As another page would: this one is told nothing but that a kernel starts, and not even that where the server listens
-#: too late. Then it is what the new one says to whatever it is asked.
+#: too late. Then it is what the new one says to whatever it is asked, of which the first may be lost in the same way.
 RESTART_ELSEWHERE = """async () => {
   const { kernel } = window.nb.panel.sessionContext.session;
   await fetch(`${kernel.serverSettings.baseUrl}api/kernels/${kernel.id}/restart`, { method: "POST" });
-  await kernel.requestKernelInfo();
+  while (!(await window.nb.within(kernel.requestExecute({ code: "", silent: true }).done, 2)));
 }"""
 CELLS = "() => window.nb.panel.content.model.cells.length"
 
