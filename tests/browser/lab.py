@@ -212,7 +212,7 @@ class Lab:
         return name
 
 
-# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...], traffic, within}.
+# Page functions. `nb` lives on the window: {app, panel, runs: {id: {text, error, done}}, noise: [...], traffic, ...}.
 _OPEN = """async (path) => {
   const app = window.jupyterapp;
   await app.restored;
