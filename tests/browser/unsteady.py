@@ -5,6 +5,8 @@
 Messages between page and kernel are late by some time at random, each way, in their order; so is every step of an
 instrument's thread. A test that fails then, and not otherwise, does not wait for what it needs, or an instrument
 loses what a person did meanwhile. The number is where the randomness begins; on a busy machine no two runs are alike.
+
+The tests sleep here only: it is what makes things late. No test waits by its times, and a plain run has none of it.
 """
 
 from __future__ import annotations
